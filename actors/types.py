@@ -1,0 +1,374 @@
+"""The data that cross between the driver and a unit.
+
+The only module that both ``campaign`` and ``actors`` import. Everything here is immutable, picklable and
+has a JSON form; configuration files are validated straight into the specifications below, so a key
+is described in exactly one place. Units stand in the names: ``_s`` seconds, ``_ms`` milliseconds, ``_ns`` nanoseconds,
+``_c`` degrees Celsius, ``_gib`` 2**30 bytes, ``_w`` watts. Missing is ``None`` with a reason, never 0.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
+Stage = Literal["idle", "cooldown", "gate", "run"]
+Outcome = Literal["completed", "failed", "timeout", "aborted", "gate_timeout", "environment_error", "interrupted"]
+
+
+class Frozen(BaseModel):
+    """Immutable, strict: an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+# --- what the user specifies -------------------------------------------------------------------------------
+
+
+class Mount(Frozen):
+    """A host path made visible at the same place in both arms."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+class RandomWeights(Frozen):
+    """Shape of a decoder-only transformer whose weights are drawn from a seed instead of downloaded."""
+
+    architecture: Literal["llama", "qwen2"] = "llama"
+    layers: Annotated[int, Field(ge=1)]
+    hidden_size: Annotated[int, Field(ge=32)]
+    feed_forward_size: Annotated[int, Field(ge=32)]
+    heads: Annotated[int, Field(ge=1)]
+    kv_heads: Annotated[int, Field(ge=1)]
+    vocabulary: Annotated[int, Field(ge=256)] = 4096
+    precision: Literal["f16", "f32", "q8_0"] = "f16"
+    seed: int = 1
+
+
+class Model(Frozen):
+    """An entry of ``configs/models.yaml``."""
+
+    name: Name
+    description: str = ""
+    engines: tuple[str, ...] = Field(min_length=1)
+    """Engines able to run it."""
+    huggingface_id: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    gated: bool = False
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    active_parameters: Annotated[int, Field(ge=1)] | None = None
+    weight_bytes: Annotated[int, Field(ge=1)] | None = None
+    kv_bytes_per_token: Annotated[int, Field(ge=1)] | None = None
+    layers: Annotated[int, Field(ge=1)] | None = None
+    precision: str | None = None
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    """Sequences decoded together (``max_batch_size``)."""
+    random_weights: RandomWeights | None = None
+    path: str | None = None
+    """Local checkpoint or GGUF file, where the weights are neither random nor downloaded."""
+
+
+class Workload(Frozen):
+    """What is asked of the engine."""
+
+    name: Name
+    kind: Literal["throughput", "latency"] = "throughput"
+    requests: Annotated[int, Field(ge=1)]
+    input_tokens: Annotated[int, Field(ge=1)]
+    output_tokens: Annotated[int, Field(ge=1)]
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    """Requests in flight; ``None`` means the model's batch size."""
+    warmup_requests: Annotated[int, Field(ge=0)] = 2
+    seed: int = 420
+    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+
+
+class GpuAccess(Frozen):
+    """How a container reaches the GPU. ``devices`` names nodes and read-only mounts by hand, where there is no toolkit."""
+
+    by: Literal["none", "toolkit", "cdi", "devices"] = "none"
+    devices: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    variables: dict[str, str] = {}
+
+
+class Environment(Frozen):
+    """A treatment arm. Only ``variables``, ``mounts``, ``cpuset``, ``ulimits`` apply to the native kinds;
+    the other options are namespaces and cgroups, which a native arm does not have."""
+
+    name: Name
+    description: str = ""
+    kind: Literal["native-host", "native-chroot", "docker"]
+    gpu: GpuAccess = GpuAccess()
+    ipc: Literal["host", "private", "shareable", "none"] | None = None
+    ulimits: dict[Literal["memlock", "stack", "nofile", "core"], int] = {}
+    """Bytes or counts, soft = hard; -1 is unlimited."""
+    shm_size: str | None = None
+    """Docker notation (``32g``). Inert under ``ipc: host``."""
+    network: Literal["bridge", "host", "none"] | None = None
+    cpuset: str | None = None
+    """CPU list (``0-9``), or ``performance`` / ``efficiency`` resolved on the unit."""
+    privileged: bool = False
+    memory: str | None = None
+    """Memory limit in Docker notation; absent is unlimited."""
+    cgroup_parent: str | None = None
+    seccomp: Literal["default", "unconfined"] = "default"
+    init: bool = False
+    user: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    variables: dict[str, str] = {}
+
+
+class Image(Frozen):
+    """Where the userland of both arms comes from. ``local`` is built from this machine's interpreter and packages."""
+
+    source: Literal["local", "registry", "archive"] = "local"
+    reference: str | None = None
+    """``name:tag`` or ``name@sha256:…`` for a registry, a path for an archive."""
+
+
+class Gate(Frozen):
+    """The start state that an attempt waits for."""
+
+    cooldown_s: Annotated[float, Field(ge=0)] = 300.0
+    """Least rest since the last attempt ended."""
+    ceiling_c: Annotated[float, Field(gt=0)] | None = 45.0
+    floor_c: float | None = None
+    dwell_s: Annotated[float, Field(ge=0)] = 10.0
+    """How long the temperature must stay within the band."""
+    memory_tolerance_gib: Annotated[float, Field(gt=0)] | None = 2.0
+    """MemAvailable may lie this far below its reference (the campaign's first reading on the unit)."""
+    idle_power_w: Annotated[float, Field(gt=0)] | None = None
+    foreign_gpu_processes: Literal["forbid", "allow"] = "forbid"
+    cache: Literal["drop", "keep", "warm"] = "drop"
+    poll_s: Annotated[float, Field(gt=0)] = 1.0
+    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    on_timeout: Literal["pause", "skip", "flag"] = "pause"
+
+
+class Telemetry(Frozen):
+    """Sampling of the unit."""
+
+    rate_hz: Annotated[float, Field(gt=0, le=1000)] = 10.0
+
+
+# --- what an engine and an environment agree on -----------------------------------------------------------
+
+
+class ImageIdentity(Frozen):
+    """A userland that exists on the unit."""
+
+    reference: str
+    digest: str
+    """Docker image ID (``sha256:…``), or the digest of the exported root filesystem's manifest."""
+    variables: dict[str, str] = {}
+    workdir: str = "/"
+    rootfs: str | None = None
+    """Folder of the exported root filesystem, once there is one."""
+
+
+class Prepared(Frozen):
+    """What an engine's ``prepare`` put in place for one model and workload, on the unit."""
+
+    files: dict[str, str] = {}
+    """Role (``weights``, ``dataset``, …) to absolute host path."""
+    digests: dict[str, str] = {}
+    """Role to sha256."""
+    facts: dict[str, float | int | str] = {}
+    """Anything worth a line in provenance (parameter count, weight bytes, …)."""
+
+
+class Launch(Frozen):
+    """A process to be started: what an engine asks for, the same for every arm. Paths are as seen inside."""
+
+    argv: tuple[str, ...]
+    variables: dict[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
+    workdir: str = "/"
+
+
+class Exit(Frozen):
+    """How a process ended. ``code`` is negative for a signal, as in ``subprocess``."""
+
+    code: int | None
+    oom_killed: bool = False
+    detail: str = ""
+
+
+class Metric(Frozen):
+    """One figure of an attempt. ``value`` is None with a ``reason`` where it could not be measured."""
+
+    name: str
+    value: float | None
+    unit_of_measure: str
+    source: str
+    reason: str | None = None
+
+
+class Report(Frozen):
+    """An engine's own report, parsed."""
+
+    metrics: tuple[Metric, ...] = ()
+    model_identity: str | None = None
+    """The model that the engine says it ran; must equal the one asked for."""
+    requests_expected: int = 0
+    requests_answered: int = 0
+    requests_failed: int = 0
+    tokens_expected: int | None = None
+    tokens_generated: int | None = None
+    failure: str | None = None
+    """Named failure (``out_of_memory``, ``report_missing``, …) with its detail, or None."""
+    engine_version: str | None = None
+
+
+# --- what travels between driver and unit --------------------------------------------------------------------
+
+
+class Attempt(Frozen):
+    """One execution of a run, as the driver orders it from a unit."""
+
+    campaign: str
+    campaign_id: str
+    run_id: str
+    attempt: Annotated[int, Field(ge=1)]
+    unit: str
+    engine: str
+    model: Model
+    workload: Workload
+    environment: Environment
+    gate: Gate
+    prepared: Prepared
+    image: ImageIdentity | None
+    simulated: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"{self.run_id}/{self.attempt}"
+
+
+class GateRecord(Frozen):
+    """How the gate opened, or did not."""
+
+    opened: bool
+    waited_s: float
+    rest_s: float | None
+    """Seconds since the previous attempt on the unit ended; None for the first."""
+    blocked_by: tuple[str, ...] = ()
+    """Conditions that held it, in order of first blocking; on timeout those still unmet."""
+    unavailable: tuple[str, ...] = ()
+    """Conditions that this host cannot show (no temperature sensor, no permission to drop caches …)."""
+    opened_at_ns: int | None = None
+    """Monotonic clock of the unit."""
+    temperature_c: float | None = None
+    mem_available_gib: float | None = None
+    mem_free_gib: float | None = None
+    mem_cached_gib: float | None = None
+    swap_used_gib: float | None = None
+    power_w: float | None = None
+    cache_action: str = "keep"
+    """``dropped``, ``evicted`` (posix_fadvise), ``kept``, ``warmed``."""
+    flagged: bool = False
+    """It did not open in time and the campaign says go on."""
+
+
+class TelemetrySummary(Frozen):
+    """What the sampler says of itself and of the unit over the ``run`` stage of one attempt."""
+
+    samples_expected: int
+    samples: int
+    coverage_pct: float
+    jitter_p50_ms: float | None
+    jitter_p99_ms: float | None
+    longest_gap_ms: float | None
+    sampler_cpu_pct: float | None
+    """CPU time of the sampling thread, percent of one core."""
+    throttle_reasons: int | None = None
+    """OR of the sampled NVML bitmask; None where the device does not tell."""
+    throttled_us: dict[str, int] = {}
+    """Increase of the cumulative counters by reason, microseconds."""
+    foreign_gpu_pids: tuple[int, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    """Mean power, energy, peak memory … over the run."""
+    unsupported: dict[str, str] = {}
+    """Sample field to the reason why this unit cannot give it."""
+
+
+class StageTimes(Frozen):
+    """Seconds by stage; None where the environment or the engine cannot tell."""
+
+    gate_s: float | None = None
+    create_s: float | None = None
+    start_s: float | None = None
+    """From the order to start until the engine's exec."""
+    gate_to_exec_ms: float | None = None
+    load_s: float | None = None
+    warmup_s: float | None = None
+    first_token_s: float | None = None
+    steady_s: float | None = None
+    teardown_s: float | None = None
+    harness_s: float | None = None
+    """Time on the unit that is none of the above."""
+
+
+class Evidence(Frozen):
+    """Everything a unit says about one attempt. ``files`` are the attempt's folder, by name."""
+
+    run_id: str
+    attempt: int
+    unit: str
+    outcome: Outcome
+    failure: str | None = None
+    exit: Exit | None = None
+    report: Report = Report()
+    gate: GateRecord | None = None
+    telemetry: TelemetrySummary | None = None
+    stages: StageTimes = StageTimes()
+    metrics: tuple[Metric, ...] = ()
+    """All figures of the attempt: the engine's, the telemetry's and the stages'."""
+    started_utc_ns: int = 0
+    ended_utc_ns: int = 0
+    command: dict[str, Any] = {}
+    """argv, variables, mounts, shell line, environment kind, what differs from a plain process."""
+    simulated: bool = False
+    files: dict[str, bytes] = {}
+
+
+class Status(Frozen):
+    """What a unit is doing now; answered while an attempt runs."""
+
+    unit: str
+    run_id: str | None = None
+    attempt: int | None = None
+    stage: str = "idle"
+    since_utc_ns: int = 0
+    detail: str = ""
+    temperature_c: float | None = None
+    progress: float | None = None
+    """Answered requests over expected ones."""
+    throughput_tok_s: float | None = None
+    pid: int | None = None
+
+
+class UnitFacts(Frozen):
+    """What a unit is, recorded before the first run."""
+
+    unit: str
+    hostname: str
+    machine: str
+    gpu: str
+    """GPU name, or ``none``."""
+    cpus: int
+    mem_total_gib: float
+    code_digest: str
+    details: dict[str, Any] = {}
+    """Kernel, driver, CPU model, sensors and what they cannot give, versions."""
+    images: dict[str, ImageIdentity] = {}
+    prepared: dict[str, Prepared] = {}
+    """``<model>/<workload>`` to what was put in place."""
+    refused_options: dict[str, str] = {}
+    """Environment name to the option this host forbids and why."""
+    warnings: tuple[str, ...] = ()
