@@ -67,6 +67,16 @@ class Model(Frozen):
     precision: str | None = None
     batch_size: Annotated[int, Field(ge=1)] = 1
     """Sequences decoded together (``max_batch_size``)."""
+    max_num_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens the engine may put into one step; None lets the engine's module choose from batch and workload."""
+    kv_cache_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of the memory that is free at start which the KV cache takes, for engines that size it so."""
+    kv_cache_tokens: Annotated[int, Field(ge=1)] | None = None
+    """A fixed KV cache instead, which takes the memory at start out of the experiment."""
+    backend: str | None = None
+    """Variant of the engine: ``pytorch`` (default) or ``tensorrt`` for trtllm."""
+    engine_options: dict[str, Any] = {}
+    """Settings handed to the engine as they are: its YAML file for trtllm, command line options for vllm."""
     random_weights: RandomWeights | None = None
     path: str | None = None
     """Local checkpoint or GGUF file, where the weights are neither random nor downloaded."""
@@ -167,8 +177,15 @@ class ImageIdentity(Frozen):
     """Docker image ID (``sha256:…``), or the digest of the exported root filesystem's manifest."""
     variables: dict[str, str] = {}
     workdir: str = "/"
+    user: str = ""
+    """``Config.User`` of the image; empty is root."""
     rootfs: str | None = None
     """Folder of the exported root filesystem, once there is one."""
+    content_digest: str | None = None
+    """sha256 over what a local or archived image holds: the same on every unit and after every import, which the image ID,
+    having a creation time in it, is not."""
+    repo_digest: str | None = None
+    """``name@sha256:…`` of an image from a registry."""
 
 
 class Prepared(Frozen):
@@ -243,6 +260,8 @@ class Attempt(Frozen):
     gate: Gate
     prepared: Prepared
     image: ImageIdentity | None
+    reference_gib: float | None = None
+    """MemAvailable that the gate asks for again; None before the unit's first attempt."""
     simulated: bool = False
 
     @property

@@ -1,0 +1,38 @@
+# Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
+.DEFAULT_GOAL := help
+.PHONY: help setup campaign report bench check test clean
+PYTHON ?=
+HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
+BIN := .venv/bin
+
+help:  ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\n  CONFIG=FILE  the campaign to run; without it, the one that suits this machine\n'
+	@printf '  NEW=1        start another campaign where one is finished\n'
+	@printf '  ARGS=...     anything else `campaign run` takes (see .venv/bin/campaign run --help)\n'
+	@printf '  PYTHON=PATH  the CPython 3.11 to 3.13 to use; without it, the first found\n'
+
+setup:  ## make .venv exactly as uv.lock says
+	@PYTHON='$(PYTHON)' sh .ci/setup
+
+campaign: setup  ## run a whole native-versus-Docker campaign, or resume it (CONFIG=, NEW=1, ARGS=)
+	@$(BIN)/campaign run $(CONFIG) $(if $(NEW),--new) $(ARGS)
+
+report: setup  ## write the report of the newest campaign again (CONFIG=, ARGS=)
+	@$(BIN)/campaign report $(CONFIG) $(ARGS)
+
+bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+check: setup  ## ruff, format, mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
+	@$(BIN)/pytest $(ARGS)
+
+clean:  ## remove .venv, .campaign and the private Docker engine; results/ stays
+	@if [ -d '$(HOME_FOLDER)' ]; then sh .ci/setup && $(BIN)/python -m actors.environments.daemon clean; fi
+	@rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './results/*' -prune -exec rm -rf {} +
