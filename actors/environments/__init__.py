@@ -15,6 +15,15 @@ class EnvironmentError_(Exception):
     """An arm could not be created, started or stopped. The message is for the person."""
 
 
+class OptionRefused(EnvironmentError_):
+    """This host does not permit what one key of the environment asks for (``ulimits.memlock``, ``privileged``)."""
+
+    def __init__(self, option: str, why: str) -> None:
+        super().__init__(f"{option}: {why}" if option else why)
+        self.option = option
+        self.why = why
+
+
 class Process(Protocol):
     """One attempt's process in its environment, created but not yet started."""
 
@@ -24,10 +33,12 @@ class Process(Protocol):
     """Path below the cgroup mount of the attempt's own cgroup; None where it has none."""
     command: dict[str, Any]
     """``argv``, ``variables``, ``mounts``, ``workdir``, ``user``, ``shell`` (pasteable line), ``environment`` and, for Docker,
-    ``container`` (the create parameters) and ``container_id``."""
+    ``container`` (the create parameters) and ``container_id``. ``notes`` lists what this host made different from
+    what was asked or from the other arm (a limit that could not be raised)."""
 
     def start(self) -> int:
-        """Start it; returns the monotonic nanosecond clock at the engine's exec."""
+        """Start it; returns the monotonic nanosecond clock at the engine's exec. Native: read just before the
+        exec. Docker: when the Docker engine saw the exec done (``State.StartedAt``), an upper bound."""
         ...
 
     def wait(self, timeout_s: float) -> Exit | None:
@@ -48,9 +59,11 @@ class Arm(Protocol):
 
     spec: Environment
 
-    def create(
-        self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None
-    ) -> Process:
-        """Make the process ready to start: mounts, container. ``labels`` are campaign, run, attempt;
+    def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> Process:
+        """Make the process ready to start: mounts, container. ``labels`` has exactly ``campaign`` (the campaign's id),
+        ``run`` and ``attempt``; the process sees them as ``CAMPAIGN_ATTEMPT=<campaign>/<run>/<attempt>``.
+        An engine must name paths below its mounts in ``argv``, ``variables`` and ``workdir`` only: native-host has
+        no mounts, and there the targets are replaced by their sources. The folders that an engine may write to in
+        every arm are its read-write mounts, ``/tmp``, ``/var/tmp``, ``/run``, ``/dev/shm`` and its home.
         ``logs`` is a folder that gets ``stdout.log`` and ``stderr.log``, each line with a UTC timestamp."""
         ...

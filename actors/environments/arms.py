@@ -1,0 +1,17 @@
+"""The arm that carries out an environment's kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actors.environments import Arm
+from actors.environments.docker import DockerArm
+from actors.environments.native import NativeArm
+from actors.types import Environment
+
+
+def arm(spec: Environment, home: Path) -> Arm:
+    """``home`` is the project's own folder (``.campaign``)."""
+    if spec.kind == "docker":
+        return DockerArm(spec, home)
+    return NativeArm(spec, home)

@@ -1,0 +1,389 @@
+"""The Docker arm, through docker-py: every option of an environment as a parameter of the Docker Engine API.
+
+The container is created before the gate opens and started after it. It is removed by name at the end instead
+of by ``--rm``, so that its logs and its OOM state can be read first. A keeper (``keeper.py``) removes it if the
+actor dies. The image's entry point is not run: the engine's argv replaces it, as in the chroot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.types import DeviceRequest, Ulimit
+from docker.types import Mount as DockerMount
+
+from actors.environments import EnvironmentError_, owner, resolve
+from actors.environments.daemon import EngineMissing, connect
+from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
+
+KEEPER = Path(__file__).with_name("keeper.py")
+LABELS = {"campaign": "campaign.id", "run": "campaign.run", "attempt": "campaign.attempt"}
+HOME_LABEL, ACTOR_LABEL = "campaign.home", "campaign.actor"
+Options = dict[str, dict[str, Any]]
+Rlimits = dict[str, tuple[int, int]]
+RLIMITS = {
+    "Max cpu time": "cpu",
+    "Max file size": "fsize",
+    "Max data size": "data",
+    "Max stack size": "stack",
+    "Max core file size": "core",
+    "Max resident set": "rss",
+    "Max processes": "nproc",
+    "Max open files": "nofile",
+    "Max locked memory": "memlock",
+    "Max address space": "as",
+    "Max msgqueue size": "msgqueue",
+    "Max pending signals": "sigpending",
+}
+"""Row of /proc/<pid>/limits to the name in setrlimit(2)."""
+
+
+def options(spec: Environment) -> Options:
+    """Key of the environment to the parameters of ``containers.create`` that it sets; only keys that are used.
+
+    One table serves the container, its shell line and the trial that names what a host refuses.
+    """
+    found: Options = {}
+    if spec.gpu.by != "none":
+        found["gpu"] = _gpu(spec)
+    if spec.ipc is not None:
+        found["ipc"] = {"ipc_mode": spec.ipc}
+    for name, value in sorted(spec.ulimits.items()):
+        found[f"ulimits.{name}"] = {"ulimits": [Ulimit(name=name, soft=value, hard=value)]}
+    chosen = resolve.cpus(spec)
+    simple: dict[str, tuple[bool, dict[str, Any]]] = {
+        "shm_size": (spec.shm_size is not None, {"shm_size": spec.shm_size}),
+        "network": (spec.network is not None, {"network_mode": spec.network}),
+        "cpuset": (chosen is not None, {"cpuset_cpus": resolve.format_cpus(chosen or ())}),
+        "privileged": (spec.privileged, {"privileged": True}),
+        "memory": (spec.memory is not None, {"mem_limit": spec.memory}),
+        "cgroup_parent": (spec.cgroup_parent is not None, {"cgroup_parent": spec.cgroup_parent}),
+        "seccomp": (spec.seccomp == "unconfined", {"security_opt": ["seccomp=unconfined"]}),
+        "init": (spec.init, {"init": True}),
+        "user": (spec.user is not None, {"user": spec.user}),
+    }
+    found |= {key: parameters for key, (used, parameters) in simple.items() if used}
+    return found
+
+
+def _gpu(spec: Environment) -> dict[str, Any]:
+    named = list(spec.gpu.devices)
+    if spec.gpu.by == "toolkit":
+        which: dict[str, Any] = {"device_ids": named} if named else {"count": -1}
+        return {"device_requests": [DeviceRequest(capabilities=[["gpu"]], **which)]}
+    if spec.gpu.by == "cdi":
+        return {"device_requests": [DeviceRequest(driver="cdi", device_ids=named or ["nvidia.com/gpu=all"])]}
+    return {"devices": [f"{node}:{node}:rwm" for node in named]}
+
+
+def merge(chosen: Options) -> dict[str, Any]:
+    """Parameters of several options as one; lists are joined."""
+    merged: dict[str, Any] = {}
+    for parameters in chosen.values():
+        for name, value in parameters.items():
+            merged[name] = merged[name] + value if isinstance(value, list) and name in merged else value
+    return merged
+
+
+def parameters(
+    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+) -> dict[str, Any]:
+    """All parameters of ``containers.create`` but the image."""
+    return {
+        **merge(options(spec)),
+        "entrypoint": [launch.argv[0]],
+        "command": list(launch.argv[1:]),
+        "environment": resolve.own_variables(spec, launch, labels),
+        "working_dir": launch.workdir,
+        "mounts": [
+            DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)
+            for mount in resolve.mounts(spec, launch)
+        ],
+        "labels": {
+            **{label: labels[key] for key, label in LABELS.items()},
+            HOME_LABEL: str(home.absolute()),
+            ACTOR_LABEL: owner.this_process(),
+        },
+    }
+
+
+def shell_line(given: dict[str, Any], image: str, mounts: tuple[Mount, ...]) -> str:
+    """The ``docker run`` that makes the same container."""
+    argv = ["docker", "run", "--rm"]
+    for request in given.get("device_requests", ()):
+        ids = ",".join(request["DeviceIDs"] or ())
+        if request["Driver"] == "cdi":
+            argv += [f"--device={device}" for device in request["DeviceIDs"]]
+        else:
+            argv += ["--gpus", f'"device={ids}"' if ids else "all"]
+    argv += [f"--device={device}" for device in given.get("devices", ())]
+    flags = {
+        "ipc_mode": "--ipc",
+        "shm_size": "--shm-size",
+        "network_mode": "--network",
+        "cpuset_cpus": "--cpuset-cpus",
+        "mem_limit": "--memory",
+        "cgroup_parent": "--cgroup-parent",
+        "user": "--user",
+        "working_dir": "--workdir",
+    }
+    argv += [f"{flag}={given[name]}" for name, flag in flags.items() if name in given]
+    argv += [f"--ulimit={limit['Name']}={limit['Soft']}:{limit['Hard']}" for limit in given.get("ulimits", ())]
+    argv += [f"--security-opt={option}" for option in given.get("security_opt", ())]
+    argv += [f"--{flag}" for flag in ("privileged", "init") if given.get(flag)]
+    for mount in mounts:
+        argv.append(
+            f"--mount=type=bind,source={mount.source},target={mount.target}" + (",readonly" if mount.read_only else "")
+        )
+    argv += [f"--env={key}={value}" for key, value in given["environment"].items()]
+    argv += [f"--label={key}={value}" for key, value in given["labels"].items() if key in LABELS.values()]
+    return shlex.join([*argv, f"--entrypoint={given['entrypoint'][0]}", image, *given["command"]])
+
+
+def explain(error: Exception) -> str:
+    """The Docker engine's own words."""
+    return str(getattr(error, "explanation", None) or error).strip()
+
+
+class DockerArm:
+    def __init__(self, spec: Environment, home: Path) -> None:
+        self.spec = spec
+        self.home = home
+        try:
+            self.client = connect(home)
+        except EngineMissing as error:
+            raise EnvironmentError_(f"{spec.name}: {error}") from error
+
+    def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> DockerProcess:
+        """Create the container. Raises EnvironmentError_ with the Docker engine's words."""
+        if image is None:
+            raise EnvironmentError_(f"{self.spec.name}: a Docker arm needs an image")
+        given = parameters(self.spec, launch, labels, image, self.home)
+        mounts = resolve.mounts(self.spec, launch)
+        keeper = _keeper(self.client)
+        try:
+            container = self.client.containers.create(image.digest, **given)
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            _dismiss(keeper)
+            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {explain(error)}") from error
+        if keeper is not None and keeper.stdin is not None:
+            keeper.stdin.write(container.id.encode() + b"\n")
+            keeper.stdin.flush()
+        command = {
+            "environment": self.spec.name,
+            "argv": list(launch.argv),
+            "variables": {"PATH": resolve.DEFAULT_PATH, **image.variables, **given["environment"]},
+            "mounts": [mount.model_dump() for mount in mounts],
+            "workdir": launch.workdir,
+            "user": self.spec.user or image.user or "0:0",
+            "container": _plain(given),
+            "container_id": container.id,
+            "image": image.digest,
+            "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
+            "shell": shell_line(given, image.digest, mounts),
+        }
+        return DockerProcess(self.client, container.id, logs, command, keeper)
+
+
+def _plain(given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as JSON would have them (docker-py's types are dictionaries)."""
+    return {
+        name: [dict(entry) if isinstance(entry, dict) else entry for entry in value]
+        if isinstance(value, list)
+        else value
+        for name, value in given.items()
+    }
+
+
+def _keeper(client: docker.DockerClient) -> subprocess.Popen[bytes] | None:
+    base = client.api.base_url
+    if base.startswith("http+docker"):
+        url = f"unix://{client.api.get_adapter(base).socket_path}"
+    elif base.startswith("http://"):
+        url = base.replace("http://", "tcp://")
+    else:
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(KEEPER), url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+def _dismiss(keeper: subprocess.Popen[bytes] | None) -> None:
+    if keeper is None or keeper.stdin is None:
+        return
+    with contextlib.suppress(OSError):
+        keeper.stdin.write(b"done\n")
+        keeper.stdin.close()
+    keeper.wait()
+
+
+class DockerProcess:
+    """One attempt's container. Its thread sleeps in the Docker engine's wait call: nothing polls."""
+
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        container: str,
+        logs: Path,
+        command: dict[str, Any],
+        keeper: subprocess.Popen[bytes] | None,
+    ) -> None:
+        self.pid: int | None = None
+        self.cgroup: str | None = None
+        self.command = command
+        self._api = client.api
+        self._container = container
+        self._logs = logs
+        self._keeper = keeper
+        self._exit: Exit | None = None
+        self._ended = threading.Event()
+        self._waiter: threading.Thread | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def start(self) -> int:
+        """Returns the Docker engine's own ``State.StartedAt`` on the monotonic clock. It is taken when ``runc start`` has
+        returned, some milliseconds after the exec, hence an upper bound, and a tighter one than the end of the call."""
+        ordered_ns = time.monotonic_ns()
+        try:
+            self._api.start(self._container)
+            returned_ns = time.monotonic_ns()
+            state = self._api.inspect_container(self._container)["State"]
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise EnvironmentError_(f"the Docker engine does not start the container: {explain(error)}") from error
+        if state.get("Pid"):
+            self.pid = int(state["Pid"])
+            self.cgroup = cgroup_of(self.pid)
+        self._waiter = threading.Thread(target=self._wait, name=f"docker {self._container[:12]}", daemon=True)
+        self._waiter.start()
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        started_ns = _epoch_ns(state["StartedAt"]) - offset_ns
+        # A Docker engine on another machine, or a clock that was set meanwhile, is no evidence.
+        return started_ns if ordered_ns <= started_ns <= returned_ns else returned_ns
+
+    def wait(self, timeout_s: float) -> Exit | None:
+        self._ended.wait(timeout_s)
+        return self._exit
+
+    def stop(self, grace_s: float = 5.0) -> Exit:
+        if self._waiter is None:
+            return Exit(code=None, detail="it was never started")
+        if not self._ended.is_set():
+            with contextlib.suppress(docker.errors.NotFound):
+                self._call(lambda: self._api.stop(self._container, timeout=max(0, round(grace_s))))
+        if not self._ended.wait(30) or self._exit is None:
+            raise EnvironmentError_(f"container {self._container[:12]} does not end after SIGKILL; see `docker ps`")
+        return self._exit
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            with contextlib.suppress(docker.errors.NotFound):
+                self._call(self._save_logs)
+                self._call(lambda: self._api.remove_container(self._container, force=True, v=True))
+            if self._waiter is not None:
+                self._waiter.join()
+            _dismiss(self._keeper)
+            self._closed = True
+
+    def _call(self, action: Any) -> None:
+        try:
+            action()
+        except docker.errors.NotFound:
+            raise
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise EnvironmentError_(f"container {self._container[:12]}: {explain(error)}") from error
+
+    def _save_logs(self) -> None:
+        for name in ("stdout", "stderr"):
+            chunks = self._api.logs(
+                self._container, stdout=name == "stdout", stderr=name == "stderr", timestamps=True, stream=True
+            )
+            with (self._logs / f"{name}.log").open("wb") as file:
+                file.writelines(chunks)
+
+    def _wait(self) -> None:
+        try:
+            code = int(self._api.wait(self._container, timeout=None)["StatusCode"])
+            state = self._api.inspect_container(self._container)["State"]
+            self._exit = Exit(
+                code=_as_subprocess(code), oom_killed=bool(state.get("OOMKilled")), detail=state.get("Error") or ""
+            )
+        except docker.errors.NotFound:
+            self._exit = Exit(code=-9, detail="the container was removed by somebody else")
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            self._exit = Exit(code=None, detail=f"the Docker engine went away: {explain(error)}")
+        self._ended.set()
+
+
+def _as_subprocess(code: int) -> int:
+    """128 + n from Docker is death by signal n, or an exit code chosen by the program: runc reports both alike.
+    Signals that end programs are taken as such."""
+    return 128 - code if code in (129, 130, 131, 132, 134, 135, 136, 137, 139, 141, 143) else code
+
+
+def _epoch_ns(text: str) -> int:
+    """``2026-01-31T12:00:00.123456789Z`` to nanoseconds since 1970."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
+    return seconds * 10**9 + int(fraction.ljust(9, "0")[:9] or 0)
+
+
+def cgroup_of(pid: int) -> str | None:
+    """Path below the mount of the memory controller (v1) or of the unified hierarchy (v2); None if it is ours too."""
+    paths = [_cgroup(who) for who in (str(pid), "self")]
+    return paths[0] if paths[0] not in (None, "/", paths[1]) else None
+
+
+def _cgroup(who: str) -> str | None:
+    try:
+        rows = [line.split(":", 2) for line in Path("/proc", who, "cgroup").read_text().splitlines()]
+    except OSError:
+        return None
+    by_memory = [path for _, controllers, path in rows if "memory" in controllers.split(",")]
+    unified = [path for number, _, path in rows if number == "0"]
+    return next(iter(by_memory + unified), None)
+
+
+@functools.cache
+def container_rlimits(digest: str, home: Path) -> Rlimits | str:
+    """rlimit name to (soft, hard), -1 unlimited, in a container of that image that asks for none; or why it
+    cannot be told. One container is run for it, once."""
+    program = "print(open('/proc/self/limits').read())"
+    try:
+        client = connect(home)
+        text = client.containers.run(
+            digest,
+            ["-I", "-S", "-c", program],
+            entrypoint=["python3"],
+            network_mode="none",
+            remove=True,
+            labels={HOME_LABEL: str(home.absolute()), ACTOR_LABEL: owner.this_process()},
+        ).decode()
+    except (EngineMissing, docker.errors.DockerException, requests.RequestException) as error:
+        return f"no container could be asked for its own ({explain(error)})"
+    found = {}
+    for line in text.splitlines():
+        row, *columns = re.split(r"\s{2,}", line.strip())
+        if row in RLIMITS and len(columns) >= 2:
+            soft, hard = (-1 if value == "unlimited" else int(value) for value in columns[:2])
+            found[RLIMITS[row]] = (soft, hard)
+    return found

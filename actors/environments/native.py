@@ -1,0 +1,361 @@
+"""Native arms: ``native-chroot`` and ``native-host``.
+
+native-chroot runs the engine in a chroot of the exported root filesystem of the very image that the Docker arm
+runs, with the same argv, mounts, variables, user, affinity and rlimits. The root filesystem is read-only,
+since all attempts share it; ``/tmp``, ``/var/tmp``, ``/run`` and the user's home are fresh folders on disk for each
+attempt, ``/dev/shm`` a fresh tmpfs, and ``/proc``, ``/sys``, ``/dev`` the host's. All of it lives in a mount namespace of the attempt.
+
+native-host runs the engine on the host's userland without any privilege and therefore without mounts: in argv,
+variables and working folder every mount target is replaced by its source.
+
+The process tree and who watches whom: ``supervisor.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from actors.environments import EnvironmentError_, OptionRefused, owner, processes, resolve
+from actors.environments.docker import Rlimits, container_rlimits
+from actors.environments.supervisor import inside
+from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+LARGEST_HOME = 64 * 2**20
+"""Bytes of the image's home folder that are copied for each attempt; a larger one is seen read-only."""
+_attempts = itertools.count()
+
+
+class NativeArm:
+    def __init__(self, spec: Environment, home: Path) -> None:
+        self.spec = spec
+        self.home = home
+
+    def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> NativeProcess:
+        """Start the supervisor and the engine's process, which waits confined for :meth:`NativeProcess.start`."""
+        spec = self.spec
+        chroot = spec.kind == "native-chroot"
+        if chroot and (image is None or image.rootfs is None or not Path(image.rootfs).is_dir()):
+            raise EnvironmentError_(f"{spec.name}: native-chroot needs an image whose root filesystem is exported")
+        root = image.rootfs if chroot and image else None
+        asked = spec.user or (image.user if chroot and image else "")
+        who = resolve.user(asked, root or "/") if asked or chroot else _myself()
+        mounts = resolve.mounts(spec, launch)
+        own = resolve.own_variables(spec, launch, labels)
+        argv, workdir = launch.argv, launch.workdir
+        if chroot and image:
+            variables = resolve.chroot_variables(image, who, own)
+        else:
+            variables = {key: _on_host(value, mounts) for key, value in resolve.host_variables(who, own).items()}
+            argv = tuple(_on_host(text, mounts) for text in argv)
+            workdir = _on_host(workdir, mounts)
+        copied, notes = self._container_rlimits(image)
+        explicit: Rlimits = {name: (value, value) for name, value in spec.ulimits.items()}
+        scratch = self.home.absolute() / "scratch" / f"{owner.this_process()}_{next(_attempts)}"
+        try:
+            mounted = _chroot_mounts(root, who, mounts, scratch, notes) if root else []
+            return NativeProcess(
+                order={
+                    "argv": list(argv),
+                    "variables": variables,
+                    "workdir": workdir,
+                    "root": root,
+                    "mounts": mounted,
+                    "user": (who.uid, who.gid, who.groups) if asked or chroot else None,
+                    "cpus": resolve.cpus(spec),
+                    "rlimits": [
+                        {"name": name, "soft": soft, "hard": hard, "explicit": name in explicit}
+                        for name, (soft, hard) in {**copied, **explicit}.items()
+                    ],
+                    "stdout": str(logs.absolute() / "stdout.log"),
+                    "stderr": str(logs.absolute() / "stderr.log"),
+                },
+                environment=spec.name,
+                mounts=mounts,
+                labels=labels,
+                scratch=scratch,
+                notes=notes,
+            )
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    def _container_rlimits(self, image: ImageIdentity | None) -> tuple[Rlimits, list[str]]:
+        """The rlimits that a container of the image has, so that this arm can have the same."""
+        if image is None:
+            return {}, ["rlimits as the harness has them: there is no container arm to copy"]
+        limits = container_rlimits(image.digest, self.home)
+        if isinstance(limits, str):
+            return {}, [f"rlimits as the harness has them: {limits}"]
+        return limits, []
+
+
+def _myself() -> resolve.User:
+    home = os.environ.get("HOME", "/")
+    return resolve.User(os.getuid(), os.getgid(), tuple(os.getgroups()), home)
+
+
+def _on_host(text: str, mounts: tuple[Mount, ...]) -> str:
+    """``text`` with each mount target that stands in it as a path, or as the beginning of one, replaced by its source."""
+    targets = {mount.target.rstrip("/"): mount.source for mount in mounts}
+    if not targets:
+        return text
+    longest_first = "|".join(re.escape(target) for target in sorted(targets, key=len, reverse=True))
+    return re.sub(rf"(?<![\w./-])({longest_first})(?![\w.-])", lambda match: targets[match[1]], text)
+
+
+def _chroot_mounts(
+    root: str, who: resolve.User, mounts: tuple[Mount, ...], scratch: Path, notes: list[str]
+) -> list[dict[str, Any]]:
+    """Everything mounted below the chroot's root, in order; makes the scratch folders."""
+    entries = [_bind(path, path) for path in ("/proc", "/sys", "/dev")]
+    shm = os.statvfs("/dev/shm")
+    size = shm.f_blocks * shm.f_frsize
+    entries.append({"kind": "tmpfs", "source": "tmpfs", "target": "/dev/shm", "read_only": False, "size": size})
+    entries += [_bind(path, path, read_only=True) for path in resolve.HOST_FILES if Path(path).is_file()]
+    for target in resolve.WRITABLE:
+        folder = scratch / target.strip("/").replace("/", "-")
+        folder.mkdir(parents=True)
+        folder.chmod(0o1777)
+        entries.append(_bind(str(folder), target))
+    if who.home != "/":
+        original = Path(root, who.home.strip("/"))
+        if _bytes_below(original, LARGEST_HOME) > LARGEST_HOME:
+            notes.append(
+                f"{who.home} of the image is over {LARGEST_HOME >> 20} MiB and read-only; mount what is written"
+            )
+        else:
+            folder = scratch / "home"
+            if original.is_dir():
+                shutil.copytree(original, folder, symlinks=True)
+            else:
+                folder.mkdir()
+            os.chown(folder, who.uid, who.gid)
+            entries.append(_bind(str(folder), who.home))
+    given = [_bind(mount.source, mount.target, mount.read_only) for mount in mounts]
+    overlaid = {entry["target"] for entry in given}
+    return [entry for entry in entries if entry["target"] not in overlaid] + given
+
+
+def _bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:
+    return {"kind": "bind", "source": source, "target": target, "read_only": read_only}
+
+
+def _bytes_below(folder: Path, enough: int) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        total += path.lstat().st_size
+        if total > enough:
+            break
+    return total
+
+
+class NativeProcess:
+    """One native attempt. Its thread sleeps in a read of the supervisor's socket: nothing polls."""
+
+    def __init__(
+        self,
+        order: dict[str, Any],
+        *,
+        environment: str,
+        mounts: tuple[Mount, ...],
+        labels: dict[str, str],
+        scratch: Path,
+        notes: list[str],
+    ) -> None:
+        self.pid: int | None = None
+        self.cgroup: str | None = None
+        self.key = resolve.attempt_key(labels)
+        self.command: dict[str, Any] = {
+            "environment": environment,
+            "argv": order["argv"],
+            "variables": order["variables"],
+            "mounts": [mount.model_dump() for mount in mounts],
+            "workdir": order["workdir"],
+            "user": ":".join(map(str, order["user"][:2])) if order["user"] else f"{os.getuid()}:{os.getgid()}",
+            "root": order["root"] or "/",
+            "rlimits": {limit["name"]: [limit["soft"], limit["hard"]] for limit in order["rlimits"]},
+            "cpus": resolve.format_cpus(order["cpus"]) if order["cpus"] is not None else None,
+            "notes": notes,
+            "shell": shell_line(order),
+        }
+        self._scratch = scratch
+        self._exit: Exit | None = None
+        self._exec_ns: int | None = None
+        self._error: dict[str, Any] = {}
+        self._ready, self._executed, self._ended = threading.Event(), threading.Event(), threading.Event()
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        marks = {resolve.MARK: self.key, "CAMPAIGN_ACTOR": owner.this_process()}
+        if "LD_LIBRARY_PATH" in os.environ:  # some interpreters are found no other way
+            marks["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        with theirs:
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(SUPERVISOR), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=marks,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._send(order)
+        self._reader = threading.Thread(target=self._read, name=f"native {self.key}", daemon=True)
+        self._reader.start()
+        self._ready.wait()
+        if self._error:
+            self.close()
+            raise OptionRefused(self._error["option"], self._error["error"])
+        if self._ended.is_set():
+            self.close()
+            raise EnvironmentError_(f"{environment}: the supervisor of the engine died while it prepared")
+
+    def start(self) -> int:
+        self._send({"go": 1})
+        self._executed.wait()
+        if self._error:
+            raise EnvironmentError_(f"cannot start {self.command['argv'][0]}: {self._error['error']}")
+        if self._exec_ns is None:
+            raise EnvironmentError_("it was stopped before it started")
+        return self._exec_ns
+
+    def wait(self, timeout_s: float) -> Exit | None:
+        self._ended.wait(timeout_s)
+        return self._exit
+
+    def stop(self, grace_s: float = 5.0) -> Exit:
+        self._send({"stop": grace_s})
+        if not self._ended.wait(grace_s + 30) or self._exit is None:
+            raise EnvironmentError_(
+                f"process {self.pid} and its children do not end after SIGKILL; see `ps -o pid,wchan`"
+            )
+        return self._exit
+
+    def close(self) -> None:
+        """Whatever is still alive is killed at once; end it with :meth:`stop` to give it time."""
+        with contextlib.suppress(OSError):  # closed before, or the supervisor is gone
+            self._socket.shutdown(socket.SHUT_WR)
+        self._reader.join()
+        self._socket.close()
+        self._supervisor.wait()
+        # Not before the supervisor is gone: its mount namespace lies over these folders.
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return  # the supervisor is gone; the reader finds out and says so
+
+    def _read(self) -> None:
+        ended: dict[str, Any] | None = None
+        with self._socket.makefile("rb") as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "ready" in message:
+                    self.pid = message["pid"]
+                    self.command["notes"] += message["notes"]
+                    self._ready.set()
+                elif "exec_ns" in message:
+                    self._exec_ns = message["exec_ns"]
+                    self._executed.set()
+                elif "error" in message:
+                    self._error = message
+                elif "exit" in message:
+                    ended = message
+                    break
+        self._exit = _exit(ended) if ended is not None else self._orphaned()
+        for event in (self._ended, self._executed, self._ready):
+            event.set()
+
+    def _orphaned(self) -> Exit:
+        """The supervisor was killed, and the engine with it; the engine's own children are found by their mark."""
+        self._supervisor.wait()
+        left = processes.kill(lambda: processes.carrying(self.key))
+        detail = "the supervisor was killed" + (f"; could not kill {left}" if left else "")
+        return Exit(code=-signal.SIGKILL, detail=detail)
+
+
+def _exit(message: dict[str, Any]) -> Exit:
+    details = [message["detail"]] if message["detail"] else []
+    if message["left"]:
+        details.append(f"processes {message['left']} do not end after SIGKILL")
+    code = message["exit"]
+    killed = code == -signal.SIGKILL and not message["stopped"] and message["oom_kills"] > 0
+    return Exit(code=code, oom_killed=killed, detail="; ".join(details))
+
+
+# --- the same by hand ----------------------------------------------------------------------------------------------
+
+
+def shell_line(order: dict[str, Any]) -> str:
+    """A line for a root shell that starts the engine as this arm does (util-linux and coreutils)."""
+    argv = _tool("prlimit", _differing_rlimits(order["rlimits"]))
+    if order["cpus"] is not None:
+        argv += _tool("taskset", ["-c", resolve.format_cpus(tuple(order["cpus"]))])
+    argv += [_path("env"), "-i", *(f"{key}={value}" for key, value in order["variables"].items())]
+    root, who = order["root"], order["user"]
+    if root is None:
+        if who is not None:
+            argv += [_path("setpriv"), f"--reuid={who[0]}", f"--regid={who[1]}", "--clear-groups"]
+        return f"(cd {shlex.quote(order['workdir'])} && exec {shlex.join([*argv, *order['argv']])})"
+    argv += [_path("unshare"), f"--root={root}", f"--wd={order['workdir']}"]
+    argv += [f"--setgid={who[1]}", f"--setuid={who[0]}", *order["argv"]]
+    steps = ["S=$(mktemp -d)", f"mount --rbind {shlex.quote(root)} {shlex.quote(root)}"]
+    for entry in order["mounts"]:
+        steps += _mount_steps(root, entry)
+    steps += [f"mount -o remount,bind,ro {shlex.quote(root)}", f"exec {shlex.join(argv)}"]
+    return shlex.join(["unshare", "--mount", "--propagation=private", "sh", "-ec", "; ".join(steps)])
+
+
+def _mount_steps(root: str, entry: dict[str, Any]) -> list[str]:
+    target = shlex.quote(inside(root, entry["target"]))
+    if entry["kind"] == "tmpfs":
+        return [f"mkdir -p {target}", f"mount -t tmpfs -o mode=1777,size={entry['size']} tmpfs {target}"]
+    source = shlex.quote(entry["source"])
+    steps = []
+    if "/scratch/" in entry["source"] and entry["target"] in resolve.WRITABLE:
+        source = f'"$S"/{Path(entry["source"]).name}'
+        steps = [f"mkdir -m 1777 {source}"]
+    elif "/scratch/" in entry["source"] and Path(entry["source"]).name == "home":
+        source = '"$S"/home'
+        steps = [f"mkdir -p {target}", f"cp -a {target} {source}"]
+    make = f"mkdir -p {target}" if Path(entry["source"]).is_dir() else f"touch {target}"
+    steps += [make, f"mount --rbind {source} {target}"]
+    if entry["read_only"]:
+        steps.append(f"mount -o remount,bind,ro {target}")
+    return steps
+
+
+def _differing_rlimits(limits: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for limit in limits:
+        number = getattr(resource, f"RLIMIT_{limit['name'].upper()}", None)
+        wanted = (limit["soft"], limit["hard"])
+        if number is not None and resource.getrlimit(number) != wanted:
+            soft, hard = ("unlimited" if value == -1 else value for value in wanted)
+            found.append(f"--{limit['name']}={soft}:{hard}")
+    return found
+
+
+def _tool(name: str, options: list[str]) -> list[str]:
+    return [_path(name), *options] if options else []
+
+
+def _path(name: str) -> str:
+    return shutil.which(name) or name

@@ -1,0 +1,34 @@
+"""Who owns what an attempt started: an actor's process, named so that a reused PID is not mistaken for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def start_ticks(pid: int) -> int | None:
+    """Clock ticks after boot at which ``pid`` started (field 22 of proc_pid_stat(5)); None if there is none, or
+    only its zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+
+
+def this_process() -> str:
+    """``<boot>-<pid>-<start ticks>``."""
+    return f"{boot()}-{os.getpid()}-{start_ticks(os.getpid())}"
+
+
+def alive(owner: str) -> bool:
+    """Whether the process that wrote :func:`this_process` still runs."""
+    try:
+        born, pid, ticks = owner.split("-")
+        return born == boot() and start_ticks(int(pid)) == int(ticks)
+    except ValueError:
+        return False
