@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,15 +126,19 @@ def ensure(home: Path, allow_install: bool = True, say: Say = print) -> Found:
     """
     began = time.monotonic()
     try:
-        client, host, private = _search(home)
+        return _found(home, began)
     except EngineMissing:
         if not (allow_install and setup_permitted()):
             raise
-        with _locked(home):
-            try:  # another command may have set it up while this one waited for the lock
-                client, host, private = _search(home)
-            except EngineMissing:
-                return _start_private(home, say, began)
+    with _locked(home):
+        with suppress(EngineMissing):  # another command may have set it up while this one waited for the lock
+            return _found(home, began)
+        return _start_private(home, say, began)
+
+
+def _found(home: Path, began: float) -> Found:
+    """The first engine that answers, described. Raises EngineMissing."""
+    client, host, private = _search(home)
     facts = _read_facts(home) if private else {}
     version = str(client.version().get("Version", "unknown"))
     network = facts.get("network", Found.network)
@@ -234,7 +238,7 @@ def _start_private(home: Path, say: Say, began: float) -> Found:
             )
             return facts
     lines = (folder / "dockerd.log").read_text(errors="replace").splitlines()
-    told = [line for line in lines if "level=fatal" in line or "failed to start" in line or "level=error" in line]
+    told = [line for line in lines if not line.startswith("time=") or "level=fatal" in line or "level=error" in line]
     raise EngineMissing(
         "A private Docker engine could not be started:\n  "
         + "\n  ".join((told or lines)[-4:])
@@ -244,7 +248,7 @@ def _start_private(home: Path, say: Say, began: float) -> Found:
 
 def _hint_of_log(lines: list[str]) -> str:
     text = "\n".join(lines[-200:])
-    if "containerd.sock" in text and "timeout" in text.lower():
+    if Path("/run/containerd/containerd.sock").exists() and "containerd.sock" in text and "timeout" in text.lower():
         return "/run/containerd/containerd.sock is left from a containerd that no longer runs: start that, or delete the socket."
     if "Operation not permitted" in text or "permission denied" in text:
         return "This looks like a container without the rights that Docker needs: give it a Docker socket from outside instead."
@@ -437,6 +441,9 @@ def _end_leftovers(home: Path) -> None:
     _end(orphans, grace_s=0.0)
     (folder / "dockerd.pid").unlink(missing_ok=True)
     (runtime / "docker.sock").unlink(missing_ok=True)
+    if (runtime / "exec").exists():  # as after a reboot: containerd does not start on what a killed one left there
+        unmount_below(runtime / "exec")
+        shutil.rmtree(runtime / "exec")
 
 
 def _end(pids: list[int], grace_s: float = 20.0) -> None:

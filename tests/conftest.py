@@ -1,0 +1,57 @@
+"""What every test may ask for. Docker is a part of the project: without an engine its tests fail, they are not skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from actors.environments import daemon, image
+from actors.types import Image, ImageIdentity
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for what is expensive to make: the exported root filesystem, models."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[docker.DockerClient]:
+    """A Docker engine that answers: the one there is, else a private one for as long as the tests run.
+
+    ``DOCKER_HOST`` names it for the commands that tests start.
+    """
+    home = Path(os.environ.get("CAMPAIGN_HOME") or PROJECT / ".campaign")
+    try:
+        found = daemon.ensure(home)
+    except daemon.EngineMissing as error:
+        pytest.fail(f"the tests need a Docker engine\n{error}", pytrace=False)
+    before = os.environ.get("DOCKER_HOST")
+    os.environ["DOCKER_HOST"] = found.host
+    yield daemon.connect(home)
+    if before is None:
+        del os.environ["DOCKER_HOST"]
+    if found.started:
+        daemon.remove(home)
+
+
+@pytest.fixture(scope="session")
+def local_image(docker_engine: docker.DockerClient, session_home: Path) -> ImageIdentity:
+    """This machine's userland, present in the engine; with its root filesystem where the tests run as root."""
+    identity = image.ensure(docker_engine, Image(), session_home)
+    return image.export_rootfs(docker_engine, identity, session_home) if os.geteuid() == 0 else identity
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home of its own, also for the commands that the test starts."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("CAMPAIGN_HOME", str(folder))
+    return folder
