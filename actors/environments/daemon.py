@@ -367,8 +367,15 @@ def remove(home: Path) -> list[str]:
 
 
 def clean(home: Path) -> list[str]:
-    """The engine, every mount below ``home``, and the folders that the project makes there. Nothing else in it."""
+    """The engine, the project's images in an engine that is not its own, every mount below ``home``, and the folders
+    that the project makes there. Nothing else in it."""
     done = remove(home)
+    with suppress(EngineMissing):
+        client = connect(home)
+        for found in client.images.list(name="campaign-local"):
+            with suppress(docker.errors.APIError):  # one that a container still uses stays
+                client.images.remove(found.id, force=True)
+                done.append(f"removed {', '.join(found.tags)} from the host's Docker engine")
     if not home.is_dir():
         return done
     unmount_below(home)
