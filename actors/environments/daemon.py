@@ -369,6 +369,8 @@ def remove(home: Path) -> list[str]:
 def clean(home: Path) -> list[str]:
     """The engine, the project's images in an engine that is not its own, every mount below ``home``, and the folders
     that the project makes there. Nothing else in it."""
+    if not home.is_dir():
+        return []
     done = remove(home)
     with suppress(EngineMissing):
         client = connect(home)
@@ -376,8 +378,6 @@ def clean(home: Path) -> list[str]:
             with suppress(docker.errors.APIError):  # one that a container still uses stays
                 client.images.remove(found.id, force=True)
                 done.append(f"removed {', '.join(found.tags)} from the host's Docker engine")
-    if not home.is_dir():
-        return done
     unmount_below(home)
     for name in ("rootfs", "images", "models", "datasets", "spool", "uv", "engine.lock", "apt.log", "venv.log"):
         path = home / name
