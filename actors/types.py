@@ -75,8 +75,8 @@ class Model(Frozen):
     """A fixed KV cache instead, which takes the memory at start out of the experiment."""
     backend: str | None = None
     """Variant of the engine: ``pytorch`` (default) or ``tensorrt`` for trtllm."""
-    engine_options: dict[str, Any] = {}
-    """Settings handed to the engine as they are: its YAML file for trtllm, command line options for vllm."""
+    engine_options: dict[str, dict[str, Any]] = {}
+    """By engine, settings handed over as they are: keys of its YAML file for trtllm, command line options for vllm."""
     random_weights: RandomWeights | None = None
     path: str | None = None
     """Local checkpoint or GGUF file, where the weights are neither random nor downloaded."""

@@ -1,0 +1,193 @@
+"""An engine's report read apart from any campaign: what ``campaign parse ENGINE REPORT`` prints.
+
+``project`` keys are the metric names of this project. ``reference`` keys are the flat names under which reports of
+TensorRT-LLM are published beside their parsed figures; log figures carry the suffix ``_log`` there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from actors.engines import EngineError, trtllm, vllm
+from actors.engines.failures import Failure
+from actors.engines.trtllm_log import Log, read_log
+from actors.engines.trtllm_report import (
+    BenchReport,
+    ReportError,
+    RequestRecord,
+    finite,
+    is_newer_than_read,
+    read_report,
+    read_requests,
+)
+from actors.types import Metric
+
+Keys = Literal["project", "reference"]
+
+
+def parse_file(
+    engine: str, report: Path, log: Path | None = None, requests: Path | None = None, keys: Keys = "project"
+) -> dict[str, Any]:
+    """The figures of one report, ready for JSON (no NaN: missing is null).
+
+    Without a report the log is searched for the reason, and ``failure`` names it; a log given as the report does the
+    same. Raises EngineError, naming the missing key, for a report that cannot be used, and for an unknown engine.
+    """
+    if engine == "trtllm":
+        return _trtllm(report, log, requests, keys)
+    if keys == "reference":
+        raise EngineError(f"--keys reference exists for trtllm alone, not for '{engine}'")
+    if engine == "vllm":
+        return vllm.parse_report_file(report, log)
+    if engine == "llamacpp":
+        return _llamacpp(report)
+    raise EngineError(f"no report parser for engine '{engine}'; there are: llamacpp, trtllm, vllm")
+
+
+def _trtllm(path: Path, log_path: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
+    if log_path is None and _looks_like_a_log(path):
+        path, log_path = path.with_name(path.name + " (a log, no report)"), path
+    log = read_log(_text(log_path)) if log_path is not None else Log()
+    if not path.exists():
+        if log_path is None:
+            raise ReportError(f"{path}: there is no such file")
+        failure = log.failure or Failure("report_missing", "no_report", "unknown")
+        return _failure(failure, log, keys)
+    try:
+        report = read_report(path)
+        records = read_requests(requests) if requests is not None else ()
+        trtllm.check_complete(report, records, log, streaming=False)
+    except ReportError as error:
+        cause = f"; the log says {log.failure}" if log.failure is not None else ""
+        raise ReportError(f"{error}{cause}", error.key) from None
+    if keys == "reference":
+        return reference(report, log if log_path is not None else None)
+    return {
+        "engine": "trtllm",
+        "engine_version": report.engine.version,
+        "model_identity": report.engine.model,
+        "requests_answered": report.request_info.num_requests,
+        "failure": None,
+        **by_name(trtllm.metrics(report, records, log)),
+        "notes": _notes(report, records, log),
+    }
+
+
+def reference(report: BenchReport, log: Log | None) -> dict[str, Any]:
+    """Flat figures under the published names. Averages and percentiles stand as reported, in ms, tok/s, J and W."""
+    performance, info, streaming = report.performance, report.request_info, report.streaming_metrics
+    latency = performance.request_latency_percentiles_ms
+    figures: dict[str, Any] = {
+        "version": report.engine.version,
+        "backend": report.engine.backend,
+        "num_requests": info.num_requests,
+        "request_throughput_req_s": performance.request_throughput_req_s,
+        "output_token_throughput_tok_s": performance.system_output_throughput_tok_s,
+        "total_token_throughput_tok_s": performance.system_total_throughput_tok_s,
+        "total_latency_ms": performance.total_latency_ms,
+        "request_latency_avg_ms": performance.avg_request_latency_ms,
+    }
+    for name in ("p50", "p90", "p95", "p99", "minimum", "maximum"):
+        figures[f"request_latency_{name}_ms"] = getattr(latency, name)
+    figures |= {
+        "kv_fraction_normalised": report.world_info.kv_cache_fraction,
+        "avg_input_tokens": info.avg_input_length,
+        "avg_output_tokens": info.avg_output_length,
+        "avg_concurrency": info.avg_num_concurrent_requests,
+        "has_machine": report.has("machine"),
+        "has_streaming": report.has("streaming_metrics"),
+        "has_energy": report.has("energy"),
+    }
+    if streaming is not None:
+        figures |= {"ttft_avg_ms": streaming.avg_ttft_ms, "tpot_avg_ms": streaming.avg_tpot_ms}
+        for kind, percentiles in (("ttft", streaming.ttft_percentiles), ("tpot", streaming.tpot_percentiles)):
+            figures |= {f"{kind}_{name}_ms": getattr(percentiles, name) for name in ("p50", "p90", "p95", "p99")}
+    if report.energy is not None:
+        figures |= {name: getattr(report.energy, name) for name in type(report.energy).model_fields}
+    if log is not None:
+        figures |= {
+            "kv_cache_gib_log": log.kv_cache_gib,
+            "kv_cache_tokens_log": log.kv_cache_tokens,
+            "kv_estimation_pass_gib": log.kv_estimation_gib,
+            "peak_profiling_gib_log": log.peak_gib,
+            "available_kv_gib_log": log.available_gib,
+            "weights_gb_log": log.weights_gb,
+            "device_total_gib_log": log.device_total_gib,
+            "free_fraction_log": log.free_fraction,
+        }
+    return {name: finite(value) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def by_name(metrics: tuple[Metric, ...]) -> dict[str, Any]:
+    """Metrics as name to value, with units, sources and reasons beside them."""
+    return {
+        "metrics": {metric.name: metric.value for metric in metrics},
+        "units": {metric.name: metric.unit_of_measure for metric in metrics},
+        "sources": {metric.name: metric.source for metric in metrics if metric.value is not None},
+        "missing": {metric.name: metric.reason for metric in metrics if metric.value is None},
+    }
+
+
+def _failure(failure: Failure, log: Log, keys: Keys) -> dict[str, Any]:
+    if keys == "project":
+        return {
+            "engine": "trtllm",
+            "engine_version": log.version,
+            "model_identity": None,
+            "requests_answered": 0,
+            "failure": str(failure),
+            **by_name(trtllm.metrics(None, (), log, reason=failure.name)),
+            "notes": list(log.notes),
+        }
+    said: dict[str, Any] = {"failure": failure.reference}
+    if failure.reference == "oom":
+        said["stage"] = failure.stage
+    elif failure.detail:
+        said["detail"] = failure.detail
+    if failure.failed_requests is not None:
+        said["failed_requests"] = failure.failed_requests
+    return said | {"report_written": False}
+
+
+def _notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) -> list[str]:
+    said = list(trtllm.notes(report, records, log))
+    if is_newer_than_read(report.engine.version):
+        said.append(f"TensorRT-LLM {report.engine.version} is newer than any version whose reports were read")
+    return said
+
+
+def _llamacpp(path: Path) -> dict[str, Any]:
+    from actors.engines import llamacpp_report
+
+    if path.name != "report.json":
+        raise EngineError(
+            f"{path}: give the report.json of an attempt's output folder, with its requests.jsonl beside it"
+        )
+    try:
+        report, lines = llamacpp_report.read(path.parent)
+    except llamacpp_report.Unusable as error:
+        raise EngineError(f"{path}: {error}") from None
+    return {
+        "engine": "llamacpp",
+        "engine_version": report.engine.version,
+        "model_identity": report.model.name,
+        "requests_answered": report.requests.answered,
+        "failure": None,
+        **by_name(llamacpp_report.metrics(report, lines)),
+        "notes": [],
+    }
+
+
+def _looks_like_a_log(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    head = _text(path)[:20000]
+    return not head.lstrip().startswith(("{", "[\n", "[{")) and ("[TRT-LLM]" in head or "[TensorRT-LLM]" in head)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read ({error.strerror})") from None
