@@ -1,0 +1,320 @@
+"""One attempt, from order to evidence: create, gate, start, watch, parse.
+
+Plain functions over the three seams. The GpuActor calls :func:`carry_out` and nothing else happens on the unit
+meanwhile, save telemetry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from actors import gate as gates
+from actors.engines import OUTPUT, Engine
+from actors.environments import Arm, Process
+from actors.types import (
+    Attempt,
+    Evidence,
+    Exit,
+    GateRecord,
+    Launch,
+    Metric,
+    Mount,
+    Outcome,
+    Report,
+    StageTimes,
+    TelemetrySummary,
+)
+
+POLL_S = 0.5
+"""How often an abort is noticed. The process's end is waited for, not polled."""
+
+ENGINE_STAGES = ("load_s", "warmup_s", "first_token_s", "steady_s")
+"""Stages that only the engine can time; it reports them as metrics."""
+
+KEEP_BYTES = 64 * 2**20
+"""A larger file of the engine's stays out of the evidence, and the folder says so."""
+
+
+class TelemetryLink(Protocol):
+    """The unit's sampler, as an attempt sees it. Marking never waits."""
+
+    def mark(
+        self, run_id: str | None, attempt: int | None, stage: str, pid: int | None, cgroup: str | None
+    ) -> None: ...
+
+    def summary(self, run_id: str, attempt: int) -> TelemetrySummary | None: ...
+
+
+class Watch:
+    """What an attempt is doing, for ``status`` calls from another thread."""
+
+    def __init__(self) -> None:
+        self.order: Attempt | None = None
+        self.stage = "idle"
+        self.detail = ""
+        self.since_utc_ns = time.time_ns()
+        self.output: Path | None = None
+        self.pid: int | None = None
+
+    def enter(self, stage: str, detail: str = "") -> None:
+        if stage != self.stage:
+            self.since_utc_ns = time.time_ns()
+        self.stage, self.detail = stage, detail
+
+
+def working_folder(spool: Path, run_id: str, attempt: int) -> Path:
+    return spool / "attempts" / run_id / str(attempt)
+
+
+def carry_out(
+    order: Attempt,
+    *,
+    engine: Engine,
+    arm: Arm,
+    telemetry: TelemetryLink,
+    observe: gates.Observe,
+    spool: Path,
+    rest_since_ns: int,
+    stop: Event,
+    watch: Watch,
+) -> Evidence:
+    """Carry out ``order`` and return its evidence, whatever happens: errors of the environment are an outcome."""
+    began_ns = time.monotonic_ns()
+    started_utc_ns = time.time_ns()
+    folder = working_folder(spool, order.run_id, order.attempt)
+    shutil.rmtree(folder, ignore_errors=True)
+    output = folder / "output"
+    output.mkdir(parents=True)
+    output.chmod(0o777)  # the engine may run as another user
+    watch.order, watch.output, watch.pid = order, output, None
+
+    def mark(stage: str, process: Process | None = None) -> None:
+        telemetry.mark(
+            order.run_id, order.attempt, stage, process.pid if process else None, process.cgroup if process else None
+        )
+
+    watch.enter("cooldown")
+    mark("cooldown")
+    launch = launch_of(order, engine, output)
+    labels = {"campaign": order.campaign_id, "run": order.run_id, "attempt": str(order.attempt)}
+    process: Process | None = None
+    opened: GateRecord | None = None
+    exit_: Exit | None = None
+    outcome: Outcome = "environment_error"
+    failure: str | None = None
+    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = None
+    try:
+        process = arm.create(launch, labels, folder, order.image)
+        create_s = _seconds_since(began_ns)
+
+        def on_change(stage: str) -> None:
+            if stage in ("cooldown", "gate"):
+                mark(stage)
+            watch.enter("gate" if stage != "cooldown" else stage, stage)
+
+        opened = gates.wait(
+            order.gate,
+            observe,
+            rest_since_ns=rest_since_ns,
+            reference_gib=order.reference_gib,
+            files=tuple(Path(file) for file in order.prepared.files.values()),
+            stop=stop,
+            on_change=on_change,
+        )
+        if stop.is_set():
+            outcome, failure = "aborted", "stopped before it started"
+        elif not opened.opened:
+            outcome, failure = "gate_timeout", "blocked by " + ", ".join(opened.blocked_by)
+        else:
+            watch.enter("run")
+            before_ns = time.monotonic_ns()
+            exec_ns = process.start()
+            mark("run", process)
+            watch.pid = process.pid
+            start_s = (exec_ns - before_ns) / 1e9
+            if opened.opened_at_ns is not None:
+                gate_to_exec_ms = (exec_ns - opened.opened_at_ns) / 1e6
+            exit_ = _watch(process, order.workload.timeout_s, stop)
+            ended_ns = time.monotonic_ns()
+            run_s = (ended_ns - exec_ns) / 1e9
+            if exit_ is not None:
+                outcome = "completed" if exit_.code == 0 else "failed"
+                failure = None if exit_.code == 0 else _exit_text(exit_)
+            elif stop.is_set():
+                exit_, outcome, failure = process.stop(), "aborted", "stopped while it ran"
+            else:
+                exit_, outcome = process.stop(), "timeout"
+                failure = f"still running after {order.workload.timeout_s:g} s"
+    except Exception as problem:  # an attempt always ends with evidence
+        outcome, failure = "environment_error", f"{type(problem).__name__}: {problem}"
+    telemetry.mark(order.run_id, order.attempt, "idle", None, None)
+    watch.enter("evidence")
+    closing_ns = time.monotonic_ns()
+    if process is not None:
+        try:
+            process.close()
+        except Exception as problem:
+            failure = f"{failure + '; ' if failure else ''}could not be cleaned up: {problem}"
+            outcome = "environment_error"
+    ended_ns = time.monotonic_ns()
+    if run_s is not None:
+        teardown_s = (ended_ns - closing_ns) / 1e9
+
+    report = engine.parse(output, order.model, order.workload, order.prepared) if exit_ is not None else Report()
+    if outcome == "completed" and report.failure:
+        outcome = "failed"
+    failure = "; ".join(filter(None, (failure, report.failure))) or None
+    summary = telemetry.summary(order.run_id, order.attempt)
+    engine_times = {metric.name: metric.value for metric in report.metrics if metric.name in ENGINE_STAGES}
+    known_s = sum(part or 0.0 for part in (create_s, opened.waited_s if opened else None, start_s, run_s, teardown_s))
+    stages = StageTimes(
+        gate_s=opened.waited_s if opened else None,
+        create_s=create_s,
+        start_s=start_s,
+        gate_to_exec_ms=gate_to_exec_ms,
+        teardown_s=teardown_s,
+        harness_s=max(0.0, _seconds_since(began_ns) - known_s),
+        **engine_times,
+    )
+    command = process.command if process is not None else {"argv": list(launch.argv)}
+    evidence = Evidence(
+        run_id=order.run_id,
+        attempt=order.attempt,
+        unit=order.unit,
+        outcome=outcome,
+        failure=failure,
+        exit=exit_,
+        report=report,
+        gate=opened,
+        telemetry=summary,
+        stages=stages,
+        metrics=all_metrics(report, opened, summary, stages),
+        started_utc_ns=started_utc_ns,
+        ended_utc_ns=time.time_ns(),
+        command=command,
+        simulated=order.simulated,
+        files={"command.json": _json(command), "command.sh": _script(command), **files_of(folder)},
+    )
+    watch.order, watch.output, watch.pid = None, None, None
+    watch.enter("idle")
+    return evidence
+
+
+def launch_of(order: Attempt, engine: Engine, output: Path) -> Launch:
+    """The engine's launch with the output folder mounted."""
+    launch = engine.command(order.model, order.workload, order.prepared)
+    mount = Mount(source=str(output), target=OUTPUT, read_only=False)
+    return launch.model_copy(update={"mounts": (*launch.mounts, mount)})
+
+
+def _watch(process: Process, timeout_s: float, stop: Event) -> Exit | None:
+    deadline = time.monotonic() + timeout_s
+    while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+        ended = process.wait(min(POLL_S, left))
+        if ended is not None:
+            return ended
+    return None
+
+
+def _exit_text(exit_: Exit) -> str:
+    if exit_.oom_killed:
+        return "out_of_memory: killed by the kernel"
+    return f"exit code {exit_.code}" + (f": {exit_.detail}" if exit_.detail else "")
+
+
+def _seconds_since(began_ns: int) -> float:
+    return (time.monotonic_ns() - began_ns) / 1e9
+
+
+def all_metrics(
+    report: Report, opened: GateRecord | None, summary: TelemetrySummary | None, stages: StageTimes
+) -> tuple[Metric, ...]:
+    """Every figure of an attempt under its standard name, each once; what is unknown says why."""
+    found = {metric.name: metric for metric in report.metrics}
+
+    def add(name: str, value: float | None, unit: str, source: str, reason: str) -> None:
+        if name not in found:
+            found[name] = Metric(
+                name=name, value=value, unit_of_measure=unit, source=source, reason=reason if value is None else None
+            )
+
+    for name, value in stages.model_dump().items():
+        if name == "gate_s":
+            add("gate_wait_s", value, "s", "unit", "the gate was not reached")
+        else:
+            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", "the attempt did not get that far")
+    start = opened.model_dump() if opened else {}
+    for name, key, unit in (
+        ("start_temperature_c", "temperature_c", "°C"),
+        ("start_mem_available_gib", "mem_available_gib", "GiB"),
+        ("start_mem_free_gib", "mem_free_gib", "GiB"),
+        ("start_mem_cached_gib", "mem_cached_gib", "GiB"),
+        ("start_swap_used_gib", "swap_used_gib", "GiB"),
+        ("start_power_w", "power_w", "W"),
+        ("rest_s", "rest_s", "s"),
+    ):
+        add(name, start.get(key), unit, "gate", "this unit cannot tell" if opened else "the gate was not reached")
+    if summary is not None:
+        for metric in summary.metrics:
+            found.setdefault(metric.name, metric)
+    lost = "the sampler was lost during the attempt"
+    add("telemetry_coverage_pct", summary.coverage_pct if summary else None, "%", "telemetry", lost)
+    add("telemetry_jitter_p99_ms", summary.jitter_p99_ms if summary else None, "ms", "telemetry", lost)
+    add("telemetry_cpu_pct", summary.sampler_cpu_pct if summary else None, "%", "telemetry", lost)
+    return tuple(found.values())
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The attempt's files by name. ``requests.jsonl`` stays behind once it became ``requests.parquet``."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if not path.is_file() or path.is_symlink():
+            continue
+        if name in ("output/requests.jsonl", "output/progress.json") and (folder / "requests.parquet").exists():
+            continue
+        if path.stat().st_size > KEEP_BYTES:
+            files[name + ".too-large"] = f"{path.stat().st_size} bytes, left on the unit\n".encode()
+        else:
+            files[name] = path.read_bytes()
+    return files
+
+
+def salvage(order: Attempt, spool: Path) -> Evidence:
+    """Evidence of an attempt that a crash interrupted: whatever it left."""
+    folder = working_folder(spool, order.run_id, order.attempt)
+    now = time.time_ns()
+    return Evidence(
+        run_id=order.run_id,
+        attempt=order.attempt,
+        unit=order.unit,
+        outcome="interrupted",
+        failure="the campaign was interrupted while this attempt ran",
+        started_utc_ns=int(folder.stat().st_ctime_ns) if folder.exists() else now,
+        ended_utc_ns=now,
+        simulated=order.simulated,
+        files=files_of(folder) if folder.exists() else {},
+    )
+
+
+def discard(spool: Path, run_id: str, attempt: int) -> None:
+    """Forget an attempt's working folder once the driver has it."""
+    shutil.rmtree(working_folder(spool, run_id, attempt), ignore_errors=True)
+    try:
+        os.rmdir(spool / "attempts" / run_id)
+    except OSError:
+        pass
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, indent=1, default=str).encode() + b"\n"
+
+
+def _script(command: dict[str, object]) -> bytes:
+    return f"#!/bin/sh\n# The attempt's command, to be pasted.\n{command.get('shell', '')}\n".encode()

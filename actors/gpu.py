@@ -1,0 +1,185 @@
+"""GpuActor: holds the unit's GPU and serialises gate, attempt and evidence.
+
+A plain class that the driver hands to Ray with ``num_gpus=1``. Attempts run one at a time in the default concurrency
+group; ``status`` and ``abort`` answer meanwhile in the group ``control``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from threading import Event, Lock
+from typing import Any
+
+import ray
+
+from actors import attempt as attempts
+from actors import host
+from actors.engines.known import engine as engine_of
+from actors.environments import Arm, image, reap, rootfs
+from actors.environments.arms import arm
+from actors.environments.daemon import connect
+from actors.environments.trial import refused
+from actors.gate import Observe
+from actors.types import (
+    Attempt,
+    Environment,
+    Evidence,
+    Image,
+    ImageIdentity,
+    Model,
+    Prepared,
+    Status,
+    TelemetrySummary,
+    UnitFacts,
+    Workload,
+)
+
+
+class RemoteTelemetry:
+    """The unit's TelemetryActor as an attempt sees it. A dead sampler costs the attempt its coverage, not its life."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def mark(self, run_id: str | None, attempt: int | None, stage: str, pid: int | None, cgroup: str | None) -> None:
+        self._handle.mark.remote(run_id, attempt, stage, pid, cgroup)
+
+    def summary(self, run_id: str, attempt: int) -> TelemetrySummary | None:
+        try:
+            summary: TelemetrySummary = ray.get(self._handle.summary.remote(run_id, attempt), timeout=30)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RayTaskError):
+            return None
+        return summary
+
+
+class GpuActor:
+    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged."""
+
+    def __init__(self, unit: str, campaign_id: str, spool: str, telemetry: Any) -> None:
+        self.unit = unit
+        self.campaign_id = campaign_id
+        self.home = host.home()
+        self.spool = self.home / spool
+        self.spool.mkdir(parents=True, exist_ok=True)
+        self.telemetry = RemoteTelemetry(telemetry)
+        self.observe = Observe()
+        self.rest_since_ns = time.monotonic_ns()
+        self.arms: dict[str, Arm] = {}
+        self.stop = Event()
+        self.watch = attempts.Watch()
+        self._one_at_a_time = Lock()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def reap(self) -> list[str]:
+        """Remove what a crash of this campaign left on the unit."""
+        return reap.reap(self.home, self.campaign_id)
+
+    def prepare(
+        self,
+        engine: str,
+        image_spec: Image,
+        environments: tuple[Environment, ...],
+        pairs: tuple[tuple[Model, Workload], ...],
+    ) -> UnitFacts:
+        """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
+        program = engine_of(engine)
+        prepared: dict[str, Prepared] = {
+            f"{model.name}/{workload.name}": program.prepare(model, workload, self.home) for model, workload in pairs
+        }
+        images: dict[str, ImageIdentity] = {}
+        refusals: dict[str, str] = {}
+        if any(environment.kind != "native-host" for environment in environments):
+            client = connect(self.home)
+            identity = image.ensure(client, image_spec, self.home)
+            if any(environment.kind == "native-chroot" for environment in environments):
+                identity = rootfs.export_rootfs(client, identity, self.home)
+            images["image"] = identity
+        for environment in environments:
+            problems = refused(environment, images.get("image"), self.home)
+            if problems:
+                refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
+            else:
+                self.arms[environment.name] = arm(environment, self.home)
+        return UnitFacts(
+            unit=self.unit,
+            hostname=os.uname().nodename,
+            machine=os.uname().machine,
+            gpu=self.observe.gpu_name or "none",
+            cpus=os.cpu_count() or 0,
+            mem_total_gib=host.mem_total_gib(),
+            code_digest=host.code_digest(),
+            details={"host": host.describe(), "sensors": self.observe.describe()},
+            images=images,
+            prepared=prepared,
+            refused_options=refusals,
+        )
+
+    def attempt(self, order: Attempt) -> Evidence:
+        """Carry out one attempt."""
+        with self._one_at_a_time:
+            self.stop.clear()
+            evidence = attempts.carry_out(
+                order,
+                engine=engine_of(order.engine),
+                arm=self.arms[order.environment.name],
+                telemetry=self.telemetry,
+                observe=self.observe,
+                spool=self.spool,
+                rest_since_ns=self.rest_since_ns,
+                stop=self.stop,
+                watch=self.watch,
+            )
+            self.rest_since_ns = time.monotonic_ns()
+            return evidence
+
+    def salvage(self, order: Attempt) -> Evidence:
+        """Whatever an interrupted attempt left on this unit."""
+        return attempts.salvage(order, self.spool)
+
+    def acknowledge(self, run_id: str, attempt: int) -> None:
+        """The driver has the attempt's evidence on its disk."""
+        attempts.discard(self.spool, run_id, attempt)
+
+    def status(self) -> Status:
+        watch = self.watch
+        order, output = watch.order, watch.output
+        progress = throughput = None
+        detail = watch.detail
+        if output is not None and watch.stage == "run":
+            try:
+                told = json.loads((output / "progress.json").read_bytes())
+                detail = told["stage"]
+                progress = told["answered"] / told["expected"] if told["expected"] else None
+                throughput = told.get("throughput_tok_s")
+            except (OSError, ValueError, KeyError):
+                pass  # not written yet
+        return Status(
+            unit=self.unit,
+            run_id=order.run_id if order else None,
+            attempt=order.attempt if order else None,
+            stage=watch.stage,
+            since_utc_ns=watch.since_utc_ns,
+            detail=detail,
+            temperature_c=self.observe.temperature_c(),
+            progress=progress,
+            throughput_tok_s=throughput,
+            pid=watch.pid,
+        )
+
+    def abort(self) -> None:
+        """End the current attempt soon; its evidence says aborted."""
+        self.stop.set()
+
+
+CONTROL = ("status", "abort", "pid")
+"""Methods that answer while an attempt runs."""
+
+
+def remote_class() -> Any:
+    """The actor class for Ray, its control methods in a concurrency group of their own."""
+    methods = {name: ray.method(concurrency_group="control")(getattr(GpuActor, name)) for name in CONTROL}
+    return ray.remote(concurrency_groups={"control": 2})(type("GpuActor", (GpuActor,), methods))

@@ -1,0 +1,64 @@
+"""What this machine is and which code it runs: facts that make two results comparable, or not."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MEASURING = ("actors", "campaign", "sql")
+"""Folders whose content decides what a campaign measures, accepts and aggregates."""
+
+
+def home() -> Path:
+    """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code."""
+    return Path(os.environ.get("CAMPAIGN_HOME") or ROOT / ".campaign").absolute()
+
+
+def code_digest(root: Path = ROOT) -> str:
+    """sha256 over the names and contents of the code that decides, measures and aggregates."""
+    total = hashlib.sha256()
+    for folder in MEASURING:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in {".py", ".sql", ".j2"}:
+                total.update(f"{path.relative_to(root)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def mem_total_gib() -> float:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def describe() -> dict[str, Any]:
+    """Kernel, firmware, CPU and distribution, as the machine itself names them."""
+    uname = platform.uname()
+    release: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        release = platform.freedesktop_os_release()
+    cpu = [
+        line.partition(":")[2].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")
+    ]
+    return {
+        "hostname": uname.node,
+        "kernel": uname.release,
+        "kernel_version": uname.version,
+        "machine": uname.machine,
+        "os": release.get("PRETTY_NAME", uname.system),
+        "cpu": cpu[0] if cpu else uname.machine,
+        "boot_id": _read("/proc/sys/kernel/random/boot_id"),
+        "kernel_command_line": _read("/proc/cmdline"),
+        "product": _read("/sys/class/dmi/id/product_name"),
+        "vendor": _read("/sys/class/dmi/id/sys_vendor"),
+        "firmware": _read("/sys/class/dmi/id/bios_version"),
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""

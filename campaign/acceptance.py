@@ -1,0 +1,143 @@
+"""The verdict on an attempt: accepted or rejected, as a list of named checks with their figures.
+
+Every check is technical and looks at no result that the study compares, so that exclusion cannot favour an arm. A check
+that this unit cannot make (no temperature sensor, no GPU) passes as ``None`` with the reason; it never rejects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from actors.types import Evidence, Gate
+
+PRIMARY = (
+    "token_throughput_tok_s",
+    "request_throughput_req_s",
+    "latency_mean_ms",
+    "peak_memory_gib",
+    "kv_cache_gib",
+)
+"""The methodology's primary metrics ("Metrics Collection"). All must be there and finite, unless the engine says why not."""
+
+THERMAL = 0x8 | 0x20 | 0x40 | 0x80
+"""NVML clocks-event reasons that reject: HW slowdown, SW thermal, HW thermal, HW power brake."""
+
+THROTTLE_COUNTERS = ("sw_therm", "hw_therm", "hw_power_brake")
+"""Beginnings of the cumulative counters' names that reject when they grew."""
+
+
+@dataclass(frozen=True)
+class Check:
+    check: str
+    passed: bool | None
+    figure: str
+    limit: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    accepted: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def rejected_by(self) -> tuple[str, ...]:
+        return tuple(check.check for check in self.checks if check.passed is False)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [asdict(check) for check in self.checks]
+
+
+def judge(
+    evidence: Evidence, gate: Gate, *, model_identity: str, coverage_min_pct: float = 95.0, error_rate_max: float = 0.0
+) -> Verdict:
+    """The verdict on ``evidence``. ``model_identity`` is what the engine must say it ran."""
+    checks = tuple(_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max))
+    return Verdict(all(check.passed is not False for check in checks), checks)
+
+
+def _checks(
+    evidence: Evidence, gate: Gate, identity: str, coverage_min_pct: float, error_rate_max: float
+) -> Iterator[Check]:
+    report, telemetry, opened = evidence.report, evidence.telemetry, evidence.gate
+
+    yield Check("outcome", evidence.outcome == "completed", evidence.outcome, "completed", evidence.failure)
+    code = evidence.exit.code if evidence.exit else None
+    yield Check("exit_code", code == 0, str(code), "0")
+    yield Check("report", report.failure is None, report.failure or "parsed", "parsed")
+
+    expected, answered = report.requests_expected, report.requests_answered
+    rate = 1 - answered / expected if expected else 1.0
+    yield Check(
+        "requests_answered",
+        expected > 0 and rate <= error_rate_max,
+        f"{answered} of {expected}",
+        f"error rate at most {error_rate_max:g}",
+    )
+    if report.tokens_expected is None:
+        yield Check("tokens_generated", None, "not told", "as asked", "the engine does not report token counts")
+    else:
+        yield Check(
+            "tokens_generated",
+            report.tokens_generated == report.tokens_expected
+            if error_rate_max == 0
+            else (report.tokens_generated or 0) >= report.tokens_expected * (1 - error_rate_max),
+            str(report.tokens_generated),
+            str(report.tokens_expected),
+        )
+    yield Check("model_identity", report.model_identity == identity, str(report.model_identity), identity)
+
+    values = {metric.name: metric for metric in report.metrics}
+    missing = [
+        name
+        for name in PRIMARY
+        if name not in values
+        or (values[name].value is None and not values[name].reason)
+        or not isfinite(values[name].value or 0.0)
+    ]
+    yield Check("primary_metrics", not missing, ", ".join(missing) or "all", "present and finite")
+
+    if opened is None:
+        yield Check("gate", False, "never opened", "open")
+    else:
+        yield Check(
+            "gate", opened.opened, "flagged" if opened.flagged else "opened" if opened.opened else "closed", "open"
+        )
+        if gate.ceiling_c is None:
+            yield Check("start_temperature", None, f"{opened.temperature_c} °C", "none", "the campaign sets no ceiling")
+        elif opened.temperature_c is None:
+            yield Check(
+                "start_temperature", None, "unknown", f"< {gate.ceiling_c:g} °C", "this unit has no temperature sensor"
+            )
+        else:
+            cold = opened.temperature_c < gate.ceiling_c or opened.flagged
+            yield Check("start_temperature", cold, f"{opened.temperature_c:g} °C", f"< {gate.ceiling_c:g} °C")
+
+    if telemetry is None:
+        yield Check("telemetry_coverage", False, "no telemetry", f"at least {coverage_min_pct:g} %")
+        return
+    yield Check(
+        "telemetry_coverage",
+        telemetry.coverage_pct >= coverage_min_pct,
+        f"{telemetry.coverage_pct:.1f} %",
+        f"at least {coverage_min_pct:g} %",
+    )
+    if telemetry.throttle_reasons is None and not telemetry.throttled_us:
+        yield Check("throttling", None, "unknown", "none", "this unit reports no throttle reasons")
+    else:
+        grown = {
+            name: us for name, us in telemetry.throttled_us.items() if us > 0 and name.startswith(THROTTLE_COUNTERS)
+        }
+        mask = (telemetry.throttle_reasons or 0) & THERMAL
+        figure = ", ".join(f"{name} +{us} µs" for name, us in grown.items()) or f"mask {mask:#x}"
+        yield Check("throttling", not mask and not grown, figure, "no thermal or power-brake reason")
+    if gate.foreign_gpu_processes == "allow":
+        yield Check(
+            "foreign_gpu_processes", None, str(len(telemetry.foreign_gpu_pids)), "any", "allowed by the campaign"
+        )
+    else:
+        pids = telemetry.foreign_gpu_pids
+        yield Check("foreign_gpu_processes", not pids, ", ".join(map(str, pids)) or "none", "none")

@@ -1,0 +1,354 @@
+"""The command line: verbs only, no logic. Heavy modules are imported where they are needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+EXIT_INCOMPLETE, EXIT_CONFIG, EXIT_REFUSED, EXIT_ENGINE, EXIT_PAUSED, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
+
+EPILOG = """
+Exit codes: 0 done · 1 runs are missing or something is wrong · 2 bad config or argument · 3 this host or these
+results do not allow it · 4 no Docker engine · 5 paused by the gate · 130 interrupted (the same command goes on).
+"""
+
+app = typer.Typer(
+    name="campaign",
+    help="Does Docker cost LLM inference anything? Runs native and Docker benchmarks alternately, thermally gated, "
+    "and keeps the evidence.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+ResultsRoot = Annotated[Path, typer.Option("--results", help="Folder that holds the results of all campaigns.")]
+Folder = Annotated[
+    Path | None, typer.Argument(help="A campaign's results folder; default: the one changed last.", show_default=False)
+]
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Errors that are for the person become one message and an exit code; a traceback needs CAMPAIGN_TRACEBACK=1."""
+    from actors.engines import EngineError
+    from actors.environments import EnvironmentError_
+    from actors.environments.daemon import EngineMissing
+    from campaign.config import ConfigError
+    from campaign.journal import JournalError
+    from campaign.store import StoreError
+
+    codes: list[tuple[type[Exception], int]] = [
+        (ConfigError, EXIT_CONFIG),
+        (EngineMissing, EXIT_ENGINE),
+        (StoreError, EXIT_REFUSED),
+        (JournalError, EXIT_REFUSED),
+        (EngineError, EXIT_REFUSED),
+        (EnvironmentError_, EXIT_REFUSED),
+        (OSError, EXIT_REFUSED),
+    ]
+    if driver := sys.modules.get("campaign.driver"):
+        codes.insert(0, (driver.DriverError, EXIT_REFUSED))
+    try:
+        yield
+    except Exception as problem:
+        driver = sys.modules.get("campaign.driver")
+        if driver and isinstance(problem, driver.DriverError):
+            code = EXIT_REFUSED
+        else:
+            code = next((code for kind, code in codes if isinstance(problem, kind)), -1)
+        if code < 0 or os.environ.get("CAMPAIGN_TRACEBACK"):
+            raise
+        err.print(f"campaign: {problem}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(code) from None
+
+
+def latest(folder: Path | None, root: Path = Path("results")) -> Path:
+    """``folder``, or the results folder whose journal changed last."""
+    from campaign.store import StoreError
+
+    if folder is not None:
+        if not (folder / "campaign.json").exists():
+            raise StoreError(f"{folder}: no campaign here (no campaign.json). Name a folder below {root}/.")
+        return folder
+    found = sorted(root.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise StoreError(f"{root}: no results yet. Start a campaign with `campaign run` or `make campaign`.")
+    return found[-1].parent
+
+
+@app.command(epilog="Examples:\n\n  campaign run\n\n  campaign run configs/campaigns/local.yaml --new")
+def run(
+    config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start another campaign instead of going on with the last.")
+    ] = False,
+    results: ResultsRoot = Path("results"),
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
+    ] = None,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
+) -> None:
+    """Carry out a campaign, or go on with it where it stopped."""
+    with told():
+        raise typer.Exit(_run(config, new, results, address, accept_drift, no_report))
+
+
+def _run(
+    config: Path | None, new: bool, results: Path, address: str | None, accept_drift: bool, no_report: bool
+) -> int:
+    from campaign import config as configs
+    from campaign import journal
+    from campaign.choose import choose
+    from campaign.store import Store, StoreError, folder_for
+
+    path, because = (config, "named on the command line") if config else choose()
+    out.print(f"{path}: {because}")
+    loaded = configs.load(path)
+    store = folder_for(results, loaded.name, new)
+    if store.exists() and store.info()["config_hash"] == loaded.config_hash:
+        events, _, _ = journal.read(store.journal_path)
+        state = journal.fold(events)
+        if state.completed:
+            out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
+            return EXIT_INCOMPLETE if any(run.exhausted and run.accepted is None for run in state.runs.values()) else 0
+    store.lock()
+    try:
+        for line in store.repair():
+            out.print(f"  {line}", style="dim")
+        if any(environment.kind != "native-host" for environment in loaded.environments) and address is None:
+            from actors import host
+            from actors.environments import daemon
+
+            daemon.ensure(host.home(), say=out.print)
+        snapshot = _drive(loaded, store, because, address, accept_drift)
+        if not (store.exists() and isinstance(store, Store)):
+            raise StoreError(f"{store.root}: nothing was recorded")
+        return _finish(store, snapshot, no_report)
+    finally:
+        store.unlock()
+
+
+def _drive(loaded: Any, store: Any, because: str, address: str | None, accept_drift: bool) -> Any:
+    """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
+    from campaign.driver import Driver
+    from campaign.live import Display
+
+    with Display(out, loaded.gate) as display:
+        driver = Driver(
+            loaded,
+            store,
+            chosen_because=because,
+            address=address,
+            accept_drift=accept_drift,
+            tell=display.tell,
+            show=display.show,
+        )
+        presses = 0
+
+        def pressed(signum: int, frame: object) -> None:
+            nonlocal presses
+            presses += 1
+            if presses > 1:
+                os._exit(EXIT_INTERRUPTED)
+            display.tell("ending the current attempt; once more ends at once")
+            driver.interrupt()
+
+        previous = {number: signal.signal(number, pressed) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return driver.run()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
+    if snapshot.stage != "completed":
+        left = snapshot.total - snapshot.accepted - snapshot.exhausted
+        out.print(f"stopped with {left} of {snapshot.total} runs to go: {snapshot.message}. The same command goes on.")
+        if snapshot.message.startswith("gate"):
+            return EXIT_PAUSED
+        return EXIT_INTERRUPTED if snapshot.message == "interrupt" else EXIT_INCOMPLETE
+    from campaign.report import page, table
+
+    out.print(table.summary(store.root))
+    if not no_report:
+        page.write(store.root)
+    out.print(f"{snapshot.campaign} is finished: {_report_line(store)}")
+    return EXIT_INCOMPLETE if snapshot.exhausted else 0
+
+
+def _report_line(store: Any) -> str:
+    page = store.root / "report" / "index.html"
+    return f"report {page}" if page.exists() else f"results {store.root} (report: campaign report {store.root})"
+
+
+@app.command(epilog="Example:\n\n  campaign plan configs/campaigns/local.yaml")
+def plan(
+    config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
+    units: Annotated[int, typer.Option(min=1, help="Units that share the campaign.")] = 1,
+) -> None:
+    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for."""
+    with told():
+        from campaign import config as configs
+        from campaign.choose import choose
+        from campaign.plan import describe, plan
+
+        path, because = (config, "named on the command line") if config else choose()
+        loaded = configs.load(path)
+        out.print(f"{path}: {because}")
+        out.print(describe(loaded, plan(loaded, units)))
+
+
+@app.command()
+def status(
+    folder: Folder = None,
+    results: ResultsRoot = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="The snapshot as JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing until the driver ends.")] = False,
+) -> None:
+    """Show from any terminal how a campaign stands."""
+    with told():
+        from campaign.live import panel
+        from campaign.standing import standing
+
+        place = latest(folder, results)
+        snapshot, running = standing(place)
+        if as_json:
+            print(json.dumps(snapshot.to_json(), indent=1))
+            return
+        if watch and running:
+            from rich.live import Live
+
+            with Live(console=out, refresh_per_second=2) as live, contextlib.suppress(KeyboardInterrupt):
+                while running:
+                    live.update(panel(snapshot))
+                    time.sleep(1)
+                    snapshot, running = standing(place)
+        out.print(panel(snapshot))
+        out.print(f"{place}: {'running, driver PID ' + str(snapshot.pid) if running else snapshot.stage}", style="dim")
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="Also check what this campaign needs.")] = None,
+) -> None:
+    """Check by trying everything that a campaign needs; each finding has a remedy."""
+    with told():
+        from actors import host
+        from campaign import config as configs
+        from campaign import doctor as doctors
+
+        loaded = configs.load(config) if config else None
+        failed = doctors.show(out, doctors.checks(host.home(), loaded))
+        raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def verify(folder: Folder = None, results: ResultsRoot = Path("results")) -> None:
+    """Check digests, the journal's chain against the files, and that each finished run has one accepted attempt."""
+    with told():
+        from campaign.store import Store
+
+        place = latest(folder, results)
+        problems = Store(place).verify()
+        for problem in problems:
+            out.print(str(problem), style="red", markup=False, soft_wrap=True)
+        out.print(f"{place}: {f'{len(problems)} problems' if problems else 'clean'}")
+        raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def reap() -> None:
+    """Remove containers, processes and mounts that crashed campaigns left; nothing else."""
+    with told():
+        from actors import host
+        from actors.environments import reap as reaper
+        from campaign import cluster
+
+        done = [*cluster.reap(), *reaper.reap(host.home())]
+        for line in done or ["nothing to clean up"]:
+            out.print(line)
+
+
+@app.command(epilog="Example:\n\n  campaign diff native-chroot docker-baseline")
+def diff(
+    first: Annotated[str, typer.Argument(help="Environment.")],
+    second: Annotated[str, typer.Argument(help="Environment.")],
+    config: Annotated[Path | None, typer.Option(help="Campaign file that defines them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
+) -> None:
+    """Show what differs between two environments."""
+    with told():
+        from rich.table import Table
+
+        from actors.environments.resolve import difference
+        from campaign import config as configs
+        from campaign.choose import choose
+
+        a, b = (configs.environment(name, config or choose()[0]) for name in (first, second))
+        table = Table("aspect", first, second)
+        for aspect, left, right in difference(a, b):
+            if everything or left != right:
+                table.add_row(aspect, left, right)
+        out.print(table)
+
+
+@app.command(epilog="Examples:\n\n  campaign sql\n\n  campaign sql -q 'from runs limit 5' --format csv")
+def sql(
+    folder: Folder = None,
+    query: Annotated[str | None, typer.Option("--query", "-q", help="One query instead of the prompt.")] = None,
+    format: Annotated[str, typer.Option("--format", "-f", help="table, csv, json or parquet.")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the answer.")] = None,
+    results: ResultsRoot = Path("results"),
+) -> None:
+    """Query a campaign by SQL, also while it runs."""
+    with told():
+        from campaign.analysis.shell import shell
+
+        raise typer.Exit(shell(latest(folder, results), query, format, output))
+
+
+@app.command()
+def report(folder: Folder = None, results: ResultsRoot = Path("results")) -> None:
+    """Write the HTML report and its figures, of a finished or a running campaign."""
+    with told():
+        from campaign.report import page, table
+
+        place = latest(folder, results)
+        out.print(table.summary(place))
+        out.print(f"report {page.write(place)}")
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(help="A run, as `model__environment__workload__r01`.")],
+    folder: Folder = None,
+    results: ResultsRoot = Path("results"),
+    command: Annotated[bool, typer.Option("--command", help="Only the exact command of the accepted attempt.")] = False,
+) -> None:
+    """Show a run: its attempts, verdicts and exact command."""
+    with told():
+        from campaign.standing import describe_run
+
+        out.print(describe_run(latest(folder, results), run_id, command_only=command), soft_wrap=True)
+
+
+def main() -> None:
+    app()

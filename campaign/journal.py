@@ -1,0 +1,188 @@
+"""The campaign's memory: one line per transition, appended and fsynced, each carrying the hash of the one before.
+
+Folding the journal over the plan gives the state. A line is durable or it does not exist: the only damage a crash
+can do is a torn last line, which the writer cuts off and remembers. Anything else that breaks the chain
+is an error, because it means that somebody changed the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+GENESIS = "0" * 64
+
+
+class JournalError(Exception):
+    """The journal cannot be trusted. The message names file, line and remedy."""
+
+
+def digest(line: bytes) -> str:
+    return hashlib.sha256(line.rstrip(b"\n")).hexdigest()
+
+
+def read(path: Path) -> tuple[list[dict[str, Any]], int, str]:
+    """All whole events, the byte offset behind the last of them, and its hash.
+
+    A last line without a newline, or one that is not JSON, counts as torn and is left out. Any other defect raises
+    :class:`JournalError`.
+    """
+    events: list[dict[str, Any]] = []
+    offset, previous = 0, GENESIS
+    data = path.read_bytes() if path.exists() else b""
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        last = number == len(lines)
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("no newline")
+            event = json.loads(line)
+            if not isinstance(event, dict):
+                raise ValueError("not an object")
+        except ValueError as problem:
+            if last:
+                break
+            raise JournalError(
+                f"{path}:{number}: unreadable line ({problem}). The journal was damaged after it was written; "
+                "restore it from a backup, or start another campaign with NEW=1."
+            ) from None
+        if event.get("seq") != number - 1 or event.get("prev") != previous:
+            raise JournalError(
+                f"{path}:{number}: the hash chain is broken: the line before was changed or removed. "
+                "Restore the file from a backup, or start another campaign with NEW=1."
+            )
+        events.append(event)
+        previous = digest(line)
+        offset += len(line)
+    return events, offset, previous
+
+
+class Journal:
+    """The writer. Only the driver has one; appends are serialised across its lanes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events, offset, self._previous = read(path)
+        self._lock = Lock()
+        torn = (path.stat().st_size if path.exists() else 0) - offset
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        if torn:
+            os.ftruncate(self._file, offset)
+            self.append("recovered", torn_bytes=torn)
+
+    def append(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Write one event and return once it is on the disk."""
+        with self._lock:
+            record = {
+                "seq": len(self.events),
+                "t_utc_ns": time.time_ns(),
+                "event": event,
+                **fields,
+                "prev": self._previous,
+            }
+            line = json.dumps(record, separators=(",", ":"), default=str).encode() + b"\n"
+            start = os.fstat(self._file).st_size
+            try:
+                if os.write(self._file, line) != len(line):
+                    raise OSError("short write: the disk is full")
+                os.fdatasync(self._file)
+            except OSError:
+                # Half a line would pass for damage once another follows it.
+                os.ftruncate(self._file, start)
+                raise
+            self._previous = digest(line)
+            self.events.append(record)
+            return record
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+@dataclass
+class RunState:
+    """What the journal says of one run."""
+
+    attempts: int = 0
+    """Highest attempt number ever dispatched."""
+    accepted: int | None = None
+    """Number of the accepted attempt."""
+    open: tuple[int, str] | None = None
+    """Attempt and unit dispatched without an end."""
+    rejected: int = 0
+    """Attempts that count against the limit: ended, not accepted, and not for a reason of ours."""
+    exhausted: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.accepted is not None or self.exhausted
+
+
+@dataclass
+class State:
+    """The journal folded."""
+
+    runs: dict[str, RunState] = field(default_factory=dict)
+    completed: bool = False
+    opened: int = 0
+    breakers: dict[str, str] = field(default_factory=dict)
+    """Environment to the reason its breaker opened, since the last start."""
+    references: dict[str, float] = field(default_factory=dict)
+    """Unit to its reference MemAvailable, GiB."""
+
+    def run(self, run_id: str) -> RunState:
+        return self.runs.setdefault(run_id, RunState())
+
+
+NOT_COUNTED = frozenset({"aborted", "interrupted", "gate_timeout"})
+"""Outcomes that say nothing against the run: we stopped it, or it never started."""
+
+
+def fold(events: list[dict[str, Any]]) -> State:
+    """State after ``events``. Unknown events are skipped, so that an older reader survives a newer writer."""
+    state = State()
+    for event in events:
+        apply(state, event)
+    return state
+
+
+def apply(state: State, event: dict[str, Any]) -> None:
+    kind = event["event"]
+    if kind == "dispatched":
+        run = state.run(event["run_id"])
+        run.attempts = max(run.attempts, event["attempt"])
+        run.open = (event["attempt"], event["unit"])
+    elif kind == "finished":
+        run = state.run(event["run_id"])
+        run.attempts = max(run.attempts, event["attempt"])
+        if run.open and run.open[0] == event["attempt"]:
+            run.open = None
+        if event["accepted"]:
+            run.accepted = event["attempt"]
+        elif event["outcome"] not in NOT_COUNTED:
+            run.rejected += 1
+    elif kind == "exhausted":
+        state.run(event["run_id"]).exhausted = True
+    elif kind == "reopened":
+        run = state.run(event["run_id"])
+        run.exhausted, run.rejected, run.accepted = False, 0, None
+        state.completed = False
+    elif kind == "breaker":
+        state.breakers[event["environment"]] = event["reason"]
+    elif kind == "opened":
+        state.opened += 1
+        state.breakers.clear()
+    elif kind == "reference":
+        state.references.setdefault(event["unit"], event["mem_available_gib"])
+    elif kind == "completed":
+        state.completed = True
+
+
+def finished(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return (event for event in events if event["event"] == "finished")

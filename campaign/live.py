@@ -1,0 +1,125 @@
+"""What one sees while a campaign runs: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from actors.types import Gate, Status
+from campaign.snapshot import Snapshot
+
+PLAIN_EVERY_S = 10.0
+
+
+def duration(seconds: float | None) -> str:
+    """``4 d 03 h``, ``2 h 05 min``, ``1 min 20 s``, ``8 s``; a dash for None."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days} d {hours:02d} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    if minutes:
+        return f"{minutes} min {whole % 60:02d} s"
+    return f"{whole} s"
+
+
+def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
+    """The display: progress, ETA, and for each unit its run, stage, temperature against the ceiling, throughput."""
+    done = snapshot.accepted + snapshot.exhausted
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[eta]}"),
+        expand=True,
+    )
+    eta = f"ETA {duration(snapshot.eta_s)}" if snapshot.stage == "running" else snapshot.stage
+    bar.add_task(snapshot.campaign, total=max(1, snapshot.total), completed=done, eta=eta)
+    units = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+    for heading, justify in (
+        ("unit", "left"),
+        ("run", "left"),
+        ("stage", "left"),
+        ("", "right"),
+        ("temperature", "right"),
+        ("throughput", "right"),
+    ):
+        units.add_column(
+            heading, justify=justify, no_wrap=True, overflow="ellipsis", ratio=3 if heading == "run" else None
+        )  # type: ignore[arg-type]
+    for name, status in sorted(snapshot.lanes.items()):
+        units.add_row(name, *_cells(status, gate))
+    facts = f"{duration(snapshot.elapsed_s)} so far"
+    if snapshot.rejected_attempts:
+        facts += f" · {snapshot.rejected_attempts} attempts rejected"
+    if snapshot.exhausted:
+        facts += f" · {snapshot.exhausted} runs given up"
+    return Group(bar, units, Text(facts, style="dim"))
+
+
+def _cells(status: Status, gate: Gate | None) -> list[str]:
+    run = status.run_id.replace("__", " · ") if status.run_id else "–"
+    if status.attempt and status.attempt > 1:
+        run += f" (attempt {status.attempt})"
+    stage = status.stage if status.detail in ("", status.stage) else f"{status.stage}: {status.detail}"
+    seconds = (time.time_ns() - status.since_utc_ns) / 1e9 if status.since_utc_ns else None
+    progress = f"{status.progress:.0%}" if status.progress is not None else duration(seconds)
+    temperature = "no sensor" if status.temperature_c is None else f"{status.temperature_c:.0f} °C"
+    if status.temperature_c is not None and gate and gate.ceiling_c:
+        temperature += f" / {gate.ceiling_c:.0f}"
+    throughput = "–" if status.throughput_tok_s is None else f"{status.throughput_tok_s:.0f} tok/s"
+    return [run, stage, progress, temperature, throughput]
+
+
+def line(snapshot: Snapshot) -> str:
+    """The same in one plain line."""
+    done = snapshot.accepted + snapshot.exhausted
+    runs = ", ".join(
+        f"{name}: {status.run_id or 'idle'} {status.stage}" for name, status in sorted(snapshot.lanes.items())
+    )
+    return f"{done}/{snapshot.total} runs, ETA {duration(snapshot.eta_s)}, {runs or snapshot.stage}"
+
+
+class Display(AbstractContextManager["Display"]):
+    """Shows snapshots and messages; live on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, gate: Gate | None) -> None:
+        self.console = console
+        self.gate = gate
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self._told_at = 0.0
+        self._told = ""
+
+    def __enter__(self) -> Display:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, snapshot: Snapshot) -> None:
+        if self._live:
+            self._live.update(panel(snapshot, self.gate))
+            return
+        now = time.monotonic()
+        text = line(snapshot)
+        if snapshot.stage != self._told or now - self._told_at >= PLAIN_EVERY_S:
+            self._told, self._told_at = snapshot.stage, now
+            print(text if snapshot.stage == "running" else f"{snapshot.campaign}: {snapshot.stage}", flush=True)
+
+    def tell(self, message: str) -> None:
+        self.console.print(message, highlight=False, markup=False)

@@ -1,0 +1,29 @@
+"""The campaign now, as the driver sees it: for the display, and in ``status.json`` for other terminals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from actors.types import Status
+
+
+class Snapshot(BaseModel):
+    campaign: str
+    results: str
+    total: int = 0
+    accepted: int = 0
+    exhausted: int = 0
+    rejected_attempts: int = 0
+    eta_s: float | None = None
+    elapsed_s: float = 0.0
+    stage: str = "starting"
+    """starting, connecting, preparing, running, completed, stopped"""
+    message: str = ""
+    lanes: dict[str, Status] = {}
+    pid: int = 0
+    updated_utc_ns: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")

@@ -1,0 +1,75 @@
+"""How a campaign stands, read from its folder by anyone at any moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from campaign import journal
+from campaign.snapshot import Snapshot
+from campaign.store import Store, StoreError
+
+
+def standing(folder: Path) -> tuple[Snapshot, bool]:
+    """The campaign's snapshot, and whether its driver runs."""
+    store = Store(folder)
+    info = store.info()
+    events, _, _ = journal.read(store.journal_path)
+    state = journal.fold(events)
+    try:
+        snapshot = Snapshot.model_validate_json((folder / "status.json").read_bytes())
+    except (OSError, ValueError):
+        snapshot = Snapshot(campaign=info["campaign"], results=str(folder))
+    running = _drives(snapshot.pid)
+    runs = state.runs.values()
+    stage = snapshot.stage if running else "completed" if state.completed else "stopped; the same command goes on"
+    update = {
+        "total": len(store.plan()),
+        "accepted": sum(run.accepted is not None for run in runs),
+        "exhausted": sum(run.exhausted and run.accepted is None for run in runs),
+        "rejected_attempts": sum(run.rejected for run in runs),
+        "stage": stage,
+    }
+    if not running:
+        update |= {"lanes": {}, "eta_s": None}
+    return snapshot.model_copy(update=update), running
+
+
+def _drives(pid: int) -> bool:
+    try:
+        return pid > 0 and b"campaign" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
+    """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt."""
+    store = Store(folder)
+    attempts = sorted(int(path.name) for path in (folder / "attempts" / run_id).glob("[0-9]*"))
+    if not attempts:
+        known = [row["run_id"] for row in store.plan()]
+        if run_id in known:
+            raise StoreError(f"{run_id}: no attempt has finished yet")
+        raise StoreError(f"{run_id}: no such run in {folder}; one of them is {known[0] if known else 'none'}")
+    events, _, _ = journal.read(store.journal_path)
+    number = journal.fold(events).run(run_id).accepted or attempts[-1]
+    command = json.loads((store.attempt_path(run_id, number) / "command.json").read_bytes())
+    if command_only:
+        return _command_text(command)
+    lines = [run_id]
+    for attempt in attempts:
+        metadata = store.metadata(run_id, attempt)
+        word = "accepted" if metadata["accepted"] else "rejected"
+        lines.append(f"attempt {attempt} on {metadata['unit']}: {metadata['outcome']}, {word}")
+        lines += [
+            f"  {'?' if check['passed'] is None else '+' if check['passed'] else '-'} {check['check']}: {check['figure']}"
+            f" (asked: {check['limit']})" + (f", {check['reason']}" if check["reason"] else "")
+            for check in metadata["verdict"]
+        ]
+    return "\n".join([*lines, "", _command_text(command)])
+
+
+def _command_text(command: dict[str, object]) -> str:
+    return "\n".join(
+        f"{key}: {value if isinstance(value, str) else json.dumps(value, indent=1)}" for key, value in command.items()
+    )
