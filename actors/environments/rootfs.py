@@ -94,6 +94,7 @@ def extract(chunks: Iterator[bytes], folder: Path) -> Iterator[Line]:
     """Unpack a tar stream into ``folder``; yields for each entry ``path``, ``kind``, ``mode``, ``uid``, ``gid`` and, as the
     kind has them, ``size``, ``mtime``, ``sha256``, ``target``. Owners, times, hard links, devices and extended
     attributes are kept. Raises TarError for an entry that would leave ``folder``."""
+    folder = folder.resolve()
     folder_times: list[tuple[Path, int]] = []
     with tarfile.open(fileobj=io.BufferedReader(_Stream(chunks), CHUNK), mode="r|") as tar:
         for item in tar:
@@ -101,7 +102,7 @@ def extract(chunks: Iterator[bytes], folder: Path) -> Iterator[Line]:
             if path in ("", "."):
                 continue
             place = folder / path
-            if ".." in Path(path).parts or os.path.realpath(place.parent) != str(place.parent):
+            if not (_inside(place) and (not item.islnk() or _inside(_link_source(item, folder)))):
                 raise tarfile.TarError(f"the entry {item.name} leads out of its folder")
             kind = KINDS.get(item.type, "file")
             line: Line = {"path": path, "kind": kind, "mode": stat.S_IMODE(item.mode), "uid": item.uid, "gid": item.gid}
@@ -113,15 +114,9 @@ def extract(chunks: Iterator[bytes], folder: Path) -> Iterator[Line]:
                         total.update(data)
                         out.write(data)
                 line |= {"size": item.size, "mtime": int(item.mtime), "sha256": total.hexdigest()}
-                os.chown(place, item.uid, item.gid)
-                place.chmod(stat.S_IMODE(item.mode))
-                for name, value in item.pax_headers.items():
-                    if name.startswith("SCHILY.xattr."):
-                        raw = value.encode("utf-8", "surrogateescape")
-                        os.setxattr(place, name.removeprefix("SCHILY.xattr."), raw)
-                os.utime(place, (int(item.mtime), int(item.mtime)))
+                _finish(place, item)
             else:
-                tar.extract(item, folder, filter="fully_trusted", numeric_owner=True)
+                _make(place, item, folder)
                 if kind in ("symlink", "hardlink"):
                     line["target"] = item.linkname
                 if kind == "folder":
@@ -129,6 +124,43 @@ def extract(chunks: Iterator[bytes], folder: Path) -> Iterator[Line]:
             yield line
     for place, mtime in reversed(folder_times):
         os.utime(place, (mtime, mtime))
+
+
+def _inside(place: Path) -> bool:
+    """Whether the way to ``place`` has neither ``..`` nor a symbolic link."""
+    return ".." not in place.parts and os.path.realpath(place.parent) == str(place.parent)
+
+
+def _link_source(item: tarfile.TarInfo, root: Path) -> Path:
+    return root / item.linkname.removeprefix("./").lstrip("/")
+
+
+def _make(place: Path, item: tarfile.TarInfo, root: Path) -> None:
+    """What is no file with content. (``TarFile.extract`` has no ``filter`` before Python 3.11.4, which Debian 12 lacks.)"""
+    if item.islnk():
+        os.link(_link_source(item, root), place, follow_symlinks=False)
+        return
+    if item.issym():
+        place.symlink_to(item.linkname)
+    elif item.isdir():
+        place.mkdir(exist_ok=True)
+    elif item.isfifo():
+        os.mkfifo(place)
+    else:
+        kind = stat.S_IFCHR if item.ischr() else stat.S_IFBLK
+        os.mknod(place, kind | 0o600, os.makedev(item.devmajor, item.devminor))
+    _finish(place, item)
+
+
+def _finish(place: Path, item: tarfile.TarInfo) -> None:
+    """Owner, then mode (a change of owner clears setuid), extended attributes and time."""
+    os.chown(place, item.uid, item.gid, follow_symlinks=False)
+    if not item.issym():
+        place.chmod(stat.S_IMODE(item.mode))
+        for name, value in item.pax_headers.items():
+            if name.startswith("SCHILY.xattr."):
+                os.setxattr(place, name.removeprefix("SCHILY.xattr."), value.encode("utf-8", "surrogateescape"))
+    os.utime(place, (int(item.mtime), int(item.mtime)), follow_symlinks=False)
 
 
 class _Stream(io.RawIOBase):

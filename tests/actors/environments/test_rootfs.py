@@ -138,7 +138,7 @@ def test_mounts_and_the_places_made_for_them_are_no_difference(exported: ImageId
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "model").write_text("large")
     (root / "campaign" / "models").mkdir(parents=True)
-    (root / "etc/hosts-of-the-run").touch()
+    (root / "etc/hosts-of-the-run").touch()  # an empty file, bound over
     subprocess.run(["mount", "--bind", tmp_path / "weights", root / "campaign/models"], check=True)
     try:
         assert check_rootfs(exported, deep=True) == []
@@ -185,17 +185,24 @@ def test_an_export_that_breaks_off_leaves_nothing_and_is_told(
     [
         [entry("../outside", b"x")],
         [entry("way", type=tarfile.SYMTYPE, linkname="/tmp"), entry("way/outside", b"x")],
+        [entry("outside", type=tarfile.LNKTYPE, linkname="../secret")],
+        [
+            entry("way", type=tarfile.SYMTYPE, linkname=".."),
+            entry("outside", type=tarfile.LNKTYPE, linkname="way/secret"),
+        ],
     ],
-    ids=["dots", "through a link"],
+    ids=["dots", "through a link", "a hard link with dots", "a hard link through a link"],
 )
 def test_an_entry_that_leads_out_is_refused(
     tmp_path: Path, entries: list[tuple[tarfile.TarInfo, bytes | None]]
 ) -> None:
     root = tmp_path / "root"
     root.mkdir()
+    (tmp_path / "secret").write_text("x")
     with pytest.raises(tarfile.TarError, match="leads out of its folder"):
         list(extract(iter([tar_of(*entries)]), root))
     assert not (tmp_path / "outside").exists()
+    assert not (root / "outside").exists()
     assert not Path("/tmp/outside").exists()
 
 
