@@ -75,6 +75,8 @@ class Model(Frozen):
     """A fixed KV cache instead, which takes the memory at start out of the experiment."""
     backend: str | None = None
     """Variant of the engine: ``pytorch`` (default) or ``tensorrt`` for trtllm."""
+    expected_tok_s: tuple[float, float] | None = None
+    """Output tokens per second that are plausible at ``batch_size`` on the device the entry was written for (GB10)."""
     engine_options: dict[str, dict[str, Any]] = {}
     """By engine, settings handed over as they are: keys of its YAML file for trtllm, command line options for vllm."""
     random_weights: RandomWeights | None = None
