@@ -1,0 +1,180 @@
+"""Expected, obtained, difference: the shipped analysis against reference values from independent implementations.
+
+    python benchmarks/reference_cases.py [FOLDER] [--all] [--strict]
+
+FOLDER holds cases, each with ``runs.csv`` and ``expected.json`` (default: tests/fixtures/stats). Every number, word and list in
+``expected.json`` is looked up under the same path in the analysis and compared within the tolerance stored in the case.
+``--all`` prints every quantity, ``--strict`` holds everything closed-form to 1e-9. Exit status 1 on any failure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from campaign.analysis.statistics import analyze_file
+
+DEFAULT = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "stats"
+ABSENT = object()
+NOT_OUTPUT = {"case", "settings", "computed_with", "tolerance", "r_wilcox", "tol_low", "tol_high"}
+RESAMPLED = {"z0", "a"}
+PRINTED_DIGITS = 1e-9
+"""The reference values are printed with twelve digits."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One quantity: ``difference`` is relative, or in units of the tolerance for resampled limits; None for words."""
+
+    path: str
+    expected: Any
+    obtained: Any
+    difference: float | None
+    kind: str
+    passed: bool
+
+
+def check_case(folder: Path, strict: bool = False) -> list[Check]:
+    """Analyse the case's table and compare everything that the case expects."""
+    expected = json.loads((folder / "expected.json").read_text())
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out.json"
+        requests = folder / "requests.csv"
+        runs = folder / "runs.csv"
+        analyze_file(
+            runs if runs.exists() else None,
+            out,
+            expected.get("settings", {}).get("reference"),
+            requests if requests.exists() else None,
+        )
+        obtained = json.loads(out.read_text())
+    tolerance = expected.get("tolerance", {})
+    found: list[Check] = []
+    for section, want in expected.items():
+        if section in NOT_OUTPUT:
+            continue
+        if isinstance(want, list) and want and isinstance(want[0], dict) and "model" in want[0]:
+            for entry in want:
+                name = "/".join(str(entry[key]) for key in ("model", "metric", "analysis_set") if key in entry)
+                found += walk(
+                    f"{section}[{name}]", entry, _matching(obtained.get(section, []), entry), tolerance, strict
+                )
+        else:
+            found += walk(section, want, obtained.get(section, ABSENT), tolerance, strict)
+    return found
+
+
+def _matching(entries: list[dict[str, Any]], wanted: dict[str, Any]) -> Any:
+    """The first entry with the same model, metric and analysis set, as far as they are stated."""
+    keys = [key for key in ("model", "metric", "analysis_set", "unit") if key in wanted]
+    return next((e for e in entries if all(e.get(key) == wanted[key] for key in keys)), ABSENT)
+
+
+def walk(path: str, want: Any, got: Any, tolerance: dict[str, Any], strict: bool) -> Iterator[Check]:
+    """Compare leaf by leaf. A null that is expected may be absent."""
+    if isinstance(want, dict):
+        for key, value in want.items():
+            if key in NOT_OUTPUT:
+                continue
+            name = "flags" if key == "expected_flags" else key
+            inner = got.get(name, ABSENT) if isinstance(got, dict) else ABSENT
+            if f"tol_{key}" in want and isinstance(value, int | float):
+                yield resampled(f"{path}.{key}", value, inner, want[f"tol_{key}"])
+            else:
+                yield from walk(f"{path}.{name}", value, inner, tolerance, strict)
+    elif isinstance(want, list):
+        if not isinstance(got, list) or len(got) != len(want):
+            yield Check(path, want, None if got is ABSENT else got, None, "list", False)
+        elif all(isinstance(x, str) for x in want):
+            yield Check(path, want, got, None, "list", sorted(want) == sorted(got))
+        else:
+            for i, (a, b) in enumerate(zip(want, got, strict=True)):
+                yield from walk(f"{path}[{i}]", a, b, tolerance, strict)
+    else:
+        yield leaf(path, want, got, tolerance, strict)
+
+
+def leaf(path: str, want: Any, got: Any, tolerance: dict[str, Any], strict: bool) -> Check:
+    """One value."""
+    if want is None:
+        return Check(path, None, None if got is ABSENT else got, None, "null", got is ABSENT or got is None)
+    if isinstance(want, bool | str) or not isinstance(got, int | float) or isinstance(got, bool):
+        return Check(path, want, "absent" if got is ABSENT else got, None, "word", want == got)
+    rtol, atol, kind = limits(path, tolerance, strict)
+    gap = abs(got - want)
+    relative = gap / abs(want) if want else (0.0 if gap <= atol else math.inf)
+    return Check(path, want, got, relative, kind, gap <= atol + rtol * abs(want))
+
+
+def resampled(path: str, want: float, got: Any, limit: float) -> Check:
+    """A bootstrap limit: the difference in units of its Monte-Carlo tolerance."""
+    if not isinstance(got, int | float):
+        return Check(path, want, "absent" if got is ABSENT else got, None, "resampled", False)
+    gap = abs(got - want) / limit
+    return Check(path, want, got, gap, "resampled", gap <= 1)
+
+
+def limits(path: str, tolerance: dict[str, Any], strict: bool) -> tuple[float, float, str]:
+    """Relative and absolute tolerance of a path, and the kind of quantity it is."""
+    name = path.rsplit(".", 1)[-1]
+
+    def of(key: str) -> tuple[float, float]:
+        stated = tolerance.get(key, {})
+        return float(stated.get("rtol", 0.0)), float(stated.get("atol", 0.0))
+
+    if ".bootstrap." in path and name == "z0":
+        return 0.0, 0.06, "resampled"
+    if "_cluster" in path or "two_level" in path or "block_bootstrap" in path:
+        return 0.1, 0.0, "resampled"
+    if "dunnett_p" in path or ("rcbd_dunnett" in path and name == "p"):
+        return *of("dunnett_p"), "dunnett"
+    if "dunnett_ci" in path:
+        return *of("dunnett_ci"), "dunnett"
+    if "lmm_" in path:
+        return *of("mixed_model"), "mixed model"
+    if "normality" in path or name == "shapiro_diff_p":
+        return *of("shapiro.p"), "shapiro"
+    if name.startswith(("d_ci", "g_ci", "dz_ci")):
+        return *((PRINTED_DIGITS, 1e-11) if strict else of("noncentral_t_limits")), "noncentral t"
+    if strict:
+        return PRINTED_DIGITS, 1e-11, "closed form"
+    if name in ("p", "p_low", "p_high", "document_p", "p_exact", "p_asymptotic", "gm_p") or name.endswith(("_p", "]")):
+        return *of("p_values"), "closed form"
+    return *of("default"), "closed form"
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; 0 when everything agrees."""
+    strict, everything = "--strict" in arguments, "--all" in arguments
+    folders = [Path(a) for a in arguments if not a.startswith("--")]
+    cases = sorted(p.parent for p in (folders[0] if folders else DEFAULT).glob("*/expected.json"))
+    print(f"{'case':<18}{'kind':<14}{'compared':>9}{'largest difference':>20}  {'where':<62}{'failures':>9}")
+    failures: list[Check] = []
+    for case in cases:
+        checks = check_case(case, strict)
+        for kind in dict.fromkeys(c.kind for c in checks):
+            mine = [c for c in checks if c.kind == kind]
+            numbers = [c for c in mine if c.difference is not None]
+            worst = max(numbers, key=lambda c: c.difference or 0.0, default=None)
+            size = "" if worst is None else f"{worst.difference:.2g}" + (" tol" if kind == "resampled" else " rel")
+            failed = [c for c in mine if not c.passed]
+            where = "" if worst is None else worst.path[-60:]
+            print(f"{case.name:<18}{kind:<14}{len(mine):>9}{size:>20}  {where:<62}{len(failed):>9}")
+            failures += failed
+            if everything:
+                for c in mine:
+                    print(f"    {c.path}: expected {c.expected}, obtained {c.obtained}, difference {c.difference}")
+    for c in failures:
+        print(f"FAILED {c.path}: expected {c.expected}, obtained {c.obtained}, difference {c.difference}")
+    print(f"{len(failures)} failures" if failures else "all within tolerance")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

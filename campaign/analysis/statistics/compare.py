@@ -1,0 +1,174 @@
+"""One comparison: two arms, one metric, one analysis set, every test of the specification."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from campaign.analysis.statistics.bootstrap import bootstrap_independent, bootstrap_paired
+from campaign.analysis.statistics.descriptive import describe, is_constant, outliers
+from campaign.analysis.statistics.distributions import FloatArray
+from campaign.analysis.statistics.effects import independent_effect, labels
+from campaign.analysis.statistics.equivalence import MARGINS_PCT, Margins, tost_absolute, tost_ratio
+from campaign.analysis.statistics.independent import (
+    decide,
+    hodges_lehmann,
+    levene,
+    mann_whitney,
+    shapiro,
+    student,
+    welch,
+)
+from campaign.analysis.statistics.metrics import direction
+from campaign.analysis.statistics.order import complete_blocks
+from campaign.analysis.statistics.paired import paired
+from campaign.analysis.statistics.power import posthoc
+from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, independent_ratio, percent_interval
+from campaign.analysis.statistics.seeds import derived_seed
+from campaign.analysis.statistics.sets import Sample
+
+FEWEST = 3
+SMALL = 10
+INFERENTIAL = (
+    "normality", "variance", "student", "welch", "mwu", "hodges_lehmann", "effect", "ratio", "tost_ratio",
+    "tost_abs", "power", "decision",
+)  # fmt: skip
+
+
+def status_of(treatment: FloatArray, reference: FloatArray) -> str:
+    """What the data permit, before anything is tested."""
+    n_t, n_r = len(treatment), len(reference)
+    if n_t == 0 and n_r == 0:
+        return "no_data"
+    if n_t == 0 or n_r == 0:
+        return "missing_arm"
+    if min(n_t, n_r) < FEWEST:
+        return "insufficient_n"
+    return "deterministic" if is_constant(treatment) and is_constant(reference) else "ok"
+
+
+def compare(
+    treatment: Sample,
+    reference: Sample,
+    metric: str,
+    *,
+    blocked: bool,
+    m: int = 30,
+    margins: Margins = MARGINS_PCT,
+) -> dict[str, Any]:
+    """Everything about ``treatment`` against ``reference`` but the bootstrap and the verdict.
+
+    ``m`` is the number of planned comparisons behind the ``*_bonferroni`` fields. Fields that the data do not permit are None; the
+    reason is in ``status``, or in ``reasons`` by field.
+    """
+    t, r, better = treatment.value, reference.value, direction(metric)
+    status = status_of(t, r)
+    out: dict[str, Any] = {
+        "status": status,
+        "cautions": [],
+        "desc": {"treatment": describe(t), "reference": describe(r)},
+        "diff": None,
+        "pct_change": None,
+        "overhead_pct": None,
+        "reasons": {},
+    }
+    if status not in ("no_data", "missing_arm"):
+        out |= _difference(float(t.mean()), float(r.mean()), better)
+    out |= dict.fromkeys(INFERENTIAL)
+    out["outliers"] = outliers(t, r, (treatment.run_ids, reference.run_ids))
+    if status == "ok":
+        out |= _inference(t, r, better, m, margins)
+        if min(len(t), len(r)) < SMALL:
+            out["cautions"] = ["small_n", "bootstrap_small_n"]
+    out["paired"] = _pairs(treatment, reference, better, blocked=blocked, m=m, margins=margins)
+    out["bootstrap"] = {}
+    return out
+
+
+def _difference(m_t: float, m_r: float, better: int) -> dict[str, float | None]:
+    percent = 100 * (m_t / m_r - 1) if m_r else None
+    overhead = None if percent is None or better == 0 else -better * percent
+    return {"diff": m_t - m_r, "pct_change": percent, "overhead_pct": None if overhead is None else overhead + 0.0}
+
+
+def _inference(t: FloatArray, r: FloatArray, better: int, m: int, margins: Margins) -> dict[str, Any]:
+    normality = {"treatment": shapiro(t), "reference": shapiro(r)}
+    brown_forsythe = levene(t, r, "median")
+    tests = {"student": student(t, r), "welch": welch(t, r, m), "mannwhitney": mann_whitney(t, r)}
+    effect = independent_effect(t, r)
+    ratio = independent_ratio(t, r)
+    reasons = {}
+    if ratio is None:
+        reasons = dict.fromkeys(("ratio", "tost_ratio", "tost_abs"), "nonpositive_mean")
+    elif ratio["fieller_low"] is None:
+        reasons = {"ratio.fieller_low": NOT_DISTINGUISHABLE}
+    if ratio is not None:
+        for name in ("fieller", "logdelta"):
+            low, high = percent_interval(ratio[f"{name}_low"], ratio[f"{name}_high"], better)
+            ratio |= {f"overhead_{name}_low": low, f"overhead_{name}_high": high}
+    return {
+        "normality": normality,
+        "variance": {"brown_forsythe": brown_forsythe, "levene_mean": levene(t, r, "mean")},
+        "student": tests["student"],
+        "welch": tests["welch"],
+        "mwu": tests["mannwhitney"],
+        "hodges_lehmann": hodges_lehmann(t, r),
+        "effect": effect,
+        "ratio": ratio,
+        "tost_ratio": tost_ratio(t, r, better, margins),
+        "tost_abs": tost_absolute(t, r),
+        "power": posthoc(
+            effect["cohens_d"], len(t), len(r), m, sd=effect["sd_pooled"] or 0.0, mean_reference=float(r.mean())
+        ),
+        "decision": decide(normality, brown_forsythe, {name: test["p"] for name, test in tests.items()})
+        | labels(effect["cohens_d"]),
+        "reasons": reasons,
+    }
+
+
+def _pairs(
+    treatment: Sample, reference: Sample, better: int, *, blocked: bool, m: int, margins: Margins
+) -> dict[str, Any]:
+    t, r = complete_blocks(treatment, reference)
+    if not blocked:
+        return {"n_pairs": 0, "status": "no_blocks"}
+    out = paired(treatment.value[t], reference.value[r], better, m, margins)
+    out["n_incomplete"] = len(treatment) + len(reference) - 2 * len(t)
+    ratio = out.get("ratio")
+    if ratio:
+        low, high = percent_interval(ratio["fieller_low"], ratio["fieller_high"], better)
+        ratio |= {"overhead_fieller_low": low, "overhead_fieller_high": high}
+    return out
+
+
+def bootstrap(
+    comparison: dict[str, Any],
+    treatment: Sample,
+    reference: Sample,
+    campaign_seed: int,
+    names: tuple[str, str, str, str],
+) -> dict[str, Any]:
+    """The three BCa intervals of a comparison; empty unless its status is ``ok``.
+
+    ``names`` are model, metric, contrast and analysis set: they and the statistic name the random stream.
+    """
+    if comparison["status"] != "ok":
+        return {}
+    model, metric, contrast, analysis_set = names
+
+    def seed_of(statistic: str) -> int:
+        return derived_seed(campaign_seed, model, metric, contrast, statistic, analysis_set)
+
+    out = bootstrap_independent(treatment.value, reference.value, direction(metric), seed_of)
+    if comparison["paired"]["status"] == "ok":
+        t, r = complete_blocks(treatment, reference)
+        out["paired_mean_diff_bca"] = bootstrap_paired(treatment.value[t] - reference.value[r], seed_of)
+    else:
+        out["paired_mean_diff_bca"] = None
+    return out
+
+
+empty_sample = partial(Sample, [], np.array([], dtype=np.int64), np.array([]), np.array([]), np.array([]))
+"""A sample without a run, for an arm that never ran."""

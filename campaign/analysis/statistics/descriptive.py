@@ -1,0 +1,94 @@
+"""What one arm looks like: location, spread, outliers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from campaign.analysis.statistics.distributions import BoolArray, FloatArray, t_quantile
+
+MAD_TO_SD = 1.4826
+RELATIVE_ZERO = 1e-12
+
+
+def is_constant(x: FloatArray, scale: float = 1.0) -> bool:
+    """True when the standard deviation is nothing but floating-point noise around a constant."""
+    if len(x) < 2:
+        return True
+    return float(x.std(ddof=1)) <= RELATIVE_ZERO * max(1.0, scale, abs(float(x.mean())))
+
+
+def describe(x: FloatArray) -> dict[str, Any]:
+    """Descriptives of one arm's run-level values (any unit; shape n).
+
+    Quantiles are type 7, the standard deviation has n - 1, the interval is the t interval of the mean. The harmonic
+    mean is beside the arithmetic one because all runs do the same work, so that it is total work by total time.
+    """
+    n = len(x)
+    if n == 0:
+        return {"n": 0}
+    mean = float(x.mean())
+    q1, median, q3 = (float(q) for q in np.quantile(x, [0.25, 0.5, 0.75]))
+    out: dict[str, Any] = {
+        "n": n,
+        "mean": mean,
+        "median": median,
+        "min": float(x.min()),
+        "max": float(x.max()),
+        "q1": q1,
+        "q3": q3,
+        "iqr": q3 - q1,
+        "mad_scaled": mad_scaled(x),
+        "hmean": None,
+        "gmean": None,
+        "sd": None,
+        "se": None,
+        "ci95_low": None,
+        "ci95_high": None,
+        "cv_pct": None,
+    }
+    if (x > 0).all():
+        out["hmean"] = float(n / np.sum(1 / x))
+        out["gmean"] = math.exp(float(np.log(x).mean()))
+    if n > 1:
+        sd = float(x.std(ddof=1))
+        se = sd / math.sqrt(n)
+        reach = t_quantile(0.975, n - 1) * se
+        out |= {"sd": sd, "se": se, "ci95_low": mean - reach, "ci95_high": mean + reach}
+        if mean != 0:
+            out["cv_pct"] = 100 * sd / abs(mean)
+    return out
+
+
+def mad_scaled(x: FloatArray) -> float:
+    """Median absolute deviation on the scale of a normal standard deviation."""
+    return MAD_TO_SD * float(np.median(np.abs(x - np.median(x))))
+
+
+def three_sigma(x: FloatArray) -> BoolArray:
+    """Mask of values more than three standard deviations from their own arm's mean."""
+    if len(x) < 2 or is_constant(x):
+        return np.zeros(len(x), dtype=bool)
+    return np.asarray(np.abs(x - x.mean()) > 3 * x.std(ddof=1))
+
+
+def beyond_mad(x: FloatArray) -> BoolArray:
+    """Mask of values more than 3.5 scaled MADs from the median; empty where the MAD is zero."""
+    spread = mad_scaled(x) if len(x) else 0.0
+    if spread <= RELATIVE_ZERO:
+        return np.zeros(len(x), dtype=bool)
+    return np.asarray(np.abs(x - np.median(x)) / spread > 3.5)
+
+
+def outliers(treatment: FloatArray, reference: FloatArray, ids: tuple[list[str], list[str]]) -> dict[str, Any]:
+    """Run ids that either rule flags, per arm. The three-sigma rule cannot fire below n = 11."""
+    out: dict[str, Any] = {}
+    for arm, x, names in (("treatment", treatment, ids[0]), ("reference", reference, ids[1])):
+        out[f"{arm}_3sigma"] = [name for name, far in zip(names, three_sigma(x), strict=True) if far]
+        out[f"{arm}_mad"] = [name for name, far in zip(names, beyond_mad(x), strict=True) if far]
+        if len(x) and mad_scaled(x) <= RELATIVE_ZERO:
+            out[f"{arm}_mad_reason"] = "mad_zero"
+    out["sigma_rule_can_trigger"] = {"treatment": len(treatment) > 10, "reference": len(reference) > 10}
+    return out

@@ -1,0 +1,74 @@
+"""Is a series in time order free of trend and memory? Diagnostics: they choose the analysis, never the data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from campaign.analysis.statistics.distributions import FloatArray, chi2_upper, normal_two_sided
+
+FEWEST = 10
+
+
+def series_checks(series: FloatArray) -> dict[str, Any]:
+    """Mann-Kendall, Ljung-Box and runs test of one series; needs ten values.
+
+    Rounded to 1e-9 before ranking: residuals that differ by rounding alone are ties.
+    """
+    n = len(series)
+    names = ("lag", "ljung_box_Q", "ljung_box_p", "runs_z", "runs_p", "r1", "n_eff", "mann_kendall")
+    if n < FEWEST:
+        return {"n": n} | dict.fromkeys(names) | {"reason": "fewer_than_10_values"}
+    rounded = np.round(series, 9)
+    centred = rounded - rounded.mean()
+    energy = float(centred @ centred)
+    if energy <= 0:
+        return {"n": n} | dict.fromkeys(names) | {"reason": "no_variation"}
+    lag = min(10, n // 5)
+    r = [float(centred[k:] @ centred[:-k]) / energy for k in range(1, lag + 1)]
+    q = n * (n + 2) * sum(x * x / (n - k) for k, x in enumerate(r, start=1))
+    z, p = runs_test(rounded)
+    return {
+        "n": n,
+        "lag": lag,
+        "ljung_box_Q": q,
+        "ljung_box_p": chi2_upper(q, lag),
+        "runs_z": z,
+        "runs_p": p,
+        "r1": r[0],
+        "n_eff": n * (1 - r[0]) / (1 + r[0]),
+        "mann_kendall": mann_kendall(rounded),
+    }
+
+
+def mann_kendall(series: FloatArray) -> dict[str, float]:
+    """Trend by concordance of pairs, with tie-corrected variance and continuity, and the Sen slope per step."""
+    n = len(series)
+    i, j = np.triu_indices(n, k=1)
+    rise = series[j] - series[i]
+    s = float(np.sign(rise).sum())
+    _, counts = np.unique(series, return_counts=True)
+    t = counts.astype(float)
+    variance = (n * (n - 1) * (2 * n + 5) - float((t * (t - 1) * (2 * t + 5)).sum())) / 18
+    z = (s - math.copysign(1, s)) / math.sqrt(variance) if s and variance > 0 else 0.0
+    slope = float(np.median(rise / (j - i)))
+    return {"S": s, "var_S": variance, "z": z, "p": normal_two_sided(z), "sen_slope": slope}
+
+
+def runs_test(series: FloatArray) -> tuple[float | None, float | None]:
+    """Wald-Wolfowitz about the median: z and two-sided p, no continuity; values at the median are dropped."""
+    median = np.median(series)
+    above = series[np.abs(series - median) > 1e-12] > median
+    n1, n2 = int(above.sum()), int((~above).sum())
+    if n1 == 0 or n2 == 0:
+        return None, None
+    runs = 1 + int((above[1:] != above[:-1]).sum())
+    total = n1 + n2
+    mean = 1 + 2 * n1 * n2 / total
+    variance = 2 * n1 * n2 * (2 * n1 * n2 - total) / (total**2 * (total - 1))
+    if variance <= 0:
+        return None, None
+    z = (runs - mean) / math.sqrt(variance)
+    return z, normal_two_sided(z)

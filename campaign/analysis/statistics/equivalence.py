@@ -1,0 +1,93 @@
+"""Two one-sided tests: the only road to the word *negligible* (Schuirmann 1987, on the ratio scale)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from campaign.analysis.statistics.distributions import FloatArray, t_upper
+from campaign.analysis.statistics.independent import ALPHA, satterthwaite
+from campaign.analysis.statistics.ratio import ratio_df
+
+Margins = tuple[float, ...]
+MARGINS_PCT: Margins = (1, 2, 3, 5)
+"""Reported always; a declared margin that is not among them is added."""
+
+
+def tost_ratio(
+    treatment: FloatArray, reference: FloatArray, direction: int, margins: Margins = MARGINS_PCT
+) -> dict[str, Any] | None:
+    """Is mean_T/mean_R within 1 ± margin? The margin multiplies the estimated mean inside the test, not before it.
+
+    ``direction`` is 1 where higher is better, -1 where lower is, 0 for neither; it picks the half that is
+    non-inferiority of the treatment. None unless both means are positive.
+    """
+    m_t, m_r = float(treatment.mean()), float(reference.mean())
+    if m_t <= 0 or m_r <= 0:
+        return None
+    n_t, n_r = len(treatment), len(reference)
+    v_t, v_r = float(treatment.var(ddof=1)) / n_t, float(reference.var(ddof=1)) / n_r
+    out: dict[str, Any] = {}
+    for margin in margins:
+        entry: dict[str, Any] = {"margin_pct": margin}
+        for side, theta in (("low", 1 - margin / 100), ("high", 1 + margin / 100)):
+            t = (m_t - theta * m_r) / math.sqrt(v_t + theta * theta * v_r)
+            df = ratio_df(theta, v_t, n_t, v_r, n_r)
+            p = t_upper(t, df) if side == "low" else t_upper(-t, df)
+            entry |= {f"t_{side}": t, f"df_{side}": df, f"p_{side}": p}
+        out[f"{margin:g}"] = conclude(entry, direction)
+    return out
+
+
+def tost_paired(
+    treatment: FloatArray, reference: FloatArray, direction: int, margins: Margins = MARGINS_PCT
+) -> dict[str, Any] | None:
+    """The same question on pairs: one-sample t tests of T_k - (1 ∓ margin) R_k."""
+    m_t, m_r, n = float(treatment.mean()), float(reference.mean()), len(treatment)
+    if m_t <= 0 or m_r <= 0:
+        return None
+    out: dict[str, Any] = {}
+    for margin in margins:
+        entry: dict[str, Any] = {"margin_pct": margin}
+        for side, theta in (("low", 1 - margin / 100), ("high", 1 + margin / 100)):
+            shifted = treatment - theta * reference
+            se = float(shifted.std(ddof=1)) / math.sqrt(n)
+            mean = float(shifted.mean())
+            t = mean / se if se > 0 else math.copysign(math.inf, mean)
+            p = t_upper(t if side == "low" else -t, n - 1) if math.isfinite(t) else float((mean < 0) == (side == "low"))
+            entry |= {f"p_{side}": p}
+        out[f"{margin:g}"] = conclude(entry, direction)
+    return out
+
+
+def conclude(entry: dict[str, Any], direction: int) -> dict[str, Any]:
+    """Add the verdict of both halves, and which of them is non-inferiority."""
+    entry["p"] = max(entry["p_low"], entry["p_high"])
+    entry["equivalent"] = entry["p"] < ALPHA
+    entry["p_noninferiority"] = {1: entry["p_low"], -1: entry["p_high"]}.get(direction)
+    return entry
+
+
+def tost_absolute(treatment: FloatArray, reference: FloatArray) -> dict[str, Any] | None:
+    """Welch's test against a constant bound margin * mean_R; for comparison with other software only.
+
+    ``rope`` is the posterior probability of a difference inside the bound under a flat prior, 1 - p_low - p_high.
+    """
+    m_r = float(reference.mean())
+    if m_r <= 0:
+        return None
+    n_t, n_r = len(treatment), len(reference)
+    v_t, v_r = float(treatment.var(ddof=1)) / n_t, float(reference.var(ddof=1)) / n_r
+    diff, se, df = float(treatment.mean()) - m_r, math.sqrt(v_t + v_r), satterthwaite(v_t, n_t, v_r, n_r)
+    out: dict[str, Any] = {}
+    for margin in MARGINS_PCT:
+        bound = margin / 100 * m_r
+        p_low, p_high = t_upper((diff + bound) / se, df), t_upper((bound - diff) / se, df)
+        out[f"{margin:g}"] = {
+            "bound": bound,
+            "p_low": p_low,
+            "p_high": p_high,
+            "p": max(p_low, p_high),
+            "rope": 1 - p_low - p_high,
+        }
+    return out

@@ -1,0 +1,345 @@
+"""Latency percentiles from requests: within a run, pooled over an arm, and across runs; three quantities, never one name.
+
+The run is the experimental unit: requests of a run resemble each other, so intervals resample runs (or blocks), not requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from campaign.analysis.statistics.descriptive import is_constant
+from campaign.analysis.statistics.distributions import FloatArray, IntArray
+from campaign.analysis.statistics.independent import mann_whitney, welch
+from campaign.analysis.statistics.seeds import derived_seed, generator
+from campaign.analysis.statistics.table import IDENTITY, TableError, reference_arm
+
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+EXTREME = ("p99.9", 0.999)
+EXTREME_NEEDS = 10_000
+RESAMPLES = 10_000
+FEWEST_CLUSTERS = 5
+EXACT_TAIL = 200
+"""Expected requests beyond the percentile up to which the two-level resample counts binomially; above, a normal count is exact
+to well under one request."""
+CHUNK = 2_000
+
+Runs = dict[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All requests of an arm in ascending order. ``upto[k, r]`` counts those of run r among the k smallest."""
+
+    values: FloatArray
+    upto: npt.NDArray[np.int32]
+    sizes: IntArray
+
+    @classmethod
+    def of(cls, runs: list[FloatArray]) -> Pool:
+        """Merge the runs' requests."""
+        values = np.concatenate(runs)
+        owner = np.repeat(np.arange(len(runs)), [len(x) for x in runs])
+        order = np.argsort(values, kind="stable")
+        upto = np.zeros((len(values) + 1, len(runs)), dtype=np.int32)
+        upto[np.arange(1, len(values) + 1), owner[order]] = 1
+        np.cumsum(upto, axis=0, out=upto)
+        return cls(values[order], upto, np.array([len(x) for x in runs]))
+
+
+def analyze_latency(table: pd.DataFrame, reference: str | None, seed: int) -> list[dict[str, Any]]:
+    """One entry per model: the first latency column, the others under ``by_metric``."""
+    frame = table.rename(columns=lambda name: str(name).strip())
+    for name in ("model", "environment", "repetition"):
+        if name not in frame:
+            raise TableError(
+                f"column {name!r} is missing; a request table needs model, environment, repetition and latency_ms "
+                f"(found: {', '.join(map(str, frame.columns))})"
+            )
+    metrics = _latency_columns(frame)
+    if "ok" in frame:
+        frame = frame[frame["ok"].astype(bool)]
+    if "status" in frame:
+        frame = frame[frame["status"].astype(str).isin(("ok", "completed"))]
+    base = reference_arm(list(dict.fromkeys(frame["environment"].astype(str))), reference)
+    out = []
+    for model, rows in frame.groupby(frame["model"].astype(str), sort=False):
+        arms = {str(e): part for e, part in rows.groupby(rows["environment"].astype(str), sort=False)}
+        by_metric = {metric: _model(arms, str(model), metric, base, seed) for metric in metrics}
+        out.append({"model": model, "metric": metrics[0]} | by_metric[metrics[0]] | {"by_metric": by_metric})
+    return out
+
+
+def _latency_columns(frame: pd.DataFrame) -> list[str]:
+    found = []
+    for name in map(str, frame.columns):
+        timing = name.endswith("_ms") or any(word in name for word in ("latency", "ttft", "itl", "tpot"))
+        if name in IDENTITY or not timing or name == "submitted_ms":
+            continue
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            if name == "itl_ms":
+                continue  # a list per request: summarised per run by whoever measured it
+            raise TableError(f"column {name!r} of the request table is not numeric: leave missing values empty")
+        found.append(name)
+    if not found:
+        raise TableError("the request table has no latency column: add latency_ms (and ttft_ms), in milliseconds")
+    return sorted(found, key=lambda name: name != "latency_ms")
+
+
+def _runs(rows: pd.DataFrame, metric: str) -> Runs:
+    """Finite values by run. Several units: the unit is part of the run's name; several attempts: the first counts."""
+    keys = ["repetition"]
+    for name in ("unit", "phase"):
+        if name in rows and rows[name].nunique() > 1:
+            keys.insert(0, name)
+    out: Runs = {}
+    for key, part in rows.groupby(keys, sort=True):
+        if "attempt" in part:
+            part = part[part["attempt"] == part["attempt"].min()]
+        x = part[metric].to_numpy(dtype=float, na_value=np.nan)
+        x = x[np.isfinite(x)]
+        if len(x):
+            out["|".join(str(k) for k in (key if isinstance(key, tuple) else (key,)))] = x
+    return out
+
+
+def _model(arms: dict[str, pd.DataFrame], model: str, metric: str, base: str, seed: int) -> dict[str, Any]:
+    runs = {arm: _runs(rows, metric) for arm, rows in arms.items()}
+    out: dict[str, Any] = {arm: describe_arm(found) for arm, found in runs.items()}
+    contrasts = {}
+    for arm, found in runs.items():
+        if arm == base or not found or not runs.get(base):
+            continue
+        contrasts[f"{arm}_vs_{base}"] = compare_arms(found, runs[base], (arm, base), (model, metric, seed))
+    if contrasts:
+        named = [name for name in contrasts if "baseline" in name] or list(contrasts)
+        out |= contrasts[named[0]]
+    else:
+        out |= {"run_level_welch": None, "hierarchical_bootstrap": None, "reason": "missing_arm"}
+    return out | ({"contrasts": contrasts} if len(contrasts) > 1 else {})
+
+
+def order_limits(n: int, q: float) -> tuple[int, int]:
+    """Ranks (1-based) of the distribution-free 95 % limits of the q-quantile of n values; may lie outside 1 … n."""
+    return int(stats.binom.ppf(0.025, n, q)), int(stats.binom.ppf(0.975, n, q)) + 1
+
+
+def percentile(x: FloatArray, q: float) -> dict[str, Any]:
+    """Quantile (type 7) of one run with order-statistic limits. Within run, assumes independence: too narrow in a batch."""
+    n = len(x)
+    low, high = order_limits(n, q)
+    ordered = np.sort(x)
+    out: dict[str, Any] = {
+        "value": float(np.quantile(ordered, q)),
+        "l": low if low >= 1 else None,
+        "u": high if high <= n else None,
+        "ci_low": float(ordered[low - 1]) if low >= 1 else None,
+        "ci_high": float(ordered[high - 1]) if high <= n else None,
+    }
+    if low < 1 or high > n:
+        out["reason"] = "not_enough_requests"
+    return out
+
+
+def describe_arm(runs: Runs) -> dict[str, Any]:
+    """Percentiles of every run, and over the arm: pooled, mean of runs, median of runs, spread between runs."""
+    if not runs:
+        return {"n_runs": 0, "n_requests": 0, "runs": {}, "summary": {}}
+    each = {rep: {p: percentile(x, q) for p, q in PERCENTILES.items()} for rep, x in runs.items()}
+    pooled = np.concatenate(list(runs.values()))
+    summary: dict[str, Any] = {}
+    for p, q in PERCENTILES.items():
+        values = np.array([found[p]["value"] for found in each.values()])
+        summary[p] = {
+            "pooled": float(np.quantile(pooled, q)),
+            "mean_of_runs": float(values.mean()),
+            "median_of_runs": float(np.median(values)),
+            "sd_between_runs": float(values.std(ddof=1)) if len(values) > 1 else None,
+        }
+    if len(pooled) >= EXTREME_NEEDS and order_limits(len(pooled), EXTREME[1])[1] <= len(pooled):
+        summary[EXTREME[0]] = {"pooled": float(np.quantile(pooled, EXTREME[1]))}
+    return {
+        "n_runs": len(runs),
+        "n_requests": len(pooled),
+        "runs": each,
+        "summary": summary,
+        "variance_components": variance_components(runs),
+    }
+
+
+def variance_components(runs: Runs) -> dict[str, Any]:
+    """Within-run variance T1² and between-run component T2² (Kalibera and Jones 2013).
+
+    The best number of requests per run is sqrt((fixed seconds per run / seconds per request) * T1²/T2²); T2² <= 0 means that runs add
+    nothing beyond their requests.
+    """
+    if len(runs) < 2 or min(len(x) for x in runs.values()) < 2:
+        return {"within": None, "between": None, "reason": "insufficient_n"}
+    within = float(np.mean([x.var(ddof=1) for x in runs.values()]))
+    size = len(runs) / sum(1 / len(x) for x in runs.values())
+    between = float(np.var([x.mean() for x in runs.values()], ddof=1)) - within / size
+    return {"within": within, "between": between, "ratio": within / between if between > 0 else None}
+
+
+def compare_arms(
+    treatment: Runs, reference: Runs, names: tuple[str, str], stream: tuple[str, str, int]
+) -> dict[str, Any]:
+    """Difference of percentiles, treatment minus reference: Welch on run percentiles, bootstraps of the pooled percentile.
+
+    ``names`` are the two environments; ``stream`` is model, metric and campaign seed.
+    """
+    model, metric, seed = stream
+    contrast = f"{names[0]}_vs_{names[1]}"
+    run_level: dict[str, Any] = {}
+    for p, q in PERCENTILES.items():
+        t, r = (np.array([np.quantile(x, q) for x in arm.values()]) for arm in (treatment, reference))
+        run_level[p] = _run_level(t, r)
+    shared = [rep for rep in treatment if rep in reference]
+    bootstrap: dict[str, Any] = {}
+    pools = [Pool.of(list(arm.values())) for arm in (treatment, reference)]
+    paired = [Pool.of([arm[rep] for rep in shared]) for arm in (treatment, reference)] if shared else []
+
+    def rng(statistic: str) -> np.random.Generator:
+        return generator(derived_seed(seed, model, metric, contrast, statistic, "requests"))
+
+    counts = [_run_counts(len(pool.sizes), rng(f"cluster_{i}")) for i, pool in enumerate(pools)]
+    joint = _run_counts(len(shared), rng("cluster_blocks")) if shared else None
+    for p, q in PERCENTILES.items():
+        entry: dict[str, Any] = {
+            "pooled_diff": float(np.quantile(pools[0].values, q) - np.quantile(pools[1].values, q))
+        }
+        few = min(len(pool.sizes) for pool in pools) < FEWEST_CLUSTERS
+        if few:
+            keys = (f"{names[1]}_cluster", f"{names[0]}_cluster", "diff_cluster_independent", "diff_cluster_blocks")
+            entry |= dict.fromkeys((*keys, "diff_two_level")) | {"reason": "too_few_clusters"}
+            bootstrap[p] = entry
+            continue
+        t, r = (cluster_quantiles(pool, c, q) for pool, c in zip(pools, counts, strict=True))
+        entry |= {
+            f"{names[1]}_cluster": _limits(r),
+            f"{names[0]}_cluster": _limits(t),
+            "diff_cluster_independent": _limits(t - r),
+            "diff_cluster_blocks": None,
+        }
+        if joint is not None and len(shared) >= FEWEST_CLUSTERS:
+            a, b = (cluster_quantiles(pool, joint, q) for pool in paired)
+            entry["diff_cluster_blocks"] = _limits(a - b)
+        two = [
+            two_level_quantiles(pool, c, q, rng(f"two_level_{i}_{p}"))
+            for i, (pool, c) in enumerate(zip(pools, counts, strict=True))
+        ]
+        entry["diff_two_level"] = _limits(two[0] - two[1]) | {"note": "conservative: within-run noise counted twice"}
+        bootstrap[p] = entry
+    return {"run_level_welch": run_level, "hierarchical_bootstrap": bootstrap}
+
+
+def _run_level(t: FloatArray, r: FloatArray) -> dict[str, Any]:
+    out: dict[str, Any] = {"diff": float(t.mean() - r.mean())} | dict.fromkeys(("ci_low", "ci_high", "p", "mwu_p"))
+    if min(len(t), len(r)) < 3:
+        return out | {"reason": "insufficient_n"}
+    if is_constant(t) and is_constant(r):
+        return out | {"reason": "deterministic"}
+    result = welch(t, r)
+    return out | {key: result[key] for key in ("ci_low", "ci_high", "p")} | {"mwu_p": mann_whitney(t, r)["p"]}
+
+
+def _run_counts(runs: int, rng: np.random.Generator) -> IntArray:
+    """How often each run is drawn; shape (resamples, runs)."""
+    drawn = rng.integers(0, runs, size=(RESAMPLES, runs))
+    flat = drawn + runs * np.arange(RESAMPLES)[:, None]
+    return np.bincount(flat.ravel(), minlength=RESAMPLES * runs).reshape(RESAMPLES, runs)
+
+
+def _limits(resampled: FloatArray) -> dict[str, float]:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}
+
+
+def cluster_quantiles(pool: Pool, counts: IntArray, q: float) -> FloatArray:
+    """Type-7 q-quantile of all requests of the drawn runs, for every resample; exact.
+
+    Bisects on the rank: how many requests of a resample lie among the k smallest of the pool is a weighted sum of the
+    runs' own counts, so no resample is ever built.
+    """
+    total = counts @ pool.sizes
+    position = (total - 1) * q
+    below = np.floor(position)
+    first = _rank_search(pool, counts, below + 1)
+    second = _rank_search(pool, counts, np.minimum(below + 2, total))
+    a, b = pool.values[first - 1], pool.values[second - 1]
+    return np.asarray(a + (position - below) * (b - a))
+
+
+def _rank_search(pool: Pool, counts: IntArray, rank: FloatArray) -> IntArray:
+    """The smallest k for which the k smallest pooled requests hold ``rank`` of the resample's."""
+    low = np.zeros(len(counts), dtype=np.int64)
+    high = np.full(len(counts), len(pool.values), dtype=np.int64)
+    while (open_ := high - low > 1).any():
+        middle = np.where(open_, (low + high) // 2, high)
+        reached = np.einsum("br,br->b", pool.upto[middle], counts) >= rank
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+        low = np.where(open_, low, high - 1)
+    return high
+
+
+def two_level_quantiles(pool: Pool, counts: IntArray, q: float, rng: np.random.Generator) -> FloatArray:
+    """q-quantile when runs are drawn and then requests within each drawn run, without drawing a request.
+
+    The number of a run's redrawn requests among its k smallest is binomial; bisection splits these counts, which samples the rank's
+    place exactly. Far from the tail a normal count stands for their sum. Ranks between two integers are rounded at random.
+    """
+    total = counts @ pool.sizes
+    position = (total - 1) * q
+    rank = np.floor(position) + 1 + (rng.random(len(total)) < position - np.floor(position))
+    if float(pool.sizes.sum()) * min(q, 1 - q) > EXACT_TAIL:
+        return _normal_two_level(pool, counts, rank, rng)
+    return np.concatenate(
+        [
+            _binomial_two_level(pool, counts[i : i + CHUNK], rank[i : i + CHUNK], rng)
+            for i in range(0, len(counts), CHUNK)
+        ]
+    )
+
+
+def _normal_two_level(pool: Pool, counts: IntArray, rank: FloatArray, rng: np.random.Generator) -> FloatArray:
+    z = rng.standard_normal(len(counts))
+    weights = counts.astype(float)
+    low = np.zeros(len(counts), dtype=np.int64)
+    high = np.full(len(counts), len(pool.values), dtype=np.int64)
+    for _ in range(int(np.ceil(np.log2(len(pool.values)))) + 1):
+        middle = (low + high) // 2
+        share = pool.upto[middle] / pool.sizes
+        expected = pool.upto[middle]
+        mean = np.einsum("br,br->b", expected, weights)
+        spread = np.sqrt(np.einsum("br,br->b", expected * (1 - share), weights))
+        reached = mean + z * spread >= rank - 0.5
+        high = np.where(reached & (middle > low), middle, high)
+        low = np.where(reached | (middle == low), low, middle)
+    return np.asarray(pool.values[high - 1])
+
+
+def _binomial_two_level(pool: Pool, counts: IntArray, rank: FloatArray, rng: np.random.Generator) -> FloatArray:
+    low = np.zeros(len(counts), dtype=np.int64)
+    high = np.full(len(counts), len(pool.values), dtype=np.int64)
+    inside = counts * pool.sizes
+    below = np.zeros(len(counts))
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        width = pool.upto[high] - pool.upto[low]
+        part = pool.upto[middle] - pool.upto[low]
+        share = np.divide(part, width, out=np.zeros(part.shape), where=width > 0)
+        drawn = rng.binomial(inside, share)
+        reached = below + drawn.sum(axis=1) >= rank
+        stays = high - low <= 1
+        go_low = reached & ~stays
+        go_high = ~reached & ~stays
+        inside = np.where(go_low[:, None], drawn, np.where(go_high[:, None], inside - drawn, inside))
+        below = np.where(go_high, below + drawn.sum(axis=1), below)
+        high = np.where(go_low, middle, high)
+        low = np.where(go_high, middle, low)
+    return np.asarray(pool.values[high - 1])

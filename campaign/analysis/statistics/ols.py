@@ -1,0 +1,73 @@
+"""Ordinary least squares for the handful of small designs of the order and covariate checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_two_sided
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients of y ~ X (no intercept added), their covariance, residual sum of squares and degrees of freedom."""
+
+    beta: FloatArray
+    covariance: FloatArray
+    inverse: FloatArray
+    residuals: FloatArray
+    df: int
+
+    @property
+    def rss(self) -> float:
+        """Residual sum of squares."""
+        return float(self.residuals @ self.residuals)
+
+
+def fit(x: FloatArray, y: FloatArray) -> Fit | None:
+    """Least squares; None where X has not full column rank or no degree of freedom is left."""
+    n, k = x.shape
+    if n <= k or np.linalg.matrix_rank(x) < k:
+        return None
+    q, r = np.linalg.qr(x)
+    beta = np.linalg.solve(r, q.T @ (y - y.mean()))
+    # y was centred for accuracy; whatever column spans the constant takes its mean back.
+    residuals = y - y.mean() - x @ beta
+    beta = beta + np.linalg.solve(r, q.T @ np.full(n, y.mean()))
+    inner = np.linalg.inv(r)
+    inverse = inner @ inner.T
+    df = n - k
+    sigma2 = float(residuals @ residuals) / df
+    return Fit(beta, sigma2 * inverse, inverse, residuals, df)
+
+
+def coefficient(result: Fit, i: int) -> dict[str, float] | None:
+    """Estimate, standard error, t, p and 95 % interval of one coefficient; None where the fit is exact."""
+    estimate, se = float(result.beta[i]), float(np.sqrt(result.covariance[i, i]))
+    if se <= 0:
+        return None
+    reach = t_quantile(0.975, result.df) * se
+    return {
+        "estimate": estimate,
+        "se": se,
+        "t": estimate / se,
+        "p": t_two_sided(estimate / se, result.df),
+        "df": result.df,
+        "ci_low": estimate - reach,
+        "ci_high": estimate + reach,
+    }
+
+
+def hc3_se(x: FloatArray, result: Fit, i: int) -> float | None:
+    """Heteroscedasticity-consistent standard error (MacKinnon and White 1985); None at a leverage of one."""
+    leverage = np.einsum("ij,jk,ik->i", x, result.inverse, x)
+    if (leverage > 1 - 1e-10).any():
+        return None
+    meat = (x * (result.residuals / (1 - leverage))[:, None] ** 2).T @ x
+    return float(np.sqrt((result.inverse @ meat @ result.inverse)[i, i]))
+
+
+def dummies(labels: FloatArray) -> FloatArray:
+    """One 0/1 column for every distinct label; shape (n, levels)."""
+    return np.asarray(labels[:, None] == np.unique(labels)[None, :], dtype=float)

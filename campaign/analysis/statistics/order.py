@@ -1,0 +1,231 @@
+"""Order, carry-over and start temperature: what the schedule may have done to the difference (interleaved arms)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from campaign.analysis.statistics import ols
+from campaign.analysis.statistics.bootstrap import moving_blocks
+from campaign.analysis.statistics.descriptive import is_constant
+from campaign.analysis.statistics.distributions import BoolArray, FloatArray, IntArray, f_upper
+from campaign.analysis.statistics.drift import series_checks
+from campaign.analysis.statistics.independent import ALPHA, welch
+from campaign.analysis.statistics.paired import newey_west, paired_t
+from campaign.analysis.statistics.sets import Sample
+
+
+def interleaved(treatment: Sample, reference: Sample) -> bool | None:
+    """False where one arm ran wholly before the other; None where the order is unknown or there is only one run each."""
+    if len(treatment) == 0 or len(reference) == 0 or max(len(treatment), len(reference)) < 2:
+        return None
+    if np.isnan(treatment.order).any() or np.isnan(reference.order).any():
+        return None
+    return not (treatment.order.max() < reference.order.min() or reference.order.max() < treatment.order.min())
+
+
+def complete_blocks(treatment: Sample, reference: Sample) -> tuple[IntArray, IntArray]:
+    """Row indices into both samples of the repetitions that both hold, in the order of the repetitions."""
+    shared = np.intersect1d(treatment.repetition, reference.repetition)
+    at = {int(r): i for i, r in enumerate(treatment.repetition)}
+    of = {int(r): i for i, r in enumerate(reference.repetition)}
+    return (
+        np.array([at[int(r)] for r in shared], dtype=np.int64),
+        np.array([of[int(r)] for r in shared], dtype=np.int64),
+    )
+
+
+def was_blocked(treatment: Sample, reference: Sample, others: FloatArray) -> bool:
+    """Were the two runs of a repetition neighbours in time, so that pairing them means something?
+
+    ``others`` holds (order, repetition) of every run of this model on this unit, all arms; shape (k, 2). A repetition is a block
+    when no run of another repetition lies between its two runs. A design is blocked when at least half of them are:
+    repeated attempts may stray, a full randomisation scatters nearly all.
+    """
+    t, r = complete_blocks(treatment, reference)
+    if len(t) == 0:
+        return True
+    a, b = treatment.order[t], reference.order[r]
+    if np.isnan(a).any() or np.isnan(b).any():
+        return False
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    between = (others[None, :, 0] > low[:, None]) & (others[None, :, 0] < high[:, None])
+    foreign = between & (others[None, :, 1] != treatment.repetition[t][:, None])
+    return bool((~foreign.any(axis=1)).mean() >= 0.5)
+
+
+def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int) -> dict[str, Any]:
+    """Section 9 of one comparison: residuals in time, block differences, order, carry-over, temperature and flags."""
+    order = np.concatenate([treatment.order, reference.order])
+    sort = np.argsort(order, kind="stable")
+    y = np.concatenate([treatment.value, reference.value])[sort]
+    trt = np.concatenate([np.ones(len(treatment)), np.zeros(len(reference))])[sort]
+    repetition = np.concatenate([treatment.repetition, reference.repetition])[sort]
+    temperature = np.concatenate([treatment.temperature, reference.temperature])[sort]
+    residuals = y - np.where(trt == 1, treatment.value.mean(), reference.value.mean())
+    mixed = interleaved(treatment, reference)
+    out: dict[str, Any] = {
+        "interleaved": mixed,
+        "run_residuals": series_checks(residuals),
+        "welch": _welch(treatment.value, reference.value),
+        "ancova": ancova(y, trt, temperature),
+        "start_temperature": _start_temperature(treatment, reference),
+    }
+    keys = ("paired", "paired_differences", "order_effect", "sequence_sum_test", "ols_block", "ols_order")
+    if mixed and blocked:
+        out |= _block_checks(treatment, reference, seed)
+        out |= _order_models(y, trt, repetition, order[sort])
+    else:
+        out |= dict.fromkeys((*keys, "prev_aliased_with_blocks", "ols_prev_block"))
+        out["reason"] = "not_interleaved" if mixed is False else "no_blocks"
+    out["flags"] = _flags(out)
+    return out
+
+
+def _welch(treatment: FloatArray, reference: FloatArray) -> dict[str, float] | None:
+    if min(len(treatment), len(reference)) < 3 or (is_constant(treatment) and is_constant(reference)):
+        return None
+    result = welch(treatment, reference)
+    return {"p": result["p"], "diff": float(treatment.mean() - reference.mean())}
+
+
+def _start_temperature(treatment: Sample, reference: Sample) -> dict[str, float] | None:
+    """Mean start temperature of each arm, °C."""
+    t, r = treatment.temperature, reference.temperature
+    if np.isnan(t).any() or np.isnan(r).any():
+        return None
+    p = None
+    if min(len(t), len(r)) >= 3 and not (is_constant(t) and is_constant(r)):
+        p = welch(t, r)["p"]
+    return {"treatment": float(t.mean()), "reference": float(r.mean()), "welch_p": p}  # type: ignore[dict-item]
+
+
+def _block_checks(treatment: Sample, reference: Sample, seed: int) -> dict[str, Any]:
+    t, r = complete_blocks(treatment, reference)
+    differences = treatment.value[t] - reference.value[r]
+    sums = treatment.value[t] + reference.value[r]
+    reference_first = reference.order[r] < treatment.order[t]
+    usable = len(t) >= 3 and not is_constant(differences)
+    result = paired_t(differences) if usable else None
+    checks = series_checks(differences)
+    out: dict[str, Any] = {
+        "paired": {"p": result["p"], "diff": result["mean_diff"]} if result else None,
+        "paired_differences": checks,
+        "order_effect": order_effect(differences, reference_first) if usable else None,
+        "sequence_sum_test": _sequence_sums(sums, reference_first),
+        "ols_block": _within_blocks(differences) if usable else None,
+    }
+    if checks["ljung_box_p"] is not None and checks["ljung_box_p"] < ALPHA:
+        out["newey_west"] = newey_west(differences)
+        out["moving_block_bootstrap"] = moving_blocks(differences, seed)
+    return out
+
+
+def order_effect(differences: FloatArray, reference_first: BoolArray) -> dict[str, Any] | None:
+    """Block differences on +1 (reference first) or -1: the intercept is the effect free of period, the slope the period."""
+    first, second = int(reference_first.sum()), int((~reference_first).sum())
+    x = np.column_stack([np.ones(len(differences)), np.where(reference_first, 1.0, -1.0)])
+    result = ols.fit(x, differences)
+    if result is None:
+        return None
+    return {
+        "treatment_adjusted": ols.coefficient(result, 0),
+        "period_effect": ols.coefficient(result, 1),
+        "n_reference_first": first,
+        "n_treatment_first": second,
+    }
+
+
+def _sequence_sums(sums: FloatArray, reference_first: BoolArray) -> dict[str, float] | None:
+    """Welch on block sums, treatment-first minus reference-first: carry-over, aliased with the sequence."""
+    a, b = sums[~reference_first], sums[reference_first]
+    if min(len(a), len(b)) < 2 or (is_constant(a) and is_constant(b)):
+        return None
+    result = welch(a, b)
+    return {"diff": float(a.mean() - b.mean()), "t": result["t"], "df": result["df"], "p": result["p"]}
+
+
+def _within_blocks(differences: FloatArray) -> dict[str, Any]:
+    """y ~ treatment + block over complete blocks: algebraically the paired t test."""
+    result = paired_t(differences)
+    return {
+        "trt": {
+            "estimate": result["mean_diff"],
+            "se": result["sd_diff"] / len(differences) ** 0.5,
+            **{key: result[key] for key in ("t", "p", "df", "ci_low", "ci_high")},
+        }
+    }
+
+
+def _order_models(y: FloatArray, trt: FloatArray, repetition: IntArray, order: FloatArray) -> dict[str, Any]:
+    """Models with the arm of the run before; the first run has none and is dropped."""
+    position2 = np.zeros(len(y))
+    seen: set[int] = set()
+    for i, r in enumerate(repetition):
+        position2[i] = float(int(r) in seen)
+        seen.add(int(r))
+    kept = slice(1, None)
+    previous = trt[:-1]
+    ones = np.ones(len(previous))
+    simple = np.column_stack([ones, trt[kept], position2[kept], previous, order[kept]])
+    result = ols.fit(simple, y[kept])
+    names = ("trt", "position2", "prev_treatment", "sequence_index")
+    out: dict[str, Any] = {
+        "ols_order": None if result is None else {n: ols.coefficient(result, i) for i, n in enumerate(names, start=1)}
+    }
+    blocks = ols.dummies(repetition[kept].astype(float))
+    without = np.column_stack([trt[kept], position2[kept], blocks])
+    within = np.column_stack([previous, without])
+    aliased = bool(np.linalg.matrix_rank(within) == np.linalg.matrix_rank(without))
+    out["prev_aliased_with_blocks"] = aliased
+    fitted = None if aliased else ols.fit(within, y[kept])
+    out["ols_prev_block"] = None if fitted is None else ols.coefficient(fitted, 0)
+    return out
+
+
+def ancova(y: FloatArray, trt: FloatArray, temperature: FloatArray) -> dict[str, Any] | None:
+    """y ~ treatment + start temperature; only a state from *before* the run may be a covariate.
+
+    None where a temperature is missing or all are equal.
+    """
+    known = np.isfinite(temperature)
+    y, trt, temperature = y[known], trt[known], temperature[known]
+    if len(y) < 5 or is_constant(temperature):
+        return None
+    centred = temperature - temperature.mean()
+    x = np.column_stack([np.ones(len(y)), trt, centred])
+    result = ols.fit(x, y)
+    if result is None or result.rss <= 0:
+        return None
+    wider = ols.fit(np.column_stack([x, trt * centred]), y)
+    interaction = None
+    if wider is not None and wider.rss > 0:
+        interaction = f_upper((result.rss - wider.rss) / (wider.rss / wider.df), 1, wider.df)
+    return {
+        "trt": ols.coefficient(result, 1),
+        "start_temp_slope": ols.coefficient(result, 2),
+        "interaction_p": interaction,
+        "hc3_se_trt": ols.hc3_se(x, result, 1),
+    }
+
+
+def _flags(out: dict[str, Any]) -> list[str]:
+    """Diagnostics at 0.05. With seven of them per comparison, false alarms are to be expected."""
+
+    def low(*path: str) -> bool:
+        here: Any = out
+        for key in path:
+            here = here.get(key) if here else None
+        return here is not None and here < ALPHA
+
+    checks = {
+        "drift": low("run_residuals", "mann_kendall", "p"),
+        "autocorrelation_runs": low("run_residuals", "ljung_box_p"),
+        "autocorrelation_pairs": low("paired_differences", "ljung_box_p"),
+        "period_effect": low("order_effect", "period_effect", "p"),
+        "carry_over": low("ols_prev_block", "p"),
+        "thermal_covariate": low("ancova", "start_temp_slope", "p"),
+        "confounded_with_time": out["interleaved"] is False,
+    }
+    return [name for name, raised in checks.items() if raised]

@@ -1,0 +1,62 @@
+"""How much of the overhead an option wins back: R = (baseline - optimised)/(baseline - reference), with Fieller limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from campaign.analysis.statistics.distributions import FloatArray, t_quantile
+from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, fieller, mean_covariance
+from campaign.analysis.statistics.seeds import generator
+
+
+def independent_reduction(reference: FloatArray, baseline: FloatArray, optimised: FloatArray) -> dict[str, Any]:
+    """R without blocks: numerator and denominator share the baseline mean, and df is the smallest n less one."""
+    v_r, v_b, v_o = (float(x.var(ddof=1)) / len(x) for x in (reference, baseline, optimised))
+    df = min(len(reference), len(baseline), len(optimised)) - 1
+    a = float(baseline.mean() - optimised.mean())
+    b = float(baseline.mean() - reference.mean())
+    return _limits(a, b, (v_b + v_o, v_b + v_r, v_b), df)
+
+
+def paired_reduction(reference: FloatArray, baseline: FloatArray, optimised: FloatArray) -> dict[str, Any]:
+    """R from complete blocks: numerators and denominators pair up and carry their covariance."""
+    a, b = baseline - optimised, baseline - reference
+    return _limits(float(a.mean()), float(b.mean()), mean_covariance(a, b), len(a) - 1)
+
+
+def _limits(a: float, b: float, variances: tuple[float, float, float], df: int) -> dict[str, Any]:
+    g, low, high = fieller(a, b, variances, t_quantile(0.975, df))
+    return {
+        "point": a / b if b else None,
+        "status": "ok" if low is not None else NOT_DISTINGUISHABLE,
+        "fieller_g": g,
+        "low": low,
+        "high": high,
+    }
+
+
+def bootstrap_reduction(
+    reference: FloatArray, baseline: FloatArray, optimised: FloatArray, seed: int, resamples: int = 10_000
+) -> dict[str, Any]:
+    """Percentile interval of R, whole blocks resampled."""
+    n = len(reference)
+    a, b = baseline - optimised, baseline - reference
+    index = generator(seed).integers(0, n, size=(n, resamples))
+    top, bottom = a[index].mean(axis=0), b[index].mean(axis=0)
+    ratio = np.divide(top, bottom, out=np.full(resamples, np.nan), where=bottom != 0)
+    ratio = ratio[np.isfinite(ratio)]
+    if len(ratio) == 0:
+        return {"low": None, "high": None, "reason": "bootstrap_degenerate"}
+    low, high = np.quantile(ratio, [0.025, 0.975])
+    return {"low": float(low), "high": float(high), "seed": str(seed)}
+
+
+def against_prediction(low: float | None, high: float | None, predicted: tuple[float, float] = (0.6, 0.8)) -> str:
+    """``supported`` only with the whole interval inside the prediction, ``refuted`` when disjoint, else ``compatible``."""
+    if low is None or high is None:
+        return "undecided"
+    if predicted[0] <= low and high <= predicted[1]:
+        return "supported"
+    return "refuted" if high < predicted[0] or low > predicted[1] else "compatible"

@@ -1,0 +1,164 @@
+"""Which attempts count: four analysis sets, chosen by technical criteria and all reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from campaign.analysis.statistics.descriptive import three_sigma
+from campaign.analysis.statistics.distributions import BoolArray, FloatArray, IntArray
+
+ALL_VALID, PROTOCOL, RERUN, MINUS_OUTLIERS = (
+    "all_valid_first_attempt",
+    "protocol",
+    "document_rerun_outliers",
+    "protocol_minus_outliers",
+)
+ANALYSIS_SETS = (ALL_VALID, PROTOCOL, RERUN, MINUS_OUTLIERS)
+CEILING_C = 45.0
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """All attempts of one arm on one unit, in the table's order; arrays of one length.
+
+    ``temperature`` is NaN where unknown; ``order`` is the chronological position on the unit, NaN where not recorded.
+    """
+
+    run_ids: list[str]
+    repetition: IntArray
+    attempt: IntArray
+    ok: BoolArray
+    throttled: BoolArray
+    temperature: FloatArray
+    order: FloatArray
+    values: dict[str, FloatArray]
+
+    def __len__(self) -> int:
+        return len(self.run_ids)
+
+    def cool(self) -> BoolArray:
+        """Started below the ceiling; a unit without any reading is not held to it."""
+        if np.isnan(self.temperature).all():
+            return np.ones(len(self), dtype=bool)
+        return np.asarray(self.temperature < CEILING_C)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The attempts of one arm that an analysis set keeps for one metric: one value per repetition, in time order."""
+
+    run_ids: list[str]
+    repetition: IntArray
+    value: FloatArray
+    order: FloatArray
+    temperature: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.run_ids)
+
+
+def valid(attempts: Attempts, metric: str) -> BoolArray:
+    """Succeeded with a finite value."""
+    return np.asarray(attempts.ok & np.isfinite(attempts.values[metric]))
+
+
+def within_protocol(attempts: Attempts, metric: str) -> BoolArray:
+    """Valid, not throttled, started cool."""
+    return np.asarray(valid(attempts, metric) & ~attempts.throttled & attempts.cool())
+
+
+def select(attempts: Attempts, metric: str, analysis_set: str) -> Sample:
+    """The sample that ``analysis_set`` makes of an arm's attempts."""
+    if analysis_set == ALL_VALID:
+        return _sample(attempts, metric, _lowest(attempts, valid(attempts, metric)))
+    usable = within_protocol(attempts, metric)
+    chosen = _lowest(attempts, usable)
+    if analysis_set == PROTOCOL:
+        return _sample(attempts, metric, chosen)
+    far = three_sigma(attempts.values[metric][chosen])
+    kept = list(chosen[~far])
+    if analysis_set == RERUN:
+        for i in chosen[far]:
+            later = usable & (attempts.repetition == attempts.repetition[i]) & (attempts.attempt > attempts.attempt[i])
+            kept += list(_lowest(attempts, later))
+    return _sample(attempts, metric, np.array(kept, dtype=np.int64))
+
+
+def _lowest(attempts: Attempts, usable: BoolArray) -> IntArray:
+    """Of every repetition, the usable attempt with the lowest number."""
+    best: dict[int, int] = {}
+    for i in np.flatnonzero(usable):
+        repetition = int(attempts.repetition[i])
+        if repetition not in best or attempts.attempt[i] < attempts.attempt[best[repetition]]:
+            best[repetition] = int(i)
+    return np.array(sorted(best.values()), dtype=np.int64)
+
+
+def _sample(attempts: Attempts, metric: str, rows: IntArray) -> Sample:
+    order = attempts.order[rows]
+    rows = rows[np.lexsort((attempts.repetition[rows], np.nan_to_num(order)))]
+    return Sample(
+        [attempts.run_ids[i] for i in rows],
+        attempts.repetition[rows],
+        attempts.values[metric][rows],
+        attempts.order[rows],
+        attempts.temperature[rows],
+    )
+
+
+def exclusions(arms: list[Attempts], metric: str) -> dict[str, list[str]]:
+    """Run ids that each technical reason keeps out of the protocol set, and the outliers inside it."""
+    out: dict[str, list[str]] = {}
+    for name in (
+        "failed",
+        "throttled",
+        "start_temp_not_below_45",
+        "missing_value",
+        "outlier_3sigma_within_protocol_set",
+    ):
+        out[name] = sorted(run_id for arm in arms for run_id in _excluded(arm, metric, name))
+    return out
+
+
+def _excluded(arm: Attempts, metric: str, reason: str) -> list[str]:
+    if reason == "outlier_3sigma_within_protocol_set":
+        sample = select(arm, metric, PROTOCOL)
+        return [name for name, far in zip(sample.run_ids, three_sigma(sample.value), strict=True) if far]
+    mask = {
+        "failed": ~arm.ok,
+        "throttled": arm.throttled,
+        "start_temp_not_below_45": ~arm.cool(),
+        "missing_value": arm.ok & ~np.isfinite(arm.values[metric]),
+    }[reason]
+    return [arm.run_ids[i] for i in np.flatnonzero(mask)]
+
+
+def accounting(treatment: Attempts | None, reference: Attempts | None, metric: str, planned: int) -> dict[str, Any]:
+    """Planned, attempted, failed, throttled, repeated and analysed per arm, and whether the arms differ in losses.
+
+    Fisher's exact test asks whether an arm fails or throttles more often: throttling happens after the treatment
+    starts, so a rate that differs can itself be the effect.
+    """
+    out: dict[str, Any] = {}
+    for name, arm in (("treatment", treatment), ("reference", reference)):
+        out[name] = {
+            "planned": planned,
+            "attempted": len(arm) if arm else 0,
+            "failed": int((~arm.ok).sum()) if arm else 0,
+            "throttled": int(arm.throttled.sum()) if arm else 0,
+            "repeated": int((arm.attempt > 1).sum()) if arm else 0,
+            "analysed": len(select(arm, metric, PROTOCOL)) if arm else 0,
+        }
+    t, r = out["treatment"], out["reference"]
+    for loss in ("failed", "throttled"):
+        counts = [[t[loss], t["attempted"] - t[loss]], [r[loss], r["attempted"] - r[loss]]]
+        out[f"{loss}_fisher_p"] = (
+            float(stats.fisher_exact(counts).pvalue)
+            if t["attempted"] and r["attempted"] and t[loss] + r[loss]
+            else None
+        )
+    return out
