@@ -1,0 +1,18 @@
+"""The engines there are. A new one is a module beside this one and a line here."""
+
+from __future__ import annotations
+
+from actors.engines import Engine, EngineError
+from actors.engines.llamacpp import LlamaCpp
+from actors.engines.trtllm import TrtLlm
+from actors.engines.vllm import Vllm
+
+ENGINES: dict[str, Engine] = {"llamacpp": LlamaCpp(), "trtllm": TrtLlm(), "vllm": Vllm()}
+
+
+def engine(name: str) -> Engine:
+    """The engine called ``name``. Raises EngineError for a name that is none."""
+    try:
+        return ENGINES[name]
+    except KeyError:
+        raise EngineError(f"no engine is called {name!r}; there are: {', '.join(sorted(ENGINES))}") from None
