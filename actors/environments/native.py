@@ -29,7 +29,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from actors.environments import EnvironmentError_, OptionRefused, owner, processes, resolve
+from actors.environments import EnvironmentError_, OptionRefused, driver, owner, processes, resolve
 from actors.environments.docker import Rlimits, container_rlimits
 from actors.environments.supervisor import inside
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
@@ -67,7 +67,8 @@ class NativeArm:
         explicit: Rlimits = {name: (value, value) for name, value in spec.ulimits.items()}
         scratch = self.home.absolute() / "scratch" / f"{owner.this_process()}_{next(_attempts)}"
         try:
-            mounted = _chroot_mounts(root, who, mounts, scratch, notes) if root else []
+            gpu = _driver_files(spec, notes) if root else ()
+            mounted = _chroot_mounts(root, who, (*gpu, *mounts), scratch, notes) if root else []
             return NativeProcess(
                 order={
                     "argv": list(argv),
@@ -102,6 +103,15 @@ class NativeArm:
         if isinstance(limits, str):
             return {}, [f"rlimits as the harness has them: {limits}"]
         return limits, []
+
+
+def _driver_files(spec: Environment, notes: list[str]) -> tuple[Mount, ...]:
+    """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's files."""
+    if spec.gpu.by not in ("toolkit", "cdi"):
+        return ()
+    found, left_out = driver.mounts()
+    notes += left_out
+    return found
 
 
 def _myself() -> resolve.User:
@@ -147,8 +157,8 @@ def _chroot_mounts(
             os.chown(folder, who.uid, who.gid)
             entries.append(_bind(str(folder), who.home))
     given = [_bind(mount.source, mount.target, mount.read_only) for mount in mounts]
-    overlaid = {entry["target"] for entry in given}
-    return [entry for entry in entries if entry["target"] not in overlaid] + given
+    by_target = {entry["target"].rstrip("/"): entry for entry in (*entries, *given)}
+    return list(by_target.values())
 
 
 def _bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:

@@ -208,7 +208,8 @@ def effective(spec: Environment, launch: Launch | None = None, image: ImageIdent
 
 def _gpu(spec: Environment) -> str:
     if spec.kind != "docker":
-        return "the host's devices" + (", given mounts" if spec.gpu.mounts else "")
+        files = ", the driver's files that the NVIDIA toolkit names" if spec.gpu.by in ("toolkit", "cdi") else ""
+        return "the host's devices" + (files if spec.kind == "native-chroot" else "")
     named = ", ".join(spec.gpu.devices)
     return {
         "none": "none",

@@ -173,6 +173,19 @@ def set_rlimits(limits: list[dict[str, Any]]) -> list[str]:
     return notes
 
 
+def set_cpus(cpus: list[int] | None) -> None:
+    """All that exist, whatever the actor is confined to, or exactly those asked for."""
+    if cpus is None:
+        os.sched_setaffinity(0, range(CPUS))
+        return
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:  # none of them exists
+        raise Refused("cpuset", f"CPUs {cpus}: {error.strerror}") from error
+    if os.sched_getaffinity(0) != set(cpus):
+        raise Refused("cpuset", f"CPUs {cpus} asked for, only {sorted(os.sched_getaffinity(0))} of them can be had")
+
+
 def become_plain() -> list[str]:
     """Take off what the engine would inherit from the actor and a container does not have: niceness,
     OOM score, ignored and blocked signals, umask."""
@@ -207,11 +220,7 @@ def engine_process(order: dict[str, Any], parent: int, out: int, err: int, go: i
     try:
         os.setsid()
         notes = become_plain()
-        cpus = order["cpus"]
-        os.sched_setaffinity(0, cpus if cpus is not None else range(CPUS))
-        if cpus is not None and os.sched_getaffinity(0) != set(cpus):
-            allowed = sorted(os.sched_getaffinity(0))
-            raise Refused("cpuset", f"CPUs {cpus} asked for, only {allowed} of them can be had")
+        set_cpus(order["cpus"])
         notes += set_rlimits(order["rlimits"])
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)

@@ -1,0 +1,123 @@
+"""An engine that is a few lines of Python, and the questions that tests ask of the machine after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.environments import processes
+from actors.types import ImageIdentity, Launch
+
+ORPHAN_MAKER = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print("grandchild", flush=True)
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+print("started", flush=True)
+time.sleep(600)
+"""
+"""An engine with a daemonised grandchild, in a session of its own, that would outlive it."""
+
+ACTOR = """
+import json, sys, time
+from pathlib import Path
+from actors.environments.arms import arm
+from actors.types import Environment, ImageIdentity, Launch
+order = json.loads(sys.argv[1])
+image = ImageIdentity.model_validate(order["image"]) if order["image"] else None
+process = arm(Environment.model_validate(order["environment"]), Path(order["home"])).create(
+    Launch(argv=tuple(order["argv"])), order["labels"], Path(order["logs"]), image)
+process.start()
+print(json.dumps({"pid": process.pid, "container": process.command.get("container_id"),
+    "supervisor": process._supervisor.pid if hasattr(process, "_supervisor") else None}), flush=True)
+time.sleep(600)
+"""
+"""The process that owns an attempt, to be killed by the tests."""
+
+
+def python(program: str) -> Launch:
+    return Launch(argv=("python3", "-I", "-S", "-c", program))
+
+
+def eventually(claim: Callable[[], bool], within_s: float = 30) -> bool:
+    """Whether ``claim`` comes true; generous, since it only has to wait where it fails."""
+    deadline = time.monotonic() + within_s
+    while not claim():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def lines_of(log: Path) -> list[str]:
+    """The lines of a log without their time stamps."""
+    return [line.split(" ", 1)[1] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def alive(labels: dict[str, str]) -> list[int]:
+    return processes.carrying("/".join((labels["campaign"], labels["run"], labels["attempt"])))
+
+
+@pytest.fixture
+def labels(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Unlike those of any other test, so that what is left of this one can be told."""
+    return {"campaign": f"test-{os.getpid()}-{time.monotonic_ns()}", "run": request.node.name[:40], "attempt": "1"}
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    return folder
+
+
+class Owned:
+    """An actor in a process of its own, with one attempt running."""
+
+    def __init__(self, actor: subprocess.Popen[str], told: dict[str, object]) -> None:
+        self.actor = actor
+        self.pid = told["pid"]
+        self.supervisor = told["supervisor"]
+        self.container = told["container"]
+
+
+@pytest.fixture
+def owned(
+    labels: dict[str, str], logs: Path, session_home: Path, local_image: ImageIdentity
+) -> Iterator[Callable[[dict[str, object]], Owned]]:
+    """Starts an actor whose attempt has an orphan-making engine, and waits until that runs."""
+    actors = []
+
+    def start(environment: dict[str, object]) -> Owned:
+        order = {
+            "environment": environment,
+            "home": str(session_home),
+            "image": local_image.model_dump(),
+            "argv": python(ORPHAN_MAKER).argv,
+            "labels": labels,
+            "logs": str(logs),
+        }
+        actor = subprocess.Popen(
+            [sys.executable, "-c", ACTOR, json.dumps(order)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        actors.append(actor)
+        assert actor.stdout is not None
+        return Owned(actor, json.loads(actor.stdout.readline()))
+
+    yield start
+    for actor in actors:
+        actor.kill()
+        actor.wait()
+        if actor.stdout is not None:
+            actor.stdout.close()
