@@ -56,7 +56,9 @@ def test_a_journal_cut_anywhere_keeps_every_whole_line(tmp_path_factory, attempt
 @given(st.integers(min_value=0, max_value=3), st.integers(min_value=0))
 def test_a_changed_line_breaks_the_chain(tmp_path_factory, line, position):
     path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
-    write(path, [dispatched("a", 1), finished("a", 1, True), dispatched("b", 1), finished("b", 1, True), {"event": "end"}])
+    write(
+        path, [dispatched("a", 1), finished("a", 1, True), dispatched("b", 1), finished("b", 1, True), {"event": "end"}]
+    )
     lines = path.read_bytes().splitlines(keepends=True)
     at = position % (len(lines[line]) - 1)
     lines[line] = lines[line][:at] + bytes([lines[line][at] ^ 1]) + lines[line][at + 1 :]
@@ -85,7 +87,15 @@ def test_a_torn_line_is_cut_off_and_remembered(tmp_path):
 
 
 def test_folding_tells_accepted_open_and_exhausted():
-    state = fold([dispatched("a", 1), finished("a", 1, False, "failed"), dispatched("a", 2), finished("a", 2, True), dispatched("b", 1)])
+    state = fold(
+        [
+            dispatched("a", 1),
+            finished("a", 1, False, "failed"),
+            dispatched("a", 2),
+            finished("a", 2, True),
+            dispatched("b", 1),
+        ]
+    )
     assert (state.run("a").accepted, state.run("a").rejected, state.run("a").attempts) == (2, 1, 2)
     assert state.run("b").open == (1, "u") and not state.run("b").done
     apply(state, {"event": "exhausted", "run_id": "b"})

@@ -1,0 +1,177 @@
+"""kill -9 of anything, at any moment: the same command goes on, and nothing accepted is lost or done twice.
+
+Six kills by default, one of each kind; ``CAMPAIGN_KILLS=60`` is the long version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import docker
+import pytest
+
+from campaign import journal
+from campaign.store import Store
+
+KILLS = int(os.environ.get("CAMPAIGN_KILLS", "6"))
+VICTIMS = ("driver", "gpu actor", "telemetry actor", "engine", "container", "everything")
+CONFIG = """
+name: kills
+description: Small runs to be killed.
+engine: llamacpp
+seed: 7
+models: [random-llama-8m]
+environments: [native-chroot, docker-baseline-local]
+workloads:
+  - {name: tiny, requests: 6, input_tokens: 16, output_tokens: 24, concurrency: 2, warmup_requests: 1, timeout_s: 60}
+repetitions: 6
+attempts_max: 50
+breaker: 50
+gate: {cooldown_s: 0.2, ceiling_c: null, dwell_s: 0, memory_tolerance_gib: null, timeout_s: 30, on_timeout: flag}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    library = Path(__file__).parent.parent / "configs"
+    path = tmp_path / "kills.yaml"
+    path.write_text(CONFIG + f"library: {library}\n")
+    return path
+
+
+def start(config: Path, results: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "campaign", "run", str(config), "--results", str(results), "--no-report"]
+    return subprocess.Popen(command, stdout=(results.parent / "out.log").open("ab"), stderr=subprocess.STDOUT)
+
+
+def children(pid: int) -> list[int]:
+    """All descendants of ``pid``."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_bytes().rpartition(b")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = list(parents.get(pid, []))
+    for child in found:
+        found += parents.get(child, [])
+    return found
+
+
+def titled(pids: list[int], title: bytes) -> list[int]:
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title):
+                found.append(pid)
+    return found
+
+
+def kill(victim: str, driver: subprocess.Popen[bytes], results: Path, client: docker.DockerClient) -> bool:
+    """Kill -9 the victim; False when it is not there at this moment."""
+    below = children(driver.pid)
+    if victim == "driver":
+        pids = [driver.pid]
+    elif victim == "gpu actor":
+        pids = titled(below, b"ray::GpuActor")
+    elif victim == "telemetry actor":
+        pids = titled(below, b"ray::TelemetryActor")
+    elif victim == "engine":
+        pids = engine_pids(results)
+    elif victim == "container":
+        containers = client.containers.list(filters={"label": "campaign.id"})
+        for container in containers:
+            with contextlib.suppress(docker.errors.APIError):
+                container.kill("SIGKILL")
+        return bool(containers)
+    else:
+        pids = [*engine_pids(results), driver.pid, *below]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(pids)
+
+
+def engine_pids(results: Path) -> list[int]:
+    try:
+        status = json.loads((results / "kills" / "status.json").read_bytes())
+    except (OSError, ValueError):
+        return []
+    pids = [lane["pid"] for lane in status["lanes"].values() if lane["pid"] and lane["stage"] == "run"]
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def accepted(results: Path) -> dict[str, int]:
+    path = results / "kills" / "journal.jsonl"
+    if not path.exists():
+        return {}
+    return {event["run_id"]: event["attempt"] for event in journal.finished(journal.read(path)[0]) if event["accepted"]}
+
+
+def leftovers(client: docker.DockerClient, home: Path) -> list[str]:
+    """Processes, containers and mounts of campaigns that are still there."""
+    found = [
+        f"container {item.short_id}" for item in client.containers.list(all=True, filters={"label": "campaign.id"})
+    ]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"CAMPAIGN_ATTEMPT=" in (process / "environ").read_bytes():
+                found.append(f"process {process.name} {(process / 'cmdline').read_bytes()[:80]!r}")
+            elif (process / "cmdline").read_bytes().startswith((b"ray::GpuActor", b"ray::TelemetryActor")):
+                found.append(f"process {process.name}")
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return found + [line for line in mounts if f" {home}/rootfs/" in line]
+
+
+@pytest.mark.timeout(3600)
+def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, home):
+    chance = random.Random(20261123)
+    done: Counter[str] = Counter()
+    rounds = 0
+    while sum(done.values()) < KILLS:
+        rounds += 1
+        results = tmp_path / f"results-{rounds}"
+        results.mkdir()
+        driver = start(config, results)
+        before: dict[str, int] = {}
+        while True:
+            victim = min(VICTIMS, key=lambda name: (done[name], chance.random()))
+            moment = time.monotonic() + chance.uniform(2.0, 12.0)
+            while time.monotonic() < moment and driver.poll() is None:
+                time.sleep(0.02)
+            if driver.poll() is None and sum(done.values()) < KILLS:
+                patience = time.monotonic() + 10
+                while not (hit := kill(victim, driver, results, docker_engine)) and time.monotonic() < patience:
+                    time.sleep(0.01)
+                done[victim] += hit
+            if sum(done.values()) >= KILLS or driver.poll() is not None:
+                code = driver.wait(timeout=300)
+            if driver.poll() is None:
+                continue
+            after = accepted(results)
+            assert before.items() <= after.items(), "an accepted attempt was lost"
+            before = after
+            if code == 0:
+                break
+            driver = start(config, results)
+        check(results, docker_engine, home)
+    print(f"{sum(done.values())} kills over {rounds} campaigns: {dict(done)}")
+
+
+def check(results: Path, client: docker.DockerClient, home: Path) -> None:
+    """A finished campaign with exactly one accepted attempt a run, clean files, and nothing left on the machine."""
+    store = Store(results / "kills")
+    assert store.verify() == []
+    events, _, _ = journal.read(store.journal_path)
+    counts = Counter(event["run_id"] for event in journal.finished(events) if event["accepted"])
+    assert set(counts) == {row["run_id"] for row in store.plan()}
+    assert set(counts.values()) == {1}
+    assert leftovers(client, home) == []
