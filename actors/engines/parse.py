@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from actors.engines import EngineError, trtllm, vllm
+from actors.engines import EngineError, llamacpp_report, trtllm, vllm
 from actors.engines.failures import Failure
+from actors.engines.trtllm_iterations import figures, read_iterations
 from actors.engines.trtllm_log import Log, read_log
 from actors.engines.trtllm_report import (
     BenchReport,
@@ -46,6 +47,15 @@ def parse_file(
 
 
 def _trtllm(path: Path, log_path: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
+    if _first_line(path).startswith("{'"):
+        return {
+            "engine": "trtllm",
+            "failure": None,
+            "metrics": figures(read_iterations(path)),
+            "notes": ["an iteration log"],
+        }
+    if _first_line(path).startswith("["):
+        raise EngineError(f"{path}: these are request records; give the report, and this file as --requests")
     if log_path is None and _looks_like_a_log(path):
         path, log_path = path.with_name(path.name + " (a log, no report)"), path
     log = read_log(_text(log_path)) if log_path is not None else Log()
@@ -158,8 +168,6 @@ def _notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) ->
 
 
 def _llamacpp(path: Path) -> dict[str, Any]:
-    from actors.engines import llamacpp_report
-
     if path.name != "report.json":
         raise EngineError(
             f"{path}: give the report.json of an attempt's output folder, with its requests.jsonl beside it"
@@ -179,11 +187,19 @@ def _llamacpp(path: Path) -> dict[str, Any]:
     }
 
 
+def _first_line(path: Path) -> str:
+    """Enough of a file to tell what it is; request records begin with a bare bracket, log lines with a bracketed word."""
+    if not path.is_file():
+        return ""
+    line = _text(path).lstrip()[:200].partition("\n")[0].strip()
+    return line if not line.startswith("[") or line in ("[", "[]") or line.startswith("[{") else ""
+
+
 def _looks_like_a_log(path: Path) -> bool:
     if not path.is_file():
         return False
     head = _text(path)[:20000]
-    return not head.lstrip().startswith(("{", "[\n", "[{")) and ("[TRT-LLM]" in head or "[TensorRT-LLM]" in head)
+    return not head.lstrip().startswith("{") and ("[TRT-LLM]" in head or "[TensorRT-LLM]" in head)
 
 
 def _text(path: Path) -> str:

@@ -93,3 +93,13 @@ def test_what_cannot_be_parsed_is_said_plainly(tmp_path: Path) -> None:
         parse_file("nonesuch", tmp_path / "none.json")
     with pytest.raises(EngineError, match="trtllm alone"):
         parse_file("vllm", tmp_path / "none.json", keys="reference")
+
+
+def test_an_iteration_log_is_told_from_a_report() -> None:
+    found = parse_file("trtllm", FIXTURES / "iteration_log_v1.1.txt")
+    assert found["metrics"]["kv_cache_tokens"] == 56170 * 32
+
+
+def test_request_records_are_told_from_a_report() -> None:
+    with pytest.raises(EngineError, match="--requests"):
+        parse_file("trtllm", FIXTURES / "latency_v1.2.0.requests.json")
