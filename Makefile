@@ -33,6 +33,10 @@ test: check  ## everything: checks, then the tests with a real Docker engine (AR
 	@$(BIN)/pytest $(ARGS)
 
 clean:  ## remove .venv, .campaign and the private Docker engine; results/ stays
-	@if [ -d '$(HOME_FOLDER)' ]; then sh .ci/setup && $(BIN)/python -m actors.environments.daemon clean; fi
-	@rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@if [ -f .venv/.campaign-setup ] || { [ -d '$(HOME_FOLDER)/engine' -o -d '$(HOME_FOLDER)/rootfs' ] && sh .ci/setup; }; then \
+	    $(BIN)/python -m actors.environments.daemon clean; \
+	elif [ -d '$(HOME_FOLDER)/engine' -o -d '$(HOME_FOLDER)/rootfs' ]; then \
+	    echo 'clean: what is mounted in $(HOME_FOLDER) cannot be undone without the environment (above is why)' >&2; exit 1; \
+	fi
+	@rm -rf .venv .campaign/uv .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './results/*' -prune -exec rm -rf {} +

@@ -225,7 +225,7 @@ def _start_private(home: Path, say: Say, began: float) -> Found:
         if neighbour is None
         else f"the bridge belongs to another engine, pid {neighbour}"
     )
-    had_bridge = Path("/sys/class/net/docker0").exists()
+    had_bridge = _has_interface("docker0")
     for network in [*attempts, f"none: {why}"]:
         client = _launch(folder, runtime, network)
         if client is not None:
@@ -474,10 +474,14 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def _has_interface(name: str) -> bool:
+    return name in (interface for _, interface in socket.if_nameindex())
+
+
 def _delete_bridge(name: str) -> None:
     """Down and away, by the ioctls of netdevice(7) and of linux/sockios.h: iproute2 may not be installed."""
     get_flags, set_flags, delete_bridge, up = 0x8913, 0x8914, 0x89A1, 0x1
-    if not Path("/sys/class/net", name).exists():
+    if not _has_interface(name):
         return
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         request = struct.pack("16sH22x", name.encode(), 0)

@@ -217,6 +217,39 @@ def test_the_engine_does_not_inherit_the_affinity_of_its_caller(bare: Path) -> N
 
 
 @needs_root
+def test_where_no_other_engine_runs_it_has_a_bridge_and_takes_it_away_again(bare: Path) -> None:
+    code = (
+        "import socket; from pathlib import Path; from actors.environments import daemon; "
+        "daemon.HOST_SOCKET = Path('/nonexistent'); home = Path.cwd(); names = lambda: {n for _, n in socket.if_nameindex()}; "
+        "print(daemon.ensure(home, say=lambda _: None).network, 'docker0' in names()); daemon.remove(home); print(names())"
+    )
+    alone = [
+        "unshare",
+        "--net",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+    ]  # a machine of its own, as far as networks and processes go
+    variables = os.environ | {"PYTHONPATH": str(Path(daemon.__file__).parents[2])}
+    told = subprocess.run(
+        [*alone, sys.executable, "-c", code], cwd=bare, env=variables, capture_output=True, text=True, check=False
+    )
+    assert (told.stdout, told.stderr) == ("bridge True\n{'lo'}\n", "")
+
+
+@needs_root
+def test_a_machine_that_has_another_engine_keeps_its_bridge(bare: Path, tmp_path: Path) -> None:
+    neighbour = tmp_path / "neighbour"
+    try:
+        daemon.ensure(neighbour, say=lambda _: None)
+        assert daemon.ensure(bare, say=lambda _: None).network.startswith(
+            "none: the bridge belongs to another engine, pid "
+        )
+    finally:
+        daemon.remove(neighbour)
+
+
+@needs_root
 def test_an_engine_that_cannot_start_says_why_and_where_its_log_is(bare: Path) -> None:
     folder = daemon.engine_folder(bare)
     folder.mkdir()
