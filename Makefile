@@ -9,6 +9,7 @@ help:  ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  CONFIG=FILE  the campaign to run; without it, the one that suits this machine\n'
 	@printf '  NEW=1        start another campaign where one is finished\n'
+	@printf '  RESULTS=DIR  the results folder to report on; without it, the one changed last\n'
 	@printf '  ARGS=...     anything else `campaign run` takes (see .venv/bin/campaign run --help)\n'
 	@printf '  PYTHON=PATH  the CPython 3.11 to 3.13 to use; without it, the first found\n'
 
@@ -18,8 +19,8 @@ setup:  ## make .venv exactly as uv.lock says
 campaign: setup  ## run a whole native-versus-Docker campaign, or resume it (CONFIG=, NEW=1, ARGS=)
 	@$(BIN)/campaign run $(CONFIG) $(if $(NEW),--new) $(ARGS)
 
-report: setup  ## write the report of the newest campaign again (CONFIG=, ARGS=)
-	@$(BIN)/campaign report $(CONFIG) $(ARGS)
+report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
+	@$(BIN)/campaign report $(RESULTS) $(ARGS)
 
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
 	@$(BIN)/python -m benchmarks $(ARGS)
