@@ -114,6 +114,7 @@ class TrtLlm:
             files["engine"] = str(engine)
             digests["engine"] = weights.digest(engine, cache)
         facts: dict[str, float | int | str] = {
+            "model_identity": identity(model),
             "architecture": checkpoint.architecture,
             "weight_bytes": checkpoint.weight_bytes,
         }
@@ -202,7 +203,7 @@ class TrtLlm:
         other = any(name == "model_identity" for name, _ in wrong)
         return Report(
             metrics=metrics(report, records, log),
-            model_identity=report.engine.model if other else model.name,
+            model_identity=f"{report.engine.model} (another model under its name)" if other else report.engine.model,
             requests_expected=workload.requests,
             requests_answered=answered,
             requests_failed=len(records) - answered if records else 0,
@@ -265,7 +266,8 @@ def mismatches(
     """
     if report.engine.model != identity(model):
         yield "model_identity", f"asked for {identity(model)}, the engine ran {report.engine.model}"
-    if report.engine.model_path not in ("None", f"{INPUT}/weights"):
+    # On the bare host the mounts' targets are their sources.
+    if report.engine.model_path not in ("None", f"{INPUT}/weights", prepared.files.get("weights")):
         yield "model_identity", f"the engine read {report.engine.model_path}, not {INPUT}/weights"
     kv_bytes = model.kv_bytes_per_token or prepared.facts.get("kv_bytes_per_token")
     if log.kv_bytes_per_token and isinstance(kv_bytes, int):
@@ -453,8 +455,8 @@ def _from_log(report: BenchReport | None, log: Log, reason: str) -> Iterator[Fig
     )
     yield ("weights_gib", log.weights_gb, "GiB", "log: for model weights (it says GB and counts GiB)", silent)
     yield ("model_init_s", log.model_init_s, "s", "log: Model init total", silent)
-    yield ("load_s", log.load_s, "s", "log: first stamp until requests are taken, whole seconds", silent)
-    yield ("warmup_s", log.warmup_s, "s", "log: until the measured requests start, whole seconds", silent)
+    yield ("load_s", log.load_s, "s", "log: first line until requests are taken", silent)
+    yield ("warmup_s", log.warmup_s, "s", "log: until the measured requests start", silent)
 
 
 def check_complete(report: BenchReport, records: tuple[RequestRecord, ...], log: Log, *, streaming: bool) -> None:

@@ -8,11 +8,13 @@ resource_manager}.py`` and ``tensorrt_llm/bench`` of the 0.19 to 1.3 lines.
 from __future__ import annotations
 
 import re
+from calendar import timegm
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from actors.engines.failures import Failure, find_failure
+from actors.engines.stamped import Line, read_lines
 
 GIB = {"KiB": 2**-20, "MiB": 2**-10, "GiB": 1.0, "KB": 1e3 / 2**30, "MB": 1e6 / 2**30, "GB": 1e9 / 2**30}
 
@@ -75,7 +77,7 @@ class Log:
     weights_gb: float | None = None
     model_init_s: float | None = None
     load_s: float | None = None
-    """From the first stamped line until requests are taken; the log has whole seconds."""
+    """From the first line until requests are taken. Whole seconds where only the engine stamped its lines."""
     warmup_s: float | None = None
     submitted: tuple[int, ...] = ()
     """Requests of each submission: the warm-up first."""
@@ -100,9 +102,8 @@ class Log:
 
 def read_log(*streams: str) -> Log:
     """Read one merged stream, or standard output and standard error apart (the order within each is kept)."""
-    split = [re.split(r"[\r\n]+", stream) for stream in streams if stream]
-    lines = [line for stream in split for line in stream]
-    text = "\n".join(lines)
+    lines = read_lines(*streams)
+    text = "\n".join(line.text for line in lines)
     kv_gib, kv_tokens, kv_source, estimation = _kv_cache(text)
     peak = _last(PEAK, text)
     trt = _last(TRT_MEMORY, text)
@@ -131,7 +132,7 @@ def read_log(*streams: str) -> Log:
         submitted=tuple(int(match["n"]) for match in SUBMITTED.finditer(text)),
         streamed="time-to-first-token [TTFT]" in text,
         notes=_notes(text),
-        failure=find_failure(lines),
+        failure=find_failure(line.text for line in lines),
         limits={key: int(value) for key, value in limits.groupdict().items()} if limits else {},
     )
 
@@ -163,32 +164,39 @@ def _kv_cache(text: str) -> tuple[float | None, int | None, str, float | None]:
     return None, None, "the log has no KV cache allocation line", None
 
 
-def _durations(lines: Iterable[str]) -> tuple[float | None, float | None]:
-    """Seconds of loading and of warming up, from the stamps; the measured part is the last "Starting benchmark..."."""
+def _durations(lines: Iterable[Line]) -> tuple[float | None, float | None]:
+    """Seconds of loading and of warming up; the measured part begins at the last "Starting benchmark..."."""
     first = ready = measured = None
     warmed = False
     for line in lines:
-        match = STAMP.search(line)
-        if match is None:
+        now = line.seen_ns if line.seen_ns is not None else _stamp_ns(line.text)
+        if now is None:
             continue
-        try:
-            now = datetime.strptime(match[1], "%m/%d/%Y-%H:%M:%S")
-        except ValueError:
-            continue
-        first = first or now
-        if "Setting up for warmup" in line:
-            ready = ready or now
-        if "Warmup done" in line:
+        first = now if first is None else first
+        if "Setting up for warmup" in line.text and ready is None:
+            ready = now
+        if "Warmup done" in line.text:
             warmed = True
-        if "Starting benchmark..." in line:
-            ready = ready or now
+        if "Starting benchmark..." in line.text:
+            ready = now if ready is None else ready
             measured = now
     return _seconds(first, ready), _seconds(ready, measured) if warmed else None
 
 
-def _seconds(start: datetime | None, end: datetime | None) -> float | None:
-    """None where an end is missing, or where a clock change made the difference negative (the stamps are local time)."""
-    seconds = (end - start).total_seconds() if start and end else None
+def _stamp_ns(line: str) -> int | None:
+    """The engine's own stamp: local time, whole seconds."""
+    match = STAMP.search(line)
+    if match is None:
+        return None
+    try:
+        return timegm(datetime.strptime(match[1], "%m/%d/%Y-%H:%M:%S").timetuple()) * 10**9
+    except ValueError:
+        return None
+
+
+def _seconds(start: int | None, end: int | None) -> float | None:
+    """None where an end is missing, or where a clock change made the difference negative."""
+    seconds = (end - start) / 1e9 if start is not None and end is not None else None
     return seconds if seconds is not None and seconds >= 0 else None
 
 

@@ -67,7 +67,11 @@ class Vllm:
         return Prepared(
             files={"weights": str(folder)},
             digests={"weights": weights.digest(folder, cache)},
-            facts={"architecture": checkpoint.architecture, "weight_bytes": checkpoint.weight_bytes},
+            facts={
+                "model_identity": identity(model),
+                "architecture": checkpoint.architecture,
+                "weight_bytes": checkpoint.weight_bytes,
+            },
         )
 
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
@@ -109,7 +113,7 @@ class Vllm:
                 failure=failure,
                 engine_version=log.version,
             )
-        wrong = list(mismatches(report, log, model, workload))
+        wrong = list(mismatches(report, log, model, workload, prepared))
         tokens: int | None
         if isinstance(report, ServeReport):
             answered, failed, tokens = report.completed, report.failed, report.total_output_tokens
@@ -120,7 +124,7 @@ class Vllm:
         other = any(name == "model_identity" for name, _ in wrong)
         return Report(
             metrics=metrics(report, log),
-            model_identity=_ran(report, log) if other else model.name,
+            model_identity=f"{_ran(report, log)} (not the model asked for)" if other else identity(model),
             requests_expected=workload.requests,
             requests_answered=answered,
             requests_failed=failed,
@@ -141,13 +145,13 @@ def inside(model: Model) -> str:
 
 
 def mismatches(
-    report: ThroughputReport | ServeReport, log: Log, model: Model, workload: Workload
+    report: ThroughputReport | ServeReport, log: Log, model: Model, workload: Workload, prepared: Prepared
 ) -> Iterator[tuple[str, str]]:
     """Named differences between what was asked and what ran."""
     ran = _ran(report, log)
     if ran is None:
         yield "model_identity", "neither report nor log says which model ran"
-    elif ran not in (identity(model), inside(model)):
+    elif ran not in (identity(model), inside(model), prepared.files["weights"]):  # the last on the bare host
         yield "model_identity", f"asked for {identity(model)}, the engine ran {ran}"
     if log.weights_gib and model.weight_bytes:
         ratio = log.weights_gib / (model.weight_bytes / GIB)

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from actors.engines.failures import Failure, find_failure
+from actors.engines.stamped import read_lines
 from actors.engines.trtllm_report import ReportError, load_json, read_text
 
 KV_CACHE = re.compile(r"Available KV cache memory: (?P<gib>-?[\d.]+) GiB")
@@ -116,7 +117,7 @@ def read_report(path: Path) -> ThroughputReport | ServeReport:
 
 
 def read_log(*streams: str) -> Log:
-    lines = [line for stream in streams for line in re.split(r"[\r\n]+", stream)]
+    lines = [line.text for line in read_lines(*streams)]
     text = "\n".join(lines)
     version, kv_cache, kv_tokens = _last(VERSION, text), _last(KV_CACHE, text), _last(KV_TOKENS, text)
     loaded, model = _last(LOADED, text), _last(MODEL, text)

@@ -275,7 +275,7 @@ def reasons(report: Report) -> dict[str, str | None]:
 def test_a_good_attempt(tmp_path: Path) -> None:
     report = parse(attempt(tmp_path, "throughput_v1.1.0rc3"))
     assert report.failure is None
-    assert report.model_identity == QWEN_7B.name
+    assert report.model_identity == QWEN_7B.huggingface_id
     assert (report.requests_expected, report.requests_answered) == (1000, 1000)
     assert report.tokens_generated == report.tokens_expected == 128_000
     assert report.engine_version == "1.1.0rc3"
@@ -355,7 +355,7 @@ def test_another_model_is_rejected_by_name_and_by_weight(tmp_path: Path) -> None
     """One 7B checkpoint ran under three names in an earlier study: the name alone proves nothing."""
     named = parse(attempt(tmp_path, "throughput_v1.1.0rc3", engine__model="Qwen/Qwen2.5-72B-Instruct"))
     assert str(named.failure).startswith("model_identity: asked for deepseek-ai/")
-    assert named.model_identity == "Qwen/Qwen2.5-72B-Instruct"
+    assert named.model_identity != QWEN_7B.huggingface_id
 
     asked = QWEN_7B.model_copy(
         update={"name": "qwen2.5-72b", "weight_bytes": 145_412_000_000, "kv_bytes_per_token": 327_680}
@@ -363,7 +363,11 @@ def test_another_model_is_rejected_by_name_and_by_weight(tmp_path: Path) -> None
     weighed = parse(attempt(tmp_path, "throughput_v1.1.0rc3"), asked)
     assert "57344 bytes of KV cache per token" in str(weighed.failure)
     assert "14.19 GiB of weights" in str(weighed.failure)
-    assert weighed.model_identity != asked.name
+    assert weighed.model_identity != asked.huggingface_id
+
+
+def test_on_the_bare_host_the_engine_reads_the_weights_where_they_are(tmp_path: Path) -> None:
+    assert parse(attempt(tmp_path, "throughput_v1.1.0rc3", engine__model_path="/models/x")).failure is None
 
 
 def test_an_8_bit_kv_cache_is_not_another_model(tmp_path: Path) -> None:

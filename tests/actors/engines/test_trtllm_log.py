@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -157,6 +158,33 @@ def test_carriage_returns_and_foreign_prefixes_do_not_hide_a_line() -> None:
     text = LOGS["latency_v1.2.0"].replace("\n", "\r\n")
     prefixed = "\n".join(f"2026-11-23T12:00:00.123Z {line}" for line in LOGS["latency_v1.2.0"].split("\n"))
     assert read_log(text).kv_cache_gib == read_log(prefixed).kv_cache_gib == 96.3
+
+
+def test_the_harness_stamps_give_finer_times_than_the_engines() -> None:
+    stamp = itertools.count(100)
+    text = "".join(
+        f"2026-11-23T12:00:{next(stamp) / 10:06.3f}Z {line}\n" for line in LOGS["latency_v1.2.0"].split("\n")
+    )
+    log = read_log(text)
+    assert log.kv_cache_gib == 96.3
+    assert log.load_s is not None
+    assert log.load_s % 1 != 0
+    assert log.failure is None
+
+
+@pytest.mark.parametrize("name", ["fail_oom_executor", "fail_requests_oom", "fail_unknown_architecture"])
+def test_stamped_failures_are_the_same(name: str) -> None:
+    stamped = "".join(f"2026-11-23T12:00:00.5Z {line}\n" for line in LOGS[name].split("\n"))
+    assert read_log(stamped).failure == read_log(LOGS[name]).failure
+
+
+def test_stamped_streams_are_merged_in_time() -> None:
+    trial = "[TensorRT-LLM][INFO] [MemUsageChange] Allocated 0.22 GiB for max tokens in paged KV cache (4128)."
+    final = "[TensorRT-LLM][INFO] [MemUsageChange] Allocated 87.23 GiB for max tokens in paged KV cache (1633312)."
+    first = f"2026-11-23T12:00:02Z {final}\n"
+    second = f"2026-11-23T12:00:01.123456789Z {trial}\n2026-11-23T12:00:01.9Z [TRT-LLM] [I] {PEAK[4:]}\n"
+    log = read_log(first, second)
+    assert (log.kv_cache_gib, log.kv_estimation_gib) == (87.23, 0.22)
 
 
 def test_two_streams_read_apart_give_the_same_figures() -> None:

@@ -170,7 +170,7 @@ def test_output_tokens_per_second_come_from_the_count_in_the_log(tmp_path: Path)
     assert found["latency_mean_ms"] is None
     assert report.tokens_generated == report.tokens_expected == 12_800
     assert report.engine_version == "0.11.0"
-    assert report.model_identity == "qwen2-1.5b"
+    assert report.model_identity == "Qwen/Qwen2-1.5B"
 
 
 def test_without_that_count_output_tokens_per_second_are_missing(tmp_path: Path) -> None:
