@@ -39,5 +39,6 @@ clean:  ## remove .venv, .campaign and the private Docker engine; results/ stays
 	elif [ -d '$(HOME_FOLDER)/engine' -o -d '$(HOME_FOLDER)/rootfs' ]; then \
 	    echo 'clean: what is mounted in $(HOME_FOLDER) cannot be undone without the environment (above is why)' >&2; exit 1; \
 	fi
-	@rm -rf .venv .campaign/uv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv .campaign/uv .campaign/setup.log .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rmdir .campaign 2>/dev/null || true
 	@find . -name __pycache__ -type d -not -path './results/*' -prune -exec rm -rf {} +

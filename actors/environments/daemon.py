@@ -379,7 +379,7 @@ def clean(home: Path) -> list[str]:
                 client.images.remove(found.id, force=True)
                 done.append(f"removed {', '.join(found.tags)} from the host's Docker engine")
     unmount_below(home)
-    for name in ("rootfs", "images", "models", "datasets", "spool", "uv", "engine.lock", "apt.log", "venv.log"):
+    for name in ("rootfs", "images", "models", "datasets", "spool", "uv", "engine.lock", "setup.log"):
         path = home / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
