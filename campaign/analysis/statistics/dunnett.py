@@ -12,10 +12,11 @@ from functools import lru_cache
 import numpy as np
 from scipy import special, stats
 
-from campaign.analysis.statistics.distributions import FloatArray, root
+from campaign.analysis.statistics.distributions import FloatArray, root, t_two_sided
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _REACH = 8.5
+TINY = 1e-9
 
 
 @lru_cache(maxsize=256)
@@ -45,7 +46,7 @@ def adjusted_p(t: FloatArray, correlation: FloatArray, df: float) -> FloatArray:
     """Dunnett-adjusted two-sided p of every contrast; ``correlation`` is that of the estimates."""
     loadings = one_factor(correlation)
     if loadings is not None:
-        return np.array([max(0.0, 1 - largest_cdf(abs(float(x)), loadings, df)) for x in t])
+        return np.array([one_factor_p(float(x), loadings, df) for x in t])
     # Incomplete blocks: no common-control structure; integrate numerically with a fixed seed.
     distribution = stats.multivariate_t(shape=correlation, df=df, seed=20_240_229)
     k = len(t)
@@ -54,6 +55,12 @@ def adjusted_p(t: FloatArray, correlation: FloatArray, df: float) -> FloatArray:
         inside = distribution.cdf(np.full(k, x), lower_limit=np.full(k, -x), random_state=20_240_229)
         out.append(max(0.0, 1 - float(inside)))
     return np.array(out)
+
+
+def one_factor_p(t: float, loadings: FloatArray, df: float) -> float:
+    """P(max |T_i| > |t|). Far out, where one less the integral is rounding, the sum of the tails is the value."""
+    tails = len(loadings) * t_two_sided(t, df)
+    return tails if tails < TINY else min(1.0, max(0.0, 1 - largest_cdf(abs(t), loadings, df)))
 
 
 def critical(loadings: FloatArray, df: float, level: float = 0.95) -> float:

@@ -30,14 +30,19 @@ to well under one request."""
 CHUNK = 2_000
 
 Runs = dict[str, FloatArray]
+Counts = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All requests of an arm in ascending order. ``upto[k, r]`` counts those of run r among the k smallest."""
+    """All requests of an arm in ascending order. ``upto[k, r]`` counts those of run r among the k smallest.
+
+    Counts are whole numbers held as floats, exact, so that they multiply and sum at the speed of the processor.
+    """
 
     values: FloatArray
-    upto: npt.NDArray[np.int32]
+    owner: IntArray
+    upto: Counts
     sizes: IntArray
 
     @classmethod
@@ -46,10 +51,12 @@ class Pool:
         values = np.concatenate(runs)
         owner = np.repeat(np.arange(len(runs)), [len(x) for x in runs])
         order = np.argsort(values, kind="stable")
-        upto = np.zeros((len(values) + 1, len(runs)), dtype=np.int32)
+        # float32 holds every whole number up to 2**24.
+        exact: type[np.floating[Any]] = np.float32 if len(values) < 2**24 // 4 else np.float64
+        upto = np.zeros((len(values) + 1, len(runs)), dtype=exact)
         upto[np.arange(1, len(values) + 1), owner[order]] = 1
         np.cumsum(upto, axis=0, out=upto)
-        return cls(values[order], upto, np.array([len(x) for x in runs]))
+        return cls(values[order], owner[order], upto, np.array([len(x) for x in runs]))
 
 
 def analyze_latency(table: pd.DataFrame, reference: str | None, seed: int) -> list[dict[str, Any]]:
@@ -266,25 +273,41 @@ def cluster_quantiles(pool: Pool, counts: IntArray, q: float) -> FloatArray:
     Bisects on the rank: how many requests of a resample lie among the k smallest of the pool is a weighted sum of the
     runs' own counts, so no resample is ever built.
     """
+    weights = counts.astype(pool.upto.dtype)
     total = counts @ pool.sizes
     position = (total - 1) * q
     below = np.floor(position)
-    first = _rank_search(pool, counts, below + 1)
-    second = _rank_search(pool, counts, np.minimum(below + 2, total))
+    first = _rank_search(pool, weights, below + 1)
+    second = _next_rank(pool, weights, first, np.minimum(below + 2, total))
     a, b = pool.values[first - 1], pool.values[second - 1]
     return np.asarray(a + (position - below) * (b - a))
 
 
-def _rank_search(pool: Pool, counts: IntArray, rank: FloatArray) -> IntArray:
+def _held(table: Counts, weights: Counts, k: IntArray) -> Counts:
+    """Weighted sum over runs of row k of a table; shape (resamples,)."""
+    return np.asarray(np.einsum("br,br->b", table[k], weights))
+
+
+def _rank_search(pool: Pool, weights: Counts, rank: FloatArray) -> IntArray:
     """The smallest k for which the k smallest pooled requests hold ``rank`` of the resample's."""
-    low = np.zeros(len(counts), dtype=np.int64)
-    high = np.full(len(counts), len(pool.values), dtype=np.int64)
-    while (open_ := high - low > 1).any():
-        middle = np.where(open_, (low + high) // 2, high)
-        reached = np.einsum("br,br->b", pool.upto[middle], counts) >= rank
+    low = np.zeros(len(weights), dtype=np.int64)
+    high = np.full(len(weights), len(pool.values), dtype=np.int64)
+    for _ in range(len(pool.values).bit_length()):
+        middle = (low + high) // 2
+        reached = _held(pool.upto, weights, middle) >= rank
+        # Closed brackets stay: their middle is their lower end, which never reaches the rank.
         low, high = np.where(reached, low, middle), np.where(reached, middle, high)
-        low = np.where(open_, low, high - 1)
     return high
+
+
+def _next_rank(pool: Pool, weights: Counts, k: IntArray, rank: FloatArray) -> IntArray:
+    """From k, where the rank before is reached, on to where ``rank`` is: the next request of a run that was drawn."""
+    k = k.copy()
+    waiting = np.flatnonzero(_held(pool.upto, weights, k) < rank)
+    while len(waiting):
+        k[waiting] += 1
+        waiting = waiting[weights[waiting, pool.owner[k[waiting] - 1]] == 0]
+    return k
 
 
 def two_level_quantiles(pool: Pool, counts: IntArray, q: float, rng: np.random.Generator) -> FloatArray:
@@ -308,18 +331,15 @@ def two_level_quantiles(pool: Pool, counts: IntArray, q: float, rng: np.random.G
 
 def _normal_two_level(pool: Pool, counts: IntArray, rank: FloatArray, rng: np.random.Generator) -> FloatArray:
     z = rng.standard_normal(len(counts))
-    weights = counts.astype(float)
+    weights = counts.astype(pool.upto.dtype)
+    variance = pool.upto * (1 - pool.upto / pool.sizes.astype(pool.upto.dtype))
     low = np.zeros(len(counts), dtype=np.int64)
     high = np.full(len(counts), len(pool.values), dtype=np.int64)
-    for _ in range(int(np.ceil(np.log2(len(pool.values)))) + 1):
+    for _ in range(len(pool.values).bit_length()):
         middle = (low + high) // 2
-        share = pool.upto[middle] / pool.sizes
-        expected = pool.upto[middle]
-        mean = np.einsum("br,br->b", expected, weights)
-        spread = np.sqrt(np.einsum("br,br->b", expected * (1 - share), weights))
-        reached = mean + z * spread >= rank - 0.5
-        high = np.where(reached & (middle > low), middle, high)
-        low = np.where(reached | (middle == low), low, middle)
+        spread = np.sqrt(_held(variance, weights, middle))
+        reached = (_held(pool.upto, weights, middle) + z * spread >= rank - 0.5) & (middle > 0)
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
     return np.asarray(pool.values[high - 1])
 
 
@@ -332,7 +352,7 @@ def _binomial_two_level(pool: Pool, counts: IntArray, rank: FloatArray, rng: np.
         middle = (low + high) // 2
         width = pool.upto[high] - pool.upto[low]
         part = pool.upto[middle] - pool.upto[low]
-        share = np.divide(part, width, out=np.zeros(part.shape), where=width > 0)
+        share = np.divide(part, width, out=np.zeros(part.shape), where=width > 0, dtype=float)
         drawn = rng.binomial(inside, share)
         reached = below + drawn.sum(axis=1) >= rank
         stays = high - low <= 1

@@ -69,20 +69,28 @@ def reml(data: CrossProducts, block: float, unit: FloatArray, sigma2: float | No
     """
     q = len(unit)
     shrink = block / (1 + data.sizes * block)
-    m = data.inner - np.einsum("s,usij->uij", shrink, data.by_size)
-    corner = m[:, :q, :q]
-    update = np.eye(q) + unit @ corner
-    inverse = np.linalg.solve(update, np.broadcast_to(unit, (len(m), q, q)))
-    m = m - m[:, :, :q] @ inverse @ m[:, :q, :]
-    log_det = float((data.blocks * np.log1p(data.sizes * block)).sum()) + float(np.log(np.linalg.det(update)).sum())
-    total = m.sum(axis=0)
-    xx, xy, yy = total[:2, :2], total[:2, 2], float(total[2, 2])
-    beta = np.linalg.solve(xx, xy)
-    rss = max(yy - float(xy @ beta), 1e-300)
+    m = data.inner - (data.by_size * shrink[:, None, None]).sum(axis=1)
+    # I + unit @ corner, inverted by hand: the search calls this thousands of times.
+    update = np.eye(q) + unit @ m[:, :q, :q]
+    if q == 1:
+        determinant = update[:, 0, 0]
+        inverse = unit / update
+    else:
+        determinant = update[:, 0, 0] * update[:, 1, 1] - update[:, 0, 1] * update[:, 1, 0]
+        adjugate = np.empty_like(update)
+        adjugate[:, 0, 0], adjugate[:, 1, 1] = update[:, 1, 1], update[:, 0, 0]
+        adjugate[:, 0, 1], adjugate[:, 1, 0] = -update[:, 0, 1], -update[:, 1, 0]
+        inverse = adjugate @ unit / determinant[:, None, None]
+    log_det = float((data.blocks * np.log1p(data.sizes * block)).sum()) + float(np.log(determinant).sum())
+    total = (m - m[:, :, :q] @ inverse @ m[:, :q, :]).sum(axis=0)
+    (a, b, u), (_, d, v), (_, _, yy) = total.tolist()
+    information = a * d - b * b
+    intercept, trt = (d * u - b * v) / information, (a * v - b * u) / information
+    rss = max(yy - intercept * u - trt * v, 1e-300)
     free = data.n - 2
     profiled = rss / free if sigma2 is None else sigma2
-    deviance = log_det + float(np.linalg.slogdet(xx)[1]) + free * math.log(profiled) + rss / profiled
-    return RemlFit(deviance, float(beta[1]), profiled * float(np.linalg.inv(xx)[1, 1]), profiled)
+    deviance = log_det + math.log(information) + free * math.log(profiled) + rss / profiled
+    return RemlFit(deviance, trt, profiled * a / information, profiled)
 
 
 def random_intercepts(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatArray) -> dict[str, Any]:
@@ -149,21 +157,14 @@ def random_slope(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatA
 
 
 def _minimise(f: Any, starts: Sequence[tuple[float, ...]]) -> FloatArray:
-    """Two derivative-free searches from the better starts; the lower deviance wins."""
-    ranked = sorted(starts, key=lambda start: float(f(np.array(start))))[:2]
-    best = None
-    for start in ranked:
-        for method in ("Nelder-Mead", "Powell"):
-            options = (
-                {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000}
-                if method == "Nelder-Mead"
-                else {"xtol": 1e-9, "ftol": 1e-14}
-            )
-            found = minimize(f, np.array(start), method=method, options=options)
-            if best is None or found.fun < best.fun:
-                best = found
-    assert best is not None
-    polished = minimize(f, best.x, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-13, "maxiter": 4000})
+    """Two derivative-free searches from the best start, the lower deviance polished: either alone may stop early at a zero."""
+    start = np.array(min(starts, key=lambda point: float(f(np.array(point)))))
+    searches = (
+        minimize(f, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9, "maxiter": 2000}),
+        minimize(f, start, method="Powell", options={"xtol": 1e-6, "ftol": 1e-10}),
+    )
+    best = min(searches, key=lambda found: float(found.fun))
+    polished = minimize(f, best.x, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 1000})
     return np.asarray(polished.x if polished.fun <= best.fun else best.x, dtype=float)
 
 

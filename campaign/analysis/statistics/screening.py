@@ -11,7 +11,7 @@ from scipy import stats
 
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray
-from campaign.analysis.statistics.dunnett import adjusted_p, critical, largest_cdf, one_way_loadings
+from campaign.analysis.statistics.dunnett import adjusted_p, critical, one_factor_p, one_way_loadings
 from campaign.analysis.statistics.families import holm
 from campaign.analysis.statistics.independent import ALPHA, levene, welch
 from campaign.analysis.statistics.reduction import independent_reduction, paired_reduction
@@ -92,7 +92,7 @@ def _one_way_dunnett(control: FloatArray, treatments: Mapping[str, FloatArray]) 
         out[config] = {
             "diff": diff,
             "dunnett_t": diff / se,
-            "dunnett_p": max(0.0, 1 - largest_cdf(abs(diff / se), loadings, df)),
+            "dunnett_p": one_factor_p(diff / se, loadings, df),
             "dunnett_ci_low": diff - reach * se,
             "dunnett_ci_high": diff + reach * se,
         }
