@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-Value = float | int | str | None
+Value = float | int | str | list[float | None] | None
 
 
 class Sensor(Protocol):

@@ -1,0 +1,120 @@
+"""NVML as a GB10 answers it: probed once, lies refused, silence explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from actors.gate import Observe
+from actors.sensors.nvml import NvmlSensor
+from actors.sensors.recorded import RecordedNvml, recorded
+from actors.sensors.system import mem_total_bytes
+
+GB10 = Path(__file__).parents[2] / "machines/gb10"
+
+
+@pytest.fixture
+def answers() -> RecordedNvml:
+    return recorded(GB10 / "nvml.json")
+
+
+@pytest.fixture
+def gb10(answers: RecordedNvml) -> NvmlSensor:
+    sensor = NvmlSensor(answers, system_memory_bytes=mem_total_bytes(GB10))
+    sensor.probe()
+    return sensor
+
+
+def test_a_gb10_tells_what_it_can(gb10: NvmlSensor) -> None:
+    assert gb10.read() == {
+        "gpu_temperature_c": 36.0,
+        "gpu_power_w": 4.12,
+        "gpu_utilization_pct": 96.0,
+        "gpu_sm_clock_mhz": 2405.0,
+        "gpu_process_memory_gib": pytest.approx(67.932, abs=0.001),
+        "gpu_throttle_reasons": 1,
+        "gpu_pstate": 8,
+        "gpu_energy_j": pytest.approx(123456.789),
+    }
+    assert gb10.processes is not None and list(gb10.processes) == [4243]
+
+
+def test_what_a_gb10_cannot_tell_has_a_reason(answers: RecordedNvml) -> None:
+    unsupported = NvmlSensor(answers).probe()
+    assert set(unsupported) == {
+        "gpu_memory_utilization_pct",
+        "gpu_mem_clock_mhz",
+        "gpu_memory_used_gib",
+        "gpu_memory_bandwidth_gb_s",
+    }
+    assert "whatever the load" in unsupported["gpu_memory_utilization_pct"]
+    assert "Not Supported" in unsupported["gpu_memory_used_gib"]
+    assert "GPM" in unsupported["gpu_memory_bandwidth_gb_s"]
+
+
+def test_an_unsupported_field_is_asked_at_the_probe_and_never_again(gb10: NvmlSensor, answers: RecordedNvml) -> None:
+    asked_by_probe = answers.asked.count("nvmlDeviceGetMemoryInfo")
+    for _ in range(5):
+        gb10.read()
+    assert asked_by_probe >= 1
+    assert answers.asked.count("nvmlDeviceGetMemoryInfo") == asked_by_probe
+
+
+def test_memory_that_is_the_systems_is_not_the_gpus(answers: RecordedNvml) -> None:
+    system = mem_total_bytes(GB10)
+    assert system is not None
+    answers.answers["nvmlDeviceGetMemoryInfo"] = {"total": int(system * 0.99), "used": 5 * 2**30, "free": 0}
+    assert "unified" in NvmlSensor(answers, system_memory_bytes=system).probe()["gpu_memory_used_gib"]
+    discrete = NvmlSensor(answers, system_memory_bytes=system // 4)
+    assert "gpu_memory_used_gib" not in discrete.probe()
+    assert discrete.read()["gpu_memory_used_gib"] == 5.0
+
+
+def test_throttle_counters_are_microseconds(gb10: NvmlSensor) -> None:
+    counters = gb10.counters()
+    assert counters["hw_therm_slowdown"] == 1_200_000  # 1.2 s, recorded as nanoseconds
+    assert counters["sw_power_cap"] == 3 * 3600 * 1_000_000
+
+
+def test_a_driver_with_the_old_spelling_of_throttle_reasons(answers: RecordedNvml) -> None:
+    answers.answers["nvmlDeviceGetCurrentClocksThrottleReasons"] = answers.answers.pop(
+        "nvmlDeviceGetCurrentClocksEventReasons"
+    )
+    sensor = NvmlSensor(answers)
+    assert "gpu_throttle_reasons" not in sensor.probe()
+    assert sensor.read()["gpu_throttle_reasons"] == 1
+
+
+def test_a_field_that_fails_once_is_null_once(gb10: NvmlSensor, answers: RecordedNvml) -> None:
+    power = answers.answers["nvmlDeviceGetPowerUsage"]
+    answers.answers["nvmlDeviceGetPowerUsage"] = {"error": "UNKNOWN"}
+    assert "gpu_power_w" not in gb10.read()
+    answers.answers["nvmlDeviceGetPowerUsage"] = power
+    assert gb10.read()["gpu_power_w"] == 4.12
+
+
+def test_without_a_driver_every_field_says_so() -> None:
+    sensor = NvmlSensor(None)
+    assert set(sensor.probe().values()) == {"no NVIDIA driver answers on this host"}
+    assert set(sensor.probe()) == set(NvmlSensor.fields)
+    assert sensor.read() == {}
+    assert sensor.processes is None
+
+
+def test_provenance_names_the_device_and_its_lies(gb10: NvmlSensor) -> None:
+    facts = gb10.describe()
+    assert facts["gpu"] == "NVIDIA GB10"
+    assert facts["driver"] == "580.142"
+    assert facts["power_limit_w"] is None
+    assert "Not Supported" in facts["not_told"]["power_limit_w"]
+    assert set(facts["lies"]) == {"gpu_memory_utilization_pct", "pcie_link", "memory_temperature_c"}
+    json.dumps(facts)
+
+
+def test_the_gate_sees_the_described_machine() -> None:
+    seen = Observe(GB10)()
+    assert seen.temperature_c == 36.0
+    assert seen.mem_available_gib == 116.0
+    assert seen.foreign_gpu_pids == (4243,)
