@@ -172,7 +172,7 @@ class DockerArm:
             raise EnvironmentError_(f"{self.spec.name}: a Docker arm needs an image")
         given = parameters(self.spec, launch, labels, image, self.home)
         mounts = resolve.mounts(self.spec, launch)
-        keeper = _keeper(self.client)
+        keeper = _keeper(self.client, resolve.attempt_key(labels))
         try:
             container = self.client.containers.create(image.digest, **given)
         except (docker.errors.DockerException, requests.RequestException) as error:
@@ -207,7 +207,7 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _keeper(client: docker.DockerClient) -> subprocess.Popen[bytes] | None:
+def _keeper(client: docker.DockerClient, key: str) -> subprocess.Popen[bytes] | None:
     base = client.api.base_url
     if base.startswith("http+docker"):
         url = f"unix://{client.api.get_adapter(base).socket_path}"
@@ -221,6 +221,7 @@ def _keeper(client: docker.DockerClient) -> subprocess.Popen[bytes] | None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
+        env=owner.marks(key),
         start_new_session=True,
     )
 
@@ -231,7 +232,7 @@ def _dismiss(keeper: subprocess.Popen[bytes] | None) -> None:
     with contextlib.suppress(OSError):
         keeper.stdin.write(b"done\n")
         keeper.stdin.close()
-    keeper.wait()
+    keeper.wait()  # the launcher: the keeper itself is nobody's child
 
 
 class DockerProcess:

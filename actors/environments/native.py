@@ -19,6 +19,7 @@ import json
 import os
 import re
 import resource
+import select
 import shlex
 import shutil
 import signal
@@ -188,6 +189,7 @@ class NativeProcess:
         notes: list[str],
     ) -> None:
         self.pid: int | None = None
+        self.supervisor_pid: int | None = None
         self.cgroup: str | None = None
         self.key = resolve.attempt_key(labels)
         self.command: dict[str, Any] = {
@@ -210,20 +212,18 @@ class NativeProcess:
         self._ready, self._executed, self._ended = threading.Event(), threading.Event(), threading.Event()
         ours, theirs = socket.socketpair()
         self._socket = ours
-        marks = {resolve.MARK: self.key, "CAMPAIGN_ACTOR": owner.this_process()}
-        if "LD_LIBRARY_PATH" in os.environ:  # some interpreters are found no other way
-            marks["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         with theirs:
-            self._supervisor = subprocess.Popen(
+            launcher = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(SUPERVISOR), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env=marks,
+                env=owner.marks(self.key),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        launcher.wait()  # the supervisor itself is nobody's child
         self._send(order)
         self._reader = threading.Thread(target=self._read, name=f"native {self.key}", daemon=True)
         self._reader.start()
@@ -262,8 +262,8 @@ class NativeProcess:
             self._socket.shutdown(socket.SHUT_WR)
         self._reader.join()
         self._socket.close()
-        self._supervisor.wait()
         # Not before the supervisor is gone: its mount namespace lies over these folders.
+        self._await_supervisor()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -272,12 +272,23 @@ class NativeProcess:
         except OSError:
             return  # the supervisor is gone; the reader finds out and says so
 
+    def _await_supervisor(self) -> None:
+        """It ends by itself right after the last message, or has been killed."""
+        if self.supervisor_pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process = os.pidfd_open(self.supervisor_pid)
+            select.select([process], [], [], 30)
+            os.close(process)
+
     def _read(self) -> None:
         ended: dict[str, Any] | None = None
         with self._socket.makefile("rb") as lines:
             for line in lines:
                 message = json.loads(line)
-                if "ready" in message:
+                if "supervisor" in message:
+                    self.supervisor_pid = message["supervisor"]
+                elif "ready" in message:
                     self.pid = message["pid"]
                     self.command["notes"] += message["notes"]
                     self._ready.set()
@@ -295,7 +306,7 @@ class NativeProcess:
 
     def _orphaned(self) -> Exit:
         """The supervisor was killed, and the engine with it; the engine's own children are found by their mark."""
-        self._supervisor.wait()
+        self._await_supervisor()
         left = processes.kill(lambda: processes.carrying(self.key))
         detail = "the supervisor was killed" + (f"; could not kill {left}" if left else "")
         return Exit(code=-signal.SIGKILL, detail=detail)

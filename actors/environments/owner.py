@@ -16,6 +16,20 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+MARK = "CAMPAIGN_ATTEMPT"
+"""Variable that every process of an attempt carries: ``<campaign id>/<run>/<attempt>``."""
+ACTOR = "CAMPAIGN_ACTOR"
+"""Variable of the supervisor and the keeper alone: the actor that they serve."""
+
+
+def marks(attempt: str) -> dict[str, str]:
+    """The environment of a supervisor or a keeper of this process."""
+    found = {MARK: attempt, ACTOR: this_process()}
+    if "LD_LIBRARY_PATH" in os.environ:  # some interpreters are found no other way
+        found["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return found
+
+
 def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
 

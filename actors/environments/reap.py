@@ -72,11 +72,13 @@ def _processes(campaign_id: str | None) -> list[str]:
 
 
 def _watched(pid: int) -> bool:
-    """Whether ``pid`` is, or descends from, a supervisor whose actor runs."""
+    """Whether ``pid`` is, or descends from, a supervisor or keeper whose actor runs."""
     while pid > 1:
         with contextlib.suppress(OSError):
             for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                if variable.startswith(b"CAMPAIGN_ACTOR=") and owner.alive(variable.decode().partition("=")[2]):
+                if variable.startswith(owner.ACTOR.encode() + b"=") and owner.alive(
+                    variable.decode().partition("=")[2]
+                ):
                     return True
         pid = _parent(pid)
     return False

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.environments import EnvironmentError_, OptionRefused
+from actors.environments.owner import MARK
 from actors.types import Environment, ImageIdentity, Launch, Mount
 
-MARK = "CAMPAIGN_ATTEMPT"
-"""Variable that every process of an attempt carries: ``<campaign id>/<run>/<attempt>``."""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What Docker sets where an image says nothing (moby, ``oci/defaults.go``)."""
 WRITABLE = ("/tmp", "/var/tmp", "/run")

@@ -14,11 +14,11 @@ has: nothing of it outlives it, whoever is killed, and nothing has to be done be
 Standard library only, and little of it: it must start in some milliseconds. It imports nothing of this project.
 
 Protocol: JSON lines over the socket at FD. In: the order (see ``native.py``), then ``{"go": 1}``, ``{"stop": grace_s}``.
-Out: ``{"ready": 1, "pid": …, "notes": […]}``, ``{"exec_ns": …}`` (CLOCK_MONOTONIC, just before exec), ``{"exit": code, …}``,
+Out: ``{"supervisor": pid}``, ``{"ready": 1, "pid": …, "notes": […]}``, ``{"exec_ns": …}`` (CLOCK_MONOTONIC, just before exec), ``{"exit": code, …}``,
 or ``{"error": text, "option": name}`` and the end.
 """
 
-# ruff: noqa: PTH103, PTH110, PTH112, PTH113, PTH114, PTH115, PTH118, PTH120, PTH123, PTH208, SIM105, PLR0917
+# ruff: noqa: PTH103, PTH110, PTH112, PTH113, PTH114, PTH115, PTH118, PTH120, PTH123, PTH208, SIM105
 # pathlib and contextlib would double the time to start.
 
 from __future__ import annotations
@@ -478,7 +478,11 @@ def read_order(control: int) -> dict[str, Any]:
 
 
 def main(control: int) -> None:
+    # Not a child of the actor: Ray kills the children of a worker that it ends, and would leave the engine's.
+    if os.fork():
+        os._exit(0)
     os.set_inheritable(control, False)
+    os.write(control, b'{"supervisor": %d}\n' % os.getpid())
     order = read_order(control)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:

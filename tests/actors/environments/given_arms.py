@@ -40,7 +40,7 @@ process = arm(Environment.model_validate(order["environment"]), Path(order["home
     Launch(argv=tuple(order["argv"])), order["labels"], Path(order["logs"]), image)
 process.start()
 print(json.dumps({"pid": process.pid, "container": process.command.get("container_id"),
-    "supervisor": process._supervisor.pid if hasattr(process, "_supervisor") else None}), flush=True)
+    "supervisor": getattr(process, "supervisor_pid", None)}), flush=True)
 time.sleep(600)
 """
 """The process that owns an attempt, to be killed by the tests."""

@@ -1,7 +1,5 @@
 """The Docker arm: every option reaches the container, and the container ends with whoever owns it."""
 
-# ruff: noqa: PLR0917
-
 from __future__ import annotations
 
 import json
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from given_arms import ORPHAN_MAKER, eventually, lines_of, python
+from given_arms import ORPHAN_MAKER, alive, eventually, lines_of, python
 
 from actors.environments import EnvironmentError_
 from actors.environments.docker import DockerArm, _epoch_ns, merge, options, parameters, shell_line
@@ -216,18 +214,15 @@ def test_kill_9_leaves_no_container(victim, owned, docker_engine, labels, logs, 
     elif victim == "actor":
         attempt.actor.kill()
     else:
-        keepers = [
-            int(pid) for pid in Path(f"/proc/{attempt.actor.pid}/task/{attempt.actor.pid}/children").read_text().split()
-        ]
-        os.killpg(attempt.actor.pid, signal.SIGSTOP)
-        for keeper in keepers:
-            os.kill(keeper, signal.SIGKILL)
+        (keeper,) = alive(labels)
+        os.kill(keeper, signal.SIGKILL)
         attempt.actor.kill()
         attempt.actor.wait()
         assert ours(docker_engine, labels) == [attempt.container]
         done = reap(session_home, labels["campaign"])
         assert attempt.container[:12] in done[0]
     assert eventually(lambda: ours(docker_engine, labels) == [])
+    assert eventually(lambda: alive(labels) == [])
     assert eventually(lambda: not Path(f"/proc/{attempt.pid}").exists())
 
 
@@ -242,7 +237,8 @@ def test_a_container_with_its_own_children_ends_whole(created, labels):
     process.start()
     assert eventually(lambda: len(process._api.logs(process.command["container_id"]).splitlines()) == 2)
     marked = f"CAMPAIGN_ATTEMPT={labels['campaign']}/".encode()
-    known = [path for path in Path("/proc").glob("[0-9]*") if marked in _environ(path)]
+    all_marked = [path for path in Path("/proc").glob("[0-9]*") if marked in _environ(path)]
+    known = [path for path in all_marked if int(path.name) not in alive(labels)]  # but the keeper
     assert len(known) == 2
     process.stop(grace_s=0)
     assert eventually(lambda: not any(path.exists() for path in known))

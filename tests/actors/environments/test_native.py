@@ -292,7 +292,7 @@ def test_a_killed_supervisor_is_an_exit_with_its_reason(labels, logs, session_ho
     )
     process.start()
     assert eventually(lambda: len(lines_of(logs / "stdout.log")) == 2)
-    os.kill(process._supervisor.pid, signal.SIGKILL)
+    os.kill(process.supervisor_pid, signal.SIGKILL)
     ended = process.wait(60)
     assert ended is not None and ended.code == -signal.SIGKILL and ended.detail == "the supervisor was killed"
     assert alive(labels) == []
@@ -380,3 +380,16 @@ def test_links_in_a_chroot_lead_nowhere_outside(tmp_path):
     assert inside(str(root), "/../../etc") == f"{root}/etc"
     with pytest.raises(OSError, match="too many symbolic links"):
         inside(str(root), "/loop/x")
+
+
+@pytest.mark.parametrize(
+    "environment", [{"name": "n", "kind": "native-host"}, {"name": "d", "kind": "docker", "network": "none"}]
+)
+def test_whoever_watches_is_no_child_of_the_actor(environment, owned):
+    """Ray kills the children of a worker that it ends, and then nobody would be left to clean up."""
+    attempt = owned(environment)
+    children = Path(f"/proc/{attempt.actor.pid}/task/{attempt.actor.pid}/children")
+    states = [
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children.read_text().split()
+    ]
+    assert set(states) <= {"Z"}, "at most a launcher that has ended and is not yet collected"
