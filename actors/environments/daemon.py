@@ -36,6 +36,11 @@ HOST_SOCKET = Path("/var/run/docker.sock")
 LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
+MADE_IN_HOME = {
+    "datasets", "digests.json", "engine.lock", "images", "models", "programs", "report", "rootfs", "scratch", "setup.log",
+    "spool", "sql_history", "trtllm", "uv",
+}  # fmt: skip
+"""What the project makes in a home that the user chose; one called ``.campaign`` is the project's altogether."""
 Say = Callable[[str], None]
 
 
@@ -367,8 +372,8 @@ def remove(home: Path) -> list[str]:
 
 
 def clean(home: Path) -> list[str]:
-    """The engine, the project's images in an engine that is not its own, every mount below ``home``, and the folders
-    that the project makes there. Nothing else in it."""
+    """The engine, the project's images in an engine that is not its own, every mount below ``home``, and what the
+    project keeps there. Nothing else in it."""
     if not home.is_dir():
         return []
     done = remove(home)
@@ -379,13 +384,13 @@ def clean(home: Path) -> list[str]:
                 client.images.remove(found.id, force=True)
                 done.append(f"removed {', '.join(found.tags)} from the host's Docker engine")
     unmount_below(home)
-    for name in ("rootfs", "images", "models", "datasets", "spool", "uv", "engine.lock", "setup.log"):
-        path = home / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    left = sorted(p.name for p in home.iterdir())
+    for path in home.iterdir():
+        if home.name == ".campaign" or path.name in MADE_IN_HOME:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    left = sorted(path.name for path in home.iterdir())
     if not left:
         home.rmdir()
     return [*done, f"removed {home}" + (f" except {', '.join(left)}, which are not the project's" if left else "")]
