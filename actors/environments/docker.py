@@ -8,7 +8,6 @@ actor dies. The image's entry point is not run: the engine's argv replaces it, a
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 import shlex
 import subprocess
@@ -364,10 +363,14 @@ def _cgroup(who: str) -> str | None:
     return next(iter(by_memory + unified), None)
 
 
-@functools.cache
+_known_rlimits: dict[str, Rlimits] = {}
+
+
 def container_rlimits(digest: str, home: Path) -> Rlimits | str:
     """rlimit name to (soft, hard), -1 unlimited, in a container of that image that asks for none; or why it
     cannot be told. One container is run for it, once."""
+    if digest in _known_rlimits:
+        return _known_rlimits[digest]
     program = "print(open('/proc/self/limits').read())"
     try:
         client = connect(home)
@@ -387,4 +390,5 @@ def container_rlimits(digest: str, home: Path) -> Rlimits | str:
         if row in RLIMITS and len(columns) >= 2:
             soft, hard = (-1 if value == "unlimited" else int(value) for value in columns[:2])
             found[RLIMITS[row]] = (soft, hard)
+    _known_rlimits[digest] = found
     return found
