@@ -18,7 +18,7 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -108,8 +108,8 @@ def load(path: Path) -> Campaign:
         keys = "Write `name: …`, `engine: …` and so on."
         raise ConfigError([Problem(root.file, root.line, "", f"must be a mapping, got {said(root.value)}", keys)])
     problems: list[Problem] = []
-    tree = _resolved(root, path, problems)
-    campaign = _validated(tree, Campaign, problems)
+    tree, unresolved = _resolved(root, path, problems)
+    campaign = _validated(tree, Campaign, problems, unresolved)
     if campaign is None or problems:
         raise ConfigError(problems)
     problems.extend(_contradictions(campaign, tree, root))
@@ -146,25 +146,33 @@ def library_problems(folder: Path) -> list[Problem]:
 # --- from names to definitions --------------------------------------------------------------------------------
 
 
-def _resolved(root: Node, path: Path, problems: list[Problem]) -> Node:
-    """The campaign's tree with definitions in place of names, and defaults that depend on other keys."""
+def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, set[str]]:
+    """The campaign's tree with definitions in place of names, and defaults that depend on other keys. Also the keys that
+    could not be made out: what is wrong there has been said, and what follows from it need not be."""
     assert isinstance(root.value, dict)
     keys = dict(root.value)
     library: Path | None = None
     if (given := keys.pop("library", None)) is not None:
-        if isinstance(given.value, str):
-            library = path.absolute().parent / given.value
-            if not library.is_dir():
-                problems.append(given.problem(f"no folder {library}", "Give a folder, relative to this file."))
-        else:
-            problems.append(given.problem(f"must be a folder, got {said(given.value)}", "Give a path as text."))
+        if not isinstance(given.value, str):
+            raise ConfigError([given.problem(f"must be a folder, got {said(given.value)}", "Give a path as text.")])
+        library = path.absolute().parent / given.value
+        if not library.is_dir():
+            raise ConfigError([given.problem(f"no folder {library}", "Give a folder, relative to this file.")])
+    unresolved: set[str] = set()
     for kind in LIBRARY:
+        before = len(problems)
         if kind in keys:
             keys[kind] = _definitions(kind, keys[kind], folders(path, library), problems)
+        if kind not in keys or len(problems) > before:
+            unresolved |= {kind, *FOLLOWS[kind]}
     _without(keys, problems)
     _repetitions(keys)
     _defaults(keys)
-    return root.with_value(keys)
+    return root.with_value(keys), unresolved
+
+
+FOLLOWS = {"models": ("repetitions",), "environments": ("reference", "order", "without"), "workloads": ()}
+"""Keys whose default comes from another key."""
 
 
 def _definitions(kind: str, mentions: Node, where: tuple[Path, ...], problems: list[Problem]) -> Node:
@@ -175,8 +183,10 @@ def _definitions(kind: str, mentions: Node, where: tuple[Path, ...], problems: l
             problems.append(mentions.problem(what, f"Write `{kind}: [NAME, …]`."))
         return mentions.with_value([])
     entries: dict[str, Node] = {}
+    before = len(problems)
     if any(isinstance(item.value, str) or item.child("extends") for item in mentions.value):
         entries = _library(kind, where, problems)
+    whole = len(problems) == before
     inline = [item for item in mentions.value if isinstance(item.value, dict)]
     for item in inline:
         name = item.child("name")
@@ -194,8 +204,9 @@ def _definitions(kind: str, mentions: Node, where: tuple[Path, ...], problems: l
         if isinstance(item.value, str):
             entry = entries.get(item.value)
             if entry is None:
-                what = f"no {kind[:-1]} is called '{item.value}'"
-                problems.append(item.problem(what, _instead(item.value, entries, f"Define it in {kind}.yaml.")))
+                if whole:
+                    what = f"no {kind[:-1]} is called '{item.value}'"
+                    problems.append(item.problem(what, _instead(item.value, entries, f"Define it in {kind}.yaml.")))
                 continue
         elif not isinstance(item.value, dict):
             what = f"must be the name of one or a definition, got {said(item.value)}"
@@ -394,10 +405,12 @@ def _drop(arm: Node, option: str, inner: str) -> Node:
 def _repetitions(keys: dict[str, Node]) -> None:
     """One number for all models becomes one number each."""
     given, models = keys.get("repetitions"), keys.get("models")
-    if given is None or isinstance(given.value, dict) or models is None or not isinstance(models.value, list):
+    if given is None or isinstance(given.value, dict):
         return
-    names = [node.value for model in models.value if (node := model.child("name")) and isinstance(node.value, str)]
-    keys["repetitions"] = given.with_value(dict.fromkeys(names or ["model"], given))
+    entries = models.value if models is not None and isinstance(models.value, list) else []
+    names = [node.value for model in entries if (node := model.child("name")) and isinstance(node.value, str)]
+    # Without a model to name it after, the number is still looked at.
+    keys["repetitions"] = given.with_value(dict.fromkeys(names or ["every model"], given))
 
 
 def _defaults(keys: dict[str, Node]) -> None:
@@ -424,19 +437,28 @@ Schema = TypeVar("Schema", bound=BaseModel)
 Location = tuple[str | int, ...]
 
 
-def _validated(tree: Node, cls: type[Schema], problems: list[Problem]) -> Schema | None:
+def _validated(
+    tree: Node, cls: type[Schema], problems: list[Problem], unresolved: Collection[str] = ()
+) -> Schema | None:
     before = len(problems)
     try:
         found = cls.model_validate(tree.plain())
         # Once through JSON, so that a campaign read from YAML equals the same one read back from campaign.json.
         return cls.model_validate_json(found.model_dump_json()) if len(problems) == before else found
     except ValidationError as error:
-        known = {(problem.file, problem.key) for problem in problems}
-        for detail in error.errors():
-            problem = _in_words(detail, tree, cls)
-            # What could not be resolved has been explained already; its absence need not be.
-            if (problem.file, problem.key) not in known:
-                problems.append(problem)
+        details = error.errors()
+        for detail in details:
+            loc = detail["loc"]
+            absent = detail["type"] in ("missing", "too_short")
+            own = len(loc) == 1 and loc[0] in LIBRARY and tree.child(loc[0]) is None
+            if absent and loc and loc[0] in unresolved and not own:
+                continue
+            # pydantic counts only the valid items of a list.
+            if detail["type"] == "too_short" and any(
+                other["loc"][: len(loc)] == loc != other["loc"] for other in details
+            ):
+                continue
+            problems.append(_in_words(detail, tree, cls))
         return None
 
 

@@ -190,7 +190,16 @@ def _node(
         return Node(dict(_items(raw, file, key, problems, seen, depth)), file, line, key)
     if isinstance(raw, yaml.SequenceNode):
         items = [
-            _node(item, file, item.start_mark.line + 1, f"{key}[{i}]", problems, seen, depth + 1)
+            # An alias is marked where its anchor stands, which is not where the mistake is.
+            _node(
+                item,
+                file,
+                line if id(item) in seen else item.start_mark.line + 1,
+                f"{key}[{i}]",
+                problems,
+                seen,
+                depth + 1,
+            )
             for i, item in enumerate(raw.value)
         ]
         return Node(items, file, line, key)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from campaign.config import Campaign
 
-Sequence_ = tuple[str, ...]
+Arms = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _blocks(campaign: Campaign) -> Iterator[tuple[str, str, int]]:
             yield model, workload, repetition
 
 
-def _sequence(campaign: Campaign, arms: Sequence_, model: str, workload: str, repetition: int) -> Sequence_:
+def _sequence(campaign: Campaign, arms: Arms, model: str, workload: str, repetition: int) -> Arms:
     match campaign.order:
         case "alternate":
             return arms if repetition % 2 else arms[::-1]
@@ -130,11 +130,11 @@ def williams(n: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
     return square, tuple(row[::-1] for row in square)
 
 
-def _lanes(blocks: list[tuple[str, str, int]], orders: list[Sequence_], lanes: int) -> Iterator[int]:
+def _lanes(blocks: list[tuple[str, str, int]], orders: list[Arms], lanes: int) -> Iterator[int]:
     """For each block the lane with fewest repetitions of its model and workload; among equals the one that has had
     this order of environments least, then the one with fewest blocks, then the first."""
     repetitions: Counter[tuple[str, str, int]] = Counter()
-    sequences: Counter[tuple[str, str, Sequence_, int]] = Counter()
+    sequences: Counter[tuple[str, str, Arms, int]] = Counter()
     total: Counter[int] = Counter()
     for (model, workload, _), order in zip(blocks, orders, strict=True):
         best = min(
