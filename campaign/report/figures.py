@@ -1,0 +1,418 @@
+"""The figures, one function each: a connection in, an Altair chart out.
+
+Axes say quantity (unit). Arms differ by colour and by shape or dash, in the palette of Okabe and Ito (2008), which
+holds for colour-blind readers and in grey. Every figure shows the individual runs. Colours and fonts come from a
+theme (:data:`LIGHT`, :data:`DARK`) when a chart is saved or embedded, never from the chart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import pandas as pd
+
+if TYPE_CHECKING:
+    import duckdb
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def _theme(ink: str, soft: str, grid: str, arms: list[str]) -> dict[str, Any]:
+    return {
+        "background": None,
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {
+            "labelColor": soft,
+            "titleColor": ink,
+            "titleFontWeight": 500,
+            "titleFontSize": 12,
+            "labelFontSize": 11,
+            "gridColor": grid,
+            "domainColor": soft,
+            "tickColor": soft,
+            "titlePadding": 8,
+        },
+        "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "symbolSize": 90},
+        "title": {"color": ink, "fontSize": 13, "fontWeight": 600, "anchor": "start", "offset": 8},
+        "range": {"category": arms},
+        "text": {"color": ink},
+        "rule": {"color": ink},
+        "line": {"color": ink},
+    }
+
+
+LIGHT = _theme("#1b1f24", "#5b6470", "#e7eaee", ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"])
+DARK = _theme("#e8ebef", "#9aa4b0", "#2b3138", ["#56B4E9", "#E69F00", "#2bc79a", "#e39cc3", "#5f9fe0", "#F0E442"])
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report: how to draw it and the query its data come from."""
+
+    name: str
+    title: str
+    caption: str
+    sql: str
+    draw: Callable[[duckdb.DuckDBPyConnection], alt.TopLevelMixin | None]
+    absent: str
+    """What is missing where ``draw`` gives None."""
+
+
+THROUGHPUT = """
+SELECT phase, model, workload, environment, repetition, value AS throughput, run_id
+FROM observations
+WHERE metric = 'token_throughput_tok_s'
+ORDER BY run_index
+""".strip()
+
+
+def throughput(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
+    """Output token throughput of every accepted run by environment, with mean and 95 % t interval. None without runs."""
+    runs = con.execute(THROUGHPUT).df()
+    if runs.empty:
+        return None
+    means = _with_interval(
+        con.execute(
+            "SELECT phase, model, workload, environment, n, mean, se FROM descriptives "
+            "WHERE metric = 'token_throughput_tok_s'"
+        ).df()
+    )
+    arms = _arms(con)
+    quantity = "output token throughput (tok/s)"
+    x = alt.X("environment:N", sort=arms, title=None, axis=alt.Axis(labelAngle=0, labelLimit=140, ticks=False))
+    y = alt.Y("throughput:Q", title=quantity, scale=alt.Scale(zero=False, nice=True))
+    color = alt.Color("environment:N", sort=arms, scale=alt.Scale(domain=arms), legend=None)
+    panels = []
+    for (phase, model, workload), mine in runs.groupby(["phase", "model", "workload"], sort=False):
+        its = means[(means.phase == phase) & (means.model == model) & (means.workload == workload)]
+        dots = (
+            alt.Chart(mine[["environment", "repetition", "throughput", "run_id"]])
+            .mark_point(filled=True, size=46, opacity=0.62)
+            .encode(
+                x=x,
+                xOffset=alt.XOffset("repetition:Q", scale=alt.Scale(paddingOuter=0)),
+                y=y,
+                color=color,
+                shape=alt.Shape("environment:N", sort=arms, scale=alt.Scale(domain=arms), legend=None),
+                tooltip=["run_id:N", "repetition:Q", alt.Tooltip("throughput:Q", format=".4~r")],
+            )
+        )
+        mean = alt.Chart(its[["environment", "mean", "low", "high", "n"]])
+        tooltip = [
+            "environment:N",
+            "n:Q",
+            *(alt.Tooltip(f"{name}:Q", format=".5~r") for name in ("mean", "low", "high")),
+        ]
+        bars = mean.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.2)
+        ticks = mean.mark_tick(thickness=2.6, width=44, opacity=1)
+        layers = [
+            *_watermark(con, 300, 240),
+            dots,
+            bars.encode(x=x, y=alt.Y("low:Q", title=quantity), y2="high:Q"),
+            ticks.encode(x=x, y=alt.Y("mean:Q", title=quantity), color=color, tooltip=tooltip),
+        ]
+        panels.append(alt.layer(*layers).properties(width=300, height=240, title=f"{model} · {workload} · {phase}"))
+    return alt.concat(*panels, columns=3, spacing=36)
+
+
+ECDF = """
+WITH answered AS (
+    SELECT phase, model, workload, environment, run_id, latency_ms FROM requests WHERE accepted AND ok
+),
+run_quantiles AS (
+    SELECT
+        phase, model, workload, environment, run_id,
+        unnest([i / 100.0 FOR i IN range(101)]) AS fraction,
+        unnest(quantile_cont(latency_ms, [i / 100.0 FOR i IN range(101)])) AS latency
+    FROM answered
+    GROUP BY phase, model, workload, environment, run_id
+),
+spreads AS (
+    SELECT phase, model, workload, environment, fraction, min(latency) AS fastest_run, max(latency) AS slowest_run, count(*) AS runs
+    FROM run_quantiles
+    GROUP BY ALL
+),
+pooled AS (
+    SELECT
+        phase, model, workload, environment,
+        unnest([i / 100.0 FOR i IN range(101)]) AS fraction,
+        unnest(quantile_cont(latency_ms, [i / 100.0 FOR i IN range(101)])) AS latency,
+        count(*) AS requests
+    FROM answered
+    GROUP BY phase, model, workload, environment
+)
+SELECT p.*, s.fastest_run, s.slowest_run, s.runs
+FROM pooled AS p
+JOIN spreads AS s USING (phase, model, workload, environment, fraction)
+JOIN (SELECT phase, model, workload, min("index") AS place FROM plan GROUP BY phase, model, workload) AS planned
+    USING (phase, model, workload)
+ORDER BY planned.place, environment, fraction
+""".strip()
+
+
+def latency(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
+    """Distribution of request latency by arm: pooled requests, and the range of the individual runs. None without requests."""
+    data = con.execute(ECDF).df()
+    if data.empty:
+        return None
+    arms = _arms(con)
+    legend = alt.Legend(
+        title=None, orient="top", symbolType="stroke", symbolSize=500, symbolStrokeWidth=2.5, symbolOpacity=1
+    )
+    color = alt.Color("environment:N", sort=arms, scale=alt.Scale(domain=arms), legend=legend)
+    quantity = "request latency (ms)"
+    y = alt.Y("fraction:Q", title="fraction of requests", axis=alt.Axis(format="%"))
+    panels = []
+    for (phase, model, workload), mine in data.groupby(["phase", "model", "workload"], sort=False):
+        base = alt.Chart(mine.drop(columns=["phase", "model", "workload"]))
+        scale = alt.Scale(zero=False, nice=True)
+        band = base.mark_area(opacity=0.16, orient="horizontal").encode(
+            y=y, x=alt.X("fastest_run:Q", title=quantity, scale=scale), x2="slowest_run:Q", color=color
+        )
+        line = base.mark_line(strokeWidth=2).encode(
+            y=y,
+            x=alt.X("latency:Q", title=quantity, scale=scale),
+            order="fraction:Q",
+            color=color,
+            strokeDash=alt.StrokeDash("environment:N", sort=arms, scale=alt.Scale(domain=arms), legend=legend),
+            tooltip=[
+                "environment:N",
+                alt.Tooltip("fraction:Q", format=".0%"),
+                alt.Tooltip("latency:Q", format=".4~r"),
+                "runs:Q",
+                "requests:Q",
+            ],
+        )
+        layers = [*_watermark(con, 300, 220), band, line]
+        panels.append(alt.layer(*layers).properties(width=300, height=220, title=f"{model} · {workload} · {phase}"))
+    return alt.concat(*panels, columns=3, spacing=36)
+
+
+TIMELINE = """
+WITH shown AS (
+    SELECT block, any_value(unit) AS unit
+    FROM runs
+    WHERE run_id IN (SELECT DISTINCT run_id FROM telemetry)
+    GROUP BY block
+    ORDER BY count(*) FILTER (accepted) DESC, min(run_index)
+    LIMIT 1
+),
+block_samples AS (
+    SELECT t.unit, min(t.t_utc_ns) AS first_ns, max(t.t_utc_ns) AS last_ns
+    FROM telemetry AS t
+    JOIN runs AS r USING (run_id)
+    JOIN shown ON shown.block = r.block
+    GROUP BY t.unit
+)
+SELECT
+    (t.t_utc_ns - b.first_ns) // greatest((b.last_ns - b.first_ns) // 400, 1) AS bucket,
+    (min(t.t_utc_ns) - any_value(b.first_ns)) / 1e9 AS seconds,
+    avg(t.gpu_temperature_c) AS gpu_temperature_c,
+    avg(t.host_temperature_c) AS host_temperature_c,
+    avg(t.gpu_power_w) AS gpu_power_w,
+    avg(t.gpu_utilization_pct) AS gpu_utilization_pct,
+    avg(t.cpu_utilization_pct) AS cpu_utilization_pct,
+    avg(t.unified_memory_gib) AS unified_memory_gib,
+    max(t.attempt_memory_gib) AS attempt_memory_gib
+FROM telemetry AS t
+JOIN block_samples AS b ON t.unit = b.unit AND t.t_utc_ns BETWEEN b.first_ns AND b.last_ns
+GROUP BY bucket
+ORDER BY bucket
+""".strip()
+
+STAGES = """
+WITH shown AS (
+    SELECT block
+    FROM runs
+    WHERE run_id IN (SELECT DISTINCT run_id FROM telemetry)
+    GROUP BY block
+    ORDER BY count(*) FILTER (accepted) DESC, min(run_index)
+    LIMIT 1
+),
+spans AS (
+    SELECT
+        r.block, t.run_id, t.attempt, t.stage, any_value(r.environment) AS environment,
+        min(t.t_utc_ns) AS from_ns, max(t.t_utc_ns) AS to_ns, count(*) AS samples
+    FROM telemetry AS t
+    JOIN runs AS r USING (run_id)
+    JOIN shown ON shown.block = r.block
+    GROUP BY r.block, t.run_id, t.attempt, t.stage
+)
+SELECT
+    block, environment, attempt, stage,
+    (from_ns - min(from_ns) OVER ()) / 1e9 AS start,
+    (to_ns + (to_ns - from_ns) / greatest(samples - 1, 1) - min(from_ns) OVER ()) / 1e9 AS stop
+FROM spans
+ORDER BY start
+""".strip()
+
+PANELS = {
+    "temperature (°C)": {"gpu_temperature_c": "GPU", "host_temperature_c": "host, hottest zone"},
+    "power (W)": {"gpu_power_w": "GPU"},
+    "utilisation (%)": {"gpu_utilization_pct": "GPU", "cpu_utilization_pct": "CPU"},
+    "memory (GiB)": {"unified_memory_gib": "unit, in use", "attempt_memory_gib": "attempt"},
+}
+"""Panels of the timeline: axis title, and the columns of telemetry with their names in the legend."""
+
+
+def timeline(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
+    """Telemetry of one block with its gates, runs and cooldowns shaded. None without samples."""
+    samples = con.execute(TIMELINE).df()
+    stages = con.execute(STAGES).df()
+    if samples.empty or stages.empty:
+        return None
+    end = float(max(samples.seconds.max(), stages.stop.max()))
+    shades = alt.Scale(domain=["gate", "run", "cooldown", "idle"], range=["#E69F00", "#0072B2", "#009E73", "#999999"])
+    stage = alt.Color("stage:N", title=None, scale=shades, legend=alt.Legend(orient="top", symbolType="square"))
+    rectangles = (
+        alt.Chart(stages)
+        .mark_rect(opacity=0.15)
+        .encode(
+            x="start:Q",
+            x2="stop:Q",
+            color=stage,
+            tooltip=["environment:N", "attempt:Q", "stage:N", "start:Q", "stop:Q"],
+        )
+    )
+    runs = stages[stages.stage == "run"]
+    again = runs.attempt.map(lambda attempt: "" if attempt == 1 else f" (attempt {attempt})")
+    names = pd.DataFrame({"middle": (runs.start + runs.stop) / 2, "text": runs.environment + again})
+    labels = (
+        alt.Chart(names)
+        .mark_text(baseline="bottom", fontSize=11, fontWeight=600)
+        .encode(x="middle:Q", y=alt.value(-4), text="text:N")
+    )
+    shown = [
+        (title, has)
+        for title, columns in PANELS.items()
+        if (has := [it for it in columns if samples[it].notna().any()])
+    ]
+    panels = []
+    for number, (title, columns) in enumerate(shown, 1):
+        last = number == len(shown)
+        seconds = alt.X(
+            "seconds:Q",
+            title="time since the block began (s)" if last else None,
+            scale=alt.Scale(nice=False, domain=[0, end]),
+            axis=alt.Axis(labels=last, ticks=last, tickCount=12),
+        )
+        long = samples.rename(columns=PANELS[title]).melt("seconds", [PANELS[title][it] for it in columns], "series")
+        legend = alt.Legend(title=None, orient="right", symbolSize=500) if len(columns) > 1 else None
+        lines = (
+            alt.Chart(long)
+            .mark_line(strokeWidth=1.6)
+            .encode(
+                x=seconds,
+                y=alt.Y(
+                    "value:Q",
+                    title=title,
+                    scale=alt.Scale(zero=False, padding=16),
+                    axis=alt.Axis(tickCount=4, minExtent=34),
+                ),
+                strokeDash=alt.StrokeDash("series:N", legend=legend, sort=None),
+                tooltip=["series:N", "seconds:Q", "value:Q"],
+            )
+        )
+        layers = [rectangles, *_watermark(con, 780, 110), lines, *([labels] if number == 1 else [])]
+        panels.append(alt.layer(*layers).properties(width=780, height=110))
+    if not panels:
+        return None
+    chart: alt.VConcatChart = alt.vconcat(*panels, spacing=10, title=f"block {stages.block.iloc[0]}")
+    resolved: alt.VConcatChart = chart.resolve_scale(color="shared", strokeDash="independent")
+    return resolved
+
+
+FIGURES = (
+    Figure(
+        "throughput",
+        "Throughput of every run",
+        "One mark per accepted run, in order of repetition from left to right within its arm; the bar is the mean with its "
+        "95 % t interval (from three runs on). The axis does not begin at zero.",
+        THROUGHPUT,
+        throughput,
+        "no accepted run has a throughput",
+    ),
+    Figure(
+        "latency",
+        "Distribution of request latency",
+        "Line: quantiles of all accepted requests of an arm, pooled. Band: from the fastest to the slowest single run. Requests of a "
+        "run are not independent; comparisons are made between runs, never between requests.",
+        ECDF,
+        latency,
+        "no accepted run has figures of single requests",
+    ),
+    Figure(
+        "timeline",
+        "One block as the sampler saw it",
+        "Telemetry of one block with the stages of each attempt shaded. Samples are averaged into at most 400 steps for drawing; "
+        "the view telemetry has all of them. A quantity this unit cannot give is not drawn.",
+        TIMELINE,
+        timeline,
+        "no telemetry file holds a sample of a planned run",
+    ),
+)
+
+
+def themed(chart: alt.TopLevelMixin, theme: dict[str, Any] = LIGHT) -> dict[str, Any]:
+    """The Vega-Lite specification with a theme applied."""
+    specification: dict[str, Any] = chart.to_dict()
+    specification["config"] = theme
+    return specification
+
+
+def save(chart: alt.TopLevelMixin, path: Path, *, theme: dict[str, Any] = LIGHT, scale: float = 2.0) -> Path:
+    """Write ``chart`` as PNG, SVG or PDF by the ending of ``path``, on white in the light theme. ValueError for another ending."""
+    import vl_convert
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing = svg(themed(chart, theme))
+    match path.suffix:
+        case ".svg":
+            path.write_text(drawing, encoding="utf-8")
+        case ".png":
+            path.write_bytes(vl_convert.svg_to_png(drawing, scale=scale))
+        case ".pdf":
+            path.write_bytes(vl_convert.svg_to_pdf(drawing))
+        case other:
+            raise ValueError(f"{path}: a figure is saved as .png, .svg or .pdf, not as {other or 'nothing'}")
+    return path
+
+
+def svg(specification: dict[str, Any]) -> str:
+    """A themed specification drawn, on white or, in the dark theme, on black."""
+    import vl_convert
+
+    dark = specification["config"]["axis"]["titleColor"] == DARK["axis"]["titleColor"]
+    config = specification["config"] | {"background": "#111418" if dark else "white"}
+    drawing: str = vl_convert.vegalite_to_svg(specification | {"config": config})
+    return drawing
+
+
+def _arms(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Environments in a fixed order, the reference first."""
+    query = 'SELECT environment FROM plan, campaign GROUP BY environment, reference ORDER BY environment <> reference, min("index")'
+    return [str(row[0]) for row in con.execute(query).fetchall()]
+
+
+def _with_interval(means: pd.DataFrame) -> pd.DataFrame:
+    """Adds ``low`` and ``high``, the 95 % t interval of the mean, missing below three runs."""
+    from scipy import special
+
+    half = special.stdtrit((means.n - 1).clip(lower=1), 0.975) * means.se
+    half = half.where(means.n >= 3)
+    return means.assign(low=means["mean"] - half, high=means["mean"] + half)
+
+
+def _watermark(con: duckdb.DuckDBPyConnection, width: int, height: int) -> list[alt.Chart]:
+    """A layer that says so across a panel whose data are simulated; nothing for measured data."""
+    if con.execute("SELECT coalesce(bool_or(simulated), false) FROM campaign").fetchall() != [(True,)]:
+        return []
+    text = alt.Chart(pd.DataFrame({"text": ["SIMULATED"]})).mark_text(
+        fontSize=40, fontWeight=700, opacity=0.16, color="#888888", baseline="middle", align="center"
+    )
+    return [text.encode(text="text:N", x=alt.value(width / 2), y=alt.value(height / 2))]

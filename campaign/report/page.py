@@ -1,0 +1,507 @@
+"""The report: one self-contained page that opens offline, for any state of a campaign from its first minute on.
+
+What is claimed comes from ``wording``, what is drawn from ``figures``, every table from a query that the page shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors import host
+from campaign.analysis import compare, sql
+from campaign.report import wording
+
+if TYPE_CHECKING:
+    import duckdb
+    from markupsafe import Markup
+
+TEMPLATE = "page.html.j2"
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page, with the query it shows the rows of."""
+
+    title: str
+    note: str
+    empty: str
+    sql: str
+    columns: tuple[Column, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+QUALITY = (
+    Table(
+        "From plan to analysis",
+        "Runs planned, started, valid (one accepted attempt) and analysed (with a throughput), by model and arm.",
+        "No run is planned.",
+        "SELECT model, environment, planned, started, valid, analysed, attempts, rejected_attempts AS rejected, exhausted, "
+        "outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
+    ),
+    Table(
+        "Rejected attempts",
+        "Kept, never counted. A rejected attempt sends its run back to the end of its block.",
+        "No attempt was rejected.",
+        "SELECT run_id AS run, attempt, outcome, coalesce(failed_checks, nullif(rejected_by, ''), failure) AS reason\n"
+        "FROM rejected_attempts\nORDER BY started_utc\nLIMIT 50",
+    ),
+    Table(
+        "Start state by arm",
+        "What the accepted attempts started from. A start state that differs between arms is a rival explanation.",
+        "No accepted attempt has a gate record.",
+        'SELECT environment, attempts, gate_wait_mean_s AS "wait mean (s)", gate_wait_max_s AS "wait max (s)", '
+        'rest_mean_s AS "rest mean (s)",\n    temperature_mean_c AS "start (°C)", mem_available_mean_gib AS "MemAvailable (GiB)", '
+        'mem_cached_mean_gib AS "page cache (GiB)", flagged\nFROM start_states\nORDER BY environment',
+    ),
+    Table(
+        "Longest waits at the gate",
+        "The ten longest, and which condition held the gate first.",
+        "No gate record.",
+        'SELECT run_id AS run, attempt, waited_s AS "waited (s)", temperature_c AS "opened at (°C)", blocked_by AS "blocked by", '
+        "opened, flagged\nFROM gates\nORDER BY waited_s DESC\nLIMIT 10",
+    ),
+    Table(
+        "The sampler on itself",
+        "Coverage, jitter and cost of the telemetry over the accepted attempts of each arm.",
+        "No accepted attempt has telemetry.",
+        'SELECT environment, attempts, coverage_min_pct AS "least coverage (%)", jitter_p99_max_ms AS "worst p99 jitter (ms)", '
+        'longest_gap_ms AS "longest gap (ms)",\n    sampler_cpu_mean_pct AS "sampler CPU (% of a core)", throttled, '
+        'throttling_unknown AS "throttling unknown"\nFROM sampling\nORDER BY environment',
+    ),
+    Table(
+        "Balance of order",
+        "How often each arm came first, second, … within its block.",
+        "No accepted run.",
+        'SELECT model, environment, position AS "position in block", n AS runs\nFROM order_balance\n'
+        "ORDER BY phase, model, workload, environment, position",
+    ),
+    Table(
+        "Plausibility",
+        "Do the figures agree with each other and with arithmetic? `worst` should not exceed `limit`.",
+        "Nothing to check yet.",
+        'SELECT check_name AS "check", count(*) AS subjects, count(*) FILTER (NOT passed) AS failed, max(figure) AS worst, '
+        'any_value(limit_value) AS "limit",\n    any_value(explanation) AS explanation\nFROM plausibility\nGROUP BY check_name\n'
+        "ORDER BY failed DESC, check_name",
+    ),
+    Table(
+        "Outliers",
+        "Primary figures beyond three standard deviations of their arm. Flagged, never removed (with ten runs or fewer the rule "
+        "cannot fire).",
+        "No run is flagged.",
+        'SELECT run_id AS run, metric, value, mean AS "arm mean", z\nFROM outliers\nORDER BY abs(z) DESC\nLIMIT 20',
+    ),
+    Table(
+        "Unreadable files",
+        "Left out of every figure on this page.",
+        "Every file could be read.",
+        "SELECT file, reason\nFROM broken_files\nORDER BY file",
+    ),
+)
+
+COMPARISON_SQL = """SELECT *
+FROM contrast_moments
+WHERE metric = 'token_throughput_tok_s'
+-- the moments of both arms and of their blocks; t quantiles are scipy's (campaign/analysis/compare.py)"""
+
+
+def write(results: Path) -> Path:
+    """Write ``<results>/report/index.html`` and the figures beside it as PNG and SVG; returns the page's path.
+
+    Raises :class:`campaign.analysis.sql.ResultsError` where there is no campaign.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    results = results.resolve()
+    con = sql.connect(results)
+    with ThreadPoolExecutor(1) as pool:
+        bundle = pool.submit(javascript)
+        rows = compare.rows(con)
+        figures, specifications = _figures(con, results / "report" / "figures")
+        context = _context(con, rows) | {"figures": figures, "folder": results}
+        script = bundle.result()
+    from campaign.report.figures import DARK, LIGHT
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
+        TEMPLATE
+    )
+    page = template.render(
+        context,
+        javascript=Markup(script),
+        specifications=_json(specifications),
+        themes=_json({"light": LIGHT, "dark": DARK}),
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )
+    path = results / "report" / "index.html"
+    partial = path.with_name(".index.html.partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.rename(path)
+    return path
+
+
+def javascript() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script; bundled once for a version and kept in the project's home."""
+    import vl_convert
+
+    kept = host.home() / "report" / f"vega-{version('vl-convert-python')}.js"
+    if kept.exists():
+        return kept.read_text(encoding="utf-8")
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub says that the snippet is not optional
+    script = bundle.replace("</script", "<\\/script")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(".partial")
+    partial.write_text(script, encoding="utf-8")
+    partial.rename(kept)
+    return script
+
+
+def _json(value: Any) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(json.dumps(value, separators=(",", ":")).replace("</", "<\\/"))
+
+
+def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    import duckdb
+    import vl_convert
+    from markupsafe import Markup
+
+    from campaign.report import figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shown, specifications = [], {}
+    for figure in figures.FIGURES:
+        entry: dict[str, Any] = {
+            "name": figure.name,
+            "title": figure.title,
+            "caption": figure.caption,
+            "sql": figure.sql,
+            "svg": None,
+            "absent": figure.absent,
+        }
+        try:
+            chart = figure.draw(con)
+        except duckdb.Error as error:
+            entry["absent"] = f"a file could not be read ({str(error).splitlines()[0]})"
+            chart = None
+        if chart is not None:
+            specification = figures.themed(chart)
+            drawing = figures.svg(specification)
+            (folder / f"{figure.name}.svg").write_text(drawing, encoding="utf-8")
+            (folder / f"{figure.name}.png").write_bytes(vl_convert.svg_to_png(drawing, scale=2))
+            entry["svg"] = Markup(drawing)
+            specifications[figure.name] = specification
+        shown.append(entry)
+    return shown, specifications
+
+
+def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[str, Any]:
+    campaign = _one(con, "FROM campaign")
+    counts = _one(
+        con,
+        "SELECT count(*) AS planned, count(*) FILTER (attempts > 0) AS started, count(*) FILTER (accepted) AS valid, "
+        "count(*) FILTER (status = 'exhausted') AS exhausted, count(DISTINCT model) AS models, "
+        "count(DISTINCT environment) AS environments, max(repetition) AS repetitions, count(DISTINCT unit) AS units FROM runs",
+    )
+    analysed = con.execute("SELECT coalesce(sum(analysed), 0) FROM flow").fetchall()[0][0]
+    reference = campaign.get("reference") or "the reference"
+    finished = counts["valid"] + counts["exhausted"] == counts["planned"] and counts["planned"] > 0
+    state = "finished" if finished else "not begun" if not counts["started"] else "unfinished"
+    quality = [_filled(con, table) for table in QUALITY]
+    throughput = [row for row in rows if row["metric"] == wording.HEADLINE and wording.present(row["pct"])]
+    low, high = _span(throughput)
+    methods = list(dict.fromkeys(row["method"] for row in rows if wording.present(row["pct_low"])))
+    return {
+        "campaign": {
+            "name": campaign.get("campaign") or "Campaign",
+            "subtitle": f"{counts['models']} models × {counts['environments']} environments",
+            "simulated": campaign.get("simulated", False),
+            "state": f"{state} · {counts['valid']} of {counts['planned']} runs",
+        },
+        "headline": wording.headline(rows),
+        "lead": _lead(counts, reference, con),
+        "warnings": _warnings(con, campaign, rows, finished, counts),
+        "reference": reference,
+        "forest": [_cells(row) | {"whisker": _whisker(row, low, high)} for row in throughput],
+        "comparison_sql": COMPARISON_SQL,
+        "descriptives_sql": sql.definition("descriptives"),
+        "method_line": (
+            "Mean ± standard deviation over accepted runs; change and interval in percent of the reference. "
+            + (
+                f"Intervals: 95 %, {' / '.join(methods)}; not adjusted for the number of comparisons."
+                if methods
+                else ""
+            )
+        ),
+        "cells": _evidence(rows),
+        "flow_steps": [
+            {"name": name, "count": count}
+            for name, count in (
+                ("planned", counts["planned"]),
+                ("started", counts["started"]),
+                ("valid", counts["valid"]),
+                ("analysed", analysed),
+            )
+        ],
+        "quality": quality,
+        "method": _method(con, reference),
+        "provenance": _provenance(campaign),
+        "units": _units(con),
+        "config": _pretty(campaign.get("config")),
+        "views": sql.tables(),
+    }
+
+
+def _lead(counts: dict[str, Any], reference: str, con: duckdb.DuckDBPyConnection) -> str:
+    gpus = [
+        row[0] for row in con.execute("SELECT DISTINCT gpu FROM units WHERE gpu IS NOT NULL ORDER BY gpu").fetchall()
+    ]
+    where = f"{max(counts['units'], 1)} unit{'s' if counts['units'] > 1 else ''}"
+    where += f" ({', '.join('no GPU' if gpu == 'none' else gpu for gpu in gpus)})" if gpus else ""
+    return (
+        f"Every arm is compared with {reference}. {counts['valid']} of {counts['planned']} runs are accepted, on {where}. "
+        "The run is the experimental unit; what is said holds for the tested units, these models and this software, and for nothing wider."
+    )
+
+
+def _warnings(
+    con: duckdb.DuckDBPyConnection,
+    campaign: dict[str, Any],
+    rows: Sequence[wording.Row],
+    finished: bool,
+    counts: dict[str, Any],
+) -> list[str]:
+    found = []
+    if campaign.get("simulated"):
+        found.append("The data are simulated: no figure on this page was measured.")
+    if not campaign:
+        found.append("campaign.json is missing or cannot be read; names and provenance are left out.")
+    if not finished and counts["started"]:
+        left = counts["planned"] - counts["valid"] - counts["exhausted"]
+        found.append(f"The campaign is not finished: {left} runs are outstanding, and every figure may still change.")
+    if counts["exhausted"]:
+        found.append(
+            f"{counts['exhausted']} runs were given up after their attempts were used; their cells are short of repetitions."
+        )
+    broken = con.execute("SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'").fetchall()[0][0]
+    if broken:
+        found.append(f"{broken} files cannot be read and are left out; they are named under Quality.")
+    failed = [
+        row[0]
+        for row in con.execute(
+            "SELECT DISTINCT check_name FROM plausibility WHERE NOT passed AND grave ORDER BY check_name"
+        ).fetchall()
+    ]
+    if failed:
+        found.append(f"Plausibility checks fail: {', '.join(failed)}. Read the table under Quality before the figures.")
+    if any(row["separated"] for row in rows):
+        found.append("In some cells the arms were not interleaved in time; nothing is claimed from them.")
+    return found
+
+
+def _evidence(rows: list[wording.Row]) -> list[dict[str, Any]]:
+    cells = []
+    order = list(wording.SUMMARY)
+    for (phase, model, workload, reference, treatment), group in groupby(
+        rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"], row["treatment"])
+    ):
+        mine = list(group)
+        summary = sorted((row for row in mine if row["metric"] in order), key=lambda row: order.index(row["metric"]))
+        claims = [wording.claim(row) for row in summary if row["metric"] == wording.HEADLINE]
+        cells.append(
+            {
+                "title": f"{model} · {workload} · {phase}",
+                "reference": reference,
+                "treatment": treatment,
+                "claim": claims[0] if claims else "",
+                "rows": [_cells(row) for row in summary],
+                "others": [_cells(row) for row in mine if row["metric"] not in order],
+            }
+        )
+    return cells
+
+
+def _cells(row: wording.Row) -> dict[str, Any]:
+    return {
+        "model": row["model"],
+        "treatment": row["treatment"],
+        "label": row["label"] if wording.present(row["label"]) else row["metric"],
+        "unit": row["unit_of_measure"],
+        "reference_value": wording.mean_sd(row["mean_reference"], row["sd_reference"]),
+        "treatment_value": wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),
+        "n_reference": row["n_reference"],
+        "n_treatment": row["n_treatment"],
+        "change": wording.change(row),
+        "interval": wording.interval(row),
+        "verdict": wording.verdict_word(row),
+        "tone": {True: "worse", False: "better", None: "unclear"}[wording.worse(row)],
+    }
+
+
+def _span(rows: Sequence[wording.Row]) -> tuple[float, float]:
+    """Common axis of the intervals, in percent, with zero inside."""
+    values = [0.0] + [
+        float(row[key]) for row in rows for key in ("pct", "pct_low", "pct_high") if wording.present(row[key])
+    ]
+    low, high = min(values), max(values)
+    margin = 0.08 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _whisker(row: wording.Row, low: float, high: float) -> Markup:
+    from markupsafe import Markup
+
+    def x(value: float) -> float:
+        return 100 * (value - low) / (high - low)
+
+    color = "var(--ink)"
+    bar = ""
+    if wording.present(row["pct_low"]):
+        bar = (
+            f'<line x1="{x(row["pct_low"]):.2f}%" x2="{x(row["pct_high"]):.2f}%" y1="17" y2="17" '
+            f'style="stroke:{color};stroke-width:2"/>'
+        )
+    return Markup(
+        '<svg class="forest" role="img" aria-label="interval">'
+        '<line x1="0" x2="100%" y1="33" y2="33" style="stroke:var(--line)"/>'
+        f'<line x1="{x(0):.2f}%" x2="{x(0):.2f}%" y1="2" y2="33" style="stroke:var(--soft);stroke-dasharray:2 3"/>'
+        f'<text x="{x(0):.2f}%" dx="4" y="10" style="fill:var(--soft);font-size:10px">0</text>{bar}'
+        f'<circle cx="{x(row["pct"]):.2f}%" cy="17" r="5" style="fill:var(--accent)"/></svg>'
+    )
+
+
+def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
+    lines = [
+        f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
+        "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",
+        f"From {compare.MINIMUM_BLOCKS} complete blocks on, intervals are paired (t on the logarithms of the blocks' ratios); below that "
+        "Fieller's interval for independent arms with Satterthwaite's degrees of freedom. Below "
+        f"{compare.MINIMUM_N} runs in an arm nothing is inferred.",
+        "An interval that covers zero does not show that two arms are alike: that would take an equivalence test.",
+        "Quantiles are type 7 (linear); standard deviations have n − 1. Throughput counts output tokens only.",
+    ]
+    unavailable = [
+        row[0] for row in con.execute("SELECT DISTINCT unnest(unavailable) AS it FROM gates ORDER BY it").fetchall()
+    ]
+    if unavailable:
+        lines.append(f"The gate could not check on this host: {', '.join(map(str, unavailable))}.")
+    return lines
+
+
+def _provenance(campaign: dict[str, Any]) -> list[tuple[str, str]]:
+    facts = json.loads(campaign["facts"]) if campaign.get("facts") else {}
+    lines = [
+        ("campaign", campaign.get("campaign_id")),
+        ("created", f"{campaign['created_utc']:%Y-%m-%d %H:%M} UTC" if campaign.get("created_utc") else None),
+        ("chosen because", campaign.get("chosen_because")),
+        ("seed", campaign.get("seed")),
+        ("git commit", _commit(campaign)),
+        ("code digest", campaign.get("code_digest")),
+        ("config hash", campaign.get("config_hash")),
+        ("plan hash", campaign.get("plan_hash")),
+        *((key.replace("_", " "), _pretty(value)) for key, value in facts.items() if "digest" in key or "image" in key),
+    ]
+    return [(key, str(value)) for key, value in lines if value not in (None, "")]
+
+
+def _commit(campaign: dict[str, Any]) -> str | None:
+    commit = campaign.get("git_commit")
+    return f"{commit}, with uncommitted changes" if commit and campaign.get("git_dirty") else commit
+
+
+def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    units = []
+    for unit in _rows(con, "FROM units ORDER BY unit"):
+        warnings = "; ".join(json.loads(unit["warnings"] or "[]"))
+        refused = "; ".join(f"{name}: {why}" for name, why in json.loads(unit["refused_options"] or "{}").items())
+        memory = wording.number(unit["mem_total_gib"])
+        facts = [
+            ("host", unit["hostname"]),
+            ("machine", f"{unit['machine']}, {unit['cpus']} CPUs, {memory} GiB"),
+            ("GPU", unit["gpu"]),
+            ("refused here", refused),
+            ("warnings", warnings),
+        ]
+        units.append(
+            {
+                "name": unit["unit"],
+                "facts": [(key, value) for key, value in facts if value],
+                "details": _pretty(
+                    {key: json.loads(unit[key]) for key in ("details", "images", "prepared") if unit[key]}
+                ),
+            }
+        )
+    return units
+
+
+def _pretty(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _rows(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    result = con.execute(query)
+    names = [str(column[0]) for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def _one(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    return next(iter(_rows(con, query)), {})
+
+
+def _filled(con: duckdb.DuckDBPyConnection, table: Table) -> Table:
+    import duckdb
+
+    try:
+        result = con.execute(table.sql)
+    except duckdb.Error as error:
+        return Table(table.title, table.note, f"A file could not be read: {str(error).splitlines()[0]}", table.sql)
+    names = [str(column[0]) for column in result.description or ()]
+    rows = result.fetchall()
+    numeric = [
+        bool(rows)
+        and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        and not isinstance(rows[0][i], bool)
+        for i in range(len(names))
+    ]
+    return Table(
+        table.title,
+        table.note,
+        table.empty,
+        table.sql,
+        tuple(Column(name, right) for name, right in zip(names, numeric, strict=True)),
+        tuple(tuple(_cell(value) for value in row) for row in rows),
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")
+    if isinstance(value, float):
+        return wording.number(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else str(value)

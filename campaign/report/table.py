@@ -1,0 +1,90 @@
+"""The table at the end of a campaign, for the terminal."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from campaign.analysis import compare, sql
+from campaign.report import wording
+
+if TYPE_CHECKING:
+    import duckdb
+    from rich.console import Console, RenderableType
+
+
+_ARM_WIDTH = 15
+"""Longest name of an arm that fits above its column in 80 characters."""
+
+
+def show(results: Path, console: Console | None = None) -> None:
+    """Print both arms of every model of the campaign in ``results``."""
+    from rich.console import Console
+
+    (console or Console()).print(summary(sql.connect(results)))
+
+
+def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
+    """One table for each phase, model and workload, and below each the one sentence that may be claimed."""
+    from rich.console import Group
+    from rich.text import Text
+
+    rows = compare.rows(con)
+    parts: list[RenderableType] = []
+    if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
+        parts.append(Text("Simulated data: no figure here was measured.", style="bold yellow"))
+    cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
+    for (phase, model, workload, reference), group in cells:
+        cell = [row for row in group if row["metric"] in wording.SUMMARY]
+        cell.sort(key=lambda row: list(wording.SUMMARY).index(row["metric"]))
+        for treatment in dict.fromkeys(row["treatment"] for row in cell):
+            mine = [row for row in cell if row["treatment"] == treatment]
+            parts.append(_table(f"{model} · {workload} · {phase}", reference, treatment, mine))
+        parts.extend(Text(wording.claim(row)) for row in cell if row["metric"] == wording.HEADLINE)
+        parts.append(Text())
+    if not rows:
+        parts.append(Text(wording.headline([])))
+    else:
+        parts.append(
+            Text(
+                "Mean ± standard deviation over accepted runs. Intervals: 95 %, "
+                f"{' / '.join(dict.fromkeys(row['method'] for row in rows))}, not adjusted for the number of comparisons.",
+                style="dim",
+            )
+        )
+    return Group(*parts)
+
+
+def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    n = rows[0]["n_reference"], rows[0]["n_treatment"]
+    table = Table(
+        title=f"{title}\n{treatment} (n = {n[1]}) against {reference} (n = {n[0]})",
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("", no_wrap=True)
+    for name, role in ((reference, "reference"), (treatment, "treatment")):
+        table.add_column(name if len(name) <= _ARM_WIDTH else role, justify="right", no_wrap=True)
+    table.add_column("change % [95 % CI]", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    styles = {True: "red", False: "green", None: ""}
+    for row in rows:
+        style = styles[wording.worse(row)]
+        own_n = row["n_reference"], row["n_treatment"]
+        differing = "" if own_n == n else f" (n {own_n[0]}, {own_n[1]})"
+        table.add_row(
+            f"{wording.SUMMARY[row['metric']]} {row['unit_of_measure']}{differing}",
+            wording.mean_sd(row["mean_reference"], row["sd_reference"]),
+            wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),
+            Text(f"{wording.change(row).removesuffix(' %')} {wording.brackets(row)}", style=style),
+            Text(wording.verdict_word(row), style=style or "dim"),
+        )
+    return table

@@ -1,0 +1,191 @@
+-- Sources: the files of a results folder as tables, one view per kind of file.
+--
+-- The folder is the variable `results`; Parquet files come as the lists `plan_files`, `requests_files`
+-- and `telemetry_files`, which hold readable files only (see `broken_files`). A kind without any file is an empty
+-- view with the same columns, so that every query holds for a campaign that has not begun.
+
+-- no rows: the columns of plan.parquet
+CREATE TABLE schema_plan (
+    "index" INTEGER, run_id VARCHAR, phase VARCHAR, model VARCHAR, environment VARCHAR, workload VARCHAR, engine VARCHAR,
+    repetition INTEGER, block VARCHAR, block_index INTEGER, position INTEGER, lane INTEGER, simulated BOOLEAN
+);
+
+-- no rows: the columns of an attempt's requests.parquet
+CREATE TABLE schema_requests (
+    request_index INTEGER, submitted_ms DOUBLE, ttft_ms DOUBLE, latency_ms DOUBLE, input_tokens INTEGER,
+    output_tokens INTEGER, ok BOOLEAN, error VARCHAR, itl_ms DOUBLE[], filename VARCHAR
+);
+
+-- no rows: the columns of a telemetry file
+CREATE TABLE schema_telemetry (
+    t_utc_ns BIGINT, t_mono_ns BIGINT, unit VARCHAR, run_id VARCHAR, attempt INTEGER, stage VARCHAR, simulated BOOLEAN,
+    late_ms DOUBLE,
+    gpu_temperature_c DOUBLE, gpu_power_w DOUBLE, gpu_utilization_pct DOUBLE, gpu_memory_utilization_pct DOUBLE,
+    gpu_sm_clock_mhz DOUBLE, gpu_mem_clock_mhz DOUBLE, gpu_memory_used_gib DOUBLE, gpu_process_memory_gib DOUBLE,
+    gpu_throttle_reasons BIGINT, gpu_pstate INTEGER, gpu_energy_j DOUBLE, gpu_memory_bandwidth_gb_s DOUBLE,
+    host_temperature_c DOUBLE, zone_temperatures_c DOUBLE[], cpu_utilization_pct DOUBLE,
+    mem_total_gib DOUBLE, mem_available_gib DOUBLE, mem_free_gib DOUBLE, mem_cached_gib DOUBLE, swap_used_gib DOUBLE,
+    psi_cpu_some_us BIGINT, psi_memory_some_us BIGINT, psi_memory_full_us BIGINT, psi_io_some_us BIGINT,
+    attempt_memory_gib DOUBLE, attempt_cpu_s DOUBLE, cgroup_memory_gib DOUBLE, cgroup_cpu_s DOUBLE
+);
+
+-- The rows of all Parquet files of one kind (`plan`, `requests`, `telemetry`), in the columns of its schema.
+-- hive_partitioning is off because the unit is a column already.
+CREATE MACRO parquet_files(kind) AS TABLE
+FROM query(
+    'FROM schema_' || kind
+    || CASE WHEN len(getvariable(kind || '_files')) = 0 THEN '' ELSE
+        ' UNION ALL BY NAME FROM read_parquet(getvariable(''' || kind || '_files''), union_by_name = true, '
+        || 'hive_partitioning = false, filename = ' || (kind = 'requests')::VARCHAR || ')'
+    END
+);
+
+-- Where a file lies below the results folder.
+CREATE MACRO inside(path) AS substr(path, length(getvariable('results')) + 2);
+
+-- Nanoseconds of UTC as a TIMESTAMP (microseconds, without time zone).
+CREATE MACRO utc(ns) AS make_timestamp((ns // 1000)::BIGINT);
+
+-- campaign: one row, the campaign. `reference` is the arm that the others are compared with.
+CREATE VIEW campaign AS
+WITH files AS (
+    SELECT TRY_CAST(content AS JSON) AS facts
+    FROM read_text(getvariable('results') || '/campaign.json*')
+    WHERE filename = getvariable('results') || '/campaign.json'
+),
+plan_says AS (
+    SELECT
+        min(environment) FILTER (environment LIKE 'native%') AS native,
+        arg_min(environment, "index") AS first_environment,
+        bool_or(simulated) AS simulated
+    FROM parquet_files('plan')
+)
+SELECT
+    facts->>'campaign' AS campaign,
+    facts->>'campaign_id' AS campaign_id,
+    coalesce(facts->'config'->>'reference', native, first_environment) AS reference,
+    coalesce((facts->>'simulated')::BOOLEAN, false) OR coalesce(plan_says.simulated, false) AS simulated,
+    utc((facts->>'created_utc_ns')::BIGINT) AS created_utc,
+    facts->>'seed' AS seed,
+    facts->>'config_hash' AS config_hash,
+    facts->>'plan_hash' AS plan_hash,
+    facts->'code'->>'git_commit' AS git_commit,
+    (facts->'code'->>'dirty')::BOOLEAN AS git_dirty,
+    facts->'code'->>'digest' AS code_digest,
+    facts->>'chosen_because' AS chosen_because,
+    facts->'config' AS config,
+    facts
+FROM files, plan_says
+WHERE facts IS NOT NULL;
+
+-- units: one row per unit, as it described itself before the first run.
+CREATE VIEW units AS
+WITH files AS (
+    SELECT TRY_CAST(content AS JSON) AS facts FROM read_text(getvariable('results') || '/units/*.json')
+)
+SELECT
+    facts->>'unit' AS unit,
+    facts->>'hostname' AS hostname,
+    facts->>'machine' AS machine,
+    facts->>'gpu' AS gpu,
+    (facts->>'cpus')::INTEGER AS cpus,
+    (facts->>'mem_total_gib')::DOUBLE AS mem_total_gib,
+    facts->>'code_digest' AS code_digest,
+    facts->'warnings' AS warnings,
+    facts->'refused_options' AS refused_options,
+    facts->'images' AS images,
+    facts->'prepared' AS prepared,
+    facts->'details' AS details
+FROM files
+WHERE facts IS NOT NULL;
+
+-- plan: one row per planned run, in order of `index`.
+CREATE VIEW plan AS
+SELECT * FROM parquet_files('plan');
+
+-- journal_lines: one row per line of journal.jsonl; `event` is NULL where the line is not JSON (a torn last line).
+CREATE VIEW journal_lines AS
+WITH lines AS (
+    SELECT unnest(string_split(content, chr(10))) AS line, generate_subscripts(string_split(content, chr(10)), 1) AS line_number
+    FROM read_text(getvariable('results') || '/journal.jsonl*')
+    WHERE filename = getvariable('results') || '/journal.jsonl'
+)
+SELECT line_number, TRY_CAST(line AS JSON) AS event, line
+FROM lines
+WHERE trim(line) <> '';
+
+-- journal: one row per transition, in order of `seq`.
+CREATE VIEW journal AS
+SELECT
+    (event->>'seq')::BIGINT AS seq,
+    utc((event->>'t_utc_ns')::BIGINT) AS at_utc,
+    event->>'event' AS event,
+    event->>'run_id' AS run_id,
+    (event->>'attempt')::INTEGER AS attempt,
+    event->>'unit' AS unit,
+    event->>'block' AS block,
+    event->>'outcome' AS outcome,
+    (event->>'accepted') = 'true' AS accepted,
+    from_json(event->'rejected_by', '["VARCHAR"]') AS rejected_by,
+    event->>'reason' AS reason,
+    event AS details
+FROM journal_lines
+WHERE json_type(event) = 'OBJECT';
+
+-- metadata: one row per attempt's metadata.json that can be read, as a nested record.
+CREATE VIEW metadata AS
+WITH files AS (
+    SELECT filename, TRY_CAST(content AS JSON) AS facts
+    FROM read_text(getvariable('results') || '/attempts/*/[0-9]*/metadata.json')
+)
+SELECT
+    inside(filename) AS file,
+    unnest(from_json(facts, '{
+        "run_id": "VARCHAR", "attempt": "INTEGER", "unit": "VARCHAR", "phase": "VARCHAR", "model": "VARCHAR",
+        "environment": "VARCHAR", "workload": "VARCHAR", "engine": "VARCHAR", "repetition": "INTEGER", "block": "VARCHAR",
+        "position": "INTEGER", "simulated": "BOOLEAN", "outcome": "VARCHAR", "failure": "VARCHAR", "accepted": "BOOLEAN",
+        "started_utc_ns": "BIGINT", "ended_utc_ns": "BIGINT", "image_digest": "VARCHAR",
+        "exit": {"code": "INTEGER", "oom_killed": "BOOLEAN", "detail": "VARCHAR"},
+        "verdict": [{"check": "VARCHAR", "passed": "BOOLEAN", "figure": "VARCHAR", "limit": "VARCHAR", "reason": "VARCHAR"}],
+        "gate": {"opened": "BOOLEAN", "waited_s": "DOUBLE", "rest_s": "DOUBLE", "blocked_by": ["VARCHAR"],
+            "unavailable": ["VARCHAR"], "opened_at_ns": "BIGINT", "temperature_c": "DOUBLE", "mem_available_gib": "DOUBLE",
+            "mem_free_gib": "DOUBLE", "mem_cached_gib": "DOUBLE", "swap_used_gib": "DOUBLE", "power_w": "DOUBLE",
+            "cache_action": "VARCHAR", "flagged": "BOOLEAN"},
+        "telemetry": {"samples_expected": "INTEGER", "samples": "INTEGER", "coverage_pct": "DOUBLE",
+            "jitter_p50_ms": "DOUBLE", "jitter_p99_ms": "DOUBLE", "longest_gap_ms": "DOUBLE",
+            "sampler_cpu_pct": "DOUBLE", "throttle_reasons": "BIGINT", "throttled_us": "JSON",
+            "foreign_gpu_pids": ["INTEGER"], "unsupported": "JSON"},
+        "stages": {"gate_s": "DOUBLE", "create_s": "DOUBLE", "start_s": "DOUBLE", "gate_to_exec_ms": "DOUBLE",
+            "load_s": "DOUBLE", "warmup_s": "DOUBLE", "first_token_s": "DOUBLE", "steady_s": "DOUBLE",
+            "teardown_s": "DOUBLE", "harness_s": "DOUBLE"},
+        "report": {"model_identity": "VARCHAR", "requests_expected": "INTEGER", "requests_answered": "INTEGER",
+            "requests_failed": "INTEGER", "tokens_expected": "BIGINT", "tokens_generated": "BIGINT",
+            "failure": "VARCHAR", "engine_version": "VARCHAR"},
+        "metrics": [{"name": "VARCHAR", "value": "DOUBLE", "unit_of_measure": "VARCHAR", "source": "VARCHAR",
+            "reason": "VARCHAR"}]
+    }'))
+FROM files
+WHERE json_type(facts) = 'OBJECT';
+
+-- broken_files: one row per file that could not be read and is therefore missing from every other view.
+CREATE VIEW broken_files AS
+WITH json_files AS (
+    SELECT filename, content
+    FROM read_text(getvariable('results') || '/attempts/*/[0-9]*/metadata.json')
+    UNION ALL
+    SELECT filename, content FROM read_text(getvariable('results') || '/units/*.json')
+    UNION ALL
+    SELECT filename, content
+    FROM read_text(getvariable('results') || '/campaign.json*')
+    WHERE filename = getvariable('results') || '/campaign.json'
+)
+SELECT inside(filename) AS file, 'not valid JSON: truncated or damaged' AS reason
+FROM json_files
+WHERE TRY_CAST(content AS JSON) IS NULL
+UNION ALL
+SELECT 'journal.jsonl', 'line ' || line_number || ' is not valid JSON: torn by a crash, ignored'
+FROM journal_lines
+WHERE event IS NULL
+UNION ALL
+SELECT unnested.file, unnested.reason
+FROM (SELECT unnest(getvariable('broken_parquet')) AS unnested);

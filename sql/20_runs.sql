@@ -1,0 +1,154 @@
+-- Runs: what was planned, what was tried, and what became of it. The journal is the authority on acceptance.
+
+-- attempts: one row per attempt that left evidence; a run has one or more, at most one accepted. `superseded` marks one that
+-- was accepted before its run was reopened.
+CREATE VIEW attempts AS
+WITH finishes AS (
+    SELECT run_id, attempt, accepted, rejected_by, seq
+    FROM journal
+    WHERE event = 'finished'
+    QUALIFY row_number() OVER (PARTITION BY run_id, attempt ORDER BY seq DESC) = 1
+),
+reopenings AS (
+    SELECT run_id, max(seq) AS seq FROM journal WHERE event = 'reopened' GROUP BY run_id
+)
+SELECT
+    m.run_id,
+    m.attempt,
+    m.unit,
+    m.phase,
+    m.model,
+    m.environment,
+    m.workload,
+    m.engine,
+    m.repetition,
+    m.block,
+    m.position,
+    coalesce(m.simulated, false) AS simulated,
+    m.outcome,
+    coalesce(m.failure, m.report.failure) AS failure,
+    coalesce(f.accepted AND f.seq > coalesce(o.seq, -1), false) AS accepted,
+    coalesce(f.accepted AND f.seq < o.seq, false) AS superseded,
+    f.run_id IS NOT NULL AS journalled,
+    coalesce(
+        f.rejected_by, list_transform(list_filter(m.verdict, lambda c: c.passed = false), lambda c: c."check"), []
+    ) AS rejected_by,
+    utc(m.started_utc_ns) AS started_utc,
+    utc(m.ended_utc_ns) AS ended_utc,
+    (m.ended_utc_ns - m.started_utc_ns) / 1e9 AS duration_s,
+    m.exit.code AS exit_code,
+    m.exit.oom_killed AS oom_killed,
+    m.report.requests_expected AS requests_expected,
+    m.report.requests_answered AS requests_answered,
+    m.report.requests_failed AS requests_failed,
+    m.report.tokens_expected AS tokens_expected,
+    m.report.tokens_generated AS tokens_generated,
+    m.report.model_identity AS model_identity,
+    m.report.engine_version AS engine_version,
+    m.gate.opened AS gate_opened,
+    m.gate.waited_s AS gate_wait_s,
+    m.gate.rest_s AS rest_s,
+    m.gate.temperature_c AS start_temperature_c,
+    m.gate.mem_available_gib AS start_mem_available_gib,
+    m.gate.flagged AS gate_flagged,
+    m.telemetry.coverage_pct AS telemetry_coverage_pct,
+    m.telemetry.jitter_p99_ms AS telemetry_jitter_p99_ms,
+    m.telemetry.longest_gap_ms AS telemetry_longest_gap_ms,
+    m.telemetry.sampler_cpu_pct AS telemetry_cpu_pct,
+    m.telemetry.throttle_reasons AS throttle_reasons,
+    m.stages.create_s AS create_s,
+    m.stages.start_s AS start_s,
+    m.stages.gate_to_exec_ms AS gate_to_exec_ms,
+    m.stages.load_s AS load_s,
+    m.stages.warmup_s AS warmup_s,
+    m.stages.first_token_s AS first_token_s,
+    m.stages.steady_s AS steady_s,
+    m.stages.teardown_s AS teardown_s,
+    m.stages.harness_s AS harness_s,
+    m.image_digest,
+    m.file
+FROM metadata AS m
+LEFT JOIN finishes AS f ON f.run_id = m.run_id AND f.attempt = m.attempt
+LEFT JOIN reopenings AS o ON o.run_id = m.run_id;
+
+-- runs: one row per planned run, with the state that the journal gives it: planned, dispatched (under way now),
+-- rejected (tried, to be tried again), accepted, or exhausted (given up).
+CREATE VIEW runs AS
+WITH transitions AS (
+    SELECT *, max(seq) FILTER (event = 'reopened') OVER (PARTITION BY run_id) AS reopened
+    FROM journal
+    WHERE run_id IS NOT NULL
+),
+events AS (
+    SELECT
+        run_id,
+        max(attempt) AS attempts,
+        arg_max(attempt, seq) FILTER (event = 'finished' AND accepted AND seq > coalesce(reopened, -1)) AS accepted_attempt,
+        arg_max(unit, seq) FILTER (unit IS NOT NULL) AS unit,
+        max(seq) FILTER (event = 'dispatched') AS last_dispatched,
+        max(seq) FILTER (event = 'finished') AS last_finished,
+        bool_or(event = 'exhausted' AND seq > coalesce(reopened, -1)) AS exhausted
+    FROM transitions
+    GROUP BY run_id
+),
+driver AS (
+    SELECT coalesce(max(seq), -1) AS last_opened FROM journal WHERE event = 'opened'
+),
+times AS (
+    SELECT
+        run_id,
+        min(started_utc) AS first_started_utc,
+        max_by(started_utc, (accepted, attempt)) AS started_utc,
+        max_by(ended_utc, (accepted, attempt)) AS ended_utc
+    FROM attempts
+    GROUP BY run_id
+)
+SELECT
+    p.run_id,
+    p."index" AS run_index,
+    p.phase,
+    e.unit,
+    p.lane,
+    p.model,
+    p.environment,
+    p.workload,
+    p.engine,
+    p.repetition,
+    p.block,
+    p.block_index,
+    p.position,
+    CASE
+        WHEN e.accepted_attempt IS NOT NULL THEN 'accepted'
+        WHEN e.exhausted THEN 'exhausted'
+        WHEN e.last_dispatched > coalesce(e.last_finished, -1) AND e.last_dispatched > d.last_opened THEN 'dispatched'
+        WHEN e.last_finished IS NOT NULL THEN 'rejected'
+        ELSE 'planned'
+    END AS status,
+    e.accepted_attempt IS NOT NULL AS accepted,
+    e.accepted_attempt,
+    coalesce(e.attempts, 0) AS attempts,
+    t.first_started_utc,
+    t.started_utc,
+    t.ended_utc,
+    coalesce(p.simulated, false) AS simulated
+FROM plan AS p
+CROSS JOIN driver AS d
+LEFT JOIN events AS e USING (run_id)
+LEFT JOIN times AS t USING (run_id);
+
+-- verdicts: one row per check of an attempt. `passed` is NULL where the unit cannot tell; `figure` and `limit_value` as text.
+CREATE VIEW verdicts AS
+WITH checks AS (
+    SELECT run_id, attempt, environment, model, unnest(verdict) AS v FROM metadata
+)
+SELECT
+    run_id,
+    attempt,
+    model,
+    environment,
+    v."check" AS check_name,
+    v.passed AS passed,
+    v.figure AS figure,
+    v."limit" AS limit_value,
+    v.reason AS reason
+FROM checks;

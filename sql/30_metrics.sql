@@ -1,0 +1,137 @@
+-- Metrics: the figures of attempts, long and wide.
+
+-- metric_facts: one row per metric that is known by name: how to print it, which way is better (higher, lower, or
+-- NULL for a figure without a direction), and its group.
+CREATE TABLE metric_facts AS
+SELECT * FROM (VALUES
+    (1, 'token_throughput_tok_s', 'output token throughput', 'higher', 'primary'),
+    (2, 'request_throughput_req_s', 'request throughput', 'higher', 'primary'),
+    (3, 'latency_mean_ms', 'mean latency', 'lower', 'primary'),
+    (4, 'peak_memory_gib', 'peak memory (engine)', 'lower', 'primary'),
+    (5, 'kv_cache_gib', 'KV cache', 'higher', 'primary'),
+    (10, 'ttft_mean_ms', 'time to first token, mean', 'lower', 'engine'),
+    (11, 'ttft_p50_ms', 'time to first token, p50', 'lower', 'engine'),
+    (12, 'ttft_p95_ms', 'time to first token, p95', 'lower', 'engine'),
+    (13, 'ttft_p99_ms', 'time to first token, p99', 'lower', 'engine'),
+    (14, 'itl_mean_ms', 'inter-token latency, mean', 'lower', 'engine'),
+    (15, 'itl_p50_ms', 'inter-token latency, p50', 'lower', 'engine'),
+    (16, 'itl_p95_ms', 'inter-token latency, p95', 'lower', 'engine'),
+    (17, 'itl_p99_ms', 'inter-token latency, p99', 'lower', 'engine'),
+    (18, 'latency_p50_ms', 'latency, p50', 'lower', 'engine'),
+    (19, 'latency_p95_ms', 'latency, p95', 'lower', 'engine'),
+    (20, 'latency_p99_ms', 'latency, p99', 'lower', 'engine'),
+    (21, 'total_token_throughput_tok_s', 'total token throughput', 'higher', 'engine'),
+    (30, 'power_mean_w', 'mean power', 'lower', 'telemetry'),
+    (31, 'energy_j', 'energy', 'lower', 'telemetry'),
+    (32, 'gpu_utilization_mean_pct', 'GPU utilisation, mean', NULL, 'telemetry'),
+    (33, 'memory_bandwidth_mean_gb_s', 'memory bandwidth, mean', NULL, 'telemetry'),
+    (34, 'gpu_temperature_max_c', 'GPU temperature, maximum', 'lower', 'telemetry'),
+    (35, 'peak_unified_memory_gib', 'peak unified memory (unit)', 'lower', 'telemetry'),
+    (36, 'attempt_memory_peak_gib', 'peak memory (process tree)', 'lower', 'telemetry'),
+    (37, 'attempt_cpu_s', 'CPU time (process tree)', 'lower', 'telemetry'),
+    (38, 'host_temperature_max_c', 'host temperature, maximum', 'lower', 'telemetry'),
+    (39, 'psi_cpu_some_ms', 'CPU pressure', 'lower', 'telemetry'),
+    (40, 'psi_memory_some_ms', 'memory pressure', 'lower', 'telemetry'),
+    (50, 'create_s', 'create', 'lower', 'stages'),
+    (51, 'start_s', 'start', 'lower', 'stages'),
+    (52, 'load_s', 'engine load', 'lower', 'stages'),
+    (53, 'warmup_s', 'warm-up', 'lower', 'stages'),
+    (54, 'first_token_s', 'first token', 'lower', 'stages'),
+    (55, 'steady_s', 'steady state', 'lower', 'stages'),
+    (56, 'teardown_s', 'teardown', 'lower', 'stages'),
+    (57, 'startup_s', 'start-up (create, start, load)', 'lower', 'stages'),
+    (58, 'gate_to_exec_ms', 'gate open to engine exec', 'lower', 'stages'),
+    (59, 'harness_s', 'harness', 'lower', 'stages'),
+    (60, 'gate_wait_s', 'wait at the gate', NULL, 'start state'),
+    (61, 'rest_s', 'rest since the attempt before', NULL, 'start state'),
+    (62, 'start_temperature_c', 'temperature at start', NULL, 'start state'),
+    (63, 'start_mem_available_gib', 'MemAvailable at start', NULL, 'start state'),
+    (64, 'start_mem_free_gib', 'MemFree at start', NULL, 'start state'),
+    (65, 'start_mem_cached_gib', 'page cache at start', NULL, 'start state'),
+    (66, 'start_swap_used_gib', 'swap in use at start', NULL, 'start state'),
+    (70, 'telemetry_coverage_pct', 'telemetry coverage', NULL, 'sampler'),
+    (71, 'telemetry_jitter_p99_ms', 'telemetry jitter, p99', NULL, 'sampler'),
+    (72, 'telemetry_cpu_pct', 'sampler CPU, of one core', NULL, 'sampler')
+) AS known (print_order, metric, label, better, family);
+
+-- metrics: one row per attempt and metric, accepted or not. `value` is NULL with a `reason` where it could not be
+-- measured. `startup_s` is derived: create + start + load, so that start-up never leaks into throughput.
+CREATE VIEW metrics AS
+WITH recorded AS (
+    SELECT run_id, attempt, unnest(metrics) AS m FROM metadata
+),
+named AS (
+    SELECT run_id, attempt, m.name AS metric, m.value AS value, m.unit_of_measure AS unit_of_measure, m.source AS source, m.reason AS reason
+    FROM recorded
+),
+startups AS (
+    SELECT
+        run_id,
+        attempt,
+        'startup_s' AS metric,
+        coalesce(stages.create_s, 0) + stages.start_s + stages.load_s AS value,
+        's' AS unit_of_measure,
+        'derived' AS source,
+        CASE WHEN stages.start_s + stages.load_s IS NULL THEN 'start or load time not recorded' END AS reason
+    FROM metadata
+)
+SELECT f.run_id, f.attempt, f.metric, f.value, f.unit_of_measure, f.source, f.reason, a.accepted
+FROM (FROM named UNION ALL FROM startups) AS f
+JOIN attempts AS a ON a.run_id = f.run_id AND a.attempt = f.attempt;
+
+-- observations: one row per accepted run and metric with a finite value, with the factors of the run. What every
+-- statistic starts from.
+CREATE VIEW observations AS
+SELECT
+    r.phase, r.unit, r.model, r.environment, r.workload, r.engine, r.repetition, r.block, r.block_index, r.position, r.run_index,
+    r.run_id, m.attempt, m.metric, m.value, m.unit_of_measure, r.started_utc, r.simulated
+FROM metrics AS m
+JOIN runs AS r ON r.run_id = m.run_id AND r.accepted_attempt = m.attempt
+WHERE m.value IS NOT NULL AND isfinite(m.value);
+
+-- run_metrics: one row per accepted run, its figures side by side.
+CREATE VIEW run_metrics AS
+SELECT
+    run_id, any_value(attempt) AS attempt, any_value(phase) AS phase, any_value(unit) AS unit, any_value(model) AS model,
+    any_value(environment) AS environment, any_value(workload) AS workload, any_value(repetition) AS repetition,
+    any_value(block) AS block, any_value(position) AS position, any_value(started_utc) AS started_utc,
+    any_value(simulated) AS simulated,
+    any_value(value) FILTER (metric = 'token_throughput_tok_s') AS token_throughput_tok_s,
+    any_value(value) FILTER (metric = 'request_throughput_req_s') AS request_throughput_req_s,
+    any_value(value) FILTER (metric = 'latency_mean_ms') AS latency_mean_ms,
+    any_value(value) FILTER (metric = 'latency_p50_ms') AS latency_p50_ms,
+    any_value(value) FILTER (metric = 'latency_p99_ms') AS latency_p99_ms,
+    any_value(value) FILTER (metric = 'ttft_p50_ms') AS ttft_p50_ms,
+    any_value(value) FILTER (metric = 'ttft_p95_ms') AS ttft_p95_ms,
+    any_value(value) FILTER (metric = 'ttft_p99_ms') AS ttft_p99_ms,
+    any_value(value) FILTER (metric = 'itl_p50_ms') AS itl_p50_ms,
+    any_value(value) FILTER (metric = 'itl_p99_ms') AS itl_p99_ms,
+    any_value(value) FILTER (metric = 'peak_memory_gib') AS peak_memory_gib,
+    any_value(value) FILTER (metric = 'kv_cache_gib') AS kv_cache_gib,
+    any_value(value) FILTER (metric = 'peak_unified_memory_gib') AS peak_unified_memory_gib,
+    any_value(value) FILTER (metric = 'power_mean_w') AS power_mean_w,
+    any_value(value) FILTER (metric = 'energy_j') AS energy_j,
+    any_value(value) FILTER (metric = 'gpu_temperature_max_c') AS gpu_temperature_max_c,
+    any_value(value) FILTER (metric = 'startup_s') AS startup_s,
+    any_value(value) FILTER (metric = 'gate_to_exec_ms') AS gate_to_exec_ms,
+    any_value(value) FILTER (metric = 'gate_wait_s') AS gate_wait_s,
+    any_value(value) FILTER (metric = 'start_temperature_c') AS start_temperature_c,
+    any_value(value) FILTER (metric = 'start_mem_available_gib') AS start_mem_available_gib
+FROM observations
+GROUP BY run_id;
+
+-- requests: one row per request of an attempt, with the factors of its run. Times in ms since the start of steady state.
+CREATE VIEW requests AS
+WITH files AS (
+    SELECT
+        regexp_extract(filename, '/attempts/([^/]+)/([0-9]+)/requests\.parquet$', 1) AS run_id,
+        TRY_CAST(regexp_extract(filename, '/attempts/([^/]+)/([0-9]+)/requests\.parquet$', 2) AS INTEGER) AS attempt,
+        * EXCLUDE (filename)
+    FROM parquet_files('requests')
+)
+SELECT
+    f.run_id, f.attempt, r.phase, r.unit, r.model, r.environment, r.workload, r.repetition, r.block,
+    coalesce(r.accepted_attempt = f.attempt, false) AS accepted,
+    f.* EXCLUDE (run_id, attempt)
+FROM files AS f
+LEFT JOIN runs AS r ON r.run_id = f.run_id;

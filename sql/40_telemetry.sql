@@ -1,0 +1,64 @@
+-- Telemetry: samples and what they come to by attempt and stage.
+
+-- telemetry: one row per sample of a unit, also those between attempts (run_id is NULL there).
+CREATE VIEW telemetry AS
+SELECT utc(t_utc_ns) AS at_utc, *, mem_total_gib - mem_available_gib AS unified_memory_gib
+FROM parquet_files('telemetry');
+
+-- telemetry_summary: one row per unit, attempt and stage (`cooldown`, `gate`, `run`, `idle`). Cumulative counters are
+-- differences over the stage. Samples outside any attempt are one row per unit and stage.
+CREATE VIEW telemetry_summary AS
+SELECT
+    unit,
+    run_id,
+    attempt,
+    stage,
+    count(*) AS samples,
+    min(at_utc) AS from_utc,
+    max(at_utc) AS to_utc,
+    (max(t_mono_ns) - min(t_mono_ns)) / 1e9 AS duration_s,
+    max(late_ms) AS late_max_ms,
+    avg(gpu_power_w) AS gpu_power_mean_w,
+    max(gpu_power_w) AS gpu_power_max_w,
+    max(gpu_energy_j) - min(gpu_energy_j) AS gpu_energy_j,
+    avg(gpu_utilization_pct) AS gpu_utilization_mean_pct,
+    min(gpu_temperature_c) AS gpu_temperature_min_c,
+    max(gpu_temperature_c) AS gpu_temperature_max_c,
+    min(gpu_sm_clock_mhz) AS gpu_sm_clock_min_mhz,
+    avg(gpu_sm_clock_mhz) AS gpu_sm_clock_mean_mhz,
+    bit_or(gpu_throttle_reasons) AS gpu_throttle_reasons,
+    max(gpu_process_memory_gib) AS gpu_process_memory_max_gib,
+    avg(gpu_memory_bandwidth_gb_s) AS gpu_memory_bandwidth_mean_gb_s,
+    max(host_temperature_c) AS host_temperature_max_c,
+    avg(cpu_utilization_pct) AS cpu_utilization_mean_pct,
+    max(unified_memory_gib) AS unified_memory_max_gib,
+    max(attempt_memory_gib) AS attempt_memory_max_gib,
+    max(cgroup_memory_gib) AS cgroup_memory_max_gib,
+    max(attempt_cpu_s) - min(attempt_cpu_s) AS attempt_cpu_s,
+    max(swap_used_gib) AS swap_used_max_gib,
+    (max(psi_cpu_some_us) - min(psi_cpu_some_us)) / 1000 AS psi_cpu_some_ms,
+    (max(psi_memory_some_us) - min(psi_memory_some_us)) / 1000 AS psi_memory_some_ms,
+    (max(psi_io_some_us) - min(psi_io_some_us)) / 1000 AS psi_io_some_ms
+FROM telemetry
+GROUP BY unit, run_id, attempt, stage;
+
+-- gates: one row per attempt, how its gate opened or did not. `blocked_by` in order of first blocking.
+CREATE VIEW gates AS
+SELECT
+    m.run_id, m.attempt, m.unit, m.phase, m.model, m.environment, m.repetition, m.block, m.position, a.accepted, a.started_utc,
+    m.gate.opened AS opened,
+    m.gate.waited_s AS waited_s,
+    m.gate.rest_s AS rest_s,
+    m.gate.blocked_by AS blocked_by,
+    m.gate.unavailable AS unavailable,
+    m.gate.temperature_c AS temperature_c,
+    m.gate.mem_available_gib AS mem_available_gib,
+    m.gate.mem_free_gib AS mem_free_gib,
+    m.gate.mem_cached_gib AS mem_cached_gib,
+    m.gate.swap_used_gib AS swap_used_gib,
+    m.gate.power_w AS power_w,
+    m.gate.cache_action AS cache_action,
+    m.gate.flagged AS flagged
+FROM metadata AS m
+JOIN attempts AS a ON a.run_id = m.run_id AND a.attempt = m.attempt
+WHERE m.gate IS NOT NULL AND m.gate.opened IS NOT NULL;

@@ -1,0 +1,107 @@
+-- Quality: was the campaign carried out as designed?
+
+-- flow: one row per phase, model, workload and environment: how many runs were planned, started, valid and analysed,
+-- and what happened to the others.
+CREATE VIEW flow AS
+WITH analysed AS (
+    SELECT DISTINCT run_id FROM observations WHERE metric = 'token_throughput_tok_s'
+),
+tries AS (
+    SELECT
+        run_id,
+        count(*) AS attempts,
+        count(*) FILTER (NOT accepted) AS rejected,
+        count(*) FILTER (outcome <> 'completed') AS failed
+    FROM attempts
+    GROUP BY run_id
+)
+SELECT
+    r.phase,
+    r.model,
+    r.workload,
+    r.environment,
+    count(*) AS planned,
+    count(*) FILTER (r.attempts > 0) AS started,
+    count(*) FILTER (r.accepted) AS valid,
+    count(*) FILTER (a.run_id IS NOT NULL) AS analysed,
+    coalesce(sum(t.attempts), 0)::BIGINT AS attempts,
+    coalesce(sum(t.rejected), 0)::BIGINT AS rejected_attempts,
+    coalesce(sum(t.failed), 0)::BIGINT AS failed_attempts,
+    count(*) FILTER (r.status = 'exhausted') AS exhausted,
+    count(*) FILTER (r.status IN ('planned', 'dispatched', 'rejected')) AS outstanding
+FROM runs AS r
+LEFT JOIN analysed AS a USING (run_id)
+LEFT JOIN tries AS t USING (run_id)
+GROUP BY r.phase, r.model, r.workload, r.environment;
+
+-- rejected_attempts: one row per attempt that does not count, with the checks it failed and why.
+CREATE VIEW rejected_attempts AS
+WITH failed_checks AS (
+    SELECT
+        run_id,
+        attempt,
+        string_agg(
+            check_name || coalesce(': ' || reason, coalesce(': ' || figure || coalesce(' against ' || limit_value, ''), '')), '; '
+            ORDER BY check_name
+        ) AS failed_checks
+    FROM verdicts
+    WHERE passed = false
+    GROUP BY run_id, attempt
+)
+SELECT a.run_id, a.attempt, a.unit, a.model, a.environment, a.repetition, a.outcome, a.failure, f.failed_checks,
+    array_to_string(a.rejected_by, ', ') AS rejected_by, a.started_utc, a.file
+FROM attempts AS a
+LEFT JOIN failed_checks AS f USING (run_id, attempt)
+WHERE NOT a.accepted;
+
+-- sampling: one row per environment: what the sampler says of itself over the accepted attempts. `throttled` counts NVML's
+-- HW slowdown, SW thermal, HW thermal and HW power brake (0xE8).
+CREATE VIEW sampling AS
+SELECT
+    environment,
+    count(*) AS attempts,
+    min(telemetry_coverage_pct) AS coverage_min_pct,
+    avg(telemetry_coverage_pct) AS coverage_mean_pct,
+    max(telemetry_jitter_p99_ms) AS jitter_p99_max_ms,
+    max(telemetry_longest_gap_ms) AS longest_gap_ms,
+    avg(telemetry_cpu_pct) AS sampler_cpu_mean_pct,
+    count(*) FILTER (throttle_reasons IS NULL) AS throttling_unknown,
+    count(*) FILTER (throttle_reasons & 232 <> 0) AS throttled
+FROM attempts
+WHERE accepted
+GROUP BY environment;
+
+-- start_states: one row per environment: what its accepted attempts started from. A start state that differs by arm is a
+-- rival explanation for any difference between them.
+CREATE VIEW start_states AS
+SELECT
+    environment,
+    count(*) AS attempts,
+    avg(waited_s) AS gate_wait_mean_s,
+    max(waited_s) AS gate_wait_max_s,
+    avg(rest_s) AS rest_mean_s,
+    avg(temperature_c) AS temperature_mean_c,
+    max(temperature_c) AS temperature_max_c,
+    avg(mem_available_gib) AS mem_available_mean_gib,
+    min(mem_available_gib) AS mem_available_min_gib,
+    avg(mem_cached_gib) AS mem_cached_mean_gib,
+    max(swap_used_gib) AS swap_used_max_gib,
+    count(*) FILTER (flagged) AS flagged
+FROM gates
+WHERE accepted
+GROUP BY environment;
+
+-- order_balance: one row per phase, model, workload and environment: how often it came first, second, … among accepted runs.
+CREATE VIEW order_balance AS
+SELECT phase, model, workload, environment, position, count(*) AS n
+FROM runs
+WHERE accepted
+GROUP BY phase, model, workload, environment, position;
+
+-- outliers: one row per accepted run and primary metric beyond 3 sd of its arm. Flagged, never removed.
+CREATE VIEW outliers AS
+SELECT o.phase, o.model, o.workload, o.environment, o.run_id, o.metric, o.value, d.mean, d.sd, (o.value - d.mean) / d.sd AS z
+FROM observations AS o
+JOIN descriptives AS d USING (phase, model, workload, environment, metric)
+JOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'
+WHERE d.sd > 1e-12 * greatest(1, abs(d.mean)) AND abs(o.value - d.mean) > 3 * d.sd;

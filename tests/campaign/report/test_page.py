@@ -1,0 +1,225 @@
+"""The report of a campaign in every state it can be in."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from campaign.analysis import sql
+from campaign.report import figures, page, table
+from tests import synthetic
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    """The bundled JavaScript is kept once for all tests of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAMPAIGN_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    return synthetic.write(tmp_path_factory.mktemp("campaign"))
+
+
+@pytest.fixture(scope="module")
+def html(results) -> str:
+    path = page.write(results)
+    assert path == results.resolve() / "report" / "index.html"
+    return path.read_text(encoding="utf-8")
+
+
+class Links(HTMLParser):
+    """Collects everything that a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.fetched += [value for name, value in attrs if name in ("src", "srcset", "data") and value]
+        self.fetched += [value for name, value in attrs if tag == "link" and name == "href" and value]
+
+
+def visible(html: str) -> str:
+    """The text outside scripts, styles and drawings."""
+    html = re.sub(r"<(script|style|svg|pre)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_the_page_fetches_nothing(html):
+    links = Links()
+    links.feed(html)
+    assert links.fetched == []
+    assert not re.search(r"@import|url\((?!#)", html.split("<script>")[0])
+
+
+def test_the_verdict_comes_first_with_both_means_and_the_interval(html):
+    text = visible(html)
+    assert "docker-baseline lowers throughput on all 2 models" in text
+    assert (
+        text.index("lowers throughput") < text.index("Evidence, model by model") < text.index("Quality of the campaign")
+    )
+    assert "cannot be told" not in text.split("Evidence")[0]
+    assert "docker-baseline is" in text
+
+
+def test_rejected_attempts_are_listed_with_their_reason(html):
+    assert "small__docker-baseline__short__r02" in visible(html)
+    assert "throttling: mask 0x20" in visible(html)
+
+
+def test_every_table_and_figure_shows_its_query(html, results):
+    queries = re.findall(r"<pre>((?:SELECT|WITH|--|FROM).*?)</pre>", html, re.DOTALL)
+    assert len(queries) >= len(page.QUALITY) + len(figures.FIGURES) + 2
+    import html as entities
+
+    con = sql.connect(results)
+    for query in queries:
+        text = entities.unescape(query)
+        if "CREATE VIEW" not in text:
+            con.execute(text).fetchall()
+
+
+def test_simulated_data_are_marked_on_the_page_and_on_every_figure(html, results):
+    assert "The data are simulated" in visible(html)
+    for figure in figures.FIGURES:
+        assert "SIMULATED" in (results / "report" / "figures" / f"{figure.name}.svg").read_text()
+
+
+def measured(folder: Path) -> Path:
+    """The same campaign as if it had been measured."""
+    import json
+
+    import pyarrow.parquet as pq
+
+    facts = json.loads((folder / "campaign.json").read_text())
+    (folder / "campaign.json").write_text(json.dumps(facts | {"simulated": False}))
+    plan = pq.read_table(folder / "plan.parquet").to_pandas()
+    plan["simulated"] = False
+    pq.write_table(synthetic.pa.Table.from_pandas(plan, schema=synthetic.PLAN), folder / "plan.parquet")
+    return folder
+
+
+def test_measured_data_are_not_marked(tmp_path):
+    html = page.write(measured(synthetic.write(tmp_path, repetitions=3))).read_text()
+    assert "simulated" not in visible(html).lower()
+    assert "SIMULATED" not in html.replace(page.javascript(), "")
+
+
+ARMS = ("native-chroot", "docker-baseline", "docker-shm-32g", "docker-ipc-private", "docker-cpuset-performance")
+STATES = {
+    "not begun": {"done": 0},
+    "one run": {"done": 1},
+    "one arm": {"environments": ("native-chroot",), "repetitions": 3},
+    "one repetition": {"repetitions": 1},
+    "under way": {"repetitions": 4, "done": 13, "dispatched": True},
+    "no GPU, no telemetry": {"repetitions": 3, "gpu": False, "telemetry_hz": 0},
+    "five arms": {"models": ("tiny",), "environments": ARMS, "repetitions": 3, "gpu": False},
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_any_state_of_a_campaign_has_a_page_and_a_table_that_claim_no_more_than_they_may(tmp_path, state):
+    results = synthetic.write(tmp_path, **STATES[state])
+    text = visible(page.write(results).read_text())
+    shown = StringIO()
+    table.show(results, Console(file=shown, width=80))
+    for said in (text, shown.getvalue()):
+        assert not re.search(r"\b(nan|None|inf)\b", said), re.findall(r".{30}\b(?:nan|None|inf)\b.{30}", said)
+        if state in ("not begun", "one arm"):
+            assert "Nothing can be claimed yet" in said
+        if state in ("one run", "one repetition"):
+            assert re.search(r"nothing (is|can be) claimed|no accepted run of docker-baseline yet", said)
+            assert "(95 % interval" not in said
+    if state == "under way":
+        assert "3 runs are outstanding" in text
+
+
+def test_unreadable_files_are_named_on_the_page(tmp_path):
+    results = synthetic.write(tmp_path, repetitions=3)
+    broken = results / "attempts" / "tiny__native-chroot__short__r01" / "1" / "requests.parquet"
+    broken.write_bytes(broken.read_bytes()[:200])
+    (next(results.glob("telemetry/*/*.parquet"))).write_bytes(b"PAR1")
+    text = visible(page.write(results).read_text())
+    assert "2 files cannot be read" in text
+    assert "attempts/tiny__native-chroot__short__r01/1/requests.parquet" in text
+
+
+def test_names_cannot_smuggle_markup_into_the_page(tmp_path):
+    import json
+
+    results = synthetic.write(tmp_path, repetitions=1)
+    facts = json.loads((results / "campaign.json").read_text())
+    facts["campaign"] = facts["chosen_because"] = "</script><script>alert(1)</script>"
+    (results / "campaign.json").write_text(json.dumps(facts))
+    html = page.write(results).read_text()
+    assert "<script>alert" not in html
+    assert html.count("<script>") == 3
+
+
+def test_a_figure_is_saved_in_the_format_of_its_name(results, tmp_path):
+    chart = figures.throughput(sql.connect(results))
+    beginnings = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}
+    for ending, beginning in beginnings.items():
+        assert figures.save(chart, tmp_path / f"x{ending}").read_bytes().startswith(beginning)
+    with pytest.raises(ValueError, match=r"\.jpg"):
+        figures.save(chart, tmp_path / "x.jpg")
+
+
+def test_every_axis_of_a_quantity_names_its_unit(results):
+    con = sql.connect(results)
+    titles = set()
+
+    def collect(node):
+        if isinstance(node, dict):
+            if node.get("type") == "quantitative" and isinstance(node.get("title"), str):
+                titles.add(node["title"])
+            for value in node.values():
+                collect(value)
+        elif isinstance(node, list):
+            for value in node:
+                collect(value)
+
+    for figure in figures.FIGURES:
+        collect(figure.draw(con).to_dict())
+    assert titles
+    for title in titles - {"fraction of requests"}:
+        assert re.search(r" \(.+\)$", title), title
+
+
+def test_a_figure_without_data_is_not_drawn(tmp_path):
+    con = sql.connect(synthetic.write(tmp_path, done=0))
+    assert [figure.draw(con) for figure in figures.FIGURES] == [None, None, None]
+
+
+def test_the_terminal_table_fits_eighty_columns_and_respects_no_color(results, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = StringIO()
+    table.show(results, Console(file=shown, width=80, force_terminal=True))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue())
+    assert not re.search(r"\x1b\[(?:[0-9;]*;)?3[1-6]m", shown.getvalue())
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert re.search(r"throughput tok/s +33\.\d+ ± 0\.\d+ +32\.\d+ ± 0\.\d+ +−1\.\d+ \[−2\.\d+, −\d\.\d+\] worse", text)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser on this machine")
+def test_a_browser_draws_every_figure_without_an_error(html, results):
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"]
+    page_url = f"file://{results.resolve()}/report/index.html"
+    seen = subprocess.run(
+        [*browser, "--enable-logging=stderr", "--dump-dom", page_url],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert seen.stdout.count('class="chart vega-embed') == len(figures.FIGURES)
+    assert not re.search(r":CONSOLE.*error", seen.stderr, re.IGNORECASE)

@@ -1,0 +1,102 @@
+"""No claim without evidence, and no digit without precision."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from campaign.report import wording
+
+ROW = {
+    "metric": "token_throughput_tok_s",
+    "label": "output token throughput",
+    "unit_of_measure": "tok/s",
+    "better": "higher",
+    "model": "tiny",
+    "workload": "short",
+    "reference": "native-chroot",
+    "treatment": "docker-baseline",
+    "n_reference": 10,
+    "n_treatment": 10,
+    "diff": -1.5,
+    "pct": -1.5,
+    "pct_low": -2.1,
+    "pct_high": -0.9,
+    "verdict": "different",
+}
+INCONCLUSIVE = ROW | {"pct_low": -2.1, "pct_high": 0.4, "verdict": "inconclusive"}
+TOO_FEW = ROW | {"pct_low": None, "pct_high": None, "verdict": "insufficient_n", "n_reference": 1}
+FORBIDDEN = ("identical", "no overhead", "no difference", "within measurement error", "same performance", "equivalent")
+
+
+def test_a_demonstrated_difference_is_stated_with_its_interval():
+    assert wording.claim(ROW) == (
+        "Output token throughput under docker-baseline is 1.5 % lower than under native-chroot "
+        "(95 % interval −2.1 to −0.9 %; n = 10 and 10)."
+    )
+    assert wording.headline([ROW]) == "docker-baseline lowers throughput on tiny, by 1.5 % against native-chroot."
+
+
+def test_an_interval_over_zero_claims_nothing_but_its_own_width():
+    assert "cannot be told at this N" in wording.claim(INCONCLUSIVE)
+    assert "−2.1 to +0.4 %" in wording.claim(INCONCLUSIVE)
+    assert wording.worse(INCONCLUSIVE) is None
+
+
+def test_lower_latency_is_better_and_higher_is_worse():
+    latency = ROW | {"metric": "latency_mean_ms", "better": "lower"}
+    assert wording.verdict_word(latency) == "better"
+    assert wording.verdict_word(latency | {"diff": 1.5, "pct": 1.5, "pct_low": 0.9, "pct_high": 2.1}) == "worse"
+    assert wording.verdict_word(latency | {"better": None}) == "differs"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [ROW],
+        [INCONCLUSIVE],
+        [TOO_FEW],
+        [ROW, INCONCLUSIVE | {"model": "small"}],
+        [ROW | {"verdict": "missing_arm", "n_treatment": 0, "pct": None, "pct_low": None, "pct_high": None}],
+        [ROW | {"verdict": "not_interpretable"}],
+        [ROW | {"verdict": "deterministic", "diff": 0.0, "pct": 0.0, "pct_low": None, "pct_high": None}],
+    ],
+)
+def test_sameness_is_never_claimed(rows):
+    said = " ".join([wording.headline(rows), *map(wording.claim, rows), *map(wording.verdict_word, rows)]).lower()
+    assert not [word for word in FORBIDDEN if word in said], said
+
+
+def test_the_headline_counts_the_models():
+    rows = [
+        ROW,
+        ROW | {"model": "small", "pct": -2.34, "pct_low": -2.9, "pct_high": -1.8},
+        INCONCLUSIVE | {"model": "big"},
+    ]
+    assert wording.headline(rows) == (
+        "docker-baseline lowers throughput on 2 of 3 models, by 1.5 to 2.3 % against native-chroot; 1 of 3 cannot be told."
+    )
+
+
+@given(st.floats(-50, 50), st.floats(0.001, 50))
+def test_a_printed_interval_keeps_the_signs_of_its_limits(low, width):
+    row = ROW | {"pct_low": low, "pct_high": low + width, "pct": low + width / 2}
+    first, second = wording.interval(row).replace("−", "-").removesuffix(" %").split(" to ")
+    for printed, limit in ((first, low), (second, low + width)):
+        assert float(printed) == pytest.approx(limit, abs=0.51 * max(1.0, width))
+        if abs(limit) >= 1e-4:
+            assert (float(printed) > 0) == (limit > 0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "text"),
+    [
+        (33.2971, 0.1743, "33.30 ± 0.17"),
+        (3740.9, 63.2, "3 741 ± 63"),
+        (0.25, 0.0, "0.25"),
+        (12345.678, None, "12 346"),
+        (None, None, "–"),
+    ],
+)
+def test_a_mean_is_printed_to_the_second_digit_of_its_spread(mean, sd, text):
+    assert wording.mean_sd(mean, sd).replace("\u202f", " ") == text
