@@ -277,7 +277,7 @@ def test_without_a_report_the_failure_says_what_the_program_said(cache: Path, tm
 
 
 def test_running_out_of_memory_has_its_own_name(cache: Path, tmp_path: Path) -> None:
-    """A KV cache for 512 requests in flight, under a limit on the address space that has no room for it."""
+    """A KV cache for 256 requests in flight, under a limit on the address space that has no room for it."""
     big = given_.SHAPE.model_copy(update={"layers": 24, "hidden_size": 512, "heads": 8, "kv_heads": 8})
     model = given_.MODEL.model_copy(update={"random_weights": big, "batch_size": 256})
     workload = given_.WORKLOAD.model_copy(update={"input_tokens": 2000, "output_tokens": 2000, "requests": 2})
