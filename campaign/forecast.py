@@ -83,7 +83,7 @@ def estimate_s(campaign: Campaign, run: Planned, measured: dict[Cell, float] | N
         return known
     model, workload, where = campaign.model(run.model), campaign.workload(run.workload), machine(campaign)
     container_s = CONTAINER_S if campaign.environment(run.environment).kind == "docker" else 0.0
-    load_s = _weight_bytes(model) / where.load_bytes_per_s
+    load_s = weight_bytes(model) / where.load_bytes_per_s
     gate_s = campaign.gate.cooldown_s + campaign.gate.dwell_s
     return gate_s + where.start_s + container_s + load_s + _answering_s(model, workload, where)
 
@@ -92,15 +92,16 @@ def _answering_s(model: Model, workload: Workload, where: Machine) -> float:
     """Warm-up and measured requests: prefill bound by operations, each decoding step by the larger of both."""
     together = workload.concurrency or (1 if workload.kind == "latency" else model.batch_size)
     requests = workload.requests + workload.warmup_requests
-    parameters = model.active_parameters or model.parameters or _weight_bytes(model) / 2
+    parameters = model.active_parameters or model.parameters or weight_bytes(model) / 2
     share = parameters / model.parameters if model.parameters else 1.0
     flop_per_token = 2.0 * parameters
-    step_s = max(_weight_bytes(model) * share / where.bytes_per_s, together * flop_per_token / where.flop_per_s)
+    step_s = max(weight_bytes(model) * share / where.bytes_per_s, together * flop_per_token / where.flop_per_s)
     steps = math.ceil(requests / together) * workload.output_tokens
     return requests * workload.input_tokens * flop_per_token / where.flop_per_s + steps * (step_s + where.step_s)
 
 
-def _weight_bytes(model: Model) -> float:
+def weight_bytes(model: Model) -> float:
+    """As the model says, or from its parameters, or from its random shape; 2 GB where nothing is known."""
     if model.weight_bytes:
         return float(model.weight_bytes)
     if model.parameters:
