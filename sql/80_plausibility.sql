@@ -79,7 +79,7 @@ redundant AS (
 checks AS (
     FROM counts UNION ALL FROM recomputed UNION ALL FROM models UNION ALL FROM redundant
 )
-SELECT check_name, subject, figure, limit_value, figure <= limit_value AS passed, check_name <> 'metrics_independent' AS grave,
+SELECT check_name, subject, figure::DOUBLE AS figure, limit_value::DOUBLE AS limit_value, figure <= limit_value AS passed, check_name <> 'metrics_independent' AS grave,
     explanation
 FROM checks
 WHERE figure IS NOT NULL;

@@ -84,15 +84,18 @@ def throughput(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
     )
     arms = _arms(con)
     quantity = "output token throughput (tok/s)"
-    x = alt.X("environment:N", sort=arms, title=None, axis=alt.Axis(labelAngle=0, labelLimit=140, ticks=False))
-    y = alt.Y("throughput:Q", title=quantity, scale=alt.Scale(zero=False, nice=True))
+    crowded = len(arms) > 3
+    width = max(300, 62 * len(arms))
+    axis = alt.Axis(labelAngle=-35 if crowded else 0, labelLimit=170, ticks=False)
+    x = alt.X("environment:N", sort=arms, title=None, axis=axis)
+    y = alt.Y("throughput:Q", title=quantity, scale=alt.Scale(zero=False, nice=True, padding=12))
     color = alt.Color("environment:N", sort=arms, scale=alt.Scale(domain=arms), legend=None)
     panels = []
     for (phase, model, workload), mine in runs.groupby(["phase", "model", "workload"], sort=False):
         its = means[(means.phase == phase) & (means.model == model) & (means.workload == workload)]
         dots = (
             alt.Chart(mine[["environment", "repetition", "throughput", "run_id"]])
-            .mark_point(filled=True, size=46, opacity=0.62)
+            .mark_point(filled=True, size=46, opacity=0.75)
             .encode(
                 x=x,
                 xOffset=alt.XOffset("repetition:Q", scale=alt.Scale(paddingOuter=0)),
@@ -109,15 +112,15 @@ def throughput(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
             *(alt.Tooltip(f"{name}:Q", format=".5~r") for name in ("mean", "low", "high")),
         ]
         bars = mean.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.2)
-        ticks = mean.mark_tick(thickness=2.6, width=44, opacity=1)
+        ticks = mean.mark_tick(thickness=2.6, width=30 if crowded else 44, opacity=1)
         layers = [
-            *_watermark(con, 300, 240),
+            *_watermark(con, width, 240),
             dots,
             bars.encode(x=x, y=alt.Y("low:Q", title=quantity), y2="high:Q"),
             ticks.encode(x=x, y=alt.Y("mean:Q", title=quantity), color=color, tooltip=tooltip),
         ]
-        panels.append(alt.layer(*layers).properties(width=300, height=240, title=f"{model} · {workload} · {phase}"))
-    return alt.concat(*panels, columns=3, spacing=36)
+        panels.append(alt.layer(*layers).properties(width=width, height=240, title=f"{model} · {workload} · {phase}"))
+    return alt.concat(*panels, columns=max(1, 1000 // (width + 90)), spacing=36)
 
 
 ECDF = """
@@ -190,7 +193,7 @@ def latency(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
         )
         layers = [*_watermark(con, 300, 220), band, line]
         panels.append(alt.layer(*layers).properties(width=300, height=220, title=f"{model} · {workload} · {phase}"))
-    return alt.concat(*panels, columns=3, spacing=36)
+    return alt.concat(*panels, columns=2, spacing=36)
 
 
 TIMELINE = """
@@ -284,7 +287,9 @@ def timeline(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
     names = pd.DataFrame({"middle": (runs.start + runs.stop) / 2, "text": runs.environment + again})
     labels = (
         alt.Chart(names)
-        .mark_text(baseline="bottom", fontSize=11, fontWeight=600)
+        .mark_text(
+            baseline="bottom", fontSize=11, fontWeight=600, limit=780 * float((runs.stop - runs.start).min()) / end + 60
+        )
         .encode(x="middle:Q", y=alt.value(-4), text="text:N")
     )
     shown = [

@@ -86,12 +86,13 @@ QUALITY = (
         "Balance of order",
         "How often each arm came first, second, … within its block.",
         "No accepted run.",
-        'SELECT model, environment, position AS "position in block", n AS runs\nFROM order_balance\n'
-        "ORDER BY phase, model, workload, environment, position",
+        "SELECT model, environment, sum(n)::BIGINT AS runs,\n"
+        "    string_agg(n || ' × position ' || position, ', ' ORDER BY position) AS \"places in the block\"\n"
+        "FROM order_balance\nGROUP BY phase, model, workload, environment\nORDER BY phase, model, workload, environment",
     ),
     Table(
         "Plausibility",
-        "Do the figures agree with each other and with arithmetic? `worst` should not exceed `limit`.",
+        "Do the figures agree with each other and with arithmetic? The worst figure of a check should not exceed its limit.",
         "Nothing to check yet.",
         'SELECT check_name AS "check", count(*) AS subjects, count(*) FILTER (NOT passed) AS failed, max(figure) AS worst, '
         'any_value(limit_value) AS "limit",\n    any_value(explanation) AS explanation\nFROM plausibility\nGROUP BY check_name\n'
@@ -234,6 +235,7 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
             "state": f"{state} · {counts['valid']} of {counts['planned']} runs",
         },
         "headline": wording.headline(rows),
+        "sentences": sentences if len(sentences := wording.sentences(rows)) > 1 else [],
         "lead": _lead(counts, reference, con),
         "warnings": _warnings(con, campaign, rows, finished, counts),
         "reference": reference,
@@ -317,6 +319,7 @@ def _warnings(
 def _evidence(rows: list[wording.Row]) -> list[dict[str, Any]]:
     cells = []
     order = list(wording.SUMMARY)
+    several = len({row["treatment"] for row in rows}) > 1
     for (phase, model, workload, reference, treatment), group in groupby(
         rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"], row["treatment"])
     ):
@@ -325,7 +328,7 @@ def _evidence(rows: list[wording.Row]) -> list[dict[str, Any]]:
         claims = [wording.claim(row) for row in summary if row["metric"] == wording.HEADLINE]
         cells.append(
             {
-                "title": f"{model} · {workload} · {phase}",
+                "title": f"{model} · {workload} · {phase}" + (f" · {treatment}" if several else ""),
                 "reference": reference,
                 "treatment": treatment,
                 "claim": claims[0] if claims else "",

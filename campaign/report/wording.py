@@ -132,10 +132,28 @@ def verdict_word(row: Row) -> str:
 
 def headline(rows: Sequence[Row]) -> str:
     """The verdict on the whole campaign, in one sentence about throughput."""
-    throughput = [row for row in rows if row["metric"] == HEADLINE]
-    if not throughput:
+    said = sentences(rows)
+    if not said:
         return "Nothing can be claimed yet: no accepted run has a throughput in two arms."
-    sentences = []
+    if len(said) == 1:
+        return said[0]
+    throughput = [row for row in rows if row["metric"] == HEADLINE]
+    kinds: dict[str, list[str]] = {}
+    for treatment in dict.fromkeys(row["treatment"] for row in throughput):
+        mine = [row for row in throughput if row["treatment"] == treatment]
+        found = {way for row in mine if (way := worse(row)) is not None}
+        scope = "on every model" if all(worse(row) is not None for row in mine) else "on some models"
+        kind = "cannot be told at this N" if not found else {True: "lower ", False: "higher "}[found.pop()] + scope
+        kinds.setdefault("lower on some models, higher on others" if found else kind, []).append(treatment)
+    order = sorted(kinds, key=lambda kind: (kind == "cannot be told at this N", kind.startswith("higher")))
+    parts = "; ".join(f"{kind} under {_listed(kinds[kind])}" for kind in order)
+    return f"Throughput against {throughput[0]['reference']}: {parts}."
+
+
+def sentences(rows: Sequence[Row]) -> list[str]:
+    """One sentence for each treatment arm about its throughput."""
+    throughput = [row for row in rows if row["metric"] == HEADLINE]
+    found = []
     for treatment in dict.fromkeys(row["treatment"] for row in throughput):
         mine = [row for row in throughput if row["treatment"] == treatment]
         lower = [row for row in mine if worse(row) is True]
@@ -147,16 +165,20 @@ def headline(rows: Sequence[Row]) -> str:
             parts.append(f"lowers throughput {_on(lower, mine)}, by {_range(lower)}")
         if higher:
             parts.append(f"raises throughput {_on(higher, mine)}, by {_range(higher)}")
-        if not parts and all(row["verdict"] in ("insufficient_n", "missing_arm") for row in mine):
-            sentences.append(f"Too few runs to compare {treatment} with {against}: nothing is claimed.")
-        elif not parts and all(row["verdict"] == "not_interpretable" for row in mine):
-            sentences.append(f"{treatment} and {against} were not interleaved in time: nothing is claimed.")
-        elif not parts:
-            sentences.append(f"No throughput difference of {treatment} from {against} can be told at this N.")
-        else:
+        if parts:
             tail = f"; {rest} of {len(mine)} cannot be told" if rest else ""
-            sentences.append(f"{treatment} {' and '.join(parts)} against {against}{tail}.")
-    return " ".join(sentences)
+            found.append(f"{treatment} {' and '.join(parts)} against {against}{tail}.")
+        elif all(row["verdict"] in ("insufficient_n", "missing_arm") for row in mine):
+            found.append(f"Too few runs to compare {treatment} with {against}: nothing is claimed.")
+        elif all(row["verdict"] == "not_interpretable" for row in mine):
+            found.append(f"{treatment} and {against} were not interleaved in time: nothing is claimed.")
+        else:
+            found.append(f"A throughput difference of {treatment} from {against} cannot be told at this N.")
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _on(some: Sequence[Row], all_: Sequence[Row]) -> str:

@@ -78,6 +78,15 @@ def test_the_headline_counts_the_models():
     )
 
 
+def test_several_arms_are_grouped_by_what_is_known_of_them():
+    rows = [ROW, INCONCLUSIVE | {"treatment": "docker-shm-32g"}, INCONCLUSIVE | {"treatment": "docker-ipc-private"}]
+    assert wording.headline(rows) == (
+        "Throughput against native-chroot: lower on every model under docker-baseline; "
+        "cannot be told at this N under docker-shm-32g and docker-ipc-private."
+    )
+    assert len(wording.sentences(rows)) == 3
+
+
 @given(st.floats(-50, 50), st.floats(0.001, 50))
 def test_a_printed_interval_keeps_the_signs_of_its_limits(low, width):
     row = ROW | {"pct_low": low, "pct_high": low + width, "pct": low + width / 2}
