@@ -171,7 +171,7 @@ def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, se
     return root.with_value(keys), unresolved
 
 
-FOLLOWS = {"models": ("repetitions",), "environments": ("reference", "order", "without"), "workloads": ()}
+FOLLOWS = {"models": (), "environments": ("reference", "order", "without"), "workloads": ()}
 """Keys whose default comes from another key."""
 
 
