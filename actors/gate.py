@@ -287,7 +287,7 @@ def cache(
         evicted = _evict(files)
         why = f"the page cache cannot be dropped ({problem.strerror}; that takes root)"
         if evicted:
-            return "evicted", f"{why}; the {evicted} files that the engine reads were evicted instead"
+            return "evicted", f"{why}; of the engine's own files {evicted} were evicted instead"
         return "kept", why
     return "dropped", None
 

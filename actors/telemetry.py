@@ -255,7 +255,7 @@ class TelemetryActor:
         self._lock = threading.Lock()  # the windows; held for moments. The sampler takes neither
         self._windows: dict[tuple[str, int], Window] = {}
         self._writer_cpu_ns = 0
-        self.spill_errors: list[str] = []
+        self.spill_errors: deque[str] = deque(maxlen=20)
         self.spool = Spool(Path(spool) / "telemetry")
         leftovers = self.spool.leftovers()
         batch([(0, 0, unit, None, None, "idle", simulated, 0.0, *(None for _ in FIELDS))])  # loads what loads late
@@ -318,9 +318,17 @@ class TelemetryActor:
         self.spill()
         if self._mark.stage == "run":
             return []
-        segment = self.spool.close_segment()
-        name = self.spool.convert(segment) if segment is not None else None
-        return [name] if name is not None else []
+        self.spool.close_segment()
+        names: list[str] = []
+        for segment in self.spool.leftovers():
+            try:
+                name = self.spool.convert(segment)
+            except OSError as problem:  # the segment stays, and the next flush tries again
+                self.spill_errors.append(f"{segment.name} was not converted: {problem}")
+                continue
+            if name is not None:
+                names.append(name)
+        return names
 
     def ready(self) -> list[tuple[str, bytes]]:
         """Finished Parquet files, by name with their content, that were not yet acknowledged."""
@@ -337,7 +345,7 @@ class TelemetryActor:
             "thread": self._sampler.settings,
             "errors": self._sampler.errors,
             "last_error": self._sampler.last_error,
-            "spill_errors": self.spill_errors,
+            "spill_errors": list(self.spill_errors),
             "salvaged": self.salvaged,
         }
 
@@ -365,8 +373,7 @@ class TelemetryActor:
                 self.spool.append(rows)
             except OSError as problem:  # a full disk: the figures stay right, the samples are lost and it is said
                 self.spill_errors.append(f"{len(rows)} samples were not written: {problem}")
-                with contextlib.suppress(OSError):
-                    self.spool.close_segment()
+                self.spool.close_segment()
 
     def _sample(self, now_ns: int, late_ns: int) -> None:
         utc_ns = time.time_ns()

@@ -54,7 +54,7 @@ class ProcessSensor:
         self._cpu_s = 0.0
         self._cgroup: tuple[KeptFile, KeptFile] | None = None
         # New children matter within a second, not within a tick; a wide tree may be walked more rarely still.
-        self._walk = Paced(self._refresh, free_s=0.0, share=0.0005)
+        self._walk = Paced(self._refresh, free_s=0.0, share=0.0002)
         self._unsupported: dict[str, str] = {}
 
     @property
