@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -131,7 +132,8 @@ def analyze_runs(
         "series": series,
         "models": _models(runs.cells, runs.environments, runs.metrics, by_set[PROTOCOL], settings),
         "checklist": None,
-        "manifest": None,
+        "manifest": {"input": None, "rows": len(table), "versions": versions(), "campaign_seed": seed},
+        "reasons": {"checklist": "filled in by the report, which alone knows provenance and figures"},
     }
     out |= _phases(runs.cells, runs.environments, runs.metrics, settings)
     out |= power_table()
@@ -181,7 +183,7 @@ def plan_contrasts(phase: str | None, environments: list[str], base: str) -> lis
         return [Contrast(e, base, "main") for e in others or ["treatment"]]
     assert baseline is not None
     if kind == "screen":
-        first = [Contrast(baseline, base, "main")] if base in environments else []
+        first = [Contrast(baseline, base, "screen_base")] if base in environments else []
         return first + [Contrast(e, baseline, "screen") for e in others if e != baseline]
     optimized = optimized_arm(environments, base)
     assert optimized is not None
@@ -214,10 +216,12 @@ def _all_sets(
     planned = settings.planned_repetitions or cell.planned
     margins = tuple(sorted({*MARGINS_PCT, settings.margin_pct[metric]}))
     done: dict[tuple[str, ...], dict[str, Any]] = {}
+    resampled: dict[tuple[str, ...], dict[str, Any]] = {}
+    headline = _sample_key(*_samples(cell, contrast, metric, PROTOCOL))
     out: dict[str, dict[str, Any]] = {}
     for name in ANALYSIS_SETS:
         t, r = _samples(cell, contrast, metric, name)
-        key = (*t.run_ids, "|", *r.run_ids)
+        key = _sample_key(t, r)
         if key not in done:
             blocked = was_blocked(t, r, _schedule(cell))
             done[key] = comparing.compare(t, r, metric, blocked=blocked, m=settings.m, margins=margins)
@@ -230,8 +234,11 @@ def _all_sets(
         found = done[key] | shared | {"analysis_set": PUBLISHED.get(name, name), "flags": raised, "interleaved": mixed}
         found["cautions"] = list(found["cautions"])
         if name in (PROTOCOL, ALL_VALID):
-            names = (cell.model, metric, pair, name)
-            found["bootstrap"] = comparing.bootstrap(found, t, r, settings.seed, names)
+            # Where both sets hold the same runs they are one sample, with one interval: the headline's.
+            if key not in resampled:
+                names = (cell.model, metric, pair, PROTOCOL if key == headline else name)
+                resampled[key] = comparing.bootstrap(found, t, r, settings.seed, names)
+            found["bootstrap"] = resampled[key]
         out[name] = found
     extra = {
         "analysis_sets": {name: _set_summary(found) for name, found in out.items()},
@@ -250,6 +257,10 @@ def _samples(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sa
         for arm in (contrast.treatment, contrast.reference)
     )
     return t, r
+
+
+def _sample_key(t: Sample, r: Sample) -> tuple[str, ...]:
+    return (*t.run_ids, "|", *r.run_ids)
 
 
 def _schedule(cell: Cell) -> FloatArray:
@@ -355,21 +366,21 @@ def _series(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> 
     if _fatal(cell, contrast, settings)[0]:
         return []
     t, r = _samples(cell, contrast, metric, PROTOCOL)
-    if len(t) < 3 or len(r) < 3 or np.isnan(t.order).any() or np.isnan(r.order).any():
+    if len(t) < 3 or len(r) < 3:
         return []
     name = f"{contrast.treatment}_vs_{contrast.reference}"
+    entry = {
+        "model": cell.model,
+        "metric": metric,
+        "reference": contrast.reference,
+        "treatment": contrast.treatment,
+        "unit": cell.unit,
+        "phase": cell.phase,
+    }
+    if np.isnan(t.order).any() or np.isnan(r.order).any():
+        return [entry | {"interleaved": None, "flags": [], "reason": "order_not_recorded"}]
     seed = derived_seed(settings.seed, cell.model, metric, name, "moving_block_mean_diff", PROTOCOL)
-    return [
-        {
-            "model": cell.model,
-            "metric": metric,
-            "reference": contrast.reference,
-            "treatment": contrast.treatment,
-            "unit": cell.unit,
-            "phase": cell.phase,
-        }
-        | time_series(t, r, was_blocked(t, r, _schedule(cell)), seed)
-    ]
+    return [entry | time_series(t, r, was_blocked(t, r, _schedule(cell)), seed)]
 
 
 def _models(
@@ -485,7 +496,11 @@ def analyze_requests(table: pd.DataFrame, *, reference: str | None = None, seed:
     Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first.
     """
     return json_ready(  # type: ignore[no-any-return]
-        {"computed_with": versions(), "models": analyze_latency(table, reference, seed)}
+        {
+            "computed_with": versions(),
+            "models": analyze_latency(table, reference, seed),
+            "manifest": {"request_rows": len(table), "campaign_seed": seed},
+        }
     )
 
 
@@ -517,6 +532,13 @@ def analyze_file(
     if request_table is not None:
         found = analyze_requests(request_table, reference=reference, seed=seed)
         result = found if not result else result | {"models": _merged(result["models"], found["models"])}
+    files = {"runs": csv if table is not None else None, "requests": requests or (csv if table is None else None)}
+    inputs = {
+        kind: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for kind, path in files.items()
+        if path is not None
+    }
+    result["manifest"] = result.get("manifest", {}) | {"input": inputs}
     write_json(result, out)
     return result
 

@@ -99,11 +99,13 @@ def _inference(t: FloatArray, r: FloatArray, better: int, m: int, margins: Margi
     tests = {"student": student(t, r), "welch": welch(t, r, m), "mannwhitney": mann_whitney(t, r)}
     effect = independent_effect(t, r)
     ratio = independent_ratio(t, r)
-    reasons = {}
+    reasons: dict[str, str] = {}
     if ratio is None:
         reasons = dict.fromkeys(("ratio", "tost_ratio", "tost_abs"), "nonpositive_mean")
     elif ratio["fieller_low"] is None:
         reasons = {"ratio.fieller_low": NOT_DISTINGUISHABLE}
+    if brown_forsythe is None:
+        reasons["variance.brown_forsythe"] = "no_variation_of_deviations"
     if ratio is not None:
         for name in ("fieller", "logdelta"):
             low, high = percent_interval(ratio[f"{name}_low"], ratio[f"{name}_high"], better)

@@ -16,9 +16,11 @@ Comparison = dict[str, Any]
 def family_of(comparison: Comparison, confirmatory_exists: bool) -> str:
     """The family that pays for a comparison's verdict.
 
-    ``kind`` of a comparison is ``main`` (two arms), ``three_arm`` or ``screen``. Where a table holds none of the confirmatory metrics,
+    ``kind`` of a comparison is ``main`` (two arms), ``three_arm``, ``screen`` or ``screen_base`` (the overhead beside a screen). Where a table holds none of the confirmatory metrics,
     its metrics are taken as confirmatory: they are what it was made for.
     """
+    if comparison["kind"] == "screen_base":
+        return "F_2B_overhead"
     if comparison["kind"] == "screen":
         return f"F_2B|{comparison['model']}|{comparison['metric']}"
     part = role(comparison["metric"]) if confirmatory_exists else "confirmatory"
@@ -50,8 +52,10 @@ def judge(comparisons: list[Comparison], margin_of: Mapping[str, float], planned
         if sum(key[0] == name for key in members) > 1:
             label = "@".join(str(part) for part in (name, phase, unit) if part is not None)
         out[label] = _family(name, group, margin_of, planned)
-    for family in out.values():
-        family.pop("members")
+    if "F_doc" in out:
+        known = ("labels", "m_planned")
+        out["F_equiv"] = {key: out["F_doc"][key] for key in known} | out["F_doc"]["equivalence"]
+        out["F_equiv"]["m_tested"] = sum(p is not None for p in out["F_equiv"]["p"])
     return out
 
 
@@ -84,7 +88,7 @@ def _family(
         {"labels": [label(c, name) for c in group], "m_planned": m, "m_tested": sum(x is not None for x in p)}
         | difference
         | tests
-        | {"equivalence": equal, "members": group}
+        | {"equivalence": equal}
     )
 
 

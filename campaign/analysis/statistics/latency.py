@@ -5,6 +5,7 @@ The run is the experimental unit: requests of a run resemble each other, so inte
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +192,12 @@ def variance_components(runs: Runs) -> dict[str, Any]:
     size = len(runs) / sum(1 / len(x) for x in runs.values())
     between = float(np.var([x.mean() for x in runs.values()], ddof=1)) - within / size
     return {"within": within, "between": between, "ratio": within / between if between > 0 else None}
+
+
+def requests_per_run(components: dict[str, Any], fixed_s: float, request_s: float) -> int | None:
+    """Requests per run that buy the narrowest interval for the time: sqrt((fixed/request) * T1²/T2²); None where T2² <= 0."""
+    ratio = components.get("ratio")
+    return None if ratio is None else max(1, math.ceil(math.sqrt(fixed_s / request_s * ratio)))
 
 
 def compare_arms(

@@ -71,6 +71,11 @@ def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int) 
         "welch": _welch(treatment.value, reference.value),
         "ancova": ancova(y, trt, temperature),
         "start_temperature": _start_temperature(treatment, reference),
+        "covariates": {
+            name: _covariate(y, trt, np.concatenate([treatment.covariates[name], reference.covariates[name]])[sort])
+            for name in treatment.covariates
+            if name in reference.covariates
+        },
     }
     keys = ("paired", "paired_differences", "order_effect", "sequence_sum_test", "ols_block", "ols_order")
     if mixed and blocked:
@@ -208,6 +213,12 @@ def ancova(y: FloatArray, trt: FloatArray, temperature: FloatArray) -> dict[str,
         "interaction_p": interaction,
         "hc3_se_trt": ols.hc3_se(x, result, 1),
     }
+
+
+def _covariate(y: FloatArray, trt: FloatArray, state: FloatArray) -> dict[str, Any] | None:
+    """The same adjustment for any other state recorded before the run, such as free memory."""
+    result = ancova(y, trt, state)
+    return None if result is None else {"slope" if k == "start_temp_slope" else k: v for k, v in result.items()}
 
 
 def _flags(out: dict[str, Any]) -> list[str]:

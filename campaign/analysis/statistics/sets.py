@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Attempts:
     temperature: FloatArray
     order: FloatArray
     values: dict[str, FloatArray]
+    covariates: dict[str, FloatArray] = field(default_factory=dict)
+    """Other states recorded before the run (columns ``start_…``)."""
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -56,6 +58,7 @@ class Sample:
     value: FloatArray
     order: FloatArray
     temperature: FloatArray
+    covariates: dict[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -107,6 +110,7 @@ def _sample(attempts: Attempts, metric: str, rows: IntArray) -> Sample:
         attempts.values[metric][rows],
         attempts.order[rows],
         attempts.temperature[rows],
+        {name: column[rows] for name, column in attempts.covariates.items()},
     )
 
 

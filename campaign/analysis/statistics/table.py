@@ -171,6 +171,15 @@ def metric_columns(frame: pd.DataFrame) -> list[str]:
     return out
 
 
+def start_states(frame: pd.DataFrame) -> list[str]:
+    """Numeric columns that tell the unit's state before a run, other than its temperature."""
+    return [
+        name
+        for name in map(str, frame.columns)
+        if name.startswith("start_") and name not in IDENTITY and pd.api.types.is_numeric_dtype(frame[name])
+    ]
+
+
 def _columns(frame: pd.DataFrame) -> dict[str, Any]:
     """Descriptive columns as arrays, with what is absent filled in as the documentation says."""
     n = len(frame)
@@ -272,6 +281,7 @@ def _cell(
             columns["temperature"][mine],
             columns["order"][mine],
             {m: frame[m].to_numpy(dtype=float, na_value=np.nan)[mine] for m in metrics},
+            {name: _real(frame, name)[mine] for name in start_states(frame)},
         )
         twice = _recorded_twice(arms[environment])
         if twice:
