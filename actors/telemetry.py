@@ -532,3 +532,15 @@ def _nearest_rank(ordered: Sequence[float], quantile: float) -> float | None:
     if not ordered:
         return None
     return ordered[max(0, -int(-quantile * len(ordered) // 1) - 1)]
+
+
+BESIDE = ("flush", "ready", "acknowledge", "latest", "describe", "pid")
+"""Methods that may take their time. Marks and summaries keep their order, and never queue behind these."""
+
+
+def remote_class() -> Any:
+    """The actor class for Ray, with what may take its time in a concurrency group of its own."""
+    import ray
+
+    methods = {name: ray.method(concurrency_group="beside")(getattr(TelemetryActor, name)) for name in BESIDE}
+    return ray.remote(concurrency_groups={"beside": 1})(type("TelemetryActor", (TelemetryActor,), methods))

@@ -28,6 +28,10 @@ class RecordedNvml:
             return getattr(pynvml, name)  # constants, structures, errors
         if name == "nvmlDeviceGetFieldValues":
             return self._field_values
+        if name == "nvmlGpmMetricsGet":
+            return self._gpm_metrics
+        if name == "nvmlGpmSampleAlloc":
+            return pynvml.c_nvmlGpmSample_t
         if name not in self.answers:
             raise AttributeError(name)
 
@@ -52,6 +56,11 @@ class RecordedNvml:
             )
             for one in ids
         ]
+
+    def _gpm_metrics(self, request: Any) -> None:
+        self.asked.append("nvmlGpmMetricsGet")
+        request.metrics[0].nvmlReturn = pynvml.NVML_SUCCESS
+        request.metrics[0].value = _answer(self.answers["nvmlGpmMetricsGet"])
 
 
 def recorded(path: Path) -> RecordedNvml:

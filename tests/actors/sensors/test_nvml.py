@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from actors.gate import Observe
-from actors.sensors.nvml import NvmlSensor
+from actors.sensors.nvml import GPM_INTERVAL_S, NvmlSensor
 from actors.sensors.recorded import RecordedNvml, recorded
 from actors.sensors.system import mem_total_bytes
 
@@ -93,6 +94,27 @@ def test_a_field_that_fails_once_is_null_once(gb10: NvmlSensor, answers: Recorde
     assert "gpu_power_w" not in gb10.read()
     answers.answers["nvmlDeviceGetPowerUsage"] = power
     assert gb10.read()["gpu_power_w"] == 4.12
+
+
+def test_memory_bandwidth_is_the_share_of_the_peak_between_two_samples(answers: RecordedNvml) -> None:
+    """As on an H200: 6144 bits of HBM3e at 3201 MHz, two transfers per cycle."""
+    answers.answers |= {
+        "nvmlDeviceGetName": "NVIDIA H200",
+        "nvmlDeviceGetMaxClockInfo": 3201,
+        "nvmlDeviceGetMemoryBusWidth": 6144,
+        "nvmlGpmQueryDeviceSupport": {"isSupportedDevice": 1},
+        "nvmlGpmSampleGet": 0,
+        "nvmlGpmMetricsGet": 50.0,
+        "nvmlGpmSampleFree": 0,
+    }
+    sensor = NvmlSensor(answers)
+    unsupported = sensor.probe()
+    assert "gpu_memory_bandwidth_gb_s" not in unsupported
+    assert "gpu_memory_utilization_pct" not in unsupported, "only a GB10 lies there"
+    assert "gpu_memory_bandwidth_gb_s" not in sensor.read(), "the counters have not run long enough"
+    time.sleep(GPM_INTERVAL_S)
+    assert sensor.read()["gpu_memory_bandwidth_gb_s"] == pytest.approx(2458.4, abs=0.1)
+    sensor.close()
 
 
 def test_without_a_driver_every_field_says_so() -> None:
