@@ -46,17 +46,27 @@ recomputed AS (
     JOIN run_metrics AS m ON m.run_id = t.run_id
     WHERE m.request_throughput_req_s IS NOT NULL AND m.latency_mean_ms IS NOT NULL
 ),
+model_sizes AS (
+    SELECT entry->>'name' AS model, (entry->>'parameters')::DOUBLE AS parameters
+    FROM (SELECT unnest(from_json(config->'models', '["JSON"]')) AS entry FROM campaign)
+    WHERE json_type(entry) = 'OBJECT'
+),
 model_pairs AS (
     SELECT x.phase, x.workload, x.environment, x.model AS model, y.model AS other,
         abs(x.mean - y.mean) / nullif(sqrt(x.se ** 2 + y.se ** 2), 0) AS t, x.mean = y.mean AS same_mean
     FROM descriptives AS x
     JOIN descriptives AS y USING (phase, workload, environment, metric)
+    LEFT JOIN model_sizes AS x_size ON x_size.model = x.model
+    LEFT JOIN model_sizes AS y_size ON y_size.model = y.model
     WHERE x.metric = 'token_throughput_tok_s' AND x.model < y.model AND x.n >= 3 AND y.n >= 3
+        AND coalesce(
+            greatest(x_size.parameters, y_size.parameters) > 3 * least(x_size.parameters, y_size.parameters), true
+        )
 ),
 models AS (
     SELECT 'models_told_apart' AS check_name, model || ' / ' || other AS subject,
         bool_and(coalesce(t < 2, same_mean))::INTEGER::DOUBLE AS figure, 0.0 AS limit_value,
-        'two models with indistinguishable throughput in every arm may be one model (the runner ignored the choice)' AS explanation
+        'two models, one over three times the size of the other, whose throughput no arm tells apart: perhaps one model ran as both' AS explanation
     FROM model_pairs
     GROUP BY model, other
 ),

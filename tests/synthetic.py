@@ -206,6 +206,7 @@ def _campaign(models: Sequence[str], environments: Sequence[str]) -> dict[str, A
             "models": list(models),
             "environments": list(environments),
             "order": "alternate",
+            "gate": {"ceiling_c": 45.0},
         },
         "config_hash": "c" * 64,
         "plan_hash": "p" * 64,

@@ -263,73 +263,96 @@ PANELS = {
 """Panels of the timeline: axis title, and the columns of telemetry with their names in the legend."""
 
 
+CEILING = "SELECT (config->'gate'->>'ceiling_c')::DOUBLE FROM campaign WHERE json_type(config->'gate') = 'OBJECT'"
+
+WIDTH, HEIGHT = 780, 110
+"""Of one panel of the timeline, pixels."""
+
+
 def timeline(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
     """Telemetry of one block with its gates, runs and cooldowns shaded. None without samples."""
     samples = con.execute(TIMELINE).df()
     stages = con.execute(STAGES).df()
-    if samples.empty or stages.empty:
+    shown = {
+        title: has
+        for title, columns in PANELS.items()
+        if (has := {column: name for column, name in columns.items() if samples[column].notna().any()})
+    }
+    if stages.empty or not shown:
         return None
     end = float(max(samples.seconds.max(), stages.stop.max()))
-    shades = alt.Scale(domain=["gate", "run", "cooldown", "idle"], range=["#E69F00", "#0072B2", "#009E73", "#999999"])
-    stage = alt.Color("stage:N", title=None, scale=shades, legend=alt.Legend(orient="top", symbolType="square"))
-    rectangles = (
+    ceiling = [row[0] for row in con.execute(CEILING).fetchall() if row[0] is not None]
+    panels = []
+    for title, columns in shown.items():
+        first, last = title == next(iter(shown)), title == next(reversed(shown))
+        layers = [_shades(stages), *_watermark(con, WIDTH, HEIGHT), _lines(samples, title, columns, end, last)]
+        if ceiling and title.startswith("temperature"):
+            rule = alt.Chart(pd.DataFrame({"ceiling": ceiling})).mark_rule(strokeDash=[2, 3], opacity=0.7)
+            layers.append(rule.encode(y="ceiling:Q", tooltip=[alt.Tooltip("ceiling:Q", title="gate ceiling (°C)")]))
+        if first:
+            layers.append(_arm_names(stages, end))
+        panels.append(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
+    chart: alt.VConcatChart = alt.vconcat(*panels, spacing=10, title=f"block {stages.block.iloc[0]}")
+    resolved: alt.VConcatChart = chart.resolve_scale(color="shared", strokeDash="independent")
+    return resolved
+
+
+def _lines(samples: pd.DataFrame, title: str, columns: dict[str, str], end: float, last: bool) -> alt.Chart:
+    """The series of one panel over time; a single one is named by the axis, several by a legend."""
+    names = list(columns.values())
+    seconds = alt.X(
+        "seconds:Q",
+        title="time since the block began (s)" if last else None,
+        scale=alt.Scale(nice=False, domain=[0, end]),
+        axis=alt.Axis(labels=last, ticks=last, tickCount=12),
+    )
+    value = alt.Y(
+        "value:Q",
+        title=title if len(names) > 1 else f"{names[0]} {title}",
+        scale=alt.Scale(zero=False, padding=8),
+        axis=alt.Axis(tickCount=4, minExtent=34),
+    )
+    legend = alt.Legend(title=None, orient="right", symbolSize=500) if len(names) > 1 else None
+    chart: alt.Chart = (
+        alt.Chart(samples.rename(columns=columns).melt("seconds", names, "series"))
+        .mark_line(strokeWidth=1.6)
+        .encode(
+            x=seconds,
+            y=value,
+            strokeDash=alt.StrokeDash("series:N", legend=legend, sort=None),
+            tooltip=["series:N", "seconds:Q", "value:Q"],
+        )
+    )
+    return chart
+
+
+def _shades(stages: pd.DataFrame) -> alt.Chart:
+    colors = alt.Scale(domain=["gate", "run", "cooldown", "idle"], range=["#E69F00", "#0072B2", "#009E73", "#999999"])
+    chart: alt.Chart = (
         alt.Chart(stages)
         .mark_rect(opacity=0.15)
         .encode(
             x="start:Q",
             x2="stop:Q",
-            color=stage,
+            color=alt.Color("stage:N", title=None, scale=colors, legend=alt.Legend(orient="top", symbolType="square")),
             tooltip=["environment:N", "attempt:Q", "stage:N", "start:Q", "stop:Q"],
         )
     )
+    return chart
+
+
+def _arm_names(stages: pd.DataFrame, end: float) -> alt.Chart:
+    """Above each run the arm it belongs to."""
     runs = stages[stages.stage == "run"]
     again = runs.attempt.map(lambda attempt: "" if attempt == 1 else f" (attempt {attempt})")
     names = pd.DataFrame({"middle": (runs.start + runs.stop) / 2, "text": runs.environment + again})
-    labels = (
+    room = WIDTH / end * float((runs.stop - runs.start).min()) + 60 if len(runs) else WIDTH
+    chart: alt.Chart = (
         alt.Chart(names)
-        .mark_text(
-            baseline="bottom", fontSize=11, fontWeight=600, limit=780 * float((runs.stop - runs.start).min()) / end + 60
-        )
+        .mark_text(baseline="bottom", fontSize=11, fontWeight=600, limit=room)
         .encode(x="middle:Q", y=alt.value(-4), text="text:N")
     )
-    shown = [
-        (title, has)
-        for title, columns in PANELS.items()
-        if (has := [it for it in columns if samples[it].notna().any()])
-    ]
-    panels = []
-    for number, (title, columns) in enumerate(shown, 1):
-        last = number == len(shown)
-        seconds = alt.X(
-            "seconds:Q",
-            title="time since the block began (s)" if last else None,
-            scale=alt.Scale(nice=False, domain=[0, end]),
-            axis=alt.Axis(labels=last, ticks=last, tickCount=12),
-        )
-        long = samples.rename(columns=PANELS[title]).melt("seconds", [PANELS[title][it] for it in columns], "series")
-        legend = alt.Legend(title=None, orient="right", symbolSize=500) if len(columns) > 1 else None
-        lines = (
-            alt.Chart(long)
-            .mark_line(strokeWidth=1.6)
-            .encode(
-                x=seconds,
-                y=alt.Y(
-                    "value:Q",
-                    title=title,
-                    scale=alt.Scale(zero=False, padding=16),
-                    axis=alt.Axis(tickCount=4, minExtent=34),
-                ),
-                strokeDash=alt.StrokeDash("series:N", legend=legend, sort=None),
-                tooltip=["series:N", "seconds:Q", "value:Q"],
-            )
-        )
-        layers = [rectangles, *_watermark(con, 780, 110), lines, *([labels] if number == 1 else [])]
-        panels.append(alt.layer(*layers).properties(width=780, height=110))
-    if not panels:
-        return None
-    chart: alt.VConcatChart = alt.vconcat(*panels, spacing=10, title=f"block {stages.block.iloc[0]}")
-    resolved: alt.VConcatChart = chart.resolve_scale(color="shared", strokeDash="independent")
-    return resolved
+    return chart
 
 
 FIGURES = (
@@ -355,7 +378,8 @@ FIGURES = (
         "timeline",
         "One block as the sampler saw it",
         "Telemetry of one block with the stages of each attempt shaded. Samples are averaged into at most 400 steps for drawing; "
-        "the view telemetry has all of them. A quantity this unit cannot give is not drawn.",
+        "the view telemetry has all of them. The dotted line is the gate's temperature ceiling, where there is one. A quantity that "
+        "this unit cannot give is not drawn.",
         TIMELINE,
         timeline,
         "no telemetry file holds a sample of a planned run",
