@@ -6,13 +6,13 @@ meanwhile, save telemetry.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 import time
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors import gate as gates
 from actors.engines import OUTPUT, Engine
@@ -182,7 +182,7 @@ def carry_out(
         harness_s=max(0.0, _seconds_since(began_ns) - known_s),
         **engine_times,
     )
-    command = process.command if process is not None else {"argv": list(launch.argv)}
+    command: dict[str, Any] = process.command if process is not None else {"argv": list(launch.argv)}
     evidence = Evidence(
         run_id=order.run_id,
         attempt=order.attempt,
@@ -306,15 +306,13 @@ def salvage(order: Attempt, spool: Path) -> Evidence:
 def discard(spool: Path, run_id: str, attempt: int) -> None:
     """Forget an attempt's working folder once the driver has it."""
     shutil.rmtree(working_folder(spool, run_id, attempt), ignore_errors=True)
-    try:
-        os.rmdir(spool / "attempts" / run_id)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):  # another attempt of the run may still be there
+        (spool / "attempts" / run_id).rmdir()
 
 
 def _json(value: object) -> bytes:
     return json.dumps(value, indent=1, default=str).encode() + b"\n"
 
 
-def _script(command: dict[str, object]) -> bytes:
+def _script(command: dict[str, Any]) -> bytes:
     return f"#!/bin/sh\n# The attempt's command, to be pasted.\n{command.get('shell', '')}\n".encode()

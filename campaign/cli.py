@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+
+ROOT = Path(__file__).resolve().parent.parent
 
 EXIT_INCOMPLETE, EXIT_CONFIG, EXIT_REFUSED, EXIT_ENGINE, EXIT_PAUSED, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -35,6 +37,7 @@ app = typer.Typer(
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+
 ResultsRoot = Annotated[Path, typer.Option("--results", help="Folder that holds the results of all campaigns.")]
 Folder = Annotated[
     Path | None, typer.Argument(help="A campaign's results folder; default: the one changed last.", show_default=False)
@@ -47,8 +50,8 @@ def told() -> Iterator[None]:
     from actors.engines import EngineError
     from actors.environments import EnvironmentError_
     from actors.environments.daemon import EngineMissing
-    from campaign.config import ConfigError
     from campaign.journal import JournalError
+    from campaign.marked import ConfigError
     from campaign.store import StoreError
 
     codes: list[tuple[type[Exception], int]] = [
@@ -118,9 +121,9 @@ def _run(
     from campaign.choose import choose
     from campaign.store import Store, StoreError, folder_for
 
-    path, because = (config, "named on the command line") if config else choose()
-    out.print(f"{path}: {because}")
-    loaded = configs.load(path)
+    choice = choose(ROOT, str(config) if config else None)
+    out.print(str(choice), soft_wrap=True)
+    loaded = configs.load(choice.config)
     store = folder_for(results, loaded.name, new)
     if store.exists() and store.info()["config_hash"] == loaded.config_hash:
         events, _, _ = journal.read(store.journal_path)
@@ -137,7 +140,7 @@ def _run(
             from actors.environments import daemon
 
             daemon.ensure(host.home(), say=out.print)
-        snapshot = _drive(loaded, store, because, address, accept_drift)
+        snapshot = _drive(loaded, store, choice.because, address, accept_drift)
         if not (store.exists() and isinstance(store, Store)):
             raise StoreError(f"{store.root}: nothing was recorded")
         return _finish(store, snapshot, no_report)
@@ -187,7 +190,7 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
         return EXIT_INTERRUPTED if snapshot.message == "interrupt" else EXIT_INCOMPLETE
     from campaign.report import page, table
 
-    out.print(table.summary(store.root))
+    table.show(store.root, out)
     if not no_report:
         page.write(store.root)
     out.print(f"{snapshot.campaign} is finished: {_report_line(store)}")
@@ -203,17 +206,21 @@ def _report_line(store: Any) -> str:
 def plan(
     config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
     units: Annotated[int, typer.Option(min=1, help="Units that share the campaign.")] = 1,
+    results: ResultsRoot = Path("results"),
 ) -> None:
     """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for."""
     with told():
         from campaign import config as configs
         from campaign.choose import choose
-        from campaign.plan import describe, plan
+        from campaign.forecast import describe
+        from campaign.plan import plan
+        from campaign.store import folder_for
 
-        path, because = (config, "named on the command line") if config else choose()
-        loaded = configs.load(path)
-        out.print(f"{path}: {because}")
-        out.print(describe(loaded, plan(loaded, units)))
+        choice = choose(ROOT, str(config) if config else None)
+        out.print(str(choice), soft_wrap=True)
+        loaded = configs.load(choice.config)
+        store = folder_for(results, loaded.name, new=False)
+        out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None))
 
 
 @app.command()
@@ -302,7 +309,8 @@ def diff(
         from campaign import config as configs
         from campaign.choose import choose
 
-        a, b = (configs.environment(name, config or choose()[0]) for name in (first, second))
+        loaded = configs.load(choose(ROOT, str(config) if config else None).config)
+        a, b = (loaded.environment(name) for name in (first, second))
         table = Table("aspect", first, second)
         for aspect, left, right in difference(a, b):
             if everything or left != right:
@@ -314,7 +322,9 @@ def diff(
 def sql(
     folder: Folder = None,
     query: Annotated[str | None, typer.Option("--query", "-q", help="One query instead of the prompt.")] = None,
-    format: Annotated[str, typer.Option("--format", "-f", help="table, csv, json or parquet.")] = "table",
+    format: Annotated[
+        Literal["table", "csv", "json", "parquet"], typer.Option("--format", "-f", help="How the answer is written.")
+    ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the answer.")] = None,
     results: ResultsRoot = Path("results"),
 ) -> None:
@@ -332,7 +342,7 @@ def report(folder: Folder = None, results: ResultsRoot = Path("results")) -> Non
         from campaign.report import page, table
 
         place = latest(folder, results)
-        out.print(table.summary(place))
+        table.show(place, out)
         out.print(f"report {page.write(place)}")
 
 

@@ -135,7 +135,7 @@ def end_processes(folder: Path) -> int:
             if not (command.startswith(b"ray::") or b"/ray/" in command):
                 continue
             if f"{folder}/".encode() in command or any(
-                os.readlink(link).startswith(f"{folder}/") for link in (process / "fd").iterdir()
+                str(link.readlink()).startswith(f"{folder}/") for link in (process / "fd").iterdir()
             ):
                 os.kill(int(process.name), signal.SIGKILL)
                 ended += 1

@@ -17,9 +17,9 @@ from threading import Event, Lock, Thread
 from typing import Any
 
 import ray
-from actors.telemetry import TelemetryActor
 
 from actors import gpu, host
+from actors.telemetry import TelemetryActor
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, journal, provenance
 from campaign.acceptance import Verdict, judge
@@ -100,7 +100,9 @@ class Driver:
                 raise DriverError(
                     "no unit: no alive Ray node has a GPU slot. Start nodes with `ray start --num-gpus=1`."
                 )
-            self.info = self._create(units) if not self.store.exists() else self.store.info()
+            if self.store.exists() and not self.store.began():
+                self.store.clear()
+            self.info = self.store.info() if self.store.exists() else self._create(units)
             self.journal = journal.Journal(self.store.journal_path)
             self.state = journal.fold(self.journal.events)
             self._check_drift()
@@ -456,7 +458,7 @@ class Lane(Thread):
 
     def _start_telemetry(self) -> None:
         campaign = self.driver.campaign
-        spool = Path("spool") / self.driver.info["campaign_id"] / self.unit.name
+        spool = host.home() / "spool" / self.driver.info["campaign_id"] / self.unit.name
         self.telemetry = (
             ray.remote(TelemetryActor)
             .options(num_cpus=0, max_restarts=-1, scheduling_strategy=cluster.on(self.unit))
@@ -608,9 +610,7 @@ class Lane(Thread):
         verdict = judge(
             evidence,
             order.gate,
-            model_identity=str(
-                order.prepared.facts.get("model_identity", order.model.huggingface_id or order.model.name)
-            ),
+            model_identity=order.model.name,
             coverage_min_pct=campaign.acceptance.coverage_min_pct,
             error_rate_max=campaign.acceptance.error_rate_max,
         )
@@ -621,6 +621,7 @@ class Lane(Thread):
     def _pull_telemetry(self) -> None:
         """Bring finished telemetry files to the results folder. A sampler that is down keeps its files."""
         try:
+            self.telemetry.flush.remote()
             ready: list[tuple[str, bytes]] = ray.get(self.telemetry.ready.remote(), timeout=60)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             return

@@ -13,24 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.types import Gate, Status
+from campaign.forecast import duration
 from campaign.snapshot import Snapshot
 
 PLAIN_EVERY_S = 10.0
-
-
-def duration(seconds: float | None) -> str:
-    """``4 d 03 h``, ``2 h 05 min``, ``1 min 20 s``, ``8 s``; a dash for None."""
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days} d {hours:02d} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    if minutes:
-        return f"{minutes} min {whole % 60:02d} s"
-    return f"{whole} s"
 
 
 def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
@@ -43,20 +29,13 @@ def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
         TextColumn("{task.fields[eta]}"),
         expand=True,
     )
-    eta = f"ETA {duration(snapshot.eta_s)}" if snapshot.stage == "running" else snapshot.stage
+    eta = f"ETA {_time(snapshot.eta_s)}" if snapshot.stage == "running" else snapshot.stage
     bar.add_task(snapshot.campaign, total=max(1, snapshot.total), completed=done, eta=eta)
     units = Table(box=None, expand=True, pad_edge=False, header_style="dim")
-    for heading, justify in (
-        ("unit", "left"),
-        ("run", "left"),
-        ("stage", "left"),
-        ("", "right"),
-        ("temperature", "right"),
-        ("throughput", "right"),
-    ):
-        units.add_column(
-            heading, justify=justify, no_wrap=True, overflow="ellipsis", ratio=3 if heading == "run" else None
-        )  # type: ignore[arg-type]
+    for heading in ("unit", "run", "stage"):
+        units.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=3 if heading == "run" else None)
+    for heading in ("", "temperature", "throughput"):
+        units.add_column(heading, justify="right", no_wrap=True)
     for name, status in sorted(snapshot.lanes.items()):
         units.add_row(name, *_cells(status, gate))
     facts = f"{duration(snapshot.elapsed_s)} so far"
@@ -73,7 +52,7 @@ def _cells(status: Status, gate: Gate | None) -> list[str]:
         run += f" (attempt {status.attempt})"
     stage = status.stage if status.detail in ("", status.stage) else f"{status.stage}: {status.detail}"
     seconds = (time.time_ns() - status.since_utc_ns) / 1e9 if status.since_utc_ns else None
-    progress = f"{status.progress:.0%}" if status.progress is not None else duration(seconds)
+    progress = f"{status.progress:.0%}" if status.progress is not None else _time(seconds)
     temperature = "no sensor" if status.temperature_c is None else f"{status.temperature_c:.0f} °C"
     if status.temperature_c is not None and gate and gate.ceiling_c:
         temperature += f" / {gate.ceiling_c:.0f}"
@@ -87,7 +66,7 @@ def line(snapshot: Snapshot) -> str:
     runs = ", ".join(
         f"{name}: {status.run_id or 'idle'} {status.stage}" for name, status in sorted(snapshot.lanes.items())
     )
-    return f"{done}/{snapshot.total} runs, ETA {duration(snapshot.eta_s)}, {runs or snapshot.stage}"
+    return f"{done}/{snapshot.total} runs, ETA {_time(snapshot.eta_s)}, {runs or snapshot.stage}"
 
 
 class Display(AbstractContextManager["Display"]):
@@ -123,3 +102,7 @@ class Display(AbstractContextManager["Display"]):
 
     def tell(self, message: str) -> None:
         self.console.print(message, highlight=False, markup=False)
+
+
+def _time(seconds: float | None) -> str:
+    return "–" if seconds is None else duration(seconds)

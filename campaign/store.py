@@ -118,6 +118,18 @@ class Store:
             os.close(self._lock)
             self._lock = None
 
+    def began(self) -> bool:
+        """Whether any attempt was ever dispatched."""
+        return any(event["event"] == "dispatched" for event in journal.read(self.journal_path)[0])
+
+    def clear(self) -> None:
+        """Empty the folder of a campaign that measured nothing (it was refused while preparing, say)."""
+        for path in self.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".driver.lock":
+                path.unlink()
+
     def info(self) -> dict[str, Any]:
         """``campaign.json``."""
         try:

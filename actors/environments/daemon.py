@@ -223,24 +223,19 @@ def _start_private(home: Path, say: Say, began: float) -> Found:
     if installs:
         _install(folder / "apt.log")
     _end_leftovers(home)
-    neighbour = next((pid for pid, _ in _processes("dockerd")), None)
-    attempts = ["bridge"] if neighbour is None else []
-    why = (
-        "the bridge could not be made"
-        if neighbour is None
-        else f"the bridge belongs to another engine, pid {neighbour}"
-    )
-    had_bridge = _has_interface("docker0")
-    for network in [*attempts, f"none: {why}"]:
+    bridge = bridge_name(folder)
+    networks = [bridge]
+    if not _has_interface("docker0"):  # dockerd deletes docker0 when told to have no bridge, also a neighbour's
+        networks.append("none: a bridge could not be made")
+    for network in networks:
+        if network == bridge and not _add_bridge(bridge):
+            continue
         client = _launch(folder, runtime, network)
         if client is not None:
             facts = Found(
                 private_host(home), True, True, str(client.version()["Version"]), network, time.monotonic() - began
             )
-            made_bridge = network == "bridge" and not had_bridge
-            (folder / "engine.json").write_text(
-                json.dumps({**asdict(facts), "made_bridge": made_bridge}, indent=1) + "\n"
-            )
+            (folder / "engine.json").write_text(json.dumps(asdict(facts), indent=1) + "\n")
             return facts
     lines = (folder / "dockerd.log").read_text(errors="replace").splitlines()
     told = [line for line in lines if not line.startswith("time=") or "level=fatal" in line or "level=error" in line]
@@ -273,7 +268,8 @@ def _launch(folder: Path, runtime: Path, network: str) -> docker.DockerClient | 
         f"--containerd-namespace={namespace}",  # a containerd of the host, where one runs, is shared without meeting
         f"--containerd-plugins-namespace={namespace}-plugins",
         "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
-        *([] if network == "bridge" else ["--bridge=none"]),
+        "--bridge=" + network.partition(":")[0],
+        "--default-address-pool=base=10.213.0.0/16,size=24",  # not Docker's own, which a neighbour may use
     ]  # fmt: skip
     kept = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
     variables = {"PATH": _path(), "HOME": "/root"} | {k: os.environ[k] for k in kept if k in os.environ}
@@ -353,7 +349,6 @@ def remove(home: Path) -> list[str]:
     if not folder.exists() and not runtime.exists():
         return []
     with _locked(home):
-        made_bridge = _read_facts(home).get("made_bridge")
         client = ask(private_host(home))
         if not isinstance(client, str):
             for container in client.containers.list():
@@ -365,8 +360,7 @@ def remove(home: Path) -> list[str]:
             unmount_below(place)
             if place.exists():
                 shutil.rmtree(place)
-        if made_bridge and not any(_processes("dockerd")):
-            _delete_bridge("docker0")
+        _delete_bridge(bridge_name(folder))
     (home / "engine.lock").unlink(missing_ok=True)
     return [f"removed the private Docker engine in {folder}"]
 
@@ -481,6 +475,24 @@ def _alive(pid: int) -> bool:
 
 def _has_interface(name: str) -> bool:
     return name in (interface for _, interface in socket.if_nameindex())
+
+
+def bridge_name(folder: Path) -> str:
+    """The private engine's own network interface; an interface's name has at most 15 characters."""
+    return "campaign-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]
+
+
+def _add_bridge(name: str) -> bool:
+    """Make a bridge by the ioctl of linux/sockios.h; False where this machine forbids it."""
+    add_bridge = 0x89A0
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+            fcntl.ioctl(channel, add_bridge, struct.pack("16s", name.encode()))
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _delete_bridge(name: str) -> None:
