@@ -437,6 +437,7 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             ("host", unit["hostname"]),
             ("machine", f"{unit['machine']}, {unit['cpus']} CPUs, {memory} GiB"),
             ("GPU", unit["gpu"]),
+            ("image", _images(unit["images"])),
             ("refused here", refused),
             ("warnings", warnings),
         ]
@@ -450,6 +451,12 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             }
         )
     return units
+
+
+def _images(text: str | None) -> str:
+    """Every userland of the unit with its digest: the two arms run the same one."""
+    images = json.loads(text or "{}").values()
+    return "; ".join(dict.fromkeys(f"{image['reference']} @ {image['digest']}" for image in images))
 
 
 def _pretty(value: Any) -> str:
