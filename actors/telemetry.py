@@ -462,12 +462,13 @@ class TelemetryActor:
         # A tick in the last moment of the run may rightly have been sampled after its end.
         expected = self._sampler.ticks(window.start_ns, end_ns - min(EDGE_NS, self._sampler.period_ns // 4))
         samples = len(window.late_ms)
+        expected = max(expected, samples)
         jitter = sorted(abs(b - a) for a, b in zip(window.late_ms, window.late_ms[1:], strict=False))
         gap_ns = max(window.longest_gap_ns, end_ns - (window.last_ns or window.start_ns))
         duration_ns = max(1, end_ns - window.start_ns)
         after = window.counters_after or (self._gpu.counters() if self._gpu and window.end_ns is None else {})
         before = window.counters_before
-        coverage = 100.0 if expected <= samples else 100.0 * samples / expected
+        coverage = 100.0 * samples / expected if expected else 100.0
         summary = TelemetrySummary(
             samples_expected=expected,
             samples=samples,

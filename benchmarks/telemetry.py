@@ -5,7 +5,7 @@
 Each rate runs in a process of its own, as on a unit, following a process of its own as the attempt. CPU time is that of the
 sampling and the writing thread by their own clocks, as reported with every attempt, and that of the whole process by the kernel
 (getrusage), which also counts loading and the Parquet conversion. Where there is an NVIDIA GPU ``nvidia-smi -lms 100`` runs beside it by
-itself for the same time.
+itself for the same time. The bare timer is the floor: it only sleeps to the same schedule, so what it shows is the host's.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ def sample(rate_hz: float, seconds: float) -> dict[str, Any]:
     from actors.telemetry import TelemetryActor
 
     with tempfile.TemporaryDirectory() as spool:
+        attempt = subprocess.Popen(["sleep", "infinity"])
         actor = TelemetryActor("bench", spool, rate_hz)
         time.sleep(1.5)  # past the first spill, which loads what loads late
         before = resource.getrusage(resource.RUSAGE_SELF)
-        actor.mark("bench", 1, "run", os.getpid())
+        actor.mark("bench", 1, "run", attempt.pid)
         time.sleep(seconds)
         actor.mark("bench", 1, "idle")
         after = resource.getrusage(resource.RUSAGE_SELF)
@@ -50,6 +51,8 @@ def sample(rate_hz: float, seconds: float) -> dict[str, Any]:
         size = sum(len(content) for _, content in actor.ready())
         told = actor.describe()
         actor.close()
+        attempt.kill()
+        attempt.wait()
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "expected": summary.samples_expected,
@@ -65,6 +68,30 @@ def sample(rate_hz: float, seconds: float) -> dict[str, Any]:
         "bytes_per_sample": size / max(1, summary.samples),
         "nvml_cost_us": told["sensors"]["nvml"]["cost_us"],
         "thread": told["thread"],
+    }
+
+
+def bare_timer(rate_hz: float, seconds: float) -> dict[str, Any]:
+    """A loop that only sleeps to the same schedule at the same priority: what this host's scheduler allows at best."""
+    from actors.telemetry import Sampler
+
+    late_ms: list[float] = []
+    timer = Sampler(rate_hz, lambda _, late_ns: late_ms.append(late_ns / 1e6))
+    began_ns = time.monotonic_ns()
+    timer.start()
+    time.sleep(seconds)
+    timer.stop()
+    ended_ns = time.monotonic_ns()
+    off = sorted(abs(b - a) for a, b in pairwise(late_ms))
+    expected = timer.ticks(began_ns, ended_ns)
+    return {
+        "expected": expected,
+        "samples": len(late_ms),
+        "coverage_pct": 100 * min(1.0, len(late_ms) / expected),
+        "jitter_p50_ms": off[len(off) // 2],
+        "jitter_p99_ms": off[int(len(off) * 0.99)],
+        "cpu_pct": timer.cpu_ns / 1e7 / seconds,
+        "thread": timer.settings,
     }
 
 
@@ -119,6 +146,7 @@ def main() -> None:
             root = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
             told = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=root)
             figures[f"sampler, {rate_hz:g} Hz"] = json.loads(told.stdout)
+            figures[f"bare timer, {rate_hz:g} Hz"] = bare_timer(rate_hz, options.seconds)
         if shutil.which("nvidia-smi"):
             figures["nvidia-smi -lms 100"] = nvidia_smi(options.seconds)
     finally:
