@@ -1,0 +1,84 @@
+"""Power and sample size say what the methodology's reviewer would compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from campaign.analysis.statistics import plan_runs, power_table
+from campaign.analysis.statistics.power import (
+    detectable_d,
+    detectable_dz,
+    equivalence_power,
+    independent_power,
+    paired_power,
+    pairs_needed,
+    runs_per_arm,
+)
+
+
+def test_thirty_runs_per_arm_have_half_the_power_the_document_hopes_for() -> None:
+    assert independent_power(0.5, 30, 30, 0.05) == pytest.approx(0.478, abs=5e-4)
+    assert independent_power(0.5, 30, 30, 0.05 / 30) == pytest.approx(0.099, abs=5e-4)
+    assert [round(detectable_d(30, 30, a), 3) for a in (0.05, 0.05 / 30, 0.05 / 50, 0.05 / 90)] == [
+        0.736, 1.075, 1.119, 1.169,
+    ]  # fmt: skip
+    assert (runs_per_arm(0.5, 0.05, 0.8), runs_per_arm(0.5, 0.05 / 30, 0.8)) == (64, 130)
+    assert paired_power(0.5, 30, 0.05) == pytest.approx(0.754, abs=5e-4)
+    assert (round(detectable_dz(30, 0.05), 3), round(detectable_dz(30, 0.05 / 30), 3)) == (0.529, 0.796)
+
+
+def test_the_plan_says_so_in_words() -> None:
+    plan = plan_runs(effect_pct=1.0, margin_pct=2.0, cv_pct=2.0, rho=0.6, n=30, m=30)
+    assert "30 runs per arm have 48 % power for d = 0.5" in plan["statement"]
+    assert "correlate by 0.55 or more" in plan["statement"]
+    assert plan["unadjusted"]["independent_runs_per_arm"] == 64
+    assert plan["unadjusted"]["paired_blocks"] < 64
+
+
+@given(st.floats(0.05, 3), st.integers(3, 80), st.sampled_from([0.05, 0.05 / 30]))
+def test_more_runs_or_a_larger_effect_never_cost_power(d: float, n: int, alpha: float) -> None:
+    power = independent_power(d, n, n, alpha)
+    assert alpha - 1e-9 <= power <= 1
+    assert independent_power(d, n + 1, n + 1, alpha) >= power - 1e-12
+    assert independent_power(d * 1.1, n, n, alpha) >= power - 1e-12
+
+
+@given(st.integers(3, 100), st.sampled_from([0.05, 0.05 / 90]), st.sampled_from([0.8, 0.9]))
+def test_the_detectable_effect_is_detected_with_the_stated_power(n: int, alpha: float, power: float) -> None:
+    assert independent_power(detectable_d(n, n, alpha, power), n, n, alpha) == pytest.approx(power, abs=1e-9)
+    assert paired_power(detectable_dz(n, alpha, power), n, alpha) == pytest.approx(power, abs=1e-9)
+
+
+def test_the_runs_needed_are_the_fewest_that_suffice() -> None:
+    n = pairs_needed(0.4, 0.05, 0.8)
+    assert paired_power(0.4, n, 0.05) >= 0.8 > paired_power(0.4, n - 1, 0.05)
+
+
+def test_the_power_of_equivalence_is_what_simulation_finds() -> None:
+    rng = np.random.default_rng(8)
+    n, margin, sd, true = 12, 1.0, 1.2, 0.2
+    x = rng.normal(true, sd, (40_000, n))
+    from scipy import stats
+
+    reach = stats.t.ppf(0.95, n - 1) * x.std(axis=1, ddof=1) / np.sqrt(n)
+    found = np.mean((x.mean(axis=1) - reach > -margin) & (x.mean(axis=1) + reach < margin))
+    assert equivalence_power(true, margin, sd / np.sqrt(n), n - 1) == pytest.approx(found, abs=0.01)
+
+
+def test_a_margin_no_data_can_meet_has_no_power() -> None:
+    assert equivalence_power(0.0, 0.001, 1.0, 4) < 1e-3
+
+
+def test_the_table_holds_the_planning_numbers() -> None:
+    row = next(r for r in power_table()["grid"] if r["n"] == 30 and r["alpha"] == 0.05)
+    assert row["power_d05"] == pytest.approx(0.478, abs=5e-4)
+    assert row["paired_power_dz05"] == pytest.approx(0.754, abs=5e-4)
+
+
+@pytest.mark.parametrize("bad", [{"cv_pct": 0.0}, {"cv_pct": 1.0, "rho": 1.0}])
+def test_an_impossible_plan_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        plan_runs(effect_pct=1.0, margin_pct=2.0, **bad)
