@@ -520,10 +520,10 @@ def analyze_file(
     A table with a column ``request_index`` is a request table wherever it is given. ``settings`` go to ``analyze_runs``.
     """
     table = None if csv is None else read_table(csv)
-    if table is not None and "request_index" in table and requests is None:
-        table, request_table = None, table
-    else:
-        request_table = None if requests is None else read_table(requests)
+    request_table = None if requests is None else read_table(requests)
+    if table is not None and "request_index" in table:
+        request_table = table if request_table is None else request_table
+        table = None
     if table is None and request_table is None:
         raise TableError("nothing to analyse: give a run table, a request table, or both")
     result: dict[str, Any] = {}
