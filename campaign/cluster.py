@@ -48,7 +48,7 @@ def start(address: str | None, gpus: int = 1) -> None:
     """
     os.environ.update(QUIET)
     import ray
-    from ray._private import services
+    from ray._private import services, worker
     from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
     from ray._private.node import Node
     from ray._private.parameter import RayParams
@@ -78,6 +78,8 @@ def start(address: str | None, gpus: int = 1) -> None:
             ray_init_cluster=True,
         )
         address = _node.address
+    # What Ray says of a dead worker names no run and no remedy; the driver says both.
+    worker.print_to_stdstream = lambda *_, **__: None
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
 
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import ray
 
-from actors import gpu, host
-from actors.telemetry import TelemetryActor
+from actors import gpu, host, telemetry
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, journal, provenance
 from campaign.acceptance import Verdict, judge
@@ -30,6 +29,9 @@ from campaign.store import Store, to_json
 
 TICK_S = 1.0
 """How often units are asked for their status. Each answer costs a unit about a millisecond."""
+
+ACTOR_STARTS = 3
+"""How often a GpuActor may die while it starts before its unit counts as lost."""
 
 SAME = ("code_digest", "machine", "mem_total_gib", "gpu", "images")
 """Facts of a unit that must not change within a campaign."""
@@ -445,14 +447,10 @@ class Lane(Thread):
     # --- the unit's actors -------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        driver = self.driver
         self._start_telemetry()
         self._start_gpu()
-        for line in self._ask(self.gpu.reap.remote()):
-            driver.tell(f"{self.unit.name}: {line}")
-        self._prepare()
-        for row in driver.plan:
-            state = driver.state.run(row.run_id)
+        for row in self.driver.plan:
+            state = self.driver.state.run(row.run_id)
             if state.open and state.open[1] == self.unit.name:
                 self._interrupted(row, state.open[0])
 
@@ -460,21 +458,36 @@ class Lane(Thread):
         campaign = self.driver.campaign
         spool = host.home() / "spool" / self.driver.info["campaign_id"] / self.unit.name
         self.telemetry = (
-            ray.remote(TelemetryActor)
+            telemetry.remote_class()
             .options(num_cpus=0, max_restarts=-1, scheduling_strategy=cluster.on(self.unit))
             .remote(self.unit.name, str(spool), campaign.telemetry.rate_hz)
         )
 
     def _start_gpu(self) -> None:
+        """A GpuActor with everything in place, also after the last one died. Raises UnitLost when there can be none."""
         info = self.driver.info
         spool = Path("spool") / info["campaign_id"] / self.unit.name
-        self.gpu = (
-            gpu.remote_class()
-            .options(num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit))
-            .remote(self.unit.name, info["campaign_id"], str(spool), self.telemetry)
-        )
+        for _ in range(ACTOR_STARTS):
+            if self.gpu is not None:
+                ray.kill(self.gpu)
+                if self.unit.node_id not in {unit.node_id for unit in cluster.units()}:
+                    raise UnitLost("its Ray node is gone")
+            self.gpu = (
+                gpu.remote_class()
+                .options(num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit))
+                .remote(self.unit.name, info["campaign_id"], str(spool), self.telemetry)
+            )
+            try:
+                for line in self._get(self.gpu.reap.remote()):
+                    self.driver.tell(f"{self.unit.name}: {line}")
+                self._prepare()
+            except ray.exceptions.RayActorError:
+                self.driver.tell(f"{self.unit.name}: the GpuActor died while it was starting")
+            else:
+                return
+        raise UnitLost(f"its GpuActor died {ACTOR_STARTS} times while it was starting")
 
-    def _ask(self, reference: Any) -> Any:
+    def _get(self, reference: Any) -> Any:
         try:
             return ray.get(reference)
         except ray.exceptions.RayTaskError as problem:
@@ -486,7 +499,7 @@ class Lane(Thread):
         pairs: list[tuple[Model, Workload]] = [
             (model, workload) for model in campaign.models for workload in campaign.workloads
         ]
-        facts: UnitFacts = self._ask(
+        facts: UnitFacts = self._get(
             self.gpu.prepare.remote(campaign.engine, campaign.image, tuple(campaign.environments), tuple(pairs))
         )
         if facts.refused_options:
@@ -504,19 +517,6 @@ class Lane(Thread):
         else:
             driver.store.write(f"units/{self.unit.name}.json", to_json(facts.model_dump(mode="json")))
         self.facts = facts
-
-    def _revive(self) -> None:
-        """A new GpuActor after the old one died; raises UnitLost when its node is gone."""
-        ray.kill(self.gpu)
-        if self.unit.node_id not in {unit.node_id for unit in cluster.units()}:
-            raise UnitLost("its Ray node is gone")
-        self._start_gpu()
-        try:
-            for line in self._ask(self.gpu.reap.remote()):
-                self.driver.tell(f"{self.unit.name}: {line}")
-            self._prepare()
-        except ray.exceptions.RayActorError as problem:
-            raise UnitLost(str(problem).splitlines()[0]) from None
 
     def status(self) -> Status | None:
         if self.gpu is None or not self.is_alive():
@@ -566,7 +566,7 @@ class Lane(Thread):
             evidence: Evidence = ray.get(self.gpu.attempt.remote(order))
         except ray.exceptions.RayActorError:
             driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
-            self._revive()
+            self._start_gpu()
             self._interrupted(row, number)
             return
         except ray.exceptions.RayTaskError as problem:
@@ -603,7 +603,12 @@ class Lane(Thread):
     def _interrupted(self, row: Planned, number: int) -> None:
         """Commit what a crash left of an attempt."""
         order = self._order(row, number)
-        self._commit(row, order, self._ask(self.gpu.salvage.remote(order)))
+        while True:
+            try:
+                self._commit(row, order, self._get(self.gpu.salvage.remote(order)))
+                return
+            except ray.exceptions.RayActorError:
+                self._start_gpu()
 
     def _commit(self, row: Planned, order: Attempt, evidence: Evidence) -> None:
         driver, campaign = self.driver, self.driver.campaign
