@@ -155,6 +155,7 @@ def carry_out(
         outcome, failure = "environment_error", f"{type(problem).__name__}: {problem}"
     telemetry.mark(order.run_id, order.attempt, "idle", None, None)
     watch.enter("evidence")
+    summary = telemetry.summary(order.run_id, order.attempt)  # first, so that the samples go to disk beside the rest
     closing_ns = time.monotonic_ns()
     if process is not None:
         try:
@@ -170,7 +171,6 @@ def carry_out(
     if outcome == "completed" and report.failure:
         outcome = "failed"
     failure = "; ".join(filter(None, (failure, report.failure))) or None
-    summary = telemetry.summary(order.run_id, order.attempt)
     engine_times = {metric.name: metric.value for metric in report.metrics if metric.name in ENGINE_STAGES}
     known_s = sum(part or 0.0 for part in (create_s, opened.waited_s if opened else None, start_s, run_s, teardown_s))
     stages = StageTimes(

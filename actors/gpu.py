@@ -12,6 +12,7 @@ import time
 from threading import Event, Lock
 from typing import Any
 
+import pyarrow
 import ray
 
 from actors import attempt as attempts
@@ -42,6 +43,7 @@ class RemoteTelemetry:
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
+        self._flushing: Any = None
 
     def mark(self, run_id: str | None, attempt: int | None, stage: str, pid: int | None, cgroup: str | None) -> None:
         self._handle.mark.remote(run_id, attempt, stage, pid, cgroup)
@@ -51,7 +53,14 @@ class RemoteTelemetry:
             summary: TelemetrySummary = ray.get(self._handle.summary.remote(run_id, attempt), timeout=30)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RayTaskError):
             return None
+        self._flushing = self._handle.flush.remote()
         return summary
+
+    def settle(self) -> None:
+        """Wait until the samples up to the last summary are in a finished file."""
+        if self._flushing is not None:
+            ray.wait([self._flushing], timeout=30)
+            self._flushing = None
 
 
 class GpuActor:
@@ -86,6 +95,7 @@ class GpuActor:
         pairs: tuple[tuple[Model, Workload], ...],
     ) -> UnitFacts:
         """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
+        pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
         program = engine_of(engine)
         prepared: dict[str, Prepared] = {
             f"{model.name}/{workload.name}": program.prepare(model, workload, self.home) for model, workload in pairs
@@ -134,6 +144,7 @@ class GpuActor:
                 watch=self.watch,
             )
             self.rest_since_ns = time.monotonic_ns()
+            self.telemetry.settle()
             return evidence
 
     def salvage(self, order: Attempt) -> Evidence:

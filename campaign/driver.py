@@ -619,14 +619,15 @@ class Lane(Thread):
             coverage_min_pct=campaign.acceptance.coverage_min_pct,
             error_rate_max=campaign.acceptance.error_rate_max,
         )
-        self._pull_telemetry()
+        self._pull_telemetry(flush=evidence.telemetry is None)  # else the unit has just done it
         driver.commit(row, order, evidence, verdict)
         self.gpu.acknowledge.remote(row.run_id, evidence.attempt)
 
-    def _pull_telemetry(self) -> None:
+    def _pull_telemetry(self, flush: bool = True) -> None:
         """Bring finished telemetry files to the results folder. A sampler that is down keeps its files."""
         try:
-            self.telemetry.flush.remote()
+            if flush:
+                self.telemetry.flush.remote()
             ready: list[tuple[str, bytes]] = ray.get(self.telemetry.ready.remote(), timeout=60)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             return
