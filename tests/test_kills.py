@@ -19,9 +19,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from campaign import journal
+from campaign import cluster, journal
 from campaign.cli import EXIT_INCOMPLETE
-from campaign.store import Store
+from campaign.store import Store, StoreError
 
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "6"))
 VICTIMS = ("driver", "gpu actor", "telemetry actor", "engine", "container", "everything")
@@ -89,7 +89,7 @@ def kill(victim: str, driver: subprocess.Popen[bytes], results: Path, client: do
     elif victim == "engine":
         pids = engine_pids(results)
     elif victim == "container":
-        containers = client.containers.list(filters={"label": "campaign.id"})
+        containers = client.containers.list(filters={"label": f"campaign.id={campaign_id(results)}"})
         for container in containers:
             with contextlib.suppress(docker.errors.APIError):
                 container.kill("SIGKILL")
@@ -100,6 +100,13 @@ def kill(victim: str, driver: subprocess.Popen[bytes], results: Path, client: do
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return bool(pids)
+
+
+def campaign_id(results: Path) -> str:
+    try:
+        return str(Store(results / "kills").info()["campaign_id"])
+    except StoreError:
+        return "none yet"
 
 
 def engine_pids(results: Path) -> list[int]:
@@ -118,17 +125,18 @@ def accepted(results: Path) -> dict[str, int]:
     return {event["run_id"]: event["attempt"] for event in journal.finished(journal.read(path)[0]) if event["accepted"]}
 
 
-def leftovers(client: docker.DockerClient, home: Path) -> list[str]:
-    """Processes, containers and mounts of campaigns that are still there."""
-    found = [
-        f"container {item.short_id}" for item in client.containers.list(all=True, filters={"label": "campaign.id"})
-    ]
+def leftovers(client: docker.DockerClient, home: Path, campaign_id: str, drivers: list[int]) -> list[str]:
+    """What is still there of a campaign: containers, engines, Ray processes of its drivers, mounts."""
+    label = {"label": f"campaign.id={campaign_id}"}
+    found = [f"container {item.short_id}" for item in client.containers.list(all=True, filters=label)]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"CAMPAIGN_ATTEMPT=" in (process / "environ").read_bytes():
+            if f"CAMPAIGN_ATTEMPT={campaign_id}/".encode() in (process / "environ").read_bytes():
                 found.append(f"process {process.name} {(process / 'cmdline').read_bytes()[:80]!r}")
-            elif (process / "cmdline").read_bytes().startswith((b"ray::GpuActor", b"ray::TelemetryActor")):
-                found.append(f"process {process.name}")
+    folders = cluster.temporary_folder().parent
+    for driver in drivers:
+        if count := cluster.end_processes(folders / str(driver)):
+            found.append(f"{count} Ray processes of driver {driver}")
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return found + [line for line in mounts if f" {home}/rootfs/" in line]
 
@@ -143,6 +151,7 @@ def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, h
         results = tmp_path / f"results-{rounds}"
         results.mkdir()
         driver = start(config, results)
+        drivers = [driver.pid]
         before: dict[str, int] = {}
         while True:
             victim = min(VICTIMS, key=lambda name: (done[name], chance.random()))
@@ -165,11 +174,12 @@ def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, h
                 break
             assert code < 0 or code == EXIT_INCOMPLETE, (tmp_path / "out.log").read_text()[-2000:]
             driver = start(config, results)
-        check(results, docker_engine, home)
+            drivers.append(driver.pid)
+        check(results, docker_engine, home, drivers)
     print(f"{sum(done.values())} kills over {rounds} campaigns: {dict(done)}")
 
 
-def check(results: Path, client: docker.DockerClient, home: Path) -> None:
+def check(results: Path, client: docker.DockerClient, home: Path, drivers: list[int]) -> None:
     """A finished campaign with exactly one accepted attempt a run, clean files, and nothing left on the machine."""
     store = Store(results / "kills")
     assert store.verify() == []
@@ -177,4 +187,4 @@ def check(results: Path, client: docker.DockerClient, home: Path) -> None:
     counts = Counter(event["run_id"] for event in journal.finished(events) if event["accepted"])
     assert set(counts) == {row["run_id"] for row in store.plan()}
     assert set(counts.values()) == {1}
-    assert leftovers(client, home) == []
+    assert leftovers(client, home, store.info()["campaign_id"], drivers) == []
