@@ -21,6 +21,7 @@ import pandas as pd
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
+from campaign.analysis.statistics.identity import identical_models, redundant_metrics
 from campaign.analysis.statistics.judgement import judge, plain_families
 from campaign.analysis.statistics.latency import analyze_latency
 from campaign.analysis.statistics.metrics import direction
@@ -97,7 +98,10 @@ def analyze_runs(
         x: float(margin_pct if isinstance(margin_pct, int | float) else margin_pct.get(x, 2.0)) for x in runs.metrics
     }
     settings = Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {})
-    redundant = _redundant_metrics(runs.cells, runs.metrics)
+    suspect = {
+        "redundant_metrics": redundant_metrics(runs.cells, runs.metrics),
+        "suspicious_identical_models": identical_models(runs.cells, runs.metrics),
+    }
 
     by_set: dict[str, list[dict[str, Any]]] = {name: [] for name in ANALYSIS_SETS}
     series: list[dict[str, Any]] = []
@@ -105,7 +109,7 @@ def analyze_runs(
         contrasts = plan_contrasts(cell.phase, runs.environments[cell.phase], base)
         for contrast in contrasts:
             for metric in runs.metrics:
-                compared = _all_sets(cell, contrast, metric, settings, redundant)
+                compared = _all_sets(cell, contrast, metric, settings, suspect)
                 for name in ANALYSIS_SETS:
                     by_set[name].append(compared[name])
                 series += _series(cell, contrast, metric, settings)
@@ -195,11 +199,11 @@ def plan_contrasts(phase: str | None, environments: list[str], base: str) -> lis
 
 
 def _all_sets(
-    cell: Cell, contrast: Contrast, metric: str, settings: Settings, redundant: set[tuple[str, str]]
+    cell: Cell, contrast: Contrast, metric: str, settings: Settings, suspect: Mapping[str, set[tuple[str, str]]]
 ) -> dict[str, dict[str, Any]]:
     arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
     status, details = _fatal(cell, contrast, settings)
-    flags = _flags(arms, metric) + (["redundant_metrics"] if (cell.model, metric) in redundant else [])
+    flags = _flags(arms, metric) + [name for name, found in suspect.items() if (cell.model, metric) in found]
     pair = f"{contrast.treatment}_vs_{contrast.reference}"
     shared = {
         "model": cell.model,
@@ -325,26 +329,6 @@ def _set_summary(found: dict[str, Any]) -> dict[str, Any]:
         "sd": {arm: desc.get("sd") for arm, desc in arms.items()},
         **{key: found[key] for key in ("diff", "pct_change", "welch", "paired", "status")},
     }
-
-
-def _redundant_metrics(cells: list[Cell], metrics: list[str]) -> set[tuple[str, str]]:
-    """(model, metric) where another metric says the same thing: |r| above 0.999 within every arm."""
-    out: set[tuple[str, str]] = set()
-    for cell in cells:
-        for i, a in enumerate(metrics):
-            for b in metrics[i + 1 :]:
-                if all(_alike(arm.values[a], arm.values[b]) for arm in cell.arms.values()):
-                    out |= {(cell.model, a), (cell.model, b)}
-    return out
-
-
-def _alike(a: FloatArray, b: FloatArray) -> bool:
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 3:
-        return False
-    x, y = a[both] - a[both].mean(), b[both] - b[both].mean()
-    size = math.sqrt(float(x @ x) * float(y @ y))
-    return size > 0 and abs(float(x @ y)) / size > 0.999
 
 
 def _conclude(by_set: dict[str, list[dict[str, Any]]], margins: Mapping[str, float]) -> None:

@@ -48,7 +48,7 @@ def adjusted_p(t: FloatArray, correlation: FloatArray, df: float) -> FloatArray:
     if loadings is not None:
         return np.array([one_factor_p(float(x), loadings, df) for x in t])
     # Incomplete blocks: no common-control structure; integrate numerically with a fixed seed.
-    distribution = stats.multivariate_t(shape=correlation, df=df, seed=20_240_229)
+    distribution = stats.multivariate_t(shape=correlation, df=df, allow_singular=True, seed=20_240_229)
     k = len(t)
     out = []
     for x in np.abs(t):
@@ -75,12 +75,12 @@ def one_factor(correlation: FloatArray) -> FloatArray | None:
         return np.array([math.sqrt(0.5)])
     if k == 2:
         shared = math.sqrt(abs(float(correlation[0, 1])))
-        return np.array([shared, shared]) if correlation[0, 1] >= 0 else None
+        return np.array([shared, shared]) if 0 <= correlation[0, 1] < 1 - 1e-9 else None
     loadings = np.empty(k)
     for i in range(k):
         j, other = (x for x in range(k) if x != i and x < (3 if i < 3 else 2))
         product = correlation[i, j] * correlation[i, other] / correlation[j, other] if correlation[j, other] else -1.0
-        if not 0 <= product < 1:
+        if not 0 <= product < 1 - 1e-9:
             return None
         loadings[i] = math.sqrt(product)
     expected = np.outer(loadings, loadings)

@@ -76,6 +76,8 @@ class Cell:
     weights_differ: bool
     changed: dict[str, dict[str, tuple[str, ...]]]
     """Held column to the values seen in each environment."""
+    parameters: float | None = None
+    """Size of the model, where the table tells it."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,13 @@ def _cell(
     weights_differ = any(frame[name].iloc[rows].dropna().nunique() > 1 for name in WEIGHTS_IDENTITY if name in frame)
     planned = max(len(np.unique(arm.repetition)) for arm in arms.values())
     phase, unit, model = key
-    return Cell(phase, unit, model, arms, planned, duplicates, weights_differ, changed)
+    return Cell(phase, unit, model, arms, planned, duplicates, weights_differ, changed, _parameters(frame, rows))
+
+
+def _parameters(frame: pd.DataFrame, rows: Any) -> float | None:
+    sizes = _real(frame, "parameters")[rows]
+    sizes = sizes[np.isfinite(sizes)]
+    return float(sizes[0]) if len(sizes) else None
 
 
 def _recorded_twice(arm: Attempts) -> list[str]:

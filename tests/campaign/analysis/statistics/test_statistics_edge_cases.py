@@ -131,6 +131,14 @@ def test_metrics_that_say_the_same_are_flagged() -> None:
     assert all("redundant_metrics" in c["flags"] for c in analyze_runs(table)["comparisons"])
 
 
+def test_models_of_different_size_that_cannot_be_told_apart_are_suspected() -> None:
+    twins = pd.concat([drawn(8, model="a", parameters=7e9), drawn(8, seed=3, model="b", parameters=72e9)])
+    assert all("suspicious_identical_models" in c["flags"] for c in analyze_runs(twins)["comparisons"])
+    apart = pd.concat([drawn(8, model="a", parameters=7e9), drawn(8, 50.0, model="b", parameters=72e9)])
+    apart.loc[apart["model"] == "b", METRIC] /= 9
+    assert not any("suspicious_identical_models" in c["flags"] for c in analyze_runs(apart)["comparisons"])
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [

@@ -1,0 +1,64 @@
+"""Data that contradict their labels: metrics that are one metric, models that are one model."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+
+from campaign.analysis.statistics.descriptive import is_constant
+from campaign.analysis.statistics.distributions import FloatArray
+from campaign.analysis.statistics.independent import ALPHA, welch
+from campaign.analysis.statistics.sets import PROTOCOL, select
+from campaign.analysis.statistics.table import Cell
+
+ALIKE = 0.999
+TIMES_LARGER = 3.0
+FEWEST = 3
+
+
+def redundant_metrics(cells: list[Cell], metrics: list[str]) -> set[tuple[str, str]]:
+    """(model, metric) where another metric says the same thing: |r| above 0.999 within every arm."""
+    out: set[tuple[str, str]] = set()
+    for cell in cells:
+        for a, b in combinations(metrics, 2):
+            if all(_alike(arm.values[a], arm.values[b]) for arm in cell.arms.values()):
+                out |= {(cell.model, a), (cell.model, b)}
+    return out
+
+
+def _alike(a: FloatArray, b: FloatArray) -> bool:
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < FEWEST:
+        return False
+    x, y = a[both] - a[both].mean(), b[both] - b[both].mean()
+    size = math.sqrt(float(x @ x) * float(y @ y))
+    return size > 0 and abs(float(x @ y)) / size > ALIKE
+
+
+def identical_models(cells: list[Cell], metrics: list[str]) -> set[tuple[str, str]]:
+    """(model, metric) that cannot be told, in any shared arm, from a model more than three times its size.
+
+    Sizes come from a column ``parameters``; without it nothing is said. Arms of one phase and unit are compared.
+    """
+    out: set[tuple[str, str]] = set()
+    for a, b in combinations(cells, 2):
+        if (a.phase, a.unit) != (b.phase, b.unit) or not a.parameters or not b.parameters:
+            continue
+        if max(a.parameters, b.parameters) <= TIMES_LARGER * min(a.parameters, b.parameters):
+            continue
+        shared = [arm for arm in a.arms if arm in b.arms]
+        for metric in metrics:
+            if shared and all(_indistinguishable(a, b, arm, metric) for arm in shared):
+                out |= {(a.model, metric), (b.model, metric)}
+    return out
+
+
+def _indistinguishable(a: Cell, b: Cell, arm: str, metric: str) -> bool:
+    x, y = (select(cell.arms[arm], metric, PROTOCOL).value for cell in (a, b))
+    if min(len(x), len(y)) < FEWEST:
+        return False
+    if is_constant(x) and is_constant(y):
+        return math.isclose(float(x[0]), float(y[0]), rel_tol=1e-9)
+    return welch(x, y)["p"] >= ALPHA
