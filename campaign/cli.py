@@ -67,6 +67,9 @@ def told() -> Iterator[None]:
         codes.insert(0, (driver.DriverError, EXIT_REFUSED))
     try:
         yield
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
     except Exception as problem:
         driver = sys.modules.get("campaign.driver")
         if driver and isinstance(problem, driver.DriverError):
@@ -318,10 +321,15 @@ def diff(
         out.print(table)
 
 
-@app.command(epilog="Examples:\n\n  campaign sql\n\n  campaign sql -q 'from runs limit 5' --format csv")
+@app.command(
+    epilog="Examples:\n\n  campaign sql\n\n  campaign sql 'from runs limit 5' --format csv\n\n"
+    "  campaign sql results/local 'from gates' -f parquet -o gates.parquet"
+)
 def sql(
-    folder: Folder = None,
-    query: Annotated[str | None, typer.Option("--query", "-q", help="One query instead of the prompt.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FOLDER] [QUERY]", help="Results folder, one query; default: a prompt."),
+    ] = None,
     format: Annotated[
         Literal["table", "csv", "json", "parquet"], typer.Option("--format", "-f", help="How the answer is written.")
     ] = "table",
@@ -332,7 +340,9 @@ def sql(
     with told():
         from campaign.analysis.shell import shell
 
-        raise typer.Exit(shell(latest(folder, results), query, format, output))
+        rest = list(words or [])
+        folder = Path(rest.pop(0)) if rest and (len(rest) > 1 or Path(rest[0]).is_dir()) else None
+        raise typer.Exit(shell(latest(folder, results), rest[0] if rest else None, format, output))
 
 
 @app.command()
@@ -358,6 +368,36 @@ def show(
         from campaign.standing import describe_run
 
         out.print(describe_run(latest(folder, results), run_id, command_only=command), soft_wrap=True)
+
+
+@app.command(epilog="Example:\n\n  campaign parse trtllm report.json --log stdout.log --keys reference")
+def parse(
+    engine: Annotated[str, typer.Argument(help="trtllm, vllm or llamacpp.")],
+    report: Annotated[Path, typer.Argument(help="The engine's report (or its log, where there is none).")],
+    log: Annotated[Path | None, typer.Option(help="The engine's log: KV cache, peak memory, failures.")] = None,
+    requests: Annotated[Path | None, typer.Option(help="The engine's records of single requests.")] = None,
+    keys: Annotated[Literal["project", "reference"], typer.Option(help="Whose names the figures get.")] = "project",
+) -> None:
+    """Print an engine's report as JSON under this project's metric names."""
+    with told():
+        from actors.engines.parse import parse_file
+
+        print(json.dumps(parse_file(engine, report, log, requests, keys), indent=1))
+
+
+@app.command(epilog="Example:\n\n  campaign analyze runs.csv --json out.json --reference native")
+def analyze(
+    table: Annotated[Path, typer.Argument(help="Run table, CSV or Parquet, a row for each attempt.")],
+    json_: Annotated[Path, typer.Option("--json", help="File for the results.")],
+    reference: Annotated[str | None, typer.Option(help="Reference arm; default: `native…`.")] = None,
+    requests: Annotated[Path | None, typer.Option(help="Request table for latency percentiles.")] = None,
+) -> None:
+    """Run the statistics on any run table, without a campaign."""
+    with told():
+        from campaign.analysis.statistics.analyze import analyze_file
+
+        analyze_file(table, json_, reference, requests)
+        out.print(f"wrote {json_}")
 
 
 def main() -> None:
