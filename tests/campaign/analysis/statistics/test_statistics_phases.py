@@ -8,7 +8,7 @@ import pytest
 from run_tables import METRIC
 
 from campaign.analysis.statistics import analyze_runs
-from campaign.analysis.statistics.analyze import plan_contrasts
+from campaign.analysis.statistics.contrasts import plan_contrasts
 from campaign.analysis.statistics.reduction import against_prediction
 
 

@@ -1,0 +1,422 @@
+"""A run table in, the whole analysis out: one JSON-ready dictionary with the keys of the specification's section 16."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from campaign.analysis.statistics import compare as comparing
+from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
+from campaign.analysis.statistics.distributions import FloatArray
+from campaign.analysis.statistics.equivalence import MARGINS_PCT
+from campaign.analysis.statistics.identity import identical_models, redundant_metrics
+from campaign.analysis.statistics.judgement import judge, plain_families
+from campaign.analysis.statistics.latency import analyze_latency
+from campaign.analysis.statistics.metrics import direction
+from campaign.analysis.statistics.order import interleaved, time_series, was_blocked
+from campaign.analysis.statistics.output import json_ready, versions
+from campaign.analysis.statistics.power import power_table
+from campaign.analysis.statistics.screening import pool_screens, screen_model
+from campaign.analysis.statistics.seeds import derived_seed
+from campaign.analysis.statistics.sets import (
+    ALL_VALID,
+    ANALYSIS_SETS,
+    PROTOCOL,
+    Attempts,
+    Sample,
+    accounting,
+    exclusions,
+    select,
+    valid,
+    within_protocol,
+)
+from campaign.analysis.statistics.table import Cell, check_runs, reference_arm
+from campaign.analysis.statistics.units import analyze_units
+from campaign.analysis.statistics.validation import validate_model
+from campaign.analysis.statistics.verdict import claim
+
+PUBLISHED = {ALL_VALID: "all_valid"}
+"""Name under which a comparison states its analysis set, where it is not the set's own."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the analysis was told. ``margin_pct`` by metric, or one number for all; ``planned`` by family."""
+
+    reference: str
+    seed: int
+    m: int
+    margin_pct: Mapping[str, float]
+    planned: Mapping[str, int]
+    planned_repetitions: int | None
+    refused: Mapping[str, str]
+
+
+def analyze_runs(
+    table: pd.DataFrame,
+    *,
+    reference: str | None = None,
+    seed: int = 0,
+    m_planned: int = 30,
+    margin_pct: float | Mapping[str, float] = 2.0,
+    planned: Mapping[str, int] | None = None,
+    planned_repetitions: int | None = None,
+    refused: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Analyse a run table, one row per attempt (columns: ``check_runs``).
+
+    ``reference`` is the base arm (default: the one called ``native`` or beginning with it). ``m_planned`` is behind the ``*_bonferroni``
+    fields; ``planned`` fixes family sizes by id (``F_doc``, …). ``refused`` maps a model to an ``error_*`` status found elsewhere
+    (identity, plausibility): its comparisons get no statistics. Raises ``TableError`` where the table cannot be analysed.
+    """
+    runs = check_runs(table)
+    everywhere = list(dict.fromkeys(e for arms in runs.environments.values() for e in arms))
+    base = reference_arm(everywhere, reference)
+    margins = {
+        x: float(margin_pct if isinstance(margin_pct, int | float) else margin_pct.get(x, 2.0)) for x in runs.metrics
+    }
+    settings = Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {})
+    suspect = {
+        "redundant_metrics": redundant_metrics(runs.cells, runs.metrics),
+        "suspicious_identical_models": identical_models(runs.cells, runs.metrics),
+    }
+
+    by_set: dict[str, list[dict[str, Any]]] = {name: [] for name in ANALYSIS_SETS}
+    series: list[dict[str, Any]] = []
+    for cell in runs.cells:
+        contrasts = plan_contrasts(cell.phase, runs.environments[cell.phase], base)
+        for contrast in contrasts:
+            for metric in runs.metrics:
+                compared = _all_sets(cell, contrast, metric, settings, suspect)
+                for name in ANALYSIS_SETS:
+                    by_set[name].append(compared[name])
+                series += _series(cell, contrast, metric, settings)
+    families = {name: judge(found, margins, settings.planned) for name, found in by_set.items()}
+    plain = plain_families(by_set[PROTOCOL], settings.planned)
+    plain_families(by_set[ALL_VALID], settings.planned)
+    _conclude(by_set, margins)
+
+    out: dict[str, Any] = {
+        "settings": {
+            "alpha": 0.05,
+            "reference": base,
+            "sign": "treatment - reference",
+            "m_planned_for_bonferroni_fields": m_planned,
+            "tost_margins_pct": sorted({*MARGINS_PCT, *margins.values()}),
+            "margin_pct": margins,
+            "quantile_type": 7,
+            "campaign_seed": seed,
+            "headline_analysis_set": PROTOCOL,
+        },
+        "computed_with": versions(),
+        "comparisons": [c for name in (PROTOCOL, ALL_VALID) for c in by_set[name]],
+        "families": plain | families[PROTOCOL],
+        "series": series,
+        "models": _models(runs.cells, runs.environments, runs.metrics, by_set[PROTOCOL], settings),
+        "checklist": None,
+        "manifest": {"input": None, "rows": len(table), "versions": versions(), "campaign_seed": seed},
+        "reasons": {"checklist": "filled in by the report, which alone knows provenance and figures"},
+    }
+    out |= _phases(runs.cells, runs.environments, runs.metrics, settings)
+    out |= power_table()
+    if len(by_set[PROTOCOL]) == 1:
+        only = by_set[PROTOCOL][0]
+        out |= {"analysis_sets": only["analysis_sets"], "exclusions": only["exclusions"]}
+    return json_ready(out)  # type: ignore[no-any-return]
+
+
+# --- one comparison in all analysis sets ---------------------------------------------------------------------
+
+
+def _all_sets(
+    cell: Cell, contrast: Contrast, metric: str, settings: Settings, suspect: Mapping[str, set[tuple[str, str]]]
+) -> dict[str, dict[str, Any]]:
+    arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
+    status, details = _fatal(cell, contrast, settings)
+    flags = _flags(arms, metric) + [name for name, found in suspect.items() if (cell.model, metric) in found]
+    pair = f"{contrast.treatment}_vs_{contrast.reference}"
+    shared = {
+        "model": cell.model,
+        "metric": metric,
+        "reference": contrast.reference,
+        "treatment": contrast.treatment,
+        "contrast": pair,
+        "unit": cell.unit,
+        "phase": cell.phase,
+        "kind": contrast.kind,
+    }
+    if status:
+        return {name: shared | _refused(name, status, flags, details) for name in ANALYSIS_SETS}
+    planned = settings.planned_repetitions or cell.planned
+    margins = tuple(sorted({*MARGINS_PCT, settings.margin_pct[metric]}))
+    done: dict[tuple[str, ...], dict[str, Any]] = {}
+    resampled: dict[tuple[str, ...], dict[str, Any]] = {}
+    headline = _sample_key(*_samples(cell, contrast, metric, PROTOCOL))
+    out: dict[str, dict[str, Any]] = {}
+    for name in ANALYSIS_SETS:
+        t, r = _samples(cell, contrast, metric, name)
+        key = _sample_key(t, r)
+        if key not in done:
+            blocked = was_blocked(t, r, _schedule(cell))
+            done[key] = comparing.compare(t, r, metric, blocked=blocked, m=settings.m, margins=margins)
+        raised = list(flags)
+        if settings.planned_repetitions and min(len(t), len(r)) < planned:
+            raised.append("incomplete")
+        mixed = interleaved(t, r)
+        if mixed is False:
+            raised.append("confounded_with_time")
+        found = done[key] | shared | {"analysis_set": PUBLISHED.get(name, name), "flags": raised, "interleaved": mixed}
+        found["cautions"] = list(found["cautions"])
+        if name in (PROTOCOL, ALL_VALID):
+            # Where both sets hold the same runs they are one sample, with one interval: the headline's.
+            if key not in resampled:
+                names = (cell.model, metric, pair, PROTOCOL if key == headline else name)
+                resampled[key] = comparing.bootstrap(found, t, r, settings.seed, names)
+            found["bootstrap"] = resampled[key]
+        out[name] = found
+    extra = {
+        "analysis_sets": {name: _set_summary(found) for name, found in out.items()},
+        "exclusions": exclusions(arms, metric),
+        "accounting": accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned),
+    }
+    out[PROTOCOL] |= extra
+    out[PROTOCOL]["excluded_run_ids"] = _not_used(arms, metric, PROTOCOL)
+    out[ALL_VALID]["excluded_run_ids"] = _not_used(arms, metric, ALL_VALID)
+    return out
+
+
+def _samples(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sample, Sample]:
+    t, r = (
+        select(cell.arms[arm], metric, name) if arm in cell.arms else comparing.empty_sample()
+        for arm in (contrast.treatment, contrast.reference)
+    )
+    return t, r
+
+
+def _sample_key(t: Sample, r: Sample) -> tuple[str, ...]:
+    return (*t.run_ids, "|", *r.run_ids)
+
+
+def _schedule(cell: Cell) -> FloatArray:
+    """(order, repetition) of all attempts of the cell."""
+    return np.concatenate([np.column_stack([arm.order, arm.repetition.astype(float)]) for arm in cell.arms.values()])
+
+
+def _fatal(cell: Cell, contrast: Contrast, settings: Settings) -> tuple[str | None, dict[str, Any]]:
+    """The status that forbids statistics, with its evidence."""
+    pair = (contrast.treatment, contrast.reference)
+    twice = [run_id for arm in pair for run_id in cell.duplicates.get(arm, [])]
+    if twice:
+        return "error_duplicate_cell", {"duplicate_run_ids": sorted(twice)}
+    if cell.weights_differ:
+        return "error_model_identity", {}
+    changed = {
+        name: {arm: list(seen.get(arm, ())) for arm in pair}
+        for name, seen in cell.changed.items()
+        if len({value for arm in pair for value in seen.get(arm, ())}) > 1
+    }
+    if changed:
+        return "error_environment_changed", {"changed": changed}
+    if cell.model in settings.refused:
+        return settings.refused[cell.model], {}
+    return None, {}
+
+
+def _refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -> dict[str, Any]:
+    first = ["duplicate_cell"] if status == "error_duplicate_cell" else []
+    empty = dict.fromkeys((*comparing.INFERENTIAL, "desc", "diff", "pct_change", "overhead_pct", "outliers"))
+    nothing: dict[str, Any] = {"status": None, "n_pairs": None}
+    return (
+        {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
+        | empty
+        | {"paired": nothing, "bootstrap": {}, "interleaved": None, "reasons": {}}
+        | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
+        | details
+    )
+
+
+def _flags(arms: list[Attempts], metric: str) -> list[str]:
+    values = [arm.values[metric] for arm in arms]
+    checks = {
+        "missing_values": any(np.isnan(x).any() for x in values),
+        "nonfinite_dropped": any(np.isinf(x).any() for x in values),
+        "failed_runs": any((~arm.ok).any() for arm in arms),
+        "throttled_runs": any(arm.throttled.any() for arm in arms),
+    }
+    return [name for name, raised in checks.items() if raised]
+
+
+def _not_used(arms: list[Attempts], metric: str, name: str) -> list[str]:
+    keep = valid if name == ALL_VALID else within_protocol
+    return sorted(arm.run_ids[i] for arm in arms for i in np.flatnonzero(~keep(arm, metric)))
+
+
+def _set_summary(found: dict[str, Any]) -> dict[str, Any]:
+    arms = {found["treatment"]: found["desc"]["treatment"], found["reference"]: found["desc"]["reference"]}
+    return {
+        "n": {arm: desc["n"] for arm, desc in arms.items()},
+        "mean": {arm: desc.get("mean") for arm, desc in arms.items()},
+        "sd": {arm: desc.get("sd") for arm, desc in arms.items()},
+        **{key: found[key] for key in ("diff", "pct_change", "welch", "paired", "status")},
+    }
+
+
+def _conclude(by_set: dict[str, list[dict[str, Any]]], margins: Mapping[str, float]) -> None:
+    """Flag verdicts that depend on which runs are kept, and put the claim into words."""
+    for i, headline in enumerate(by_set[PROTOCOL]):
+        verdicts = {name: by_set[name][i]["verdict"] for name in ANALYSIS_SETS}
+        headline["verdict_by_set"] = verdicts
+        if len(set(verdicts.values())) > 1:
+            headline["flags"] = [*headline["flags"], "sensitive_to_exclusions"]
+        for name in (PROTOCOL, ALL_VALID):
+            found = by_set[name][i]
+            found["claim"] = claim(found, margins[found["metric"]])
+
+
+# --- the layers around the comparisons -----------------------------------------------------------------------
+
+
+def _series(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> list[dict[str, Any]]:
+    if _fatal(cell, contrast, settings)[0]:
+        return []
+    t, r = _samples(cell, contrast, metric, PROTOCOL)
+    if len(t) < 3 or len(r) < 3:
+        return []
+    name = f"{contrast.treatment}_vs_{contrast.reference}"
+    entry = {
+        "model": cell.model,
+        "metric": metric,
+        "reference": contrast.reference,
+        "treatment": contrast.treatment,
+        "unit": cell.unit,
+        "phase": cell.phase,
+    }
+    if np.isnan(t.order).any() or np.isnan(r.order).any():
+        return [entry | {"interleaved": None, "flags": [], "reason": "order_not_recorded"}]
+    seed = derived_seed(settings.seed, cell.model, metric, name, "moving_block_mean_diff", PROTOCOL)
+    return [entry | time_series(t, r, was_blocked(t, r, _schedule(cell)), seed)]
+
+
+def _models(
+    cells: list[Cell],
+    environments: dict[str | None, list[str]],
+    metrics: list[str],
+    headline: list[dict[str, Any]],
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """Per model and phase: the inference over units and the analysis sets of the first metric, all metrics under ``by_metric``."""
+    out = []
+    for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in cells):
+        contrast = plan_contrasts(phase, environments[phase], settings.reference)[0]
+        mine = [c for c in cells if (c.phase, c.model) == (phase, model) and not _fatal(c, contrast, settings)[0]]
+        by_metric = {}
+        for metric in metrics:
+            samples = {
+                cell.unit or "unit": (*_samples(cell, contrast, metric, PROTOCOL), _schedule(cell)) for cell in mine
+            }
+            sets = [
+                c
+                for c in headline
+                if (c["phase"], c["model"], c["metric"]) == (phase, model, metric)
+                and (c["treatment"], c["reference"]) == (contrast.treatment, contrast.reference)
+            ]
+            entry = analyze_units(samples)
+            if len(sets) == 1:
+                entry |= {key: sets[0][key] for key in ("analysis_sets", "exclusions", "accounting")}
+            by_metric[metric] = entry
+        first = {
+            "model": model,
+            "phase": phase,
+            "metric": metrics[0],
+            "contrast": f"{contrast.treatment}_vs_{contrast.reference}",
+        }
+        out.append(first | by_metric[metrics[0]] | {"by_metric": by_metric})
+    return out
+
+
+def _phases(
+    cells: list[Cell], environments: dict[str | None, list[str]], metrics: list[str], settings: Settings
+) -> dict[str, Any]:
+    """``screen``, ``pooled``, ``ranking`` of a screening phase and ``validation`` of a three-arm one; first metric, others beside."""
+    out: dict[str, Any] = {"screen": {}, "pooled": {}, "ranking": [], "validation": {}}
+    for phase, arms in environments.items():
+        kind, baseline = phase_kind(phase, arms, settings.reference), baseline_arm(arms, settings.reference)
+        if kind == "main" or baseline is None:
+            continue
+        per_metric: dict[str, Any] = {}
+        for metric in metrics:
+            groups = _pooled_units([c for c in cells if c.phase == phase and not c.duplicates], metric)
+            better = direction(metric)
+            if kind == "screen":
+                configs = [e for e in arms if e not in (settings.reference, baseline)]
+                pool = pool_screens(groups, baseline, configs, better)
+                per_metric[metric] = {
+                    "screen": {
+                        model: screen_model(found, settings.reference, baseline, configs, better)
+                        for model, found in groups.items()
+                    }
+                } | pool
+                continue
+            optimized = optimized_arm(arms, settings.reference)
+            assert optimized is not None
+            trio = (settings.reference, baseline, optimized)
+            per_metric[metric] = {
+                "validation": {
+                    model: validate_model(
+                        found,
+                        trio,
+                        derived_seed(settings.seed, model, metric, "reduction", "block_bootstrap", PROTOCOL),
+                    )
+                    for model, found in groups.items()
+                }
+            }
+        out |= per_metric[metrics[0]]
+        out["screen_by_metric" if kind == "screen" else "validation_by_metric"] = per_metric
+    return out
+
+
+def _pooled_units(cells: list[Cell], metric: str) -> dict[str, dict[str, Sample]]:
+    """Model to environment to protocol sample; blocks of different units are told apart by numbering on."""
+    out: dict[str, dict[str, Sample]] = {}
+    offset: dict[str, int] = {}
+    for cell in cells:
+        arms = out.setdefault(cell.model, {})
+        start = offset.get(cell.model, 0)
+        last = start
+        for name, attempts in cell.arms.items():
+            sample = select(attempts, metric, PROTOCOL)
+            if len(sample) == 0:
+                continue
+            last = max(last, start + int(sample.repetition.max()))
+            moved = Sample(sample.run_ids, sample.repetition + start, sample.value, sample.order, sample.temperature)
+            arms[name] = _joined(arms[name], moved) if name in arms else moved
+        offset[cell.model] = last
+    return out
+
+
+def _joined(a: Sample, b: Sample) -> Sample:
+    return Sample(
+        a.run_ids + b.run_ids,
+        np.concatenate([a.repetition, b.repetition]),
+        np.concatenate([a.value, b.value]),
+        np.concatenate([a.order, b.order]),
+        np.concatenate([a.temperature, b.temperature]),
+    )
+
+
+def analyze_requests(table: pd.DataFrame, *, reference: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """Analyse a request table, one row per request: percentiles within and across runs, and their differences.
+
+    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first.
+    """
+    return json_ready(  # type: ignore[no-any-return]
+        {
+            "computed_with": versions(),
+            "models": analyze_latency(table, reference, seed),
+            "manifest": {"request_rows": len(table), "campaign_seed": seed},
+        }
+    )
