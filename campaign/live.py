@@ -24,7 +24,7 @@ def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
     done = snapshot.accepted + snapshot.exhausted
     bar = Progress(
         TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
         MofNCompleteColumn(),
         TextColumn("{task.fields[eta]}"),
         expand=True,
