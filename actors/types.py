@@ -131,6 +131,8 @@ class Environment(Frozen):
     seccomp: Literal["default", "unconfined"] = "default"
     init: bool = False
     user: str | None = None
+    cache: Literal["drop", "keep", "warm"] | None = None
+    """State of the page cache at the start, where it is a factor of the campaign; None is what the gate says."""
     mounts: tuple[Mount, ...] = ()
     variables: dict[str, str] = {}
 
@@ -264,6 +266,8 @@ class Attempt(Frozen):
     image: ImageIdentity | None
     reference_gib: float | None = None
     """MemAvailable that the gate asks for again; None before the unit's first attempt."""
+    canary: bool = False
+    """A fixed probe of the machine's speed before and after."""
     simulated: bool = False
 
     @property

@@ -46,6 +46,17 @@ class Acceptance(Frozen):
     outlier_sigma: Annotated[float, Field(gt=0)] = 3.0
 
 
+class Override(Frozen):
+    """What one model does otherwise than the campaign: a large model can have fewer requests, or more at once."""
+
+    repetitions: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    requests: Annotated[int, Field(ge=1)] | None = None
+    """In each workload of the model, as the two below."""
+    warmup_requests: Annotated[int, Field(ge=0)] | None = None
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+
+
 class Campaign(Frozen):
     """A resolved campaign: nothing in it refers to another file."""
 
@@ -59,6 +70,10 @@ class Campaign(Frozen):
     workloads: tuple[Workload, ...] = Field(min_length=1)
     repetitions: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1)
     """By model. In the file one number may stand for all."""
+    overrides: dict[str, Override] = Field(default={})
+    """By model. Repetitions and batch size stand also where they take effect: in ``repetitions`` and the model."""
+    left_out: dict[str, str] = Field(default={})
+    """Models of the study that this campaign cannot run, with the reason: ``campaign plan`` says so."""
     reference: str
     """Environment that the others are compared with; the first native one unless said otherwise."""
     without: tuple[str, ...] = ()
@@ -72,6 +87,8 @@ class Campaign(Frozen):
     """Which loop is outside."""
     attempts_max: Annotated[int, Field(ge=1, le=100)] = 3
     acceptance: Acceptance = Acceptance()
+    canary: bool = False
+    """A fixed probe of less than a second before and after each attempt, for slow states that no flag shows."""
     breaker: Annotated[int, Field(ge=1, le=1000)] = 3
     """Failures in a row after which an environment is given up."""
     allow_privileged: bool = False
@@ -99,6 +116,19 @@ class Campaign(Frozen):
 
     def workload(self, name: str) -> Workload:
         return next(workload for workload in self.workloads if workload.name == name)
+
+    def asked(self, model: str, workload: str) -> Workload:
+        """The workload as this model gets it."""
+        found, change = self.workload(workload), self.overrides.get(model, Override())
+        own = change.model_dump(include={"requests", "warmup_requests", "timeout_s"}, exclude_none=True)
+        if (given := own.get("requests")) is not None and found.concurrency is not None:
+            own["concurrency"] = min(found.concurrency, given)
+        return found.model_copy(update=own)
+
+    def gate_of(self, environment: str) -> Gate:
+        """The start state that this environment waits for."""
+        cache = self.environment(environment).cache
+        return self.gate if cache is None else self.gate.model_copy(update={"cache": cache})
 
 
 def load(path: Path) -> Campaign:
@@ -167,6 +197,7 @@ def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, se
             unresolved |= {kind, *FOLLOWS[kind]}
     _without(keys, problems)
     _repetitions(keys)
+    _overrides(keys, problems)
     _defaults(keys)
     return root.with_value(keys), unresolved
 
@@ -413,6 +444,33 @@ def _repetitions(keys: dict[str, Node]) -> None:
     keys["repetitions"] = given.with_value(dict.fromkeys(names or ["every model"], given))
 
 
+def _overrides(keys: dict[str, Node], problems: list[Problem]) -> None:
+    """Puts the repetitions and batch sizes of ``overrides`` where they take effect."""
+    changes, models, counts = keys.get("overrides"), keys.get("models"), keys.get("repetitions")
+    if changes is None or not isinstance(changes.value, dict) or models is None or not isinstance(models.value, list):
+        return
+    names = [str(node.value) for model in models.value if (node := model.child("name"))]
+    for name, change in changes.value.items():
+        if name not in names:
+            what = f"'{name}' is not among the models"
+            problems.append(change.problem(what, _instead(name, names, f"Models are {', '.join(names)}.")))
+    keys["models"] = models.with_value([_with_batch(model, changes) for model in models.value])
+    if counts is not None and isinstance(counts.value, dict):
+        own = {name: node for name, change in changes.value.items() if (node := change.child("repetitions"))}
+        keys["repetitions"] = counts.with_value({**counts.value, **own})
+
+
+def _with_batch(model: Node, changes: Node) -> Node:
+    name = model.child("name")
+    change = changes.child(name.value) if name is not None and isinstance(name.value, str) else None
+    batch = change.child("batch_size") if change is not None else None
+    if batch is None or not isinstance(model.value, dict):
+        return model
+    # What is plausible was said of the entry's own batch size.
+    kept = {key: node for key, node in model.value.items() if key != "expected_tok_s"}
+    return model.with_value({**kept, "batch_size": batch})
+
+
 def _defaults(keys: dict[str, Node]) -> None:
     """Reference and order, which follow from the environments."""
     arms = keys.get("environments")
@@ -486,11 +544,14 @@ def _locate(tree: Node, loc: Location) -> tuple[Node, int]:
 def _keys_at(cls: type[BaseModel], loc: Location) -> list[str]:
     """The keys that the schema allows beside the last part of ``loc``."""
     current: Any = cls
+    by_name = False
     for part in loc[:-1]:
-        if isinstance(part, int):
+        if isinstance(part, int) or by_name:
+            by_name = False
             continue
         fields = getattr(current, "model_fields", {})
         current = _schema_in(fields[part].annotation) if part in fields else None
+        by_name = part in fields and typing.get_origin(fields[part].annotation) is dict
     keys = list(getattr(current, "model_fields", {}))
     extra = {Campaign: ["library"], Environment: ["extends"]}.get(current, [])
     return keys + extra
@@ -644,6 +705,9 @@ def _counts(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Problem]:
         if name not in models:
             what = f"'{name}' is not among the models"
             yield at("repetitions", name).problem(what, _instead(name, models, f"Models are {', '.join(models)}."))
+    for name in campaign.left_out:
+        if name in models:
+            yield at("left_out", name).problem(f"'{name}' is among the models", "Take it out of one of the two.")
     if missing := [name for name in models if name not in campaign.repetitions]:
         what = f"says nothing of {', '.join(missing)}"
         yield at("repetitions").problem(what, f"Add `{missing[0]}: 30`, or write one number for all.")
@@ -677,6 +741,8 @@ def _environment(campaign: Campaign, environment: Environment, node: Node, menti
     if environment.kind != "docker":
         for name in CONTAINER_ONLY:
             if getattr(environment, name) != Environment.model_fields[name].default:
+                if name == "gpu" and environment.kind == "native-chroot":
+                    continue  # the driver's files, which a container gets from the toolkit
                 what = f"{environment.kind} has no such namespace or cgroup, {name} is for kind: docker"
                 yield key(name).problem(what, "Take it out, or change the kind.")
     if environment.privileged and not campaign.allow_privileged:

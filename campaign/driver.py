@@ -497,7 +497,9 @@ class Lane(Thread):
         """Put everything in place on the unit and hold it against what the campaign began with."""
         driver, campaign = self.driver, self.driver.campaign
         pairs: list[tuple[Model, Workload]] = [
-            (model, workload) for model in campaign.models for workload in campaign.workloads
+            (model, campaign.asked(model.name, workload.name))
+            for model in campaign.models
+            for workload in campaign.workloads
         ]
         facts: UnitFacts = self._get(
             self.gpu.prepare.remote(campaign.engine, campaign.image, tuple(campaign.environments), tuple(pairs))
@@ -581,7 +583,7 @@ class Lane(Thread):
         campaign, facts = self.driver.campaign, self.facts
         assert facts is not None
         model = next(model for model in campaign.models if model.name == row.model)
-        workload = next(workload for workload in campaign.workloads if workload.name == row.workload)
+        workload = campaign.asked(row.model, row.workload)
         environment = next(item for item in campaign.environments if item.name == row.environment)
         return Attempt(
             campaign=campaign.name,
@@ -593,10 +595,11 @@ class Lane(Thread):
             model=model,
             workload=workload,
             environment=environment,
-            gate=campaign.gate,
+            gate=campaign.gate_of(row.environment),
             prepared=facts.prepared[f"{model.name}/{workload.name}"],
             image=facts.images.get("image"),
             reference_gib=self.driver.state.references.get(self.unit.name),
+            canary=campaign.canary,
             simulated=row.simulated,
         )
 

@@ -199,6 +199,7 @@ def effective(spec: Environment, launch: Launch | None = None, image: ImageIdent
             f"{key}={value}"
             for key, value in sorted({**userland, **spec.gpu.variables, **launch.variables, **spec.variables}.items())
         ),
+        "page cache at start": spec.cache or "as the campaign's gate says",
         "output": "pipe to containerd-shim, then Docker's log driver"
         if docker
         else "pipe to the supervisor, then a file",

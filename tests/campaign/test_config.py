@@ -61,6 +61,33 @@ def test_a_device_is_not_a_config() -> None:
         load(Path("/dev/zero"))
 
 
+def test_an_override_changes_one_model_and_no_other(tmp_path: Path) -> None:
+    library = (
+        LIBRARY["models.yaml"]
+        + "  - {name: big, engines: [llamacpp], path: /big, batch_size: 2, expected_tok_s: [1.0, 2.0]}\n"
+    )
+    text = swap("models", "models: [small, big]") + "overrides: {big: {repetitions: 2, requests: 3, batch_size: 8}}\n"
+    campaign = resolved(text, tmp_path, {"models.yaml": library})
+    assert campaign.repetitions == {"small": 4, "big": 2}
+    assert [campaign.asked(name, "chat").requests for name in ("small", "big")] == [8, 3]
+    assert [campaign.model(name).batch_size for name in ("small", "big")] == [4, 8]
+    assert campaign.model("big").expected_tok_s is None, "it was said of the entry's own batch size"
+    assert campaign.runs == 12
+
+
+def test_the_page_cache_can_be_a_factor(tmp_path: Path) -> None:
+    text = swap("environments", "environments: [native-chroot, {name: warm, extends: docker, cache: warm}]")
+    campaign = resolved(text, tmp_path)
+    assert campaign.gate_of("native-chroot") == campaign.gate
+    assert campaign.gate_of("warm").cache == "warm"
+    assert campaign.gate_of("warm").ceiling_c == campaign.gate.ceiling_c
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "campaigns").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_campaign_of_the_project_loads(file: Path) -> None:
+    assert load(file).name == file.stem
+
+
 def test_the_good_config_is_good(tmp_path: Path) -> None:
     campaign = resolved(GOOD, tmp_path)
     assert campaign.reference == "native-chroot"
