@@ -6,8 +6,10 @@ group; ``status`` and ``abort`` answer meanwhile in the group ``control``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import time
 from threading import Event, Lock
 from typing import Any
@@ -84,8 +86,8 @@ class GpuActor:
         return os.getpid()
 
     def reap(self) -> list[str]:
-        """Remove what a crash of this campaign left on the unit."""
-        return reap.reap(self.home, self.campaign_id)
+        """Remove what crashes left on the unit."""
+        return reap.reap(self.home)
 
     def prepare(
         self,
@@ -154,6 +156,12 @@ class GpuActor:
     def acknowledge(self, run_id: str, attempt: int) -> None:
         """The driver has the attempt's evidence on its disk."""
         attempts.discard(self.spool, run_id, attempt)
+
+    def forget(self) -> None:
+        """The driver has everything: the spool is no longer needed."""
+        shutil.rmtree(self.spool, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another unit on this machine may still need it
+            self.spool.parent.rmdir()
 
     def status(self) -> Status:
         watch = self.watch

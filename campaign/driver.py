@@ -6,6 +6,7 @@ back and makes it durable before it goes on. The driver alone writes the results
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, journal, provenance
 from campaign.acceptance import Verdict, judge
 from campaign.config import Campaign
+from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
 from campaign.snapshot import Snapshot
 from campaign.store import Store, to_json
@@ -97,7 +99,10 @@ class Driver:
                 self.tell(line)
         cluster.start(self.address)
         try:
-            units = cluster.units()
+            wanted = self.campaign.units
+            units = [unit for unit in cluster.units() if not wanted or unit.name in wanted]
+            if missing := set(wanted) - {unit.name for unit in units}:
+                self.tell(f"without {', '.join(sorted(missing))}: no alive Ray node has that name")
             if not units:
                 raise DriverError(
                     "no unit: no alive Ray node has a GPU slot. Start nodes with `ray start --num-gpus=1`."
@@ -113,10 +118,12 @@ class Driver:
             self.snapshot.total = len(self.plan)
             self._adopt()
             self._carry_out(units)
+            if self._reopen_outliers():
+                self._carry_out(units)
             self._conclude()
         finally:
             for lane in self.lanes.values():
-                lane.release()
+                lane.release(self.snapshot.stage == "completed")
             cluster.stop()
             self._write_status()
         return self.snapshot
@@ -221,6 +228,20 @@ class Driver:
                 self._welcome_back()
         self._tick()
         self._first_error()
+
+    def _reopen_outliers(self) -> bool:
+        """Once everything is done, open outliers again where the campaign says so; each run at most once."""
+        states = self.state.runs
+        if self.campaign.outliers != "rerun" or not all(self.state.run(row.run_id).done for row in self.plan):
+            return False
+        again = {event["run_id"] for event in self.journal.events if event["event"] == "reopened"}
+        accepted = {run_id: run.accepted for run_id, run in states.items() if run.accepted is not None}
+        found = outliers(self.store, self.plan, accepted, self.campaign.acceptance.outlier_sigma)
+        for run_id, reason in found.items():
+            if run_id not in again:
+                self.record("reopened", run_id=run_id, reason=reason)
+                self.tell(f"once more {run_id}: {reason}")
+        return bool(found.keys() - again)
 
     def _deal(self, lanes: list[str], present: list[str]) -> dict[str, deque[list[Planned]]]:
         """Unfinished blocks by unit, in order. Those of a unit that is away go to the units that are here."""
@@ -533,7 +554,13 @@ class Lane(Thread):
         if self.gpu is not None:
             self.gpu.abort.remote()
 
-    def release(self) -> None:
+    def release(self, completed: bool) -> None:
+        """End the unit's actors. A completed campaign needs its spool no more."""
+        if completed and not self.lost:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(self.telemetry.close.remote(), timeout=10)
+                self._pull_telemetry()
+                ray.get(self.gpu.forget.remote(), timeout=10)
         for actor in (self.gpu, self.telemetry):
             if actor is not None:
                 ray.kill(actor)

@@ -11,7 +11,7 @@ import pytest
 from campaign.analysis import shell, sql
 from tests import synthetic
 
-QUERIES = Path(__file__).parents[3] / "docs" / "queries.md"
+QUERIES = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.fixture(scope="module")
