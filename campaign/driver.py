@@ -29,6 +29,9 @@ from campaign.plan import Planned, plan, plan_hash, to_table
 from campaign.snapshot import Snapshot
 from campaign.store import Store, to_json
 
+IDLE_S = 0.2
+"""How often a unit without work asks for some."""
+
 TICK_S = 1.0
 """How often units are asked for their status. Each answer costs a unit about a millisecond."""
 
@@ -214,7 +217,8 @@ class Driver:
     def _carry_out(self, units: list[cluster.Unit]) -> None:
         names: list[str] = self.info.get("lanes", [])
         self._queues = self._deal(names, [unit.name for unit in units])
-        self._orphans: deque[list[Planned]] = deque()
+        self._orphans: deque[tuple[str, list[Planned]]] = deque()
+        self._at_work: set[str] = set()
         if not self._blocks_left():
             return
         self._say_stage("preparing")
@@ -276,6 +280,8 @@ class Driver:
 
     def _start_lanes(self, units: list[cluster.Unit]) -> None:
         for unit in units:
+            if (ended := self.lanes.get(unit.name)) is not None:
+                ended.release(completed=False)
             lane = Lane(self, unit)
             self.lanes[unit.name] = lane
             lane.start()
@@ -289,21 +295,34 @@ class Driver:
                 self._start_lanes([unit])
 
     def take(self, unit: str) -> list[Planned] | None:
-        """The next block for ``unit``: its own, else one of a unit that was lost."""
-        with self._lock:
-            if self._queues.get(unit):
-                return self._queues[unit].popleft()
-            block = self._orphans.popleft() if self._orphans else None
-        if block is not None:
-            self.move(block, "a lost unit", unit)
-        return block
+        """The next block for ``unit``: its own, else one of a unit that was lost.
+
+        A unit that has nothing to do waits while another works, because that one may be lost. None at the end.
+        """
+        while not self.stopping.is_set():
+            with self._lock:
+                self._at_work.discard(unit)
+                if self._queues.get(unit):
+                    self._at_work.add(unit)
+                    return self._queues[unit].popleft()
+                orphan = self._orphans.popleft() if self._orphans else None
+                if orphan is not None:
+                    self._at_work.add(unit)
+                elif not self._at_work and not any(self._queues.values()):
+                    return None
+            if orphan is not None:
+                owner, block = orphan
+                self.move(block, owner, unit)
+                return block
+            time.sleep(IDLE_S)
+        return None
 
     def give_back(self, unit: str, block: list[Planned] | None) -> None:
         """A lost unit's blocks, the unfinished one first, go to whoever is free."""
         with self._lock:
-            if block is not None:
-                self._orphans.append(block)
-            self._orphans.extend(self._queues.pop(unit, ()))
+            self._at_work.discard(unit)
+            blocks = [*([] if block is None else [block]), *self._queues.pop(unit, ())]
+            self._orphans.extend((unit, each) for each in blocks)
 
     def _first_error(self) -> None:
         for lane in self.lanes.values():
@@ -502,7 +521,7 @@ class Lane(Thread):
                 for line in self._get(self.gpu.reap.remote()):
                     self.driver.tell(f"{self.unit.name}: {line}")
                 self._prepare()
-            except ray.exceptions.RayActorError:
+            except (ray.exceptions.RayActorError, ray.exceptions.ActorUnschedulableError):
                 self.driver.tell(f"{self.unit.name}: the GpuActor died while it was starting")
             else:
                 return
