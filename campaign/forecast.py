@@ -33,7 +33,7 @@ class Machine:
 
     name: str
     bytes_per_s: float
-    """Attainable when weights are streamed once per step."""
+    """Of the memory: at its peak where ``shares``, else attainable."""
     flop_per_s: float
     """Attainable in prefill and in large batches."""
     step_s: float
@@ -41,11 +41,13 @@ class Machine:
     load_bytes_per_s: float
     start_s: float
     """Process start to ready, weights aside."""
+    shares: bool = False
+    """Whether :func:`attained` says what share of the peak a model reaches."""
 
 
-SPARK = Machine("a DGX Spark", 0.8 * 273e9, 90e12, 1e-3, 1e9, 360.0)
-"""Roofline and efficiency of decoding on GB10: 273 GB/s of which 0.80 to 0.87 are attained, about 90 TFLOP/s in BF16; six
-minutes from start to ready with the engine's build, as a first study on this machine showed."""
+SPARK = Machine("a DGX Spark", 273e9, 90e12, 1e-3, 1e9, 360.0, shares=True)
+"""GB10: 273 GB/s, about 90 TFLOP/s in BF16; six minutes from start to ready with the engine's build, as a first study on
+this machine showed."""
 CPU = Machine("a CPU of two cores", 8e9, 20e9, 1e-3, 0.5e9, 0.7)
 """A laptop or a small virtual machine, one or two threads."""
 
@@ -70,6 +72,17 @@ BYTES_PER_WEIGHT = {
 }
 
 
+FOUR_BITS = ("awq", "int4", "nvfp4")
+
+
+def attained(model: Model) -> float:
+    """Share of the memory's peak that decoding reaches on GB10: 0.60 to 0.75 with weights of 4 bits; else 0.65 for 3 GB of
+    weights (the smaller the model, the more of a step is not reading) to 0.82 from 11 GB on. From published runs."""
+    if any(name in (model.precision or "") for name in FOUR_BITS):
+        return 0.65
+    return min(0.82, 0.60 + 0.02 * weight_bytes(model) / 1e9)
+
+
 def machine(campaign: Campaign) -> Machine:
     """llama.cpp is taken to run on the CPU, the other engines on a Spark."""
     return CPU if campaign.engine == "llamacpp" else SPARK
@@ -81,23 +94,37 @@ def estimate_s(campaign: Campaign, run: Planned, measured: dict[Cell, float] | N
     known = (measured or {}).get((run.model, run.environment, run.workload))
     if known is not None:
         return known
-    model, workload, where = campaign.model(run.model), campaign.workload(run.workload), machine(campaign)
+    return sum(parts_s(campaign, run))
+
+
+def parts_s(campaign: Campaign, run: Planned) -> tuple[float, float]:
+    """Seconds of one run's gate and start, and of its requests, estimated."""
+    model, workload, where = campaign.model(run.model), campaign.asked(run.model, run.workload), machine(campaign)
     container_s = CONTAINER_S if campaign.environment(run.environment).kind == "docker" else 0.0
     load_s = weight_bytes(model) / where.load_bytes_per_s
     gate_s = campaign.gate.cooldown_s + campaign.gate.dwell_s
-    return gate_s + where.start_s + container_s + load_s + _answering_s(model, workload, where)
+    return gate_s + where.start_s + container_s + load_s, _answering_s(model, workload, where)
 
 
 def _answering_s(model: Model, workload: Workload, where: Machine) -> float:
     """Warm-up and measured requests: prefill bound by operations, each decoding step by the larger of both."""
     together = workload.concurrency or (1 if workload.kind == "latency" else model.batch_size)
     requests = workload.requests + workload.warmup_requests
-    parameters = model.active_parameters or model.parameters or weight_bytes(model) / 2
-    share = parameters / model.parameters if model.parameters else 1.0
-    flop_per_token = 2.0 * parameters
-    step_s = max(weight_bytes(model) * share / where.bytes_per_s, together * flop_per_token / where.flop_per_s)
+    flop_per_token = 2.0 * (model.active_parameters or model.parameters or weight_bytes(model) / 2)
+    bytes_per_s = where.bytes_per_s * (attained(model) if where.shares else 1.0)
+    step_s = max(step_bytes(model, workload, together) / bytes_per_s, together * flop_per_token / where.flop_per_s)
     steps = math.ceil(requests / together) * workload.output_tokens
     return requests * workload.input_tokens * flop_per_token / where.flop_per_s + steps * (step_s + where.step_s)
+
+
+def step_bytes(model: Model, workload: Workload, together: int) -> float:
+    """Read from memory in one decoding step: weights, and the KV cache of all sequences at half of their output. Of a
+    mixture of experts each sequence touches its own share; experts are taken as drawn at random."""
+    share = 1.0
+    if model.parameters and model.active_parameters:
+        share = 1 - (1 - model.active_parameters / model.parameters) ** together
+    context = workload.input_tokens + workload.output_tokens / 2
+    return weight_bytes(model) * share + together * context * (model.kv_bytes_per_token or 0)
 
 
 def weight_bytes(model: Model) -> float:
@@ -163,7 +190,7 @@ def forecast(campaign: Campaign, runs: tuple[Planned, ...], results: Path | None
         if cell not in cell_s:
             cell_s[cell] = estimate_s(campaign, run, measured)
         lanes[run.lane] += cell_s[cell]
-        workload = campaign.workload(run.workload)
+        workload = campaign.asked(run.model, run.workload)
         answered += workload.requests * (REQUEST_BYTES + 4 * workload.output_tokens)
     rows_per_hour = campaign.telemetry.rate_hz * 3600
     telemetry = sum(lanes) / 3600 * rows_per_hour * SAMPLE_BYTES
@@ -181,11 +208,16 @@ def forecast(campaign: Campaign, runs: tuple[Planned, ...], results: Path | None
 # --- in words --------------------------------------------------------------------------------------------------
 
 
-def describe(campaign: Campaign, runs: tuple[Planned, ...], results: Path | None = None) -> RenderableType:
-    """What ``campaign plan CONFIG`` prints; a Rich console without a terminal prints the same as plain text."""
+def describe(
+    campaign: Campaign, runs: tuple[Planned, ...], results: Path | None = None, root: Path = Path("/")
+) -> RenderableType:
+    """What ``campaign plan CONFIG`` prints; a Rich console without a terminal prints the same as plain text. ``root`` stands for
+    the machine whose cores a pinned arm would get."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
+
+    from campaign import budget
 
     ahead = forecast(campaign, runs, results)
     blocks = Table(title="Blocks, in order", title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -208,13 +240,13 @@ def describe(campaign: Campaign, runs: tuple[Planned, ...], results: Path | None
         cells.add_row(model, arm, workload, str(campaign.repetitions[model]), f"{seconds:.1f}")
 
     lines = [f"{name:<12} {text}" for name, text in _facts(campaign, ahead)]
-    notes = [f"- {note}" for note in notes_on(campaign)]
+    notes = [f"- {note}" for note in notes_on(campaign, root)]
     return Group(
         Text("\n".join(lines)),
         Text(),
         blocks,
         Text(),
-        cells,
+        budget.describe(campaign, runs, ahead) if budget.matters(ahead) else cells,
         Text("\n".join(["", "Gate, before every attempt:", *(f"- {line}" for line in gate_asks(campaign))])),
         Text("\n".join(["", "Notes:", *notes]) if notes else ""),
     )
@@ -257,6 +289,13 @@ def _folded(rows: list[tuple[Planned, ...]], first: int = 8) -> list[tuple[Plann
     return rows if len(rows) <= first + 2 else [*rows[:first], (), rows[-1]]
 
 
+CACHE = {
+    "drop": "page cache dropped (as root; otherwise the engine's files are evicted)",
+    "keep": "page cache left as it is",
+    "warm": "the engine's files read into the page cache",
+}
+
+
 def gate_asks(campaign: Campaign) -> list[str]:
     """What must hold on the unit before an attempt starts, in words."""
     gate = campaign.gate
@@ -272,22 +311,24 @@ def gate_asks(campaign: Campaign) -> list[str]:
         asks.append(f"GPU power below {gate.idle_power_w:g} W")
     if gate.foreign_gpu_processes == "forbid":
         asks.append("no other process on the GPU")
-    asks.append(
-        {
-            "drop": "page cache dropped (as root; otherwise the engine's files are evicted)",
-            "keep": "page cache left as it is",
-            "warm": "the engine's files read into the page cache",
-        }[gate.cache]
-    )
+    states = {environment.name: environment.cache for environment in campaign.environments if environment.cache}
+    for state in dict.fromkeys(states.values()):
+        arms = ", ".join(name for name, own in states.items() if own == state)
+        asks.append(f"for {arms}: {CACHE[state]}")
+    if len(states) < len(campaign.environments):
+        asks.append(f"for the others: {CACHE[gate.cache]}" if states else CACHE[gate.cache])
     late = {"pause": "pause the campaign", "skip": "skip the attempt", "flag": "go on and flag the attempt"}
     return [*asks, f"if it does not open within {gate.timeout_s:g} s: {late[gate.on_timeout]}"]
 
 
-def notes_on(campaign: Campaign) -> list[str]:
-    """Valid settings that do nothing, or something else than they seem to."""
+def notes_on(campaign: Campaign, root: Path = Path("/")) -> list[str]:
+    """What cannot run, and valid settings that do nothing, or something else than they seem to."""
     from actors.environments.trial import notes
 
-    found = [f"{environment.name}: {note}" for environment in campaign.environments for note in notes(environment)]
+    found = [f"{name} is left out: {why}" for name, why in campaign.left_out.items()]
+    found += [
+        f"{environment.name}: {note}" for environment in campaign.environments for note in notes(environment, root)
+    ]
     seen: dict[str, str] = {}
     for environment in campaign.environments:
         same = environment.model_dump_json(exclude={"name", "description"})
@@ -308,7 +349,7 @@ def notes_on(campaign: Campaign) -> list[str]:
     if few := [f"{name} ({count})" for name, count in campaign.repetitions.items() if count < 3]:
         found.append(f"too few repetitions for an interval: {', '.join(few)}")
     for model in campaign.models:
-        for workload in campaign.workloads:
+        for workload in (campaign.asked(model.name, item.name) for item in campaign.workloads):
             if workload.kind == "throughput" and workload.concurrency is None and workload.requests < model.batch_size:
                 found.append(
                     f"{workload.name} has fewer requests ({workload.requests}) than {model.name} takes at once"

@@ -114,8 +114,8 @@ def _without(spec: Environment, option: str) -> Environment | None:
     return None
 
 
-def notes(spec: Environment) -> list[str]:
-    """Options that are valid but do nothing, or something else than they seem to."""
+def notes(spec: Environment, root: Path = Path("/")) -> list[str]:
+    """Options that are valid but do nothing, or something else than they seem to, on the machine below ``root``."""
     found = []
     if spec.kind != "docker":
         used = [key for key in DOCKER_ONLY if getattr(spec, key) not in (None, False)]
@@ -143,16 +143,16 @@ def notes(spec: Environment) -> list[str]:
         ]
         found += [f"{key} is implied by privileged" for key in implied]
         found.append("privileged changes more than isolation: all devices, writable /sys, no seccomp, all capabilities")
-    found += _mixed_cores(spec)
+    found += _mixed_cores(spec, root)
     return found
 
 
-def _mixed_cores(spec: Environment) -> list[str]:
+def _mixed_cores(spec: Environment, root: Path) -> list[str]:
     if spec.cpuset is None or spec.cpuset in ("performance", "efficiency"):
         return []
     from actors.sensors.cpu import core_kinds
 
-    kinds = core_kinds()
+    kinds = core_kinds(root)
     fast, slow = set(kinds["performance"]), set(kinds["efficiency"])
     chosen = set(resolve.parse_cpus(spec.cpuset))
     if fast == slow or not (chosen & fast and chosen & slow):
