@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 OBJECT_STORE_BYTES = 100 * 2**20
+LOOPBACK = ("127.", "localhost:")
 QUIET = {
     "RAY_memory_monitor_refresh_ms": "0",  # a 72B model would make it kill the attempt
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -54,9 +55,10 @@ def start(address: str | None, gpus: int = 1) -> None:
     from ray._private.parameter import RayParams
 
     logging.getLogger("ray").setLevel(logging.ERROR)
+    if address is None or address.startswith(LOOPBACK):
+        services.resolve_ip_for_localhost = lambda host: host  # else Ray looks for the node at a public address
     if address is None:
         ensure_token_if_auth_enabled(None, create_token_if_missing=True)
-        services.resolve_ip_for_localhost = lambda host: host
         Node.start_api_server = lambda *_, **__: None
         folder = temporary_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
