@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from actors.engines import Engine, EngineError
 from actors.engines.llamacpp import LlamaCpp
+from actors.engines.transformers import Transformers
 from actors.engines.trtllm import TrtLlm
 from actors.engines.vllm import Vllm
 
-ENGINES: dict[str, Engine] = {"llamacpp": LlamaCpp(), "trtllm": TrtLlm(), "vllm": Vllm()}
+ENGINES: dict[str, Engine] = {"llamacpp": LlamaCpp(), "transformers": Transformers(), "trtllm": TrtLlm(), "vllm": Vllm()}
 
 
 def engine(name: str) -> Engine:
