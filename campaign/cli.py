@@ -63,19 +63,24 @@ def told() -> Iterator[None]:
         (EnvironmentError_, EXIT_REFUSED),
         (OSError, EXIT_REFUSED),
     ]
-    if driver := sys.modules.get("campaign.driver"):
-        codes.insert(0, (driver.DriverError, EXIT_REFUSED))
+    # An error can only come from a module that has been imported; the heavy ones often are not.
+    lazy = [
+        ("campaign.driver", "DriverError", EXIT_REFUSED),
+        ("campaign.analysis.sql", "ResultsError", EXIT_REFUSED),
+        ("campaign.analysis.statistics.table", "TableError", EXIT_CONFIG),
+        ("duckdb", "Error", EXIT_REFUSED),
+    ]
     try:
         yield
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except Exception as problem:
-        driver = sys.modules.get("campaign.driver")
-        if driver and isinstance(problem, driver.DriverError):
-            code = EXIT_REFUSED
-        else:
-            code = next((code for kind, code in codes if isinstance(problem, kind)), -1)
+        codes = [
+            *((getattr(sys.modules[module], name), code) for module, name, code in lazy if module in sys.modules),
+            *codes,
+        ]
+        code = next((code for kind, code in codes if isinstance(problem, kind)), -1)
         if code < 0 or os.environ.get("CAMPAIGN_TRACEBACK"):
             raise
         err.print(f"campaign: {problem}", style="red", markup=False, soft_wrap=True)
@@ -172,6 +177,9 @@ def _drive(loaded: Any, store: Any, because: str, address: str | None, accept_dr
             nonlocal presses
             presses += 1
             if presses > 1:
+                if out.is_terminal:
+                    sys.stdout.write("\x1b[?25h\n")  # the live display hides the cursor
+                    sys.stdout.flush()
                 os._exit(EXIT_INTERRUPTED)
             display.tell("ending the current attempt; once more ends at once")
             driver.interrupt()

@@ -119,8 +119,15 @@ class Store:
             self._lock = None
 
     def began(self) -> bool:
-        """Whether any attempt was ever dispatched."""
-        return any(event["event"] == "dispatched" for event in journal.read(self.journal_path)[0])
+        """Whether any attempt was ever dispatched. Raises where attempts are there and the journal knows of none."""
+        if any(event["event"] == "dispatched" for event in journal.read(self.journal_path)[0]):
+            return True
+        if any(self.root.glob("attempts/*/[0-9]*")):
+            raise StoreError(
+                f"{self.journal_path}: missing or emptied, although attempts/ holds evidence. "
+                "Restore it from a backup, or start another campaign with NEW=1. Nothing was touched."
+            )
+        return False
 
     def clear(self) -> None:
         """Empty the folder of a campaign that measured nothing (it was refused while preparing, say)."""
@@ -297,7 +304,11 @@ def verify(store: Store) -> Iterator[Problem]:
     try:
         events, offset, _ = journal.read(store.journal_path)
     except journal.JournalError as problem:
-        yield Problem("journal.jsonl", str(problem), "Nothing in it can be trusted behind that line")
+        what = str(problem).removeprefix(f"{store.journal_path}:").rstrip(".")
+        yield Problem("journal.jsonl", f"line {what}", "Nothing in it can be trusted behind that line")
+        return
+    if not store.journal_path.exists():
+        yield Problem("journal.jsonl", "missing", RESTORE)
         return
     if store.journal_path.stat().st_size != offset:
         yield Problem("journal.jsonl", "the last line is torn", "`campaign run` cuts it off at its next start")
@@ -363,6 +374,11 @@ def folder_for(root: Path, name: str, new: bool) -> Store:
     store = Store(root / _numbered(name, number))
     if new and store.exists():
         store = Store(root / _numbered(name, number + 1))
+    if not store.exists() and any(store.root.glob("attempts/*/[0-9]*")):
+        raise StoreError(
+            f"{store.campaign_path}: missing, although attempts/ holds evidence. "
+            "Restore it from a backup, or move the folder away. Nothing was touched."
+        )
     if (
         store.root.exists()
         and not store.exists()
