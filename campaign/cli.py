@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -83,7 +84,12 @@ def told() -> Iterator[None]:
         code = next((code for kind, code in codes if isinstance(problem, kind)), -1)
         if code < 0 or os.environ.get("CAMPAIGN_TRACEBACK"):
             raise
-        err.print(f"campaign: {problem}", style="red", markup=False, soft_wrap=True)
+        message = str(problem)
+        if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+            message = (
+                f"the disk is full ({problem}). Nothing that finished is lost: make space, and give the same command."
+            )
+        err.print(f"campaign: {message}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(code) from None
 
 
@@ -137,6 +143,11 @@ def _run(
         events, _, _ = journal.read(store.journal_path)
         state = journal.fold(events)
         if state.completed:
+            with contextlib.suppress(OSError, StoreError):  # it may be read-only by now
+                store.lock()
+                for line in store.repair():
+                    out.print(f"  {line}", style="dim")
+                store.unlock()
             out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
             return EXIT_INCOMPLETE if any(run.exhausted and run.accepted is None for run in state.runs.values()) else 0
     store.lock()
@@ -358,8 +369,10 @@ def report(folder: Folder = None, results: ResultsRoot = Path("results")) -> Non
     """Write the HTML report and its figures, of a finished or a running campaign."""
     with told():
         from campaign.report import page, table
+        from campaign.store import Store
 
         place = latest(folder, results)
+        Store(place).info()
         table.show(place, out)
         out.print(f"report {page.write(place)}")
 

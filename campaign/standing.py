@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from campaign import journal
 from campaign.snapshot import Snapshot
@@ -45,7 +46,7 @@ def _drives(pid: int) -> bool:
 def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
     """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt."""
     store = Store(folder)
-    attempts = sorted(int(path.name) for path in (folder / "attempts" / run_id).glob("[0-9]*"))
+    attempts = sorted(int(path.name) for path in (folder / "attempts" / run_id).glob("[0-9]*") if path.name.isdigit())
     if not attempts:
         known = [row["run_id"] for row in store.plan()]
         if run_id in known:
@@ -53,12 +54,12 @@ def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
         raise StoreError(f"{run_id}: no such run in {folder}; one of them is {known[0] if known else 'none'}")
     events, _, _ = journal.read(store.journal_path)
     number = journal.fold(events).run(run_id).accepted or attempts[-1]
-    command = json.loads((store.attempt_path(run_id, number) / "command.json").read_bytes())
+    command = _read(store.attempt_path(run_id, number) / "command.json")
     if command_only:
         return _command_text(command)
     lines = [run_id]
     for attempt in attempts:
-        metadata = store.metadata(run_id, attempt)
+        metadata = _read(store.attempt_path(run_id, attempt) / "metadata.json")
         word = "accepted" if metadata["accepted"] else "rejected"
         lines.append(f"attempt {attempt} on {metadata['unit']}: {metadata['outcome']}, {word}")
         lines += [
@@ -67,6 +68,16 @@ def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
             for check in metadata["verdict"]
         ]
     return "\n".join([*lines, "", _command_text(command)])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as problem:
+        raise StoreError(
+            f"{path}: unreadable ({problem}). Restore it from a backup; `campaign verify` says more."
+        ) from None
+    return value
 
 
 def _command_text(command: dict[str, object]) -> str:

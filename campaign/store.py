@@ -149,8 +149,11 @@ class Store:
             raise StoreError(
                 f"{self.campaign_path}: damaged ({problem}). Restore it from a backup, or start another with NEW=1."
             ) from None
-        if not isinstance(value, dict):
-            raise StoreError(f"{self.campaign_path}: damaged (not an object). Restore it from a backup.")
+        if not isinstance(value, dict) or not {"campaign", "plan_hash"} <= set(value):
+            raise StoreError(
+                f"{self.campaign_path}: damaged (not what a campaign writes). "
+                "Restore it from a backup, or start another with NEW=1."
+            )
         return value
 
     def plan(self) -> list[dict[str, Any]]:
@@ -238,7 +241,8 @@ class Store:
         listed = set(self._manifest())
         missing = {name: sha256(self.root / name) for name in self.finished_files() if name not in listed}
         self.record(missing)
-        done.extend(f"added {name} to MANIFEST.sha256" for name in missing)
+        if missing:
+            done.append(f"added {len(missing)} files to MANIFEST.sha256, the first is {next(iter(missing))}")
         return done
 
     def finished_files(self) -> Iterator[str]:
@@ -252,11 +256,11 @@ class Store:
                     yield str(path.relative_to(self.root))
 
     def _manifest(self) -> dict[str, str]:
-        """Name to digest; the last entry of a name counts."""
+        """Name to digest; the last entry of a name counts, a torn last line does not."""
         if not self.manifest.exists():
             return {}
         entries = {}
-        for line in self.manifest.read_text(errors="replace").splitlines():
+        for line in self.manifest.read_text(errors="replace").rpartition("\n")[0].splitlines():
             value, _, name = line.partition("  ")
             if len(value) == 64 and name:
                 entries[name] = value
@@ -287,7 +291,7 @@ def verify(store: Store) -> Iterator[Problem]:
         info = store.info()
         planned = [row["run_id"] for row in store.plan()]
     except StoreError as problem:
-        yield Problem(str(root), str(problem), "Nothing else was checked")
+        yield Problem(str(root), str(problem).rstrip("."), "Nothing else was checked")
         return
     manifest = store._manifest()
     for name, expected in manifest.items():
@@ -347,7 +351,9 @@ def _verify_runs(store: Store, events: list[dict[str, Any]], planned: Iterable[s
             if not state.run(run_id).done:
                 yield Problem("journal.jsonl", f"completed, but {run_id} is not finished", "Run the campaign again")
     for place in sorted(store.root.glob("attempts/*/[0-9]*")):
-        if state.run(place.parent.name).attempts < int(place.name):
+        if not place.name.isdigit():
+            yield Problem(str(place.relative_to(store.root)), "not an attempt's folder", "Move it away")
+        elif state.run(place.parent.name).attempts < int(place.name):
             yield Problem(
                 str(place.relative_to(store.root)),
                 "not in the journal",
