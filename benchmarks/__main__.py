@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.campaigns import BenchmarkFailed
 
 NAMES = {
     "perturbation": "the engine's throughput bare against under the full harness",
@@ -21,24 +24,27 @@ def main() -> int:
         print("\n".join(f"  {name:<14}{what}" for name, what in NAMES.items()))
         return 0
     if arguments and not arguments[0].startswith("-"):
-        name, *rest = arguments
-        if not (Path(__file__).parent / f"{name}.py").exists():
-            print(f"no benchmark is called {name}; there are: {', '.join(NAMES)}", file=sys.stderr)
-            return 2
-        return _run(name, rest)
+        return one(*arguments)
     codes = []
     for name, what in NAMES.items():
         print(f"\n=== {name}: {what}\n", flush=True)
-        codes.append(_run(name, arguments))
+        # In a process of its own: what one benchmark loaded must not meet the next.
+        command = [sys.executable, "-m", "benchmarks", name, *arguments]
+        codes.append(subprocess.run(command, check=False, cwd=Path(__file__).parents[1]).returncode)
     return max(codes)
 
 
-def _run(name: str, arguments: list[str]) -> int:
-    """In a process of its own: Ray and what a benchmark loaded must not meet the next one."""
-    program = f"import sys; from benchmarks.{name} import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments], check=False, cwd=Path(__file__).parents[1]
-    ).returncode
+def one(name: str, *arguments: str) -> int:
+    if not (Path(__file__).parent / f"{name}.py").exists():
+        print(f"no benchmark is called {name}; there are: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    sys.argv = [f"python -m benchmarks {name}", *arguments]
+    try:
+        code: int | None = importlib.import_module(f"benchmarks.{name}").main()
+    except BenchmarkFailed as problem:
+        print(f"benchmark {name}: {problem}", file=sys.stderr)
+        return 1
+    return code or 0
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 POLL_S = 0.1
 """How often a benchmark looks whether something has ended; the same for both sides of a comparison."""
 
-GATE = {
+GATE: dict[str, Any] = {
     "cooldown_s": 1.0,
     "ceiling_c": None,
     "dwell_s": 0,
@@ -66,7 +66,7 @@ def config(
             }
         ],
         "repetitions": repetitions,
-        "without": ["ulimits.memlock", *(["gpu"] if any(arm.startswith("docker") for arm in environments) else [])],
+        "without": ["gpu", "ulimits.memlock"],  # a CPU engine; and many machines withhold unlimited locked memory
         "library": str(PROJECT / "configs"),
         "gate": GATE | (gate or {}),
     }
@@ -112,7 +112,8 @@ class Running:
             time.sleep(POLL_S)
 
     def attempt(self, event: dict[str, Any]) -> Path:
-        return self.results / "attempts" / event["run_id"] / str(event["attempt"])
+        place: Path = self.results / "attempts" / event["run_id"] / str(event["attempt"])
+        return place
 
     def command(self, event: dict[str, Any]) -> dict[str, Any]:
         """The attempt's ``command.json``."""

@@ -123,7 +123,7 @@ def per_run(campaign: Running) -> dict[str, list[float]]:
     events = campaign.events()
     dispatched = [event for event in events if event["event"] == "dispatched"]
     ended = {event["run_id"]: event["t_utc_ns"] for event in events if event["event"] == "finished"}
-    parts: dict[str, list[float]] = {"all": [], "dispatch": [], "unit": [], "commit": []}
+    parts: dict[str, list[float]] = {"all": [], "dispatch": [], "unit": [], "commit": [], "start": []}
     for this, following in pairwise(dispatched[1:]):
         metadata = json.loads((campaign.attempt(this) / "metadata.json").read_bytes())
         stages = metadata["stages"]
@@ -132,6 +132,7 @@ def per_run(campaign: Running) -> dict[str, list[float]]:
         whole_ms = (following["t_utc_ns"] - this["t_utc_ns"]) / 1e6
         parts["all"].append(whole_ms - (on_unit_ms - own_ms))
         parts["unit"].append(own_ms)
+        parts["start"].append(1e3 * (stages["create_s"] + stages["start_s"]))
         parts["dispatch"].append(
             (metadata["started_utc_ns"] - this["t_utc_ns"] + following["t_utc_ns"] - ended[this["run_id"]]) / 1e6
         )
@@ -261,7 +262,7 @@ def show(title: str, rows: Iterable[Row]) -> Table:
     return table
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks harness",
         description=__doc__,
@@ -270,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=20, help="runs of an arm that count")
     parser.add_argument("--planned", type=int, default=900, help="runs of the large campaign, a multiple of 60")
     parser.add_argument("--only", default="start,run,resume,plan", help="which parts, with commas")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.runs < 2:
         parser.error("--runs: at least 2")
     parts: dict[str, Callable[[Path], list[Row]]] = {

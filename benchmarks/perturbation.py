@@ -84,7 +84,7 @@ def ratio(pairs: list[tuple[float, float]]) -> tuple[float, float, float, float]
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half), sd
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks perturbation",
         description=__doc__,
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="steady state of one attempt, about")
     parser.add_argument("--no-floor", action="store_true", help="leave the bare/bare pairs out")
     parser.add_argument("--json", type=Path, help="write the single figures there too")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.pairs < 2:
         parser.error("--pairs: an interval needs at least 2")
     before = machine()

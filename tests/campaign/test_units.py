@@ -123,7 +123,7 @@ def until(results: Path, driver: subprocess.Popen[bytes], holds: Callable[[list[
 
 def test_two_units_share_a_campaign(units, tmp_path):
     driver = units.campaign(tmp_path)
-    assert driver.wait(120) == 0, (tmp_path / "out.log").read_text()
+    assert driver.wait(200) == 0, (tmp_path / "out.log").read_text()
     store = Store(tmp_path / "units")
     assert store.verify() == []
 
@@ -157,7 +157,7 @@ def test_a_unit_that_dies_loses_its_block_to_the_other(units, tmp_path):
     until(tmp_path, driver, second_of_a_block_on_b)
     block = next(event["block"] for event in events_of(tmp_path) if event.get("unit") == "b" and "block" in event)
     units.kill("b")
-    assert driver.wait(120) == 0, (tmp_path / "out.log").read_text()
+    assert driver.wait(200) == 0, (tmp_path / "out.log").read_text()
     store = Store(tmp_path / "units")
     assert store.verify() == []
 

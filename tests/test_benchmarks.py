@@ -1,0 +1,51 @@
+"""The benchmarks' arithmetic and the folder they make; their figures are taken by ``make bench``."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from scipy import stats
+
+from benchmarks import harness, perturbation
+from campaign.store import Store
+
+PROJECT = Path(__file__).parents[1]
+
+
+def test_the_interval_of_a_ratio_is_students_on_logarithms():
+    pairs = [(101.0, 100.0), (99.0, 100.0), (100.5, 100.0), (100.0, 100.0)]
+    value, low, high, sd = perturbation.ratio(pairs)
+    logs = [math.log(a / b) for a, b in pairs]
+    reference = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert math.isclose(value, math.exp(sum(logs) / 4))
+    assert math.isclose(low, math.exp(reference.low))
+    assert math.isclose(high, math.exp(reference.high))
+    assert sd > 0
+
+
+def test_docker_times_keep_their_nanoseconds():
+    assert harness.epoch_ns("1970-01-01T00:00:01.5Z") == 1_500_000_000
+    assert harness.epoch_ns("2026-01-31T12:00:00.123456789Z") % 10**9 == 123_456_789
+
+
+def test_the_folder_of_the_no_op_resume_is_a_finished_campaign(tmp_path):
+    path = tmp_path / "large.yaml"
+    path.write_text(yaml.safe_dump(harness.large(60)))
+    assert harness.finished_folder(path, tmp_path / "results") == 60
+    store = Store(tmp_path / "results" / "large")
+    assert store.verify() == []
+    command = [sys.executable, "-m", "campaign", "run", str(path), "--results", str(tmp_path / "results")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert "is finished" in told.stdout
+
+
+def test_an_unknown_benchmark_is_named():
+    told = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "nothing"], capture_output=True, text=True, check=False, cwd=PROJECT
+    )
+    assert told.returncode == 2
+    assert "no benchmark is called nothing" in told.stderr
