@@ -50,7 +50,9 @@ def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
     if not attempts:
         known = [row["run_id"] for row in store.plan()]
         if run_id in known:
-            raise StoreError(f"{run_id}: no attempt has finished yet")
+            from campaign.planned import planned_in
+
+            return planned_in(folder, run_id)
         raise StoreError(f"{run_id}: no such run in {folder}; one of them is {known[0] if known else 'none'}")
     events, _, _ = journal.read(store.journal_path)
     number = journal.fold(events).run(run_id).accepted or attempts[-1]

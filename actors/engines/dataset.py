@@ -20,6 +20,13 @@ FORMAT = "1"
 """Part of a file's name: raise it when the bytes written for the same arguments change."""
 
 
+def dataset_file(folder: Path, workload: Workload, token_ids: range) -> Path:
+    """Where :func:`write_dataset` puts the prompts of ``workload``."""
+    asked = (workload.requests, workload.input_tokens, workload.output_tokens, workload.seed)
+    name = hashlib.sha256(f"{FORMAT} {asked} {token_ids}".encode()).hexdigest()[:16]
+    return folder / f"{name}.jsonl"
+
+
 def write_dataset(folder: Path, workload: Workload, token_ids: range) -> tuple[Path, str]:
     """Write the prompts of ``workload`` below ``folder``, unless they are there; returns the file and its sha256.
 
@@ -28,9 +35,7 @@ def write_dataset(folder: Path, workload: Workload, token_ids: range) -> tuple[P
     """
     if token_ids.step != 1 or len(token_ids) < 1:
         raise EngineError(f"workload {workload.name}: no token ids to draw prompts from in {token_ids}")
-    asked = (workload.requests, workload.input_tokens, workload.output_tokens, workload.seed)
-    name = hashlib.sha256(f"{FORMAT} {asked} {token_ids}".encode()).hexdigest()[:16]
-    path = folder / f"{name}.jsonl"
+    path = dataset_file(folder, workload, token_ids)
     lines = _lines(workload, token_ids)
     digest = hashlib.sha256(lines).hexdigest()
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from actors.engines import OUTPUT, EngineError, weights
-from actors.engines.dataset import write_dataset
+from actors.engines.dataset import dataset_file, write_dataset
 from actors.engines.requests import write_requests
 from actors.engines.trtllm_log import Log, read_log
 from actors.engines.trtllm_report import (
@@ -98,7 +98,7 @@ class TrtLlm:
         if settings := llm_options(model):
             text = yaml.safe_dump(settings, sort_keys=True)
             digests["llm_options"] = hashlib.sha256(text.encode()).hexdigest()
-            path = cache / "trtllm" / f"{model.name}-{digests['llm_options'][:12]}.yml"
+            path = _options_file(model, text, cache)
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.read_text() != text:
                 partial = path.with_suffix(".tmp")
@@ -106,7 +106,7 @@ class TrtLlm:
                 partial.replace(path)
             files["llm_options"] = str(path)
         if _backend(model) == "tensorrt":
-            engine = cache / "trtllm" / "engines" / model.name
+            engine = engine_folder(model, cache)
             if not (engine / "config.json").is_file():
                 raise EngineError(
                     f"model '{model.name}': no built engine in {engine}; build it with `campaign prepare`"
@@ -123,6 +123,18 @@ class TrtLlm:
         if checkpoint.quantization is not None:
             facts["quantization"] = checkpoint.quantization
         return Prepared(files=files, digests=digests, facts=facts)
+
+    def expect(self, model: Model, workload: Workload, cache: Path) -> Prepared:
+        """Where :meth:`prepare` will have put things; nothing is read or written."""
+        files = {
+            "weights": str(weights.place(model, cache)),
+            "dataset": str(dataset_file(cache / "datasets", workload, TOKEN_IDS)),
+        }
+        if settings := llm_options(model):
+            files["llm_options"] = str(_options_file(model, yaml.safe_dump(settings, sort_keys=True), cache))
+        if needs_build(model):
+            files["engine"] = str(engine_folder(model, cache))
+        return Prepared(files=files)
 
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
         """The benchmark's argv. Global options stand before the subcommand; concurrency is always stated, because its
@@ -232,6 +244,19 @@ def llm_options(model: Model) -> dict[str, Any]:
     if model.kv_cache_tokens is not None:
         kv_cache["max_tokens"] = model.kv_cache_tokens
     return {**options, "kv_cache_config": {**kv_cache, **options.get("kv_cache_config", {})}}
+
+
+def _options_file(model: Model, text: str, cache: Path) -> Path:
+    return cache / "trtllm" / f"{model.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yml"
+
+
+def engine_folder(model: Model, cache: Path) -> Path:
+    """Where the built engine of a ``backend: tensorrt`` model lies."""
+    return cache / "trtllm" / "engines" / model.name
+
+
+def needs_build(model: Model) -> bool:
+    return _backend(model) == "tensorrt"
 
 
 def build_command(model: Model, workload: Workload, prepared: Prepared) -> Launch:

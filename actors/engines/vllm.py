@@ -74,6 +74,10 @@ class Vllm:
             },
         )
 
+    def expect(self, model: Model, workload: Workload, cache: Path) -> Prepared:
+        """Where :meth:`prepare` will have found things; nothing is read."""
+        return Prepared(files={"weights": str(weights.place(model, cache))})
+
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
         where = inside(model)
         engine = ["--max-num-seqs", str(_concurrency(model, workload)), "--max-model-len", str(_context(workload))]

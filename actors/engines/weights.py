@@ -28,9 +28,14 @@ class Checkpoint:
     quantization: str | None
 
 
+def place(model: Model, cache: Path) -> Path:
+    """Where the model's weights are looked for."""
+    return Path(model.path) if model.path else cache / "models" / model.name
+
+
 def locate(model: Model, cache: Path) -> Path:
     """The folder of the model's weights: ``path`` of the entry, or ``<cache>/models/<name>``."""
-    folder = Path(model.path) if model.path else cache / "models" / model.name
+    folder = place(model, cache)
     if folder.is_dir() and (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         return folder.resolve()
     if model.huggingface_id is None:

@@ -97,7 +97,12 @@ def merge(chosen: Options) -> dict[str, Any]:
 
 
 def parameters(
-    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+    spec: Environment,
+    launch: Launch,
+    labels: dict[str, str],
+    image: ImageIdentity,
+    home: Path,
+    planned: bool = False,
 ) -> dict[str, Any]:
     """All parameters of ``containers.create`` but the image."""
     return {
@@ -108,7 +113,7 @@ def parameters(
         "working_dir": launch.workdir,
         "mounts": [
             DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)
-            for mount in resolve.mounts(spec, launch)
+            for mount in resolve.mounts(spec, launch, planned)
         ],
         "labels": {
             **{label: labels[key] for key, label in LABELS.items()},
@@ -180,20 +185,36 @@ class DockerArm:
         if keeper is not None and keeper.stdin is not None:
             keeper.stdin.write(container.id.encode() + b"\n")
             keeper.stdin.flush()
-        command = {
-            "environment": self.spec.name,
-            "argv": list(launch.argv),
-            "variables": {"PATH": resolve.DEFAULT_PATH, **image.variables, **given["environment"]},
-            "mounts": [mount.model_dump() for mount in mounts],
-            "workdir": launch.workdir,
-            "user": self.spec.user or image.user or "0:0",
-            "container": _plain(given),
+        command = _command(self.spec, launch, image, given, mounts) | {
             "container_id": container.id,
-            "image": image.digest,
             "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
-            "shell": shell_line(given, image.digest, mounts),
         }
         return DockerProcess(self.client, container.id, logs, command, keeper)
+
+
+def _command(
+    spec: Environment, launch: Launch, image: ImageIdentity, given: dict[str, Any], mounts: tuple[Mount, ...]
+) -> dict[str, Any]:
+    return {
+        "environment": spec.name,
+        "argv": list(launch.argv),
+        "variables": {"PATH": resolve.DEFAULT_PATH, **image.variables, **given["environment"]},
+        "mounts": [mount.model_dump() for mount in mounts],
+        "workdir": launch.workdir,
+        "user": spec.user or image.user or "0:0",
+        "container": _plain(given),
+        "image": image.digest,
+        "shell": shell_line(given, image.digest, mounts),
+    }
+
+
+def planned(
+    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+) -> dict[str, Any]:
+    """What :meth:`DockerArm.create` would record as its command, without a Docker engine, an image or the mounts' sources."""
+    given = parameters(spec, launch, labels, image, home, planned=True)
+    mounts = resolve.mounts(spec, launch, planned=True)
+    return _command(spec, launch, image, given, mounts) | {"notes": []}
 
 
 def _plain(given: dict[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,59 @@ class NativeArm:
         return limits, []
 
 
+def _command(order: dict[str, Any], environment: str, mounts: tuple[Mount, ...], notes: list[str]) -> dict[str, Any]:
+    return {
+        "environment": environment,
+        "argv": order["argv"],
+        "variables": order["variables"],
+        "mounts": [mount.model_dump() for mount in mounts],
+        "workdir": order["workdir"],
+        "user": ":".join(map(str, order["user"][:2])) if order["user"] else f"{os.getuid()}:{os.getgid()}",
+        "root": order["root"] or "/",
+        "rlimits": {limit["name"]: [limit["soft"], limit["hard"]] for limit in order["rlimits"]},
+        "cpus": resolve.format_cpus(order["cpus"]) if order["cpus"] is not None else None,
+        "notes": notes,
+        "shell": shell_line(order),
+    }
+
+
+def planned(
+    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+) -> dict[str, Any]:
+    """What :meth:`NativeArm.create` would record as its command for a chroot, on a machine that has neither the image nor
+    its root filesystem nor the mounts' sources. ``notes`` says what only the unit can tell."""
+    root = image.rootfs or ""
+    notes = ["rlimits besides those named: as a container of the image has them"]
+    asked = spec.user or image.user
+    if asked or Path(root, "etc/passwd").is_file():
+        who = resolve.user(asked, root)
+    else:
+        who = resolve.User(0, 0, (0,), "/root")
+        notes.append("user and home: root and /root, unless the image says otherwise")
+    mounts = resolve.mounts(spec, launch, planned=True)
+    gpu: tuple[Mount, ...] = ()
+    try:
+        gpu = _driver_files(spec, notes)
+    except OptionRefused:
+        notes.append("mounted besides: the GPU driver's files that `nvidia-ctk cdi generate` names on the unit")
+    scratch = home.absolute() / "scratch" / "ATTEMPT"
+    order: dict[str, Any] = {
+        "argv": list(launch.argv),
+        "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels)),
+        "workdir": launch.workdir,
+        "root": root,
+        "mounts": _in_order(
+            [*_fixed_mounts(), *_fresh_folders(scratch), _bind(str(scratch / "home"), who.home)], (*gpu, *mounts)
+        ),
+        "user": (who.uid, who.gid, who.groups),
+        "cpus": resolve.cpus(spec),
+        "rlimits": [
+            {"name": name, "soft": value, "hard": value, "explicit": True} for name, value in spec.ulimits.items()
+        ],
+    }
+    return _command(order, spec.name, mounts, notes)
+
+
 def _driver_files(spec: Environment, notes: list[str]) -> tuple[Mount, ...]:
     """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's files."""
     if spec.gpu.by not in ("toolkit", "cdi"):
@@ -133,16 +186,11 @@ def _chroot_mounts(
     root: str, who: resolve.User, mounts: tuple[Mount, ...], scratch: Path, notes: list[str]
 ) -> list[dict[str, Any]]:
     """Everything mounted below the chroot's root, in order; makes the scratch folders."""
-    entries = [_bind(path, path) for path in ("/proc", "/sys", "/dev")]
-    shm = os.statvfs("/dev/shm")
-    size = shm.f_blocks * shm.f_frsize
-    entries.append({"kind": "tmpfs", "source": "tmpfs", "target": "/dev/shm", "read_only": False, "size": size})
-    entries += [_bind(path, path, read_only=True) for path in resolve.HOST_FILES if Path(path).is_file()]
-    for target in resolve.WRITABLE:
-        folder = scratch / target.strip("/").replace("/", "-")
+    entries = [*_fixed_mounts(), *_fresh_folders(scratch)]
+    for entry in _fresh_folders(scratch):
+        folder = Path(entry["source"])
         folder.mkdir(parents=True)
         folder.chmod(0o1777)
-        entries.append(_bind(str(folder), target))
     if who.home != "/":
         original = Path(root, who.home.strip("/"))
         if _bytes_below(original, LARGEST_HOME) > LARGEST_HOME:
@@ -157,6 +205,26 @@ def _chroot_mounts(
                 folder.mkdir()
             os.chown(folder, who.uid, who.gid)
             entries.append(_bind(str(folder), who.home))
+    return _in_order(entries, mounts)
+
+
+def _fixed_mounts() -> list[dict[str, Any]]:
+    """The kernel's folders, /dev/shm as large as the host's, and the files that Docker too takes from the host."""
+    shm = os.statvfs("/dev/shm")
+    size = shm.f_blocks * shm.f_frsize
+    return [
+        *(_bind(path, path) for path in ("/proc", "/sys", "/dev")),
+        {"kind": "tmpfs", "source": "tmpfs", "target": "/dev/shm", "read_only": False, "size": size},
+        *(_bind(path, path, read_only=True) for path in resolve.HOST_FILES if Path(path).is_file()),
+    ]
+
+
+def _fresh_folders(scratch: Path) -> list[dict[str, Any]]:
+    return [_bind(str(scratch / target.strip("/").replace("/", "-")), target) for target in resolve.WRITABLE]
+
+
+def _in_order(entries: list[dict[str, Any]], mounts: tuple[Mount, ...]) -> list[dict[str, Any]]:
+    """One entry for each target; what the engine and the environment mount wins."""
     given = [_bind(mount.source, mount.target, mount.read_only) for mount in mounts]
     by_target = {entry["target"].rstrip("/"): entry for entry in (*entries, *given)}
     return list(by_target.values())
@@ -192,19 +260,7 @@ class NativeProcess:
         self.supervisor_pid: int | None = None
         self.cgroup: str | None = None
         self.key = resolve.attempt_key(labels)
-        self.command: dict[str, Any] = {
-            "environment": environment,
-            "argv": order["argv"],
-            "variables": order["variables"],
-            "mounts": [mount.model_dump() for mount in mounts],
-            "workdir": order["workdir"],
-            "user": ":".join(map(str, order["user"][:2])) if order["user"] else f"{os.getuid()}:{os.getgid()}",
-            "root": order["root"] or "/",
-            "rlimits": {limit["name"]: [limit["soft"], limit["hard"]] for limit in order["rlimits"]},
-            "cpus": resolve.format_cpus(order["cpus"]) if order["cpus"] is not None else None,
-            "notes": notes,
-            "shell": shell_line(order),
-        }
+        self.command = _command(order, environment, mounts, notes)
         self._scratch = scratch
         self._exit: Exit | None = None
         self._exec_ns: int | None = None
@@ -356,8 +412,12 @@ def _mount_steps(root: str, entry: dict[str, Any]) -> list[str]:
     elif "/scratch/" in entry["source"] and Path(entry["source"]).name == "home":
         source = '"$S"/home'
         steps = [f"mkdir -p {target}", f"cp -a {target} {source}"]
-    make = f"mkdir -p {target}" if Path(entry["source"]).is_dir() else f"touch {target}"
-    steps += [make, f"mount --rbind {source} {target}"]
+    place = Path(entry["source"])
+    # What a planned run will mount need not be there yet; its files have a suffix where it is mounted.
+    folder = place.is_dir() if place.exists() else not Path(entry["target"]).suffix
+    above = shlex.quote(str(Path(inside(root, entry["target"])).parent))
+    steps += [f"mkdir -p {target}"] if folder else [f"mkdir -p {above}", f"touch {target}"]
+    steps += [f"mount --rbind {source} {target}"]
     if entry["read_only"]:
         steps.append(f"mount -o remount,bind,ro {target}")
     return steps

@@ -126,8 +126,8 @@ def host_variables(who: User, own: dict[str, str]) -> dict[str, str]:
     return {"PATH": path, "HOSTNAME": socket.gethostname(), "HOME": who.home, "LANG": "C.UTF-8", **own}
 
 
-def mounts(spec: Environment, launch: Launch) -> tuple[Mount, ...]:
-    """All mounts, outermost first; two on one target are an error."""
+def mounts(spec: Environment, launch: Launch, planned: bool = False) -> tuple[Mount, ...]:
+    """All mounts, outermost first; two on one target are an error, and a source that is missing unless it is only ``planned``."""
     found = (*spec.gpu.mounts, *launch.mounts, *spec.mounts)
     targets = [mount.target.rstrip("/") for mount in found]
     for mount in found:
@@ -135,7 +135,7 @@ def mounts(spec: Environment, launch: Launch) -> tuple[Mount, ...]:
             raise EnvironmentError_(f"{spec.name}: mount target {mount.target!r} is not an absolute path below /")
         if targets.count(mount.target.rstrip("/")) > 1:
             raise EnvironmentError_(f"{spec.name}: two mounts on {mount.target}; remove one")
-        if not Path(mount.source).exists():
+        if not planned and not Path(mount.source).exists():
             raise EnvironmentError_(f"{spec.name}: {mount.source}, to be mounted on {mount.target}, does not exist")
     return tuple(sorted(found, key=lambda mount: (mount.target.rstrip("/").count("/"), mount.target)))
 
