@@ -143,8 +143,8 @@ def main() -> None:
     try:
         for rate_hz in options.rates:
             command = [sys.executable, __file__, "--one", str(rate_hz), "--seconds", str(options.seconds)]
-            root = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-            told = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=root)
+            path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+            told = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
             figures[f"sampler, {rate_hz:g} Hz"] = json.loads(told.stdout)
             figures[f"bare timer, {rate_hz:g} Hz"] = bare_timer(rate_hz, options.seconds)
         if shutil.which("nvidia-smi"):
