@@ -1,6 +1,6 @@
 """What one run costs beside two other experiment runners: ReBench and ReFrame, with a command that does nothing.
 
-    python -m benchmarks peers [--runs 40] [--rounds 3]
+    python -m benchmarks peers [--runs 120] [--rounds 3]
 
 The peers are installed with uv into temporary environments (their versions are fixed here) and take turns with ours. A
 peer's figure is the slope between a session of N runs and one of N / 4, so that its start-up, the intercept, is not in it.
@@ -80,6 +80,7 @@ def install(folder: Path, package: str) -> Path:
 
 def rebench(programs: Path, folder: Path, runs: int) -> list[str]:
     (folder / "noop.conf").write_text(REBENCH.format(runs=runs))
+    # Denoise would change settings of this machine, by sudo.
     return [str(programs / "rebench"), "--clean", "--no-denoise", "noop.conf"]
 
 
@@ -125,7 +126,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--runs", type=int, default=40, help="runs of the longer session; the shorter has a quarter")
+    parser.add_argument("--runs", type=int, default=120, help="runs of the longer session; the shorter has a quarter")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.runs < 20:
@@ -174,6 +175,8 @@ def main() -> int:
         print(f"{name} is left out: {why}")
     print(
         f"How: a peer's figure is the slope between sessions of {few} and {many} runs of a shell script that prints one line; "
-        f"ours is from journal and stages of\nreal runs, durable commit included; {options.rounds} rounds, interleaved."
+        f"ours is from journal and stages of\nreal runs; {options.rounds} rounds, interleaved. Ours holds what the peers leave "
+        "out: evidence and samples synced to disk with digests, a hash-chained\njournal, a verdict, telemetry. ReBench runs without its denoise, "
+        "ReFrame with its serial policy."
     )
     return 0
