@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -35,13 +36,53 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False)
+
+
+class Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would exit with code 1 when the reader (head, less) has seen enough."""
+        raise BrokenPipeError
+
+
+out = Output(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def _folders(incomplete: str) -> list[str]:
+    """For completion: results folders, below ``results/`` or below what has been typed."""
+    base = (
+        Path(incomplete)
+        if incomplete.endswith("/")
+        else Path(incomplete).parent
+        if "/" in incomplete
+        else Path("results")
+    )
+    return [
+        text for place in sorted(base.glob("*/campaign.json")) if (text := str(place.parent)).startswith(incomplete)
+    ]
+
+
+def _run_ids(incomplete: str) -> list[str]:
+    """For completion: runs of the results folder changed last."""
+    journals = sorted(Path("results").glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+    found = journals[-1].parent.glob("attempts/*") if journals else ()
+    return sorted(place.name for place in found if place.name.startswith(incomplete))
+
+
+def _environments(incomplete: str) -> list[str]:
+    """For completion: environments of the library."""
+    names = re.findall(r"^  - name: (\S+)", (ROOT / "configs" / "environments.yaml").read_text(), re.MULTILINE)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 ResultsRoot = Annotated[Path, typer.Option("--results", help="Folder that holds the results of all campaigns.")]
 Folder = Annotated[
-    Path | None, typer.Argument(help="A campaign's results folder; default: the one changed last.", show_default=False)
+    Path | None,
+    typer.Argument(
+        help="A campaign's results folder; default: the one changed last.",
+        show_default=False,
+        autocompletion=_folders,
+    ),
 ]
 
 
@@ -245,7 +286,7 @@ def plan(
         out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None))
 
 
-@app.command()
+@app.command(epilog="Examples:\n\n  campaign status --watch\n\n  campaign status results/local --json")
 def status(
     folder: Folder = None,
     results: ResultsRoot = Path("results"),
@@ -274,7 +315,7 @@ def status(
         out.print(f"{place}: {'running, driver PID ' + str(snapshot.pid) if running else snapshot.stage}", style="dim")
 
 
-@app.command()
+@app.command(epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml")
 def doctor(
     config: Annotated[Path | None, typer.Argument(help="Also check what this campaign needs.")] = None,
 ) -> None:
@@ -289,7 +330,7 @@ def doctor(
         raise typer.Exit(1 if failed else 0)
 
 
-@app.command()
+@app.command(epilog="Example:\n\n  campaign verify results/local")
 def verify(folder: Folder = None, results: ResultsRoot = Path("results")) -> None:
     """Check digests, the journal's chain against the files, and that each finished run has one accepted attempt."""
     with told():
@@ -303,7 +344,7 @@ def verify(folder: Folder = None, results: ResultsRoot = Path("results")) -> Non
         raise typer.Exit(1 if problems else 0)
 
 
-@app.command()
+@app.command(epilog="Example:\n\n  campaign reap")
 def reap() -> None:
     """Remove containers, processes and mounts that crashed campaigns left; nothing else."""
     with told():
@@ -318,8 +359,8 @@ def reap() -> None:
 
 @app.command(epilog="Example:\n\n  campaign diff native-chroot docker-baseline")
 def diff(
-    first: Annotated[str, typer.Argument(help="Environment.")],
-    second: Annotated[str, typer.Argument(help="Environment.")],
+    first: Annotated[str, typer.Argument(help="Environment.", autocompletion=_environments)],
+    second: Annotated[str, typer.Argument(help="Environment.", autocompletion=_environments)],
     config: Annotated[Path | None, typer.Option(help="Campaign file that defines them.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
 ) -> None:
@@ -364,7 +405,7 @@ def sql(
         raise typer.Exit(shell(latest(folder, results), rest[0] if rest else None, format, output))
 
 
-@app.command()
+@app.command(epilog="Example:\n\n  campaign report results/local")
 def report(folder: Folder = None, results: ResultsRoot = Path("results")) -> None:
     """Write the HTML report and its figures, of a finished or a running campaign."""
     with told():
@@ -377,9 +418,11 @@ def report(folder: Folder = None, results: ResultsRoot = Path("results")) -> Non
         out.print(f"report {page.write(place)}")
 
 
-@app.command()
+@app.command(epilog="Example:\n\n  campaign show random-llama-8m__docker-baseline__chat__r01 --command")
 def show(
-    run_id: Annotated[str, typer.Argument(help="A run, as `model__environment__workload__r01`.")],
+    run_id: Annotated[
+        str, typer.Argument(help="A run, as `model__environment__workload__r01`.", autocompletion=_run_ids)
+    ],
     folder: Folder = None,
     results: ResultsRoot = Path("results"),
     command: Annotated[bool, typer.Option("--command", help="Only the exact command of the accepted attempt.")] = False,
