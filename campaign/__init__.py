@@ -1,0 +1,22 @@
+"""Campaign: native against containerised LLM inference, measured so that a hostile reviewer agrees.
+
+``campaign.open("results/<campaign>")`` gives the results of a campaign as SQL, pandas and Altair, also while it runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from campaign.results import Results
+
+__all__ = ["open"]
+
+
+def open(folder: str | PathLike[str]) -> Results:
+    """The campaign in a results folder. Raises :class:`campaign.analysis.sql.ResultsError` where there is none."""
+    from campaign.results import Results
+
+    return Results(folder)
