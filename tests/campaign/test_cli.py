@@ -1,0 +1,173 @@
+"""The command line as people and scripts have it: help, exit codes, plain output, completion."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from bad_configs import CASES, write
+from typer.testing import CliRunner
+
+from campaign import cli
+from campaign.analysis.sql import ResultsError
+from campaign.analysis.statistics.table import TableError
+
+PROJECT = Path(__file__).parents[2]
+VERBS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
+
+
+def call(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`campaign WORDS` as a process of its own, without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "campaign", *map(str, words)],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_lists_every_verb_and_the_exit_codes():
+    text = " ".join(CliRunner().invoke(cli.app, ["--help"]).output.split())
+    assert all(f" {verb} " in text for verb in VERBS)
+    for code in (cli.EXIT_CONFIG, cli.EXIT_REFUSED, cli.EXIT_ENGINE, cli.EXIT_PAUSED, cli.EXIT_INTERRUPTED):
+        assert re.search(rf"\b{code} [a-z]", text), code
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str):
+    done = CliRunner().invoke(cli.app, [verb, "--help"])
+    assert done.exit_code == 0
+    assert re.search(rf"Examples?:.*campaign {verb}", done.output, re.DOTALL)
+
+
+def test_without_words_it_shows_its_help():
+    assert "Usage" in CliRunner().invoke(cli.app, []).output
+
+
+def test_an_unknown_verb_is_a_bad_argument():
+    done = call("rum")
+    assert done.returncode == cli.EXIT_CONFIG
+    assert "No such command 'rum'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_config_is_exit_2_and_leaves_nothing(tmp_path: Path):
+    config = write(next(case for case in CASES if case.name == "negative cooldown"), tmp_path)
+    done = call("run", config, "--results", tmp_path / "results")
+    assert done.returncode == cli.EXIT_CONFIG
+    assert "gate.cooldown_s: must be at least 0" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_no_docker_engine_is_exit_4_and_says_what_to_do(tmp_path: Path):
+    library = PROJECT / "configs"
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "name: c\nengine: llamacpp\nseed: 1\nmodels: [random-llama-8m]\nenvironments: [native-chroot, docker-baseline]\n"
+        "without: [gpu, ulimits.memlock]\nworkloads:\n  - {name: t, requests: 1, input_tokens: 8, output_tokens: 8}\n"
+        f"repetitions: 1\nlibrary: {library}\n"
+    )
+    done = call("run", config, "--results", tmp_path / "r", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert done.returncode == cli.EXIT_ENGINE
+    assert "none.sock" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_results_yet_is_exit_3_and_says_how_to_begin(tmp_path: Path):
+    for verb in ("status", "verify", "report"):
+        done = CliRunner().invoke(cli.app, [verb, "--results", str(tmp_path)])
+        assert done.exit_code == cli.EXIT_REFUSED
+        assert "Start a campaign with `campaign run`" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TableError("no column `value`"), cli.EXIT_CONFIG),
+        (ResultsError("x holds no campaign"), cli.EXIT_REFUSED),
+        (PermissionError(13, "Permission denied", "results"), cli.EXIT_REFUSED),
+        (OSError(28, "No space left on device", "results/a"), cli.EXIT_REFUSED),
+    ],
+)
+def test_errors_for_the_person_have_a_message_and_a_code(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(typer.Exit) as end, cli.told():
+        raise error
+    assert end.value.exit_code == code
+    said = capsys.readouterr().err
+    assert said.startswith("campaign: ")
+    assert ("make space" in said) == ("No space left" in str(error))
+
+
+def test_a_defect_of_ours_is_not_dressed_up_as_a_message():
+    with pytest.raises(ZeroDivisionError), cli.told():
+        raise ZeroDivisionError
+
+
+def test_without_a_terminal_nothing_is_coloured():
+    assert "\x1b" not in call("plan", "configs/campaigns/local.yaml").stdout
+
+
+def test_no_color_is_honoured_on_a_terminal():
+    program = f"{sys.executable} -m campaign plan configs/campaigns/local.yaml"
+    done = subprocess.run(
+        ["script", "-qec", program, "/dev/null"],
+        cwd=PROJECT,
+        env={**os.environ, "NO_COLOR": "1", "TERM": "xterm-256color", "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "local" in done.stdout
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", done.stdout)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m campaign plan configs/campaigns/local.yaml | head -1; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "0"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_a_completion_script(shell: str):
+    done = CliRunner().invoke(cli.app, [], env={"_CAMPAIGN_COMPLETE": f"source_{shell}"}, prog_name="campaign")
+    assert "_CAMPAIGN_COMPLETE" in done.output
+    assert "campaign" in done.output
+
+
+def test_names_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "results" / "local"
+    (folder / "attempts" / "small__docker__chat__r01").mkdir(parents=True)
+    (folder / "campaign.json").write_text("{}")
+    (folder / "journal.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+
+    def completed(*words: str) -> str:
+        variables = {
+            "_CAMPAIGN_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(["campaign", *words]),
+            "COMP_CWORD": str(len(words)),
+        }
+        return CliRunner().invoke(cli.app, [], env=variables, prog_name="campaign").output
+
+    assert "verify" in completed("ver")
+    assert "native-chroot" in completed("diff", "nat")
+    assert "results/local" in completed("verify", "results/l")
+    assert "small__docker__chat__r01" in completed("show", "sm")
