@@ -86,43 +86,33 @@ Folder = Annotated[
 ]
 
 
+ERRORS = (
+    ("campaign.marked", "ConfigError", EXIT_CONFIG),
+    ("campaign.analysis.statistics.table", "TableError", EXIT_CONFIG),
+    ("actors.environments.daemon", "EngineMissing", EXIT_ENGINE),
+    ("actors.environments", "EnvironmentError_", EXIT_REFUSED),
+    ("actors.engines", "EngineError", EXIT_REFUSED),
+    ("campaign.driver", "DriverError", EXIT_REFUSED),
+    ("campaign.journal", "JournalError", EXIT_REFUSED),
+    ("campaign.store", "StoreError", EXIT_REFUSED),
+    ("campaign.analysis.sql", "ResultsError", EXIT_REFUSED),
+    ("duckdb", "Error", EXIT_REFUSED),
+    ("builtins", "OSError", EXIT_REFUSED),
+)
+"""Errors that are for the person, by module and name: one can only come from a module that is imported, and many never are."""
+
+
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """Errors that are for the person become one message and an exit code; a traceback needs CAMPAIGN_TRACEBACK=1."""
-    from actors.engines import EngineError
-    from actors.environments import EnvironmentError_
-    from actors.environments.daemon import EngineMissing
-    from campaign.journal import JournalError
-    from campaign.marked import ConfigError
-    from campaign.store import StoreError
-
-    codes: list[tuple[type[Exception], int]] = [
-        (ConfigError, EXIT_CONFIG),
-        (EngineMissing, EXIT_ENGINE),
-        (StoreError, EXIT_REFUSED),
-        (JournalError, EXIT_REFUSED),
-        (EngineError, EXIT_REFUSED),
-        (EnvironmentError_, EXIT_REFUSED),
-        (OSError, EXIT_REFUSED),
-    ]
-    # An error can only come from a module that has been imported; the heavy ones often are not.
-    lazy = [
-        ("campaign.driver", "DriverError", EXIT_REFUSED),
-        ("campaign.analysis.sql", "ResultsError", EXIT_REFUSED),
-        ("campaign.analysis.statistics.table", "TableError", EXIT_CONFIG),
-        ("duckdb", "Error", EXIT_REFUSED),
-    ]
     try:
         yield
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except Exception as problem:
-        codes = [
-            *((getattr(sys.modules[module], name), code) for module, name, code in lazy if module in sys.modules),
-            *codes,
-        ]
-        code = next((code for kind, code in codes if isinstance(problem, kind)), -1)
+        kinds = ((getattr(sys.modules[module], name), code) for module, name, code in ERRORS if module in sys.modules)
+        code = next((code for kind, code in kinds if isinstance(problem, kind)), -1)
         if code < 0 or os.environ.get("CAMPAIGN_TRACEBACK"):
             raise
         message = str(problem)
@@ -195,6 +185,8 @@ def _run(
     try:
         for line in store.repair():
             out.print(f"  {line}", style="dim")
+        if store.exists():
+            store.began()  # refuses a folder whose journal is lost before anything is started
         if any(environment.kind != "native-host" for environment in loaded.environments) and address is None:
             from actors import host
             from actors.environments import daemon

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import docker
 import pytest
+from small_campaign import Finished, write_config
+from small_campaign import campaign as command
 
 from actors.environments import daemon, image
 from actors.types import Image, ImageIdentity
@@ -55,3 +57,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("CAMPAIGN_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(
+    docker_engine: docker.DockerClient, session_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """A real campaign, carried out once: two repetitions, native against Docker. Copy its folder before changing it."""
+    place = tmp_path_factory.mktemp("finished")
+    config = write_config(place)
+    done = command("run", config, "--results", place / "results", home=session_home)
+    return Finished(config, place / "results" / "small", done, session_home)
