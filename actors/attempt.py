@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
+from actors import canary
 from actors import gate as gates
 from actors.engines import OUTPUT, Engine
 from actors.environments import Arm, Process
@@ -103,6 +104,7 @@ def carry_out(
     mark("cooldown")
     launch = launch_of(order, engine, output)
     labels = {"campaign": order.campaign_id, "run": order.run_id, "attempt": str(order.attempt)}
+    sung = [canary.sing("before", observe.gpu_name)] if order.canary else []
     process: Process | None = None
     opened: GateRecord | None = None
     exit_: Exit | None = None
@@ -167,6 +169,8 @@ def carry_out(
     if run_s is not None:
         teardown_s = (ended_ns - closing_ns) / 1e9
 
+    if order.canary:
+        sung.append(canary.sing("after", observe.gpu_name))
     report = engine.parse(output, order.model, order.workload, order.prepared) if exit_ is not None else Report()
     if outcome == "completed" and report.failure:
         outcome = "failed"
@@ -194,7 +198,7 @@ def carry_out(
         gate=opened,
         telemetry=summary,
         stages=stages,
-        metrics=all_metrics(report, opened, summary, stages),
+        metrics=(*all_metrics(report, opened, summary, stages), *sung),
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,

@@ -18,7 +18,7 @@ import pyarrow
 import ray
 
 from actors import attempt as attempts
-from actors import host
+from actors import host, probes
 from actors.engines.known import engine as engine_of
 from actors.environments import Arm, image, reap, rootfs
 from actors.environments.arms import arm
@@ -116,6 +116,13 @@ class GpuActor:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:
                 self.arms[environment.name] = arm(environment, self.home)
+        warnings: list[str] = []
+        if self.arms:
+            told, warnings = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
+            prepared = {
+                key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
+                for key, one in prepared.items()
+            }
         return UnitFacts(
             unit=self.unit,
             hostname=os.uname().nodename,
@@ -128,6 +135,7 @@ class GpuActor:
             images=images,
             prepared=prepared,
             refused_options=refusals,
+            warnings=tuple(warnings),
         )
 
     def attempt(self, order: Attempt) -> Evidence:

@@ -21,7 +21,7 @@ import ray
 
 from actors import gpu, host, telemetry
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
-from campaign import cluster, journal, provenance
+from campaign import cluster, journal, prepare, provenance
 from campaign.acceptance import Verdict, judge
 from campaign.config import Campaign
 from campaign.outliers import outliers
@@ -96,8 +96,13 @@ class Driver:
 
     def run(self) -> Snapshot:
         """Carry the campaign out as far as it goes. Everything is durable when this returns or raises."""
+        if self.store.exists() and not self.store.began():
+            self.store.clear()
+        if self.store.exists() and not self.accept_drift and (differences := self._drift(self.store.info())):
+            raise Drift(differences)
         self._say_stage("connecting")
         if self.address is None:
+            prepare.require(self.campaign, host.home())
             for line in cluster.reap():
                 self.tell(line)
         cluster.start(self.address)
@@ -110,12 +115,10 @@ class Driver:
                 raise DriverError(
                     "no unit: no alive Ray node has a GPU slot. Start nodes with `ray start --num-gpus=1`."
                 )
-            if self.store.exists() and not self.store.began():
-                self.store.clear()
             self.info = self.store.info() if self.store.exists() else self._create(units)
             self.journal = journal.Journal(self.store.journal_path)
             self.state = journal.fold(self.journal.events)
-            self._check_drift()
+            self.check("the driver", self._drift(self.info))
             self.record("opened", pid=os.getpid(), host=os.uname().nodename, units=[unit.name for unit in units])
             self.plan = [Planned(**row) for row in self.store.plan()]
             self.snapshot.total = len(self.plan)
@@ -170,14 +173,15 @@ class Driver:
         writer.close()
         return info
 
-    def _check_drift(self) -> None:
+    def _drift(self, info: dict[str, Any]) -> list[str]:
+        """How config and code differ from what the campaign began with."""
         differences = []
-        if self.info["config_hash"] != self.campaign.config_hash:
-            then, now = self.info["config"], self.campaign.model_dump(mode="json")
+        if info["config_hash"] != self.campaign.config_hash:
+            then, now = info["config"], self.campaign.model_dump(mode="json")
             differences += [f"config: {line}" for line in _differences(then, now)]
-        if self.info["code"]["digest"] != (digest := host.code_digest()):
-            differences.append(f"code: digest was {self.info['code']['digest'][:12]}, is {digest[:12]}")
-        self.check("the driver", differences)
+        if info["code"]["digest"] != (digest := host.code_digest()):
+            differences.append(f"code: digest was {info['code']['digest'][:12]}, is {digest[:12]}")
+        return differences
 
     def check(self, what: str, differences: list[str]) -> None:
         if not differences:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from actors.engines import Engine, EngineError
+from actors.engines import Engine, EngineError, trtllm, vllm
 from actors.engines.llamacpp import LlamaCpp
 from actors.engines.transformers import Transformers
 from actors.engines.trtllm import TrtLlm
 from actors.engines.vllm import Vllm
 
-ENGINES: dict[str, Engine] = {"llamacpp": LlamaCpp(), "transformers": Transformers(), "trtllm": TrtLlm(), "vllm": Vllm()}
+ENGINES: dict[str, Engine] = {
+    "llamacpp": LlamaCpp(),
+    "transformers": Transformers(),
+    "trtllm": TrtLlm(),
+    "vllm": Vllm(),
+}
+
+PROBES = {"trtllm": trtllm.PROBES, "vllm": vllm.PROBES}
+"""What to ask an image's programs about themselves: fact to command."""
 
 
 def engine(name: str) -> Engine:

@@ -5,12 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.engines import EngineError
 from actors.types import Model
+
+SECOND_COPIES = "*/*"
+"""Subfolders (``original/``, ``metal/``) hold the weights once more in other formats. One pattern, because versions of the
+client differ in how they take several."""
+
+
+class NoWeights(EngineError):
+    """A model whose weights are not on this machine. ``remedy`` is how to get them."""
+
+    def __init__(self, model: Model, folder: Path) -> None:
+        self.folder = folder
+        licence = ""
+        if model.gated:
+            licence = f" Its licence must be accepted on huggingface.co first, and HF_TOKEN set: {model.licence}."
+        by_hand = shlex.join(download_command(model, folder))
+        self.remedy = f"`{by_hand}`, or give the folder as `path:` in models.yaml.{licence}"
+        super().__init__(
+            f"model '{model.name}': no weights in {folder} (config.json and *.safetensors). `campaign prepare` fetches them; by "
+            f"hand: {self.remedy}"
+        )
 
 
 @dataclass(frozen=True)
@@ -36,24 +57,38 @@ def place(model: Model, cache: Path) -> Path:
 def locate(model: Model, cache: Path) -> Path:
     """The folder of the model's weights: ``path`` of the entry, or ``<cache>/models/<name>``."""
     folder = place(model, cache)
-    if folder.is_dir() and (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) and not _absent(folder):
         return folder.resolve()
     if model.huggingface_id is None:
         raise EngineError(
             f"model '{model.name}': {folder} holds no checkpoint (config.json and *.safetensors), and the entry names no "
             "huggingface_id to fetch it from"
         )
-    revision = f" --revision {model.revision}" if model.revision else ""
-    licence = (
-        f" Its licence must be accepted on huggingface.co first, and HF_TOKEN set: {model.licence}."
-        if model.gated
-        else ""
-    )
-    raise EngineError(
-        f"model '{model.name}': no weights in {folder} (config.json and *.safetensors). Fetch them with "
-        f"`hf download {model.huggingface_id}{revision} --local-dir {folder}`, or give the folder as `path:` in "
-        f"models.yaml.{licence}"
-    )
+    raise NoWeights(model, folder)
+
+
+def _absent(folder: Path) -> list[str]:
+    """Shards that the checkpoint's index names and that are not there: a download that was cut off."""
+    try:
+        shards = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"].values()
+    except (OSError, ValueError, KeyError):
+        return []
+    return sorted({name for name in shards if not (folder / name).is_file()})
+
+
+def download_command(model: Model, folder: Path) -> list[str]:
+    """The Hugging Face client's command that fetches the model, and goes on where it stopped."""
+    revision = ["--revision", model.revision] if model.revision else []
+    return [
+        "hf",
+        "download",
+        str(model.huggingface_id),
+        *revision,
+        "--local-dir",
+        str(folder),
+        "--exclude",
+        SECOND_COPIES,
+    ]
 
 
 def inspect(folder: Path) -> Checkpoint:
@@ -73,7 +108,7 @@ def inspect(folder: Path) -> Checkpoint:
     return Checkpoint(
         folder=folder,
         architecture=str((config.get("architectures") or ["unknown"])[0]),
-        weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+        weight_bytes=sum(path.stat().st_size for path in _shards(folder)),
         layers=layers,
         kv_bytes_per_token=layers * 2 * kv_heads * head * 2 if layers and kv_heads and head else None,
         vocabulary=_count(shape, "vocab_size"),
@@ -81,6 +116,12 @@ def inspect(folder: Path) -> Checkpoint:
         if isinstance(quantization, dict)
         else _modelopt(folder),
     )
+
+
+def _shards(folder: Path) -> list[Path]:
+    """Without ``consolidated.safetensors``, a second copy in Mistral's own format, where there is a first."""
+    every = list(folder.glob("*.safetensors"))
+    return [path for path in every if not path.name.startswith("consolidated")] or every
 
 
 def agree(model: Model, checkpoint: Checkpoint) -> None:

@@ -52,7 +52,8 @@ def _identity(found: Any, reference: str, content: str | None = None, repo: str 
     )  # fmt: skip
 
 
-def _present(client: docker.DockerClient, reference: str) -> Any | None:
+def present(client: docker.DockerClient, reference: str) -> Any | None:
+    """docker-py's image, or None where the engine has none of that name. Raises EnvironmentError_."""
     try:
         return client.images.get(reference)
     except ImageNotFound:
@@ -74,7 +75,7 @@ def _import(client: docker.DockerClient, tar: Path, repository: str, content: st
 
 def _labelled(client: docker.DockerClient, reference: str, content: str) -> Any | None:
     """The image under this tag, if it still is what was imported there."""
-    found = _present(client, reference)
+    found = present(client, reference)
     return found if found is not None and found.labels.get(CONTENT_LABEL) == f"sha256:{content}" else None
 
 
@@ -106,7 +107,7 @@ def _local(client: docker.DockerClient, home: Path, say: Say) -> ImageIdentity:
 
 
 def _registry(client: docker.DockerClient, reference: str, say: Say) -> ImageIdentity:
-    found = _present(client, reference)
+    found = present(client, reference)
     if found is None:
         say(f"Pulling {reference}")
         repository, tag = _split(reference)
@@ -163,7 +164,7 @@ def _archive(client: docker.DockerClient, file: Path, home: Path, say: Say) -> I
         raise EnvironmentError_(f"image archive {file} does not exist; make it with: docker save IMAGE -o {file}")
     content = _file_digest(file, home)
     reference = f"campaign-archive:{content[:12]}"
-    found = _present(client, reference)
+    found = present(client, reference)
     if found is None:
         say(f"Loading {file} ({file.stat().st_size / 2**30:.1f} GiB)")
         try:
