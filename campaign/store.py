@@ -161,7 +161,9 @@ class Store:
         from pyarrow import parquet
 
         try:
-            rows: list[dict[str, Any]] = parquet.read_table(self.plan_path).to_pylist()
+            rows: list[dict[str, Any]] = (
+                parquet.ParquetFile(self.plan_path).read().to_pylist()
+            )  # read_table loads pandas
         except (OSError, ValueError) as problem:
             raise StoreError(
                 f"{self.plan_path}: unreadable ({problem}). Restore it from a backup, or start another with NEW=1."
