@@ -479,7 +479,10 @@ def run_order(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart
     panels = []
     for i, (key, mine, quantity) in enumerate(groups):
         x = alt.X(
-            "place:Q", title="run, in order of start", scale=whole, axis=alt.Axis(tickCount=5, grid=False, format="d")
+            "place:Q",
+            title="run, in order of start",
+            scale=whole,
+            axis=alt.Axis(tickCount=5 if inner > 130 else 3, grid=False, format="d"),
         )
         y = alt.Y("value:Q", title=quantity, scale=alt.Scale(zero=False, padding=4), axis=_value_axis())
         dots = (
