@@ -29,7 +29,16 @@ CREATE TABLE schema_telemetry (
     attempt_memory_gib DOUBLE, attempt_cpu_s DOUBLE, cgroup_memory_gib DOUBLE, cgroup_cpu_s DOUBLE
 );
 
--- The rows of all Parquet files of one kind (`plan`, `requests`, `telemetry`), in the columns of its schema.
+-- no rows: the columns of imported.parquet, the attempts of a campaign that others carried out (campaign/importing.py)
+CREATE TABLE schema_imported (
+    run_id VARCHAR, attempt INTEGER, "index" INTEGER, phase VARCHAR, unit VARCHAR, model VARCHAR, environment VARCHAR,
+    workload VARCHAR, engine VARCHAR, repetition INTEGER, started_utc_ns BIGINT, outcome VARCHAR, failure VARCHAR,
+    throttled BOOLEAN, start_temperature_c DOUBLE, model_identity VARCHAR, source_row VARCHAR,
+    metrics STRUCT(name VARCHAR, "value" DOUBLE, unit_of_measure VARCHAR, source VARCHAR, reason VARCHAR)[]
+);
+
+-- The rows of all Parquet files of one kind (`plan`, `requests`, `telemetry`, `imported`, or a table of `analysis/`), in the
+-- columns of its schema.
 -- hive_partitioning is off because the unit is a column already.
 CREATE MACRO parquet_files(kind) AS TABLE
 FROM query(
@@ -74,6 +83,7 @@ SELECT
     facts->'code'->>'digest' AS code_digest,
     facts->>'chosen_because' AS chosen_because,
     facts->'config' AS config,
+    facts->'imported' AS imported,
     facts
 FROM files, plan_says
 WHERE facts IS NOT NULL;
@@ -98,6 +108,13 @@ SELECT
     facts->'details' AS details
 FROM files
 WHERE facts IS NOT NULL;
+
+-- imported: one row per attempt of others that was read from a file; empty for a campaign of our own. The figures are theirs:
+-- there is no log, no gate record, no telemetry and no plan behind them.
+CREATE VIEW imported AS
+SELECT *, coalesce(outcome = 'completed', false)
+    AND attempt = min(attempt) FILTER (outcome = 'completed') OVER (PARTITION BY run_id) AS counts
+FROM parquet_files('imported');
 
 -- plan: one row per planned run, in order of `index`.
 CREATE VIEW plan AS

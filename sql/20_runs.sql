@@ -69,7 +69,15 @@ SELECT
     m.file
 FROM metadata AS m
 LEFT JOIN finishes AS f ON f.run_id = m.run_id AND f.attempt = m.attempt
-LEFT JOIN reopenings AS o ON o.run_id = m.run_id;
+LEFT JOIN reopenings AS o ON o.run_id = m.run_id
+UNION ALL BY NAME
+SELECT
+    run_id, attempt, unit, phase, model, environment, workload, engine, repetition, false AS simulated, outcome, failure,
+    counts AS accepted, outcome = 'completed' AND NOT counts AS superseded, false AS journalled,
+    CASE WHEN outcome <> 'completed' THEN ['outcome'] WHEN NOT counts THEN ['repeated'] ELSE [] END AS rejected_by,
+    utc(started_utc_ns) AS started_utc, start_temperature_c, model_identity, CASE WHEN throttled THEN 32 END AS throttle_reasons,
+    source_row AS file
+FROM imported;
 
 -- runs: one row per planned run, with the state that the journal gives it: planned, dispatched (under way now),
 -- rejected (tried, to be tried again), accepted, or exhausted (given up).
@@ -134,7 +142,16 @@ SELECT
 FROM plan AS p
 CROSS JOIN driver AS d
 LEFT JOIN events AS e USING (run_id)
-LEFT JOIN times AS t USING (run_id);
+LEFT JOIN times AS t USING (run_id)
+UNION ALL BY NAME
+SELECT
+    run_id, min("index") AS run_index, any_value(phase) AS phase, any_value(unit) AS unit, 0 AS lane, any_value(model) AS model,
+    any_value(environment) AS environment, any_value(workload) AS workload, any_value(engine) AS engine,
+    any_value(repetition) AS repetition, CASE WHEN bool_or(counts) THEN 'accepted' ELSE 'exhausted' END AS status,
+    bool_or(counts) AS accepted, min(attempt) FILTER (counts) AS accepted_attempt, max(attempt) AS attempts,
+    utc(min(started_utc_ns)) AS first_started_utc, utc(min(started_utc_ns) FILTER (counts)) AS started_utc, false AS simulated
+FROM imported
+GROUP BY run_id;
 
 -- verdicts: one row per check of an attempt. `passed` is NULL where the unit cannot tell; `figure` and `limit_value` as text.
 CREATE VIEW verdicts AS

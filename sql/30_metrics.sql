@@ -23,6 +23,8 @@ SELECT * FROM (VALUES
     (21, 'total_token_throughput_tok_s', 'total token throughput', 'higher', 'engine'),
     (30, 'power_mean_w', 'mean power', 'lower', 'telemetry'),
     (31, 'energy_j', 'energy', 'lower', 'telemetry'),
+    (41, 'energy_per_output_token_j', 'energy per output token', 'lower', 'telemetry'),
+    (42, 'output_tokens_per_joule', 'output tokens per joule', 'higher', 'telemetry'),
     (32, 'gpu_utilization_mean_pct', 'GPU utilisation, mean', NULL, 'telemetry'),
     (33, 'memory_bandwidth_mean_gb_s', 'memory bandwidth, mean', NULL, 'telemetry'),
     (34, 'gpu_temperature_max_c', 'GPU temperature, maximum', 'lower', 'telemetry'),
@@ -55,10 +57,13 @@ SELECT * FROM (VALUES
 ) AS known (print_order, metric, label, better, family);
 
 -- metrics: one row per attempt and metric, accepted or not. `value` is NULL with a `reason` where it could not be
--- measured. `startup_s` is derived: create + start + load, so that start-up never leaks into throughput.
+-- measured. Derived here: `startup_s` = create + start + load, so that start-up never leaks into throughput, and the energy of
+-- an output token.
 CREATE VIEW metrics AS
 WITH recorded AS (
     SELECT run_id, attempt, unnest(metrics) AS m FROM metadata
+    UNION ALL
+    SELECT run_id, attempt, unnest(metrics) AS m FROM imported
 ),
 named AS (
     SELECT run_id, attempt, m.name AS metric, m.value AS value, m.unit_of_measure AS unit_of_measure, m.source AS source, m.reason AS reason
@@ -74,9 +79,25 @@ startups AS (
         'derived' AS source,
         CASE WHEN stages.start_s + stages.load_s IS NULL THEN 'start or load time not recorded' END AS reason
     FROM metadata
+),
+energies AS (
+    SELECT
+        n.run_id,
+        n.attempt,
+        unnest(['energy_per_output_token_j', 'output_tokens_per_joule']) AS metric,
+        unnest([n.value / nullif(d.report.tokens_generated, 0), d.report.tokens_generated / nullif(n.value, 0)]) AS value,
+        unnest(['J/token', 'token/J']) AS unit_of_measure,
+        'derived' AS source,
+        CASE
+            WHEN n.value IS NULL THEN coalesce(n.reason, 'energy not measured')
+            WHEN d.report.tokens_generated IS NULL THEN 'the engine does not report token counts'
+        END AS reason
+    FROM named AS n
+    JOIN metadata AS d ON d.run_id = n.run_id AND d.attempt = n.attempt
+    WHERE n.metric = 'energy_j'
 )
 SELECT f.run_id, f.attempt, f.metric, f.value, f.unit_of_measure, f.source, f.reason, a.accepted
-FROM (FROM named UNION ALL FROM startups) AS f
+FROM (FROM named UNION ALL FROM startups UNION ALL FROM energies) AS f
 JOIN attempts AS a ON a.run_id = f.run_id AND a.attempt = f.attempt;
 
 -- observations: one row per accepted run and metric with a finite value, with the factors of the run. What every

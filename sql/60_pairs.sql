@@ -3,8 +3,8 @@
 -- contrasts: one row per phase, model, workload and treatment arm that the plan compares with the reference; `place` is
 -- the order of the plan.
 CREATE VIEW contrasts AS
-SELECT p.phase, p.model, p.workload, c.reference, p.environment AS treatment, min(p."index") AS place
-FROM plan AS p
+SELECT p.phase, p.model, p.workload, c.reference, p.environment AS treatment, min(p.run_index) AS place
+FROM runs AS p
 CROSS JOIN campaign AS c
 WHERE p.environment <> c.reference
 GROUP BY p.phase, p.model, p.workload, c.reference, p.environment;

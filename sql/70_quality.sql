@@ -98,10 +98,17 @@ FROM runs
 WHERE accepted
 GROUP BY phase, model, workload, environment, position;
 
--- outliers: one row per accepted run and primary metric beyond 3 sd of its arm. Flagged, never removed.
+-- outliers: one row per accepted run, primary metric and rule that it breaks: beyond 3 sd of its arm (`3 sd`), or beyond 3.5
+-- scaled median absolute deviations of its median (`3.5 MAD`). Flagged, never removed.
 CREATE VIEW outliers AS
-SELECT o.phase, o.model, o.workload, o.environment, o.run_id, o.metric, o.value, d.mean, d.sd, (o.value - d.mean) / d.sd AS z
+SELECT '3 sd' AS rule, o.phase, o.model, o.workload, o.environment, o.run_id, o.metric, o.value, d.mean, d.sd, (o.value - d.mean) / d.sd AS z
 FROM observations AS o
 JOIN descriptives AS d USING (phase, model, workload, environment, metric)
 JOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'
-WHERE d.sd > 1e-12 * greatest(1, abs(d.mean)) AND abs(o.value - d.mean) > 3 * d.sd;
+WHERE d.sd > 1e-12 * greatest(1, abs(d.mean)) AND abs(o.value - d.mean) > 3 * d.sd
+UNION ALL
+SELECT '3.5 MAD', o.phase, o.model, o.workload, o.environment, o.run_id, o.metric, o.value, d.mean, d.sd, (o.value - d.mean) / d.sd
+FROM observations AS o
+JOIN descriptives AS d USING (phase, model, workload, environment, metric)
+JOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'
+WHERE d.mad_scaled > 1e-12 * greatest(1, abs(d.median)) AND abs(o.value - d.median) > 3.5 * d.mad_scaled;

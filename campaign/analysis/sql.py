@@ -19,11 +19,27 @@ KINDS = {
     "plan": "plan.parquet",
     "requests": "attempts/*/[0-9]*/requests.parquet",
     "telemetry": "telemetry/*/*.parquet",
+    "imported": "imported.parquet",
+    **{
+        name: f"analysis/{name}.parquet"
+        for name in ("comparisons", "equivalence", "power", "order_effects", "phase_decisions", "request_percentiles")
+    },
 }
 """Kind of Parquet file to where such files lie; each kind has a ``schema_<kind>`` in ``sql/10_sources.sql``."""
 
 KEPT = frozenset(
-    {"campaign", "plan", "journal_lines", "journal", "metadata", "attempts", "runs", "metrics", "observations"}
+    {
+        "campaign",
+        "plan",
+        "imported",
+        "journal_lines",
+        "journal",
+        "metadata",
+        "attempts",
+        "runs",
+        "metrics",
+        "observations",
+    }
 )
 """Views held as tables until the next :func:`refresh`: many small files read once instead of once for every view that
 builds on them, and one instant for all of a report. Samples and requests stay in their files."""

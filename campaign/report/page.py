@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
-from campaign.analysis import compare, sql
-from campaign.report import wording
+from campaign.analysis import evidence, sql
+from campaign.report import checklist, wording
 
 if TYPE_CHECKING:
     import duckdb
@@ -100,10 +100,10 @@ QUALITY = (
     ),
     Table(
         "Outliers",
-        "Primary figures beyond three standard deviations of their arm. Flagged, never removed (with ten runs or fewer the rule "
-        "cannot fire).",
+        "Primary figures beyond three standard deviations of their arm (with ten runs or fewer that rule cannot fire), or beyond 3.5 scaled "
+        "median absolute deviations of its median. Flagged, never removed.",
         "No run is flagged.",
-        'SELECT run_id AS run, metric, value, mean AS "arm mean", z\nFROM outliers\nORDER BY abs(z) DESC\nLIMIT 20',
+        'SELECT run_id AS run, metric, value, mean AS "arm mean", z, rule\nFROM outliers\nORDER BY abs(z) DESC, run_id, rule\nLIMIT 40',
     ),
     Table(
         "Unreadable files",
@@ -113,10 +113,94 @@ QUALITY = (
     ),
 )
 
-COMPARISON_SQL = """SELECT *
-FROM contrast_moments
-WHERE metric = 'token_throughput_tok_s'
--- the moments of both arms and of their blocks; t quantiles are scipy's (campaign/analysis/compare.py)"""
+STATISTICS = (
+    Table(
+        "Every comparison",
+        "All metrics, tests and adjustments; the headline set of attempts (`protocol`). p after Holm (secondary metrics: Benjamini-Hochberg) "
+        "over the comparisons that were planned.",
+        "No comparison yet.",
+        'SELECT model, treatment AS arm, reference AS against, label AS metric, pct AS "change (%)", pct_low AS "low", pct_high AS "high",\n'
+        '    headline_test AS test, p, p_adjusted AS "p adjusted", p_bonferroni AS "Bonferroni", p_bh AS "BH", tost_p_adjusted AS "TOST p adjusted",\n'
+        '    document_test AS "rule of the document", document_p AS "its p", welch_p AS "Welch p", mwu_p AS "MWU p", paired_p AS "paired p",\n'
+        '    cohens_d AS d, hedges_g AS g, hl_shift AS "HL shift", verdict\n'
+        "FROM comparisons\nWHERE analysis_set = 'protocol'\nORDER BY place, treatment, family, metric",
+    ),
+    Table(
+        "Intervals of the same difference, three ways",
+        "Difference of means (treatment minus reference) by Welch, by blocks and by BCa bootstrap of runs (10 000 resamples, seeded). "
+        "They should agree; where they do not, look at the runs.",
+        "No interval yet.",
+        'SELECT model, treatment AS arm, label AS metric, unit_of_measure AS unit, diff, welch_low AS "Welch low", welch_high AS "Welch high",\n'
+        '    n_pairs AS blocks, paired_low AS "blocks low", paired_high AS "blocks high", bca_diff_low AS "BCa low", bca_diff_high AS "BCa high",\n'
+        '    shapiro_p_reference AS "Shapiro p, reference", shapiro_p_treatment AS "Shapiro p, arm", brown_forsythe_p AS "Brown-Forsythe p"\n'
+        "FROM comparisons\nWHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, metric",
+    ),
+    Table(
+        "Equivalence",
+        "Two one-sided tests of the ratio at the margins 1, 2, 3, 5 % and the declared one, before adjustment. Only an equivalence test may "
+        "say that two arms are alike.",
+        "Nothing to test yet.",
+        'SELECT e.model, e.treatment AS arm, f.label AS metric, e.layer, e.margin_pct AS "margin (%)", e.declared, e.p_low AS "p above −margin", e.p_high AS "p below +margin", e.p, e.equivalent\n'
+        "FROM equivalence AS e\nJOIN metric_facts AS f ON f.metric = e.metric AND f.family = 'primary'\nORDER BY e.model, e.treatment, f.print_order, e.layer, e.margin_pct",
+    ),
+    Table(
+        "What this N can see",
+        "Smallest effect seen with 80 % power (MDE), and the N that would settle equivalence. The observed power restates p: p = 0.05 is a "
+        "power of about one half, whatever N; it says nothing about whether N sufficed.",
+        "No comparison yet.",
+        'SELECT p.model, p.treatment AS arm, f.label AS metric, p.layer, p.n_reference AS "n reference", p.n_treatment AS "n arm", p.effect AS "d or dz",\n'
+        '    p.mde AS "MDE", p.mde_bonferroni AS "MDE, Bonferroni", p.mde_pct AS "MDE (%)", p.posthoc AS "observed power", p.needs_n AS "needs N", p.needs_what AS "of"\n'
+        "FROM power AS p\nJOIN metric_facts AS f ON f.metric = p.metric AND f.family = 'primary'\nORDER BY p.model, p.treatment, f.print_order, p.layer",
+    ),
+    Table(
+        "Does the verdict depend on what was kept?",
+        "The headline set against all valid first attempts, throttled and hot ones included.",
+        "No comparison yet.",
+        'SELECT p.model, p.treatment AS arm, p.label AS metric, p.n_reference + p.n_treatment AS "runs kept", a.n_reference + a.n_treatment AS "all valid",\n'
+        '    p.pct_change AS "change (%)", a.pct_change AS "change, all (%)", p.verdict, a.verdict AS "verdict, all", list_contains(p.flags, \'sensitive_to_exclusions\') AS sensitive\n'
+        "FROM comparisons AS p\nJOIN comparisons AS a USING (phase, unit, model, workload, reference, treatment, metric)\n"
+        "WHERE p.analysis_set = 'protocol' AND a.analysis_set = 'all_valid' AND p.\"group\" = 'primary'\nORDER BY p.place, p.treatment, p.metric",
+    ),
+    Table(
+        "Latency percentiles over requests",
+        "Pooled over the requests of an arm, with a bootstrap of runs; the mean of the runs' own percentiles is another quantity and is shown "
+        "beside it. Quantiles are type 7.",
+        "No request was recorded.",
+        'SELECT model, environment AS arm, metric, percentile, runs, requests, pooled, low, high, mean_of_runs AS "mean of runs",\n'
+        '    median_of_runs AS "median of runs", diff, diff_low AS "diff low", diff_high AS "diff high", run_level_p AS "p of runs", reason\n'
+        "FROM request_percentiles\nORDER BY model, metric DESC, percentile, environment",
+    ),
+    Table(
+        "Order, drift and carry-over",
+        "Does place, time, the run before or the start temperature explain what the treatment is credited with? With several tests for each "
+        "comparison, false alarms are to be expected; a flag changes which analysis leads, never which runs are kept.",
+        "Too few runs, or their order is not known.",
+        'SELECT o.model, o.treatment AS arm, f.label AS metric, o.interleaved, o.flags, o.period_p AS "period p", o.drift_p AS "drift p",\n'
+        '    o.ljung_box_runs_p AS "autocorrelation p", o.carry_over_p AS "carry-over p", o.temperature_p AS "temperature p", o.reason\n'
+        "FROM order_effects AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.treatment, f.print_order",
+    ),
+    Table(
+        "Measured against the roofline",
+        "Output rate over what bandwidth, batch and the active weights permit: above 1 something else was measured than is said.",
+        "No unit with a known memory bandwidth, or the sizes or batch of the models are not known.",
+        'SELECT model, environment AS arm, measured_tok_s AS "measured (tok/s)", bound_tok_s AS "bound (tok/s)", measured_tok_s / bound_tok_s AS ratio,\n'
+        '    batch_size AS batch, bandwidth_gb_s AS "bandwidth (GB/s)", active_gb AS "read per step (GB)"\nFROM rooflines\nORDER BY ratio DESC NULLS LAST',
+    ),
+    Table(
+        "Decisions between phases",
+        "Screened options by rank (their estimates are biased upwards by the choice and are never the result), and how much of the overhead the "
+        "optimised arm wins back.",
+        "This campaign has no screening or validation phase.",
+        "SELECT kind, metric, model, arm, rank, estimate, low, high, p, decision\nFROM phase_decisions\nORDER BY kind, metric, rank, model",
+    ),
+)
+"""What the statistics found, beyond the sentence of each model."""
+
+COMPARISON_SQL = """SELECT model, treatment, reference, mean_reference, sd_reference, mean_treatment, sd_treatment, pct, pct_low, pct_high,
+    method, p_adjusted, tost_p_adjusted, margin_pct, verdict, needs_n, claim
+FROM comparisons
+WHERE metric = 'token_throughput_tok_s' AND analysis_set = 'protocol'
+ORDER BY place, treatment"""
 
 
 def write(results: Path) -> Path:
@@ -131,7 +215,8 @@ def write(results: Path) -> Path:
     con = sql.connect(results)
     with ThreadPoolExecutor(1) as pool:
         bundle = pool.submit(javascript)
-        rows = compare.rows(con)
+        evidence.ensure(results, con)
+        rows = evidence.rows(con)
         figures, specifications = _figures(con, results / "report" / "figures")
         context = _context(con, rows) | {"figures": figures, "folder": results}
         script = bundle.result()
@@ -227,6 +312,7 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
     throughput = [row for row in rows if row["metric"] == wording.HEADLINE and wording.present(row["pct"])]
     low, high = _span(throughput)
     methods = list(dict.fromkeys(row["method"] for row in rows if wording.present(row["pct_low"])))
+    checks = checklist.checklist(con)
     return {
         "campaign": {
             "name": campaign.get("campaign") or "Campaign",
@@ -245,12 +331,15 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
         "method_line": (
             "Mean ± standard deviation over accepted runs; change and interval in percent of the reference. "
             + (
-                f"Intervals: 95 %, {' / '.join(methods)}; not adjusted for the number of comparisons."
+                f"Intervals: 95 % each, {' / '.join(methods)}. Verdicts rest on p values adjusted over all planned comparisons."
                 if methods
                 else ""
             )
         ),
         "cells": _evidence(rows),
+        "problems": _problems(con),
+        "statistics": [_filled(con, table) for table in STATISTICS],
+        "checklist": checks,
         "flow_steps": [
             {"name": name, "count": count}
             for name, count in (
@@ -261,12 +350,33 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
             )
         ],
         "quality": quality,
+        "losses": _filled(con, LOSSES),
         "method": _method(con, reference),
         "provenance": _provenance(campaign),
         "units": _units(con),
         "config": _pretty(campaign.get("config")),
         "views": sql.tables(),
     }
+
+
+LOSSES = Table(
+    "Where runs were lost",
+    "Every attempt that does not count, by arm and reason. If an arm loses more, the loss may itself be an effect of the arm.",
+    "No attempt was lost.",
+    "SELECT model, environment, coalesce(nullif(array_to_string(rejected_by, ', '), ''), failure, outcome) AS reason, count(*) AS attempts\n"
+    "FROM attempts\nWHERE NOT accepted\nGROUP BY ALL\nORDER BY model, environment, attempts DESC",
+)
+
+
+def _problems(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Failed plausibility checks, gravest first, each with its subjects and figures."""
+    return _rows(
+        con,
+        """SELECT check_name AS name, bool_or(grave) AS grave, any_value(explanation) AS explanation,
+            list(subject || CASE WHEN limit_value > 0 THEN ' (' || printf('%.4g', figure) || ' against ' || printf('%.4g', limit_value) || ')'
+                ELSE '' END ORDER BY figure DESC, subject)[:6] AS subjects, count(*) AS n
+        FROM plausibility WHERE NOT passed GROUP BY check_name ORDER BY grave DESC, name""",
+    )
 
 
 def _lead(counts: dict[str, Any], reference: str, con: duckdb.DuckDBPyConnection) -> str:
@@ -303,14 +413,21 @@ def _warnings(
     broken = con.execute("SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'").fetchall()[0][0]
     if broken:
         found.append(f"{broken} files cannot be read and are left out; they are named under Quality.")
-    failed = [
-        row[0]
-        for row in con.execute(
-            "SELECT DISTINCT check_name FROM plausibility WHERE NOT passed AND grave ORDER BY check_name"
-        ).fetchall()
-    ]
+    if campaign.get("imported"):
+        imported = json.loads(campaign["imported"])
+        whose = f", by {imported['source']}" if imported.get("source") else ""
+        found.append(
+            f"Imported from {imported['file']} ({imported['rows']} attempts{whose}): there is no plan, journal, log, gate record or telemetry "
+            "behind these figures, and planned means present in the file."
+        )
+    failed = con.execute("SELECT count(DISTINCT check_name) FROM plausibility WHERE NOT passed AND grave").fetchall()[
+        0
+    ][0]
     if failed:
-        found.append(f"Plausibility checks fail: {', '.join(failed)}. Read the table under Quality before the figures.")
+        found.append(
+            f"{failed} plausibility check{'s' if failed > 1 else ''} that put{'' if failed > 1 else 's'} these figures in doubt "
+            f"fail{'' if failed > 1 else 's'}: read what is wrong with the data, below, before any figure."
+        )
     if any(row["separated"] for row in rows):
         found.append("In some cells the arms were not interleaved in time; nothing is claimed from them.")
     return found
@@ -358,9 +475,10 @@ def _cells(row: wording.Row) -> dict[str, Any]:
 
 def _span(rows: Sequence[wording.Row]) -> tuple[float, float]:
     """Common axis of the intervals, in percent, with zero inside."""
-    values = [0.0] + [
-        float(row[key]) for row in rows for key in ("pct", "pct_low", "pct_high") if wording.present(row[key])
-    ]
+    values = [
+        0.0,
+        *(sign * row["margin_pct"] for row in rows if wording.present(row["margin_pct"]) for sign in (-1, 1)),
+    ] + [float(row[key]) for row in rows for key in ("pct", "pct_low", "pct_high") if wording.present(row[key])]
     low, high = min(values), max(values)
     margin = 0.08 * (high - low) or 1.0
     return low - margin, high + margin
@@ -373,7 +491,10 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
         return 100 * (value - low) / (high - low)
 
     color = "var(--ink)"
-    bar = ""
+    bar, band = "", ""
+    if wording.present(row["margin_pct"]):
+        left, right = x(-row["margin_pct"]), x(row["margin_pct"])
+        band = f'<rect x="{left:.2f}%" width="{right - left:.2f}%" y="2" height="31" style="fill:var(--accent);opacity:.10"/>'
     if wording.present(row["pct_low"]):
         bar = (
             f'<line x1="{x(row["pct_low"]):.2f}%" x2="{x(row["pct_high"]):.2f}%" y1="17" y2="17" '
@@ -381,7 +502,7 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
         )
     return Markup(
         '<svg class="forest" role="img" aria-label="interval">'
-        '<line x1="0" x2="100%" y1="33" y2="33" style="stroke:var(--line)"/>'
+        f'{band}<line x1="0" x2="100%" y1="33" y2="33" style="stroke:var(--line)"/>'
         f'<line x1="{x(0):.2f}%" x2="{x(0):.2f}%" y1="2" y2="33" style="stroke:var(--soft);stroke-dasharray:2 3"/>'
         f'<text x="{x(0):.2f}%" dx="4" y="10" style="fill:var(--soft);font-size:10px">0</text>{bar}'
         f'<circle cx="{x(row["pct"]):.2f}%" cy="17" r="5" style="fill:var(--accent)"/></svg>'
@@ -389,18 +510,26 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
 
 
 def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
+    chosen = evidence.settings(con)
     lines = [
         f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",
-        f"From {compare.MINIMUM_BLOCKS} complete blocks on, intervals are paired (t on the logarithms of the blocks' ratios); below that "
-        "Fieller's interval for independent arms with Satterthwaite's degrees of freedom. Below "
-        f"{compare.MINIMUM_N} runs in an arm nothing is inferred.",
-        "An interval that covers zero does not show that two arms are alike: that would take an equivalence test.",
+        "From 10 complete blocks of interleaved arms on, the headline test is the paired t test and its interval Fieller's with covariance; below "
+        "that Welch's test and Fieller's interval for independent arms. Below "
+        f"{wording.MINIMUM_N} runs in an arm nothing is inferred.",
+        f"Two arms are called equivalent only where two one-sided tests put their ratio within ±{wording.number(chosen['margin_pct'])} % "
+        f"({'declared in the config' if chosen['margin_declared'] else 'the default: the config declares none'}). An interval that covers zero shows nothing.",
+        f"p values are adjusted after Holm over the {chosen['planned']['F_doc']} planned comparisons of throughput, mean latency and peak memory (family "
+        f"F_doc; {chosen['planned']['F_primary5']} with request throughput and KV cache, F_primary5); secondary metrics by Benjamini-Hochberg. Bonferroni, "
+        "Benjamini-Hochberg and the rule as first written down stand beside them.",
+        f"Bootstrap intervals are BCa with 10 000 resamples of runs; seeds derive from the campaign's seed {chosen['seed']} by SHA-256.",
         "Quantiles are type 7 (linear); standard deviations have n − 1. Throughput counts output tokens only.",
     ]
     unavailable = [
         row[0] for row in con.execute("SELECT DISTINCT unnest(unavailable) AS it FROM gates ORDER BY it").fetchall()
     ]
+    for (note,) in con.execute("SELECT unnest(from_json(imported->'notes', '[\"VARCHAR\"]')) FROM campaign").fetchall():
+        lines.append(f"On import: {note}.")
     if unavailable:
         lines.append(f"The gate could not check on this host: {', '.join(map(str, unavailable))}.")
     return lines

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from campaign.analysis import compare, sql
+from campaign.analysis import evidence, sql
 from campaign.report import wording
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ def show(results: Path, console: Console | None = None) -> None:
     """Print both arms of every model of the campaign in ``results``."""
     from rich.console import Console
 
-    (console or Console()).print(summary(sql.connect(results)))
+    con = sql.connect(results)
+    evidence.ensure(results, con)
+    (console or Console()).print(summary(con))
 
 
 def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
@@ -30,7 +32,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    rows = compare.rows(con)
+    rows = evidence.rows(con)
     parts: list[RenderableType] = []
     if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
         parts.append(Text("Simulated data: no figure here was measured.", style="bold yellow"))
@@ -49,7 +51,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
         parts.append(
             Text(
                 "Mean ± standard deviation over accepted runs. Intervals: 95 %, "
-                f"{' / '.join(dict.fromkeys(row['method'] for row in rows))}, not adjusted for the number of comparisons.",
+                f"{' / '.join(dict.fromkeys(row['method'] for row in rows))}, each at 95 %. Verdicts: p adjusted over the planned comparisons.",
                 style="dim",
             )
         )

@@ -1,7 +1,7 @@
 """How figures and claims are put into words. A report may say only what this module says.
 
-The words "identical", "no overhead", "same performance" are not here: no interval that covers zero shows them, only an
-equivalence test could.
+The words "identical", "no overhead", "same performance" are not here. That two arms are alike may be said only as *equivalent
+within* a margin that was declared, and only where the equivalence test says so.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from campaign.analysis.compare import MINIMUM_N
-
 Row = dict[str, Any]
-"""One row of ``compare.comparisons``."""
+"""One row of ``evidence.rows``."""
+MINIMUM_N = 3
+"""Runs per arm below which nothing is inferred."""
 
 HEADLINE = "token_throughput_tok_s"
 SUMMARY = {
@@ -81,7 +81,9 @@ def change(row: Row) -> str:
 
 def worse(row: Row) -> bool | None:
     """Whether a demonstrated difference is for the worse; None where nothing is demonstrated or no way is better."""
-    different = row["verdict"] == "different" or (row["verdict"] == "deterministic" and row["diff"] != 0)
+    different = row["verdict"] in ("different", "different_but_negligible") or (
+        row["verdict"] == "deterministic" and row["diff"] != 0
+    )
     if not different or not present(row["better"]):
         return None
     return bool((row["diff"] < 0) == (row["better"] == "higher"))
@@ -94,18 +96,23 @@ def claim(row: Row) -> str:
     against = row["reference"]
     n = f"n = {row['n_reference']} and {row['n_treatment']}"
     verdict, bounded = row["verdict"], present(row["pct_low"])
-    if verdict == "different" and bounded:
+    margin = f"±{number(row.get('margin_pct'))} %"
+    if verdict in ("different", "different_but_negligible") and bounded:
         direction = "higher" if row["pct"] > 0 else "lower"
-        return f"{what} is {change(row)[1:]} {direction} than under {against} (95 % interval {interval(row)}; {n})."
-    if verdict == "different":
+        inside = f", inside the {margin} margin" if verdict == "different_but_negligible" else ""
+        return f"{what} is {change(row)[1:]} {direction} than under {against} (95 % interval {interval(row)}; {n}){inside}."
+    if verdict == "equivalent":
+        within = f" (95 % interval {interval(row)}; {n})" if bounded else f" ({n})"
+        return f"{what} is equivalent to {against} within {margin}{within}."
+    if verdict in ("different", "different_but_negligible"):
         return f"{what} differs from {against} by {number(row['diff'])} {row['unit_of_measure']} ({n})."
     if verdict == "inconclusive" and bounded:
         return (
-            f"{what}: a difference from {against} cannot be told at this N; "
-            f"anything within {interval(row)} is compatible with the data ({n})."
+            f"{what}: undecided. A difference from {against} cannot be told at this N; "
+            f"anything within {interval(row)} is compatible with the data ({n}){_needs(row)}."
         )
     if verdict == "inconclusive":
-        return f"{what}: a difference from {against} cannot be told at this N ({n})."
+        return f"{what}: undecided. A difference from {against} cannot be told at this N ({n}){_needs(row)}."
     if verdict == "deterministic":
         same = "the same value in every run"
         return f"{what} did not vary within either arm: {same if row['diff'] == 0 else change(row) + ' against ' + against} ({n})."
@@ -113,21 +120,47 @@ def claim(row: Row) -> str:
         return f"{what}: nothing can be claimed from {n}; at least {MINIMUM_N} runs in each arm are needed."
     if verdict == "not_interpretable":
         return f"{what}: the arms were not interleaved in time, so a difference from {against} may be time's."
+    if str(verdict).startswith("error"):
+        return f"{what}: nothing is claimed, {ERRORS.get(verdict, str(verdict).replace('_', ' '))}."
+    if verdict == "no_data":
+        return f"{what}: not measured in any accepted run of either arm."
     missing = row["treatment"] if not row["n_treatment"] else against
     return f"{what}: no accepted run of {missing} yet."
 
 
+ERRORS = {
+    "error_implausible": "the output rate is above what the memory's bandwidth permits",
+    "error_duplicate_cell": "a run is recorded twice",
+    "error_model_identity": "the weights that were loaded differ",
+    "error_environment_changed": "image, driver or data changed between the arms",
+}
+"""Statuses that forbid statistics, in words."""
+
+
+def _needs(row: Row) -> str:
+    """What it would take to decide: ``; needs N = 42 blocks …``."""
+    if not present(row.get("needs_n")):
+        return ""
+    return (
+        f"; needs N = {row['needs_n']} {row['needs_what']} to settle equivalence within ±{number(row['margin_pct'])} %"
+    )
+
+
 def verdict_word(row: Row) -> str:
     """The verdict in a table cell."""
+    if row["verdict"] == "different_but_negligible":
+        return "minor"
     if row["verdict"] == "different" or (row["verdict"] == "deterministic" and row["diff"] != 0):
         return {True: "worse", False: "better", None: "differs"}[worse(row)]
     return {
-        "inconclusive": "unclear",
+        "equivalent": "in margin",
+        "inconclusive": "undecided",
         "deterministic": "constant",
         "insufficient_n": "too few",
         "missing_arm": "no runs",
         "not_interpretable": "confounded",
-    }[row["verdict"]]
+        "no_data": "no data",
+    }.get(row["verdict"], "refused")
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -141,13 +174,28 @@ def headline(rows: Sequence[Row]) -> str:
     kinds: dict[str, list[str]] = {}
     for treatment in dict.fromkeys(row["treatment"] for row in throughput):
         mine = [row for row in throughput if row["treatment"] == treatment]
-        found = {way for row in mine if (way := worse(row)) is not None}
-        scope = "on every model" if all(worse(row) is not None for row in mine) else "on some models"
-        kind = "cannot be told at this N" if not found else {True: "lower ", False: "higher "}[found.pop()] + scope
+        found = {way for row in mine if (way := _way(row)) is not None}
+        scope = "on every model" if all(_way(row) is not None for row in mine) else "on some models"
+        kind = _alike_kind(mine) if not found else {True: "lower ", False: "higher "}[found.pop()] + scope
         kinds.setdefault("lower on some models, higher on others" if found else kind, []).append(treatment)
     order = sorted(kinds, key=lambda kind: (kind == "cannot be told at this N", kind.startswith("higher")))
     parts = "; ".join(f"{kind} under {_listed(kinds[kind])}" for kind in order)
     return f"Throughput against {throughput[0]['reference']}: {parts}."
+
+
+def _way(row: Row) -> bool | None:
+    """:func:`worse`, without the differences that lie inside the margin."""
+    return None if row["verdict"] == "different_but_negligible" else worse(row)
+
+
+def _alike(row: Row) -> bool:
+    return row["verdict"] in ("equivalent", "different_but_negligible")
+
+
+def _alike_kind(rows: Sequence[Row]) -> str:
+    if all(_alike(row) for row in rows):
+        return f"equivalent within ±{number(rows[0]['margin_pct'])} % on every model"
+    return "cannot be told at this N"
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
@@ -156,22 +204,32 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     found = []
     for treatment in dict.fromkeys(row["treatment"] for row in throughput):
         mine = [row for row in throughput if row["treatment"] == treatment]
-        lower = [row for row in mine if worse(row) is True]
-        higher = [row for row in mine if worse(row) is False]
-        rest = len(mine) - len(lower) - len(higher)
+        lower = [row for row in mine if _way(row) is True]
+        higher = [row for row in mine if _way(row) is False]
+        alike = [row for row in mine if _alike(row)]
+        rest = len(mine) - len(lower) - len(higher) - len(alike)
         against = mine[0]["reference"]
         parts = []
         if lower:
             parts.append(f"lowers throughput {_on(lower, mine)}, by {_range(lower)}")
         if higher:
             parts.append(f"raises throughput {_on(higher, mine)}, by {_range(higher)}")
+        tail = f"; {rest} of {len(mine)} cannot be told" if rest else ""
+        within = f"equivalent within ±{number(mine[0].get('margin_pct'))} % {_on(alike, mine)}" if alike else ""
         if parts:
-            tail = f"; {rest} of {len(mine)} cannot be told" if rest else ""
-            found.append(f"{treatment} {' and '.join(parts)} against {against}{tail}.")
-        elif all(row["verdict"] in ("insufficient_n", "missing_arm") for row in mine):
+            found.append(f"{treatment} {' and '.join(parts)} against {against}{f'; {within}' if within else ''}{tail}.")
+        elif within:
+            found.append(f"Throughput under {treatment} and {against} is {within}{tail}.")
+        elif all(row["verdict"] in ("insufficient_n", "missing_arm", "no_data") for row in mine):
             found.append(f"Too few runs to compare {treatment} with {against}: nothing is claimed.")
-        elif all(row["verdict"] == "not_interpretable" for row in mine):
-            found.append(f"{treatment} and {against} were not interleaved in time: nothing is claimed.")
+        elif all(row["verdict"] == "not_interpretable" or str(row["verdict"]).startswith("error") for row in mine):
+            why = dict.fromkeys(
+                "the arms were not interleaved in time"
+                if row["verdict"] == "not_interpretable"
+                else f"{ERRORS.get(row['verdict'], row['verdict'])} on {row['model']}"
+                for row in mine
+            )
+            found.append(f"Nothing is claimed about {treatment} against {against}: {'; '.join(why)}.")
         else:
             found.append(f"A throughput difference of {treatment} from {against} cannot be told at this N.")
     return found

@@ -70,6 +70,22 @@ def test_the_verdict_comes_first_with_both_means_and_the_interval(html):
     assert "docker-baseline is" in text
 
 
+def test_the_checklist_is_filled_in_and_every_rule_has_its_evidence(html):
+    rules = re.findall(
+        r'<td class="key">(HB\d+|[A-Z]{4,7})</td><td>[^<]+</td><td class="\w+">(pass|fail|n/a)</td><td>([^<]+)</td>',
+        html,
+    )
+    assert [name for name, *_ in rules[:12]] == [f"HB{i}" for i in range(1, 13)]
+    assert {"PREREG", "CONCUR", "IDENT", "EXCL", "MULT", "EQUIV", "UNITS", "SEEDS"} == {name for name, *_ in rules[12:]}
+    assert all(evidence.strip() for *_, evidence in rules)
+    assert {name: status for name, status, _ in rules}["CONCUR"] == "pass"
+
+
+def test_long_tables_can_be_searched(html):
+    assert 'class="searchable"' in html
+    assert "search these rows" in html
+
+
 def test_rejected_attempts_are_listed_with_their_reason(html):
     assert "small__docker-baseline__short__r02" in visible(html)
     assert "throttling: mask 0x20" in visible(html)
@@ -142,6 +158,55 @@ def test_any_state_of_a_campaign_has_a_page_and_a_table_that_claim_no_more_than_
         assert "3 runs are outstanding" in text
 
 
+def altered(folder, change):
+    import json
+
+    for i, path in enumerate(sorted(folder.glob("attempts/*/*/metadata.json"))):
+        metadata = json.loads(path.read_text())
+        change(metadata, i)
+        path.write_text(json.dumps(metadata))
+    return folder
+
+
+def constant(metadata, _):
+    for metric in metadata["metrics"]:
+        metric["value"] = 5.0
+
+
+def unmeasured(metadata, _):
+    for metric in metadata["metrics"]:
+        metric["value"] = None
+
+
+def not_a_number(metadata, i):
+    for metric in metadata["metrics"]:
+        metric["value"] = float("nan") if i % 2 else metric["value"]
+
+
+@pytest.mark.parametrize("change", [constant, unmeasured, not_a_number])
+def test_bad_data_get_a_page_without_a_claim(tmp_path, change):
+    results = altered(synthetic.write(tmp_path, models=("tiny",), repetitions=3, telemetry_hz=0), change)
+    text = visible(page.write(results).read_text())
+    assert not re.search(r"\b(nan|None|inf)\b", text), re.findall(r".{30}\b(?:nan|None|inf)\b.{30}", text)
+    assert "lowers throughput" not in text
+    assert "raises throughput" not in text
+
+
+def test_a_campaign_whose_attempts_were_all_rejected_claims_nothing(tmp_path):
+    results = synthetic.write(tmp_path, models=("tiny",), repetitions=3, telemetry_hz=0, rejections=False)
+    journal = results / "journal.jsonl"
+    rejected = journal.read_text().replace(
+        '"accepted":true,"rejected_by":[]', '"accepted":false,"rejected_by":["telemetry_coverage"]'
+    )
+    assert rejected != journal.read_text()
+    journal.write_text(rejected)
+    text = visible(page.write(results).read_text())
+    assert "0 of 6 runs" in text
+    assert "telemetry_coverage" in text
+    assert re.search(r"[Nn]othing (is|can be) claimed", text)
+    assert "95 % interval −" not in text
+
+
 def test_unreadable_files_are_named_on_the_page(tmp_path):
     results = synthetic.write(tmp_path, repetitions=3)
     broken = results / "attempts" / "tiny__native-chroot__short__r01" / "1" / "requests.parquet"
@@ -161,7 +226,7 @@ def test_names_cannot_smuggle_markup_into_the_page(tmp_path):
     (results / "campaign.json").write_text(json.dumps(facts))
     html = page.write(results).read_text()
     assert "<script>alert" not in html
-    assert html.count("<script>") == 3
+    assert html.count("<script>") == 4
 
 
 def test_a_figure_is_saved_in_the_format_of_its_name(results, tmp_path):

@@ -1,0 +1,116 @@
+-- Analysis: what the statistics start from, and what they found (`analysis/*.parquet`, written by `campaign report`; the
+-- tables `descriptives`, `outliers` and `plausibility` there are the views of those names, kept with the results).
+
+-- analysis_attempts: one row per attempt, accepted or not, as the statistics take it. `status` is ok where an analysis set may
+-- keep the attempt: it was accepted (or would have been but for its heat); `sequence_index` is its place in time on its unit.
+CREATE VIEW analysis_attempts AS
+WITH judged AS (
+    SELECT *, len(list_filter(rejected_by, lambda c: c NOT IN ('throttling', 'start_temperature'))) = 0 AS only_heat
+    FROM attempts
+)
+SELECT
+    a.run_id, a.attempt, a.phase, a.unit, a.model, a.environment, a.workload, a.repetition, a.position AS order_in_block,
+    row_number() OVER (PARTITION BY a.unit ORDER BY a.started_utc, a.run_id, a.attempt) AS sequence_index,
+    a.started_utc IS NOT NULL AS timed,
+    CASE WHEN a.outcome = 'completed' AND (a.accepted OR a.superseded OR (a.journalled AND only_heat)) THEN 'ok' ELSE 'failed' END AS status,
+    coalesce(list_contains(a.rejected_by, 'throttling') OR a.throttle_reasons & 232 <> 0, false) AS throttled,
+    a.start_temperature_c, a.start_mem_available_gib, a.image_digest, s.parameters
+FROM judged AS a
+LEFT JOIN model_sizes AS s USING (model);
+
+-- analysis_values: one row per attempt and metric with a finite value of what is compared: primary, engine, telemetry, stages.
+CREATE VIEW analysis_values AS
+SELECT m.run_id, m.attempt, m.metric, m.value
+FROM metrics AS m
+JOIN metric_facts AS f ON f.metric = m.metric
+WHERE f.family IN ('primary', 'engine', 'telemetry', 'stages') AND m.value IS NOT NULL AND isfinite(m.value);
+
+-- no rows: the columns of analysis/comparisons.parquet
+CREATE TABLE schema_comparisons (
+    place INTEGER, phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, kind VARCHAR,
+    metric VARCHAR, label VARCHAR, unit_of_measure VARCHAR, better VARCHAR, "group" VARCHAR, analysis_set VARCHAR,
+    status VARCHAR, flags VARCHAR[], interleaved BOOLEAN,
+    n_reference INTEGER, mean_reference DOUBLE, sd_reference DOUBLE, median_reference DOUBLE, hmean_reference DOUBLE,
+    n_treatment INTEGER, mean_treatment DOUBLE, sd_treatment DOUBLE, median_treatment DOUBLE, hmean_treatment DOUBLE,
+    diff DOUBLE, pct_change DOUBLE, overhead_pct DOUBLE,
+    shapiro_p_reference DOUBLE, shapiro_p_treatment DOUBLE, brown_forsythe_p DOUBLE,
+    student_t DOUBLE, student_df DOUBLE, student_p DOUBLE,
+    welch_t DOUBLE, welch_df DOUBLE, welch_p DOUBLE, welch_low DOUBLE, welch_high DOUBLE,
+    mwu_u DOUBLE, mwu_p DOUBLE, a12 DOUBLE, cliffs_delta DOUBLE, hl_shift DOUBLE, hl_low DOUBLE, hl_high DOUBLE,
+    document_test VARCHAR, document_p DOUBLE,
+    cohens_d DOUBLE, d_low DOUBLE, d_high DOUBLE, hedges_g DOUBLE, g_low DOUBLE, g_high DOUBLE, d_label VARCHAR,
+    fieller_low DOUBLE, fieller_high DOUBLE,
+    bca_diff_low DOUBLE, bca_diff_high DOUBLE, bca_overhead_low DOUBLE, bca_overhead_high DOUBLE,
+    n_pairs INTEGER, paired_diff DOUBLE, paired_low DOUBLE, paired_high DOUBLE, paired_t DOUBLE, paired_p DOUBLE, paired_dz DOUBLE,
+    wilcoxon_p DOUBLE, r_blocks DOUBLE,
+    headline_test VARCHAR, method VARCHAR, pct DOUBLE, pct_low DOUBLE, pct_high DOUBLE,
+    p DOUBLE, p_adjusted DOUBLE, p_bonferroni DOUBLE, p_bh DOUBLE, adjustment VARCHAR, family VARCHAR, m_planned INTEGER,
+    tost_p DOUBLE, tost_p_adjusted DOUBLE, margin_pct DOUBLE,
+    verdict VARCHAR, needs_n INTEGER, needs_what VARCHAR, claim VARCHAR
+);
+
+-- comparisons: one row per unit, model, workload, pair of arms, metric and analysis set (`protocol` is the headline): every test,
+-- interval and effect size, the verdict and the one sentence that may be claimed. Signs are treatment minus reference; `pct` with
+-- its limits is the headline change in percent of the reference.
+CREATE VIEW comparisons AS
+FROM parquet_files('comparisons');
+
+-- no rows: the columns of analysis/equivalence.parquet
+CREATE TABLE schema_equivalence (
+    phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, layer VARCHAR,
+    margin_pct DOUBLE, declared BOOLEAN, p_low DOUBLE, p_high DOUBLE, p DOUBLE, p_noninferiority DOUBLE, equivalent BOOLEAN
+);
+
+-- equivalence: one row per comparison, layer (independent, blocks) and margin: two one-sided tests of the ratio, not adjusted
+-- (the adjusted p of the declared margin is in `comparisons`).
+CREATE VIEW equivalence AS
+FROM parquet_files('equivalence');
+
+-- no rows: the columns of analysis/power.parquet
+CREATE TABLE schema_power (
+    phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, layer VARCHAR,
+    n_reference INTEGER, n_treatment INTEGER, effect DOUBLE, posthoc DOUBLE, posthoc_bonferroni DOUBLE, mde DOUBLE, mde_bonferroni DOUBLE,
+    mde_pct DOUBLE, needs_n INTEGER, needs_what VARCHAR
+);
+
+-- power: one row per comparison and layer: what this N could see. `posthoc` restates p and says nothing of N; `mde` is the
+-- smallest effect (d, or dz in blocks) seen with 80 % power, `mde_pct` the same in percent, `needs_n` what equivalence would take.
+CREATE VIEW power AS
+FROM parquet_files('power');
+
+-- no rows: the columns of analysis/order_effects.parquet
+CREATE TABLE schema_order_effects (
+    phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR,
+    interleaved BOOLEAN, flags VARCHAR[], period_effect DOUBLE, period_p DOUBLE, drift_slope DOUBLE, drift_p DOUBLE,
+    ljung_box_runs_p DOUBLE, ljung_box_pairs_p DOUBLE, carry_over_p DOUBLE, temperature_slope DOUBLE, temperature_p DOUBLE,
+    effect_at_equal_temperature DOUBLE, reason VARCHAR
+);
+
+-- order_effects: one row per comparison: does place in the block, time, the run before, or the start temperature explain what
+-- the treatment is credited with? Diagnostics: with several tests for each comparison, expect false alarms.
+CREATE VIEW order_effects AS
+FROM parquet_files('order_effects');
+
+-- no rows: the columns of analysis/phase_decisions.parquet
+CREATE TABLE schema_phase_decisions (
+    kind VARCHAR, phase VARCHAR, metric VARCHAR, model VARCHAR, arm VARCHAR, estimate DOUBLE, low DOUBLE, high DOUBLE, p DOUBLE, rank INTEGER,
+    decision VARCHAR
+);
+
+-- phase_decisions: one row per screened option (its pooled log ratio to the baseline, rank 1 first; biased upwards, never the
+-- result) and per validated model (share of the overhead that the optimised arm wins back). Empty for a two-arm campaign.
+CREATE VIEW phase_decisions AS
+FROM parquet_files('phase_decisions');
+
+-- no rows: the columns of analysis/request_percentiles.parquet
+CREATE TABLE schema_request_percentiles (
+    model VARCHAR, workload VARCHAR, metric VARCHAR, environment VARCHAR, reference VARCHAR, percentile VARCHAR, runs INTEGER, requests INTEGER,
+    pooled DOUBLE, low DOUBLE, high DOUBLE, mean_of_runs DOUBLE, median_of_runs DOUBLE, sd_between_runs DOUBLE,
+    diff DOUBLE, diff_low DOUBLE, diff_high DOUBLE, run_level_diff DOUBLE, run_level_p DOUBLE, reason VARCHAR
+);
+
+-- request_percentiles: one row per model, workload, arm, latency and percentile: pooled over all requests of the arm (what a user
+-- sees) with a cluster bootstrap over runs, beside the mean and median of the runs' own percentiles, which are other quantities,
+-- and the difference from the reference arm.
+CREATE VIEW request_percentiles AS
+FROM parquet_files('request_percentiles');
