@@ -397,8 +397,17 @@ def sql(
         raise typer.Exit(shell(latest(folder, results), rest[0] if rest else None, format, output))
 
 
-@app.command(epilog="Example:\n\n  campaign report results/local")
-def report(folder: Folder = None, results: ResultsRoot = Path("results")) -> None:
+@app.command(epilog="Examples:\n\n  campaign report results/local\n\n  campaign report --print --width 3.5")
+def report(
+    folder: Folder = None,
+    results: ResultsRoot = Path("results"),
+    print_: Annotated[
+        bool, typer.Option("--print", help="Also figures for print (PDF, SVG, PNG) and LaTeX tables.")
+    ] = False,
+    width: Annotated[
+        list[float] | None, typer.Option(help="Width of a print figure, inches; default 3.5 and 7.16.")
+    ] = None,
+) -> None:
     """Write the HTML report and its figures, of a finished or a running campaign."""
     with told():
         from campaign.report import page, table
@@ -407,7 +416,30 @@ def report(folder: Folder = None, results: ResultsRoot = Path("results")) -> Non
         place = latest(folder, results)
         Store(place).info()
         table.show(place, out)
-        out.print(f"report {page.write(place)}")
+        out.print(f"report {page.write(place)}", soft_wrap=True)
+        if print_:
+            from campaign.report import latex
+            from campaign.report import print as paper
+
+            written = paper.write(place, width or paper.WIDTHS)
+            for figure, why in written.absent.items():
+                out.print(f"no figure {figure}: {why}", soft_wrap=True)
+            tables = latex.write(place)
+            out.print(
+                f"{len(written.paths)} figure files in {place / 'report' / 'print'}, {len(tables)} tables beside it"
+            )
+
+
+@app.command(epilog="Example:\n\n  campaign export results/local local.zip")
+def export(
+    folder: Annotated[Path, typer.Argument(help="A campaign's results folder.")],
+    target: Annotated[Path, typer.Argument(help="New folder, or file ending in .zip, .tar.gz or .tgz.")],
+) -> None:
+    """Export the audit trail as a data package (Frictionless, RO-Crate) for archiving."""
+    with told():
+        from campaign.export import export as write
+
+        out.print(f"wrote {write(latest(folder), target)}", soft_wrap=True)
 
 
 @app.command(epilog="Example:\n\n  campaign show random-llama-8m__docker-baseline__chat__r01 --command")
