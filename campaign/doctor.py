@@ -16,11 +16,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from actors.types import Environment, ImageIdentity
@@ -45,10 +47,15 @@ class Check:
 
 
 def checks(
-    home: Path, campaign: Campaign | None = None, results: Path = Path("results"), only: Collection[str] = ()
+    home: Path,
+    campaign: Campaign | None = None,
+    results: Path = Path("results"),
+    only: Collection[str] = (),
+    root: Path = Path("/"),
 ) -> Iterator[Check]:
-    """Every check, or those called ``only``, as soon as it is made. With ``campaign``, against what that campaign needs."""
-    for name, check in _all(home, campaign, results):
+    """Every check, or those called ``only``, as soon as it is made. With ``campaign``, against what that campaign needs.
+    ``root`` stands for the machine that the sensors read."""
+    for name, check in _all(home, campaign, results, root):
         if only and name not in only:
             continue
         try:
@@ -58,7 +65,9 @@ def checks(
             yield Check(name, "fail", f"{type(error).__name__}: {first}", "Mend this first, or report it as a defect.")
 
 
-def _all(home: Path, campaign: Campaign | None, results: Path) -> Iterator[tuple[str, Callable[[], Finding]]]:
+def _all(
+    home: Path, campaign: Campaign | None, results: Path, root: Path
+) -> Iterator[tuple[str, Callable[[], Finding]]]:
     yield "python", _python
     yield "packages", _packages
     yield "engine", lambda: _engine(campaign)
@@ -71,16 +80,18 @@ def _all(home: Path, campaign: Campaign | None, results: Path) -> Iterator[tuple
         if arm.kind != "docker":
             yield arm.name, lambda arm=arm: _arm(home, campaign, arm)  # type: ignore[misc]
     yield "page cache", lambda: _drop_caches(campaign)
-    yield "gpu", lambda: _gpu(campaign)
-    yield "gpu processes", lambda: _gpu_processes(campaign)
-    yield "temperature", lambda: _temperature(campaign)
-    yield "pressure", _pressure
-    yield "memory", lambda: _memory(campaign)
-    yield "swap", _swap
+    yield "gpu", lambda: _gpu(campaign, root)
+    yield "gpu processes", lambda: _gpu_processes(campaign, root)
+    yield "gpu under load", lambda: _under_load(home, campaign, root)
+    yield "temperature", lambda: _temperature(campaign, root)
+    yield "cores", lambda: _cores(root)
+    yield "pressure", lambda: _pressure(root)
+    yield "memory", lambda: _memory(campaign, root)
+    yield "swap", lambda: _swap(root)
     yield "shared memory", _shared_memory
     yield "disk", lambda: _disk(home, campaign, results)
     yield "results folder", lambda: _results(results)
-    yield "cpu frequency", _frequency
+    yield "cpu frequency", lambda: _frequency(root)
     yield "load", _load
     yield "clock", _clock
     yield "updates", _updates
@@ -200,9 +211,17 @@ def _arm(home: Path, campaign: Campaign | None, arm: Environment) -> Finding:
         except daemon.EngineMissing:
             return "warn", "not tried: no Docker engine", "See docker above."
         if identity is None:
-            return "warn", "not tried: its image is not here yet", "`campaign run` makes or fetches it; then ask again."
+            return (
+                "warn",
+                "not tried: its image is not here yet",
+                "`campaign prepare CONFIG` makes or fetches it; then ask again.",
+            )
         if arm.kind == "native-chroot" and identity.rootfs is None:
-            return "warn", "not tried: the image is not exported yet", "`campaign run` exports it; then ask again."
+            return (
+                "warn",
+                "not tried: the image is not exported yet",
+                "`campaign prepare CONFIG` exports it; then ask again.",
+            )
     refused = trial.refused(arm, identity, home)
     if not refused:
         return "ok", f"a process starts with {_options(arm)}", ""
@@ -306,18 +325,18 @@ def _drop_caches(campaign: Campaign | None) -> Finding:
     return "ok", "the page cache can be dropped", ""
 
 
-def _nvml() -> Any:
+def _nvml(root: Path) -> Any:
     from actors.sensors import nvml
     from actors.sensors.system import mem_total_bytes
 
-    return nvml.NvmlSensor(nvml.load(), system_memory_bytes=mem_total_bytes())
+    return nvml.NvmlSensor(nvml.load(root), system_memory_bytes=mem_total_bytes(root))
 
 
-def _gpu(campaign: Campaign | None) -> Finding:
+def _gpu(campaign: Campaign | None, root: Path) -> Finding:
     needed = campaign is not None and (
         campaign.engine != "llamacpp" or any(arm.gpu.by != "none" for arm in campaign.environments)
     )
-    sensor = _nvml()
+    sensor = _nvml(root)
     try:
         unsupported = sensor.probe()
         if sensor.gpu_name is None:
@@ -332,8 +351,8 @@ def _gpu(campaign: Campaign | None) -> Finding:
         sensor.close()
 
 
-def _gpu_processes(campaign: Campaign | None) -> Finding:
-    sensor = _nvml()
+def _gpu_processes(campaign: Campaign | None, root: Path) -> Finding:
+    sensor = _nvml(root)
     try:
         sensor.probe()
         sensor.read()
@@ -343,21 +362,95 @@ def _gpu_processes(campaign: Campaign | None) -> Finding:
     if not pids:
         return "ok", "none" if pids is not None else "no GPU lists any", ""
     forbidden = campaign is None or campaign.gate.foreign_gpu_processes == "forbid"
-    who = ", ".join(f"{pid} ({_command(pid)})" for pid in pids)
+    who = ", ".join(f"{pid} ({_command(pid, root)})" for pid in pids)
     return "fail" if forbidden and campaign else "warn", who, "End them: the gate would wait for them."
 
 
-def _command(pid: int) -> str:
+def _command(pid: int, root: Path) -> str:
+    return _read(root / f"proc/{pid}/comm") or "of another namespace"
+
+
+LOAD_S = 8.0
+LOAD = f"""
+import time, torch
+a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+end = time.monotonic() + {LOAD_S}
+while time.monotonic() < end:
+    a @ a
+    torch.cuda.synchronize()
+"""
+HEALTHY_MHZ, HEALTHY_W = 2000.0, 40.0
+"""A GB10 in order: SM clock and GPU power under load. Stuck ones were seen at 500 to 850 MHz and 20 to 30 W, at 96 %
+utilisation, in P0 and without any throttling flag."""
+
+
+def _under_load(home: Path, campaign: Campaign | None, root: Path) -> Finding:
+    """A GB10 can be stuck in a low-power state that only a load shows."""
+    from actors.environments.arms import arm
+
+    sensor = _nvml(root)
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "of another namespace"
+        sensor.probe()
+        if "GB10" not in (sensor.gpu_name or ""):
+            return "ok", "asked of a GB10 alone, which can be stuck in a low-power state", ""
+        spec = next((one for one in _docker_arms(campaign) if one.gpu.by != "none"), None) if campaign else None
+        identity = _image(home, campaign) if spec is not None and root == Path("/") else None
+        if spec is None or identity is None:
+            remedy = "`campaign doctor CONFIG` once `campaign prepare` has put the campaign's image in place."
+            return "warn", "not tried: a load takes a container of the campaign's image with PyTorch", remedy
+        return under_load(arm(spec, home), identity, sensor)
+    finally:
+        sensor.close()
 
 
-def _temperature(campaign: Campaign | None) -> Finding:
+def under_load(arm: Any, identity: ImageIdentity, sensor: Any) -> Finding:
+    """Puts a short load on the GPU inside ``arm`` and reads clock and power meanwhile."""
+    from actors.types import Launch
+
+    labels = {"campaign": "doctor", "run": "load", "attempt": "0"}
+    seen: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory(prefix="campaign-doctor-") as folder:
+        process = arm.create(Launch(argv=("python3", "-c", LOAD)), labels, Path(folder), identity)
+        try:
+            process.start()
+            deadline = time.monotonic() + 120
+            while (ended := process.wait(0.2)) is None and time.monotonic() < deadline:
+                row = sensor.read()
+                if (row.get("gpu_utilization_pct") or 0) > 50:
+                    seen.append((row.get("gpu_sm_clock_mhz") or 0.0, row.get("gpu_power_w") or 0.0))
+            if ended is None:
+                process.stop()
+        finally:
+            process.close()
+        said = _read(Path(folder, "stderr.log"))[-200:]
+    if ended is None or ended.code != 0:
+        return (
+            "warn",
+            f"the load did not run: {said or 'it does not end'}",
+            "Mend what the message names, then ask again.",
+        )
+    return low_power(seen)
+
+
+def low_power(seen: list[tuple[float, float]]) -> Finding:
+    """Judges SM clocks (MHz) and GPU powers (W) that were read under load."""
+    if not seen:
+        return "warn", "the load never showed in the GPU's utilisation", "Ask again; the driver may need a restart."
+    mhz, watts = (median(values) for values in zip(*seen, strict=True))
+    found = f"{mhz:.0f} MHz and {watts:.1f} W"
+    if mhz < HEALTHY_MHZ or watts < HEALTHY_W:
+        remedy = (
+            "A stuck low-power state, which a reboot does not cure: shut down, unplug the power supply for a minute, and plug "
+            "the original 240 W supply in again."
+        )
+        return "fail", f"{found} under load, a healthy GB10 has {HEALTHY_MHZ:g} MHz and {HEALTHY_W:g} W or more", remedy
+    return "ok", f"{found} under load", ""
+
+
+def _temperature(campaign: Campaign | None, root: Path) -> Finding:
     from actors.sensors.system import SystemSensor
 
-    gpu, host = _nvml(), SystemSensor()
+    gpu, host = _nvml(root), SystemSensor(root)
     try:
         gpu.probe()
         host.probe()
@@ -377,23 +470,38 @@ def _temperature(campaign: Campaign | None) -> Finding:
     return "ok", f"{where} at {reading:g} °C", ""
 
 
-def _pressure() -> Finding:
-    missing = [name for name in ("cpu", "memory", "io") if not Path("/proc/pressure", name).exists()]
+def _cores(root: Path) -> Finding:
+    from actors.environments.resolve import format_cpus
+    from actors.sensors.cpu import core_kinds, topology
+
+    kinds = core_kinds(root)
+    if kinds["performance"] == kinds["efficiency"]:
+        return "ok", f"{len(kinds['performance'])} alike", ""
+    models = {cpu: model for model, cpus in topology(root)["models"].items() for cpu in cpus}
+    words = []
+    for kind, cpus in kinds.items():
+        names = " and ".join(dict.fromkeys(models[cpu] for cpu in cpus if cpu in models))
+        words.append(f"{kind} {format_cpus(cpus)} ({names})")
+    return "ok", "; ".join(words), ""
+
+
+def _pressure(root: Path) -> Finding:
+    missing = [name for name in ("cpu", "memory", "io") if not (root / "proc/pressure" / name).exists()]
     if missing:
         return "warn", f"no pressure figures for {', '.join(missing)}", "Boot with psi=1; they stay NULL otherwise."
     return "ok", "cpu, memory and io", ""
 
 
-def _meminfo() -> dict[str, int]:
+def _meminfo(root: Path) -> dict[str, int]:
     """Bytes by name."""
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1}
 
 
-def _memory(campaign: Campaign | None) -> Finding:
+def _memory(campaign: Campaign | None, root: Path) -> Finding:
     from campaign.forecast import size, weight_bytes
 
-    memory = _meminfo()
+    memory = _meminfo(root)
     free, total = memory["MemAvailable"], memory["MemTotal"]
     found = f"{size(free)} of {size(total)} available"
     if campaign is not None:
@@ -406,10 +514,10 @@ def _memory(campaign: Campaign | None) -> Finding:
     return "ok", found, ""
 
 
-def _swap() -> Finding:
+def _swap(root: Path) -> Finding:
     from campaign.forecast import size
 
-    memory = _meminfo()
+    memory = _meminfo(root)
     used, total = memory.get("SwapTotal", 0) - memory.get("SwapFree", 0), memory.get("SwapTotal", 0)
     if used > 256 * 2**20:
         return (
@@ -488,8 +596,8 @@ def _write_as_the_store_does(folder: Path) -> bool:
 # --- what else this machine does ---------------------------------------------------------------------------------
 
 
-def _frequency() -> Finding:
-    folders = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
+def _frequency(root: Path) -> Finding:
+    folders = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
     governors = {_read(folder / "scaling_governor") for folder in folders} - {""}
     if not governors:
         return "ok", "this kernel shows no governor (a virtual machine, or fixed)", ""

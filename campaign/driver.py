@@ -548,6 +548,8 @@ class Lane(Thread):
         facts: UnitFacts = self._get(
             self.gpu.prepare.remote(campaign.engine, campaign.image, tuple(campaign.environments), tuple(pairs))
         )
+        for line in facts.warnings:
+            driver.tell(f"{self.unit.name}: {line}")
         if facts.refused_options:
             raise DriverError(
                 "\n".join(
