@@ -275,8 +275,8 @@ def show(out: Console, steps: Iterable[Step]) -> int:
         row.add_row(Text(step.status, "green" if step.status == "ready" else "bold red"), step.what, Text(step.found))
         if step.digest:
             row.add_row("", "", Text(step.digest, "dim"))
-        for line in step.remedy.splitlines():
-            row.add_row("", "", Text(f"-> {line}", "dim"))
         out.print(row)
+        for line in step.remedy.splitlines():  # not folded: commands are there to be pasted
+            out.print(Text(f"         -> {line}", "dim"), soft_wrap=True)
     out.print(f"\n{lacking} missing" if lacking else "\neverything is in place")
     return lacking

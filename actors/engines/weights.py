@@ -23,14 +23,13 @@ class NoWeights(EngineError):
 
     def __init__(self, model: Model, folder: Path) -> None:
         self.folder = folder
-        licence = ""
+        lines = [shlex.join(download_command(model, folder)), "or give its folder as `path:` in models.yaml"]
         if model.gated:
-            licence = f" Its licence must be accepted on huggingface.co first, and HF_TOKEN set: {model.licence}."
-        by_hand = shlex.join(download_command(model, folder))
-        self.remedy = f"`{by_hand}`, or give the folder as `path:` in models.yaml.{licence}"
+            lines.append(f"its licence must be accepted on huggingface.co first, and HF_TOKEN set: {model.licence}")
+        self.remedy = "\n".join(lines)
         super().__init__(
             f"model '{model.name}': no weights in {folder} (config.json and *.safetensors). `campaign prepare` fetches them; by "
-            f"hand: {self.remedy}"
+            f"hand:\n{self.remedy}"
         )
 
 
