@@ -89,6 +89,8 @@ Folder = Annotated[
 ERRORS = (
     ("campaign.marked", "ConfigError", EXIT_CONFIG),
     ("campaign.analysis.statistics.table", "TableError", EXIT_CONFIG),
+    ("campaign.importing", "ImportRefused", EXIT_CONFIG),
+    ("campaign.power", "PowerRefused", EXIT_CONFIG),
     ("actors.environments.daemon", "EngineMissing", EXIT_ENGINE),
     ("actors.environments", "EnvironmentError_", EXIT_REFUSED),
     ("actors.engines", "EngineError", EXIT_REFUSED),
@@ -486,6 +488,66 @@ def analyze(
 
         analyze_file(table, json_, reference, requests)
         out.print(f"wrote {json_}")
+
+
+@app.command("import", epilog="Example:\n\n  campaign import phase1_results.json --gpu 'NVIDIA GB10' --batch-size 8")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Runs of others: JSON, CSV or Parquet.")],
+    results: ResultsRoot = Path("results"),
+    name: Annotated[str | None, typer.Option(help="Name of the results folder; default: the file's.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="OLD=NEW: what a column is called here; repeatable.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Reference environment; default: `native…`.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="GPU they ran on, for the roofline.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences decoded together, for the roofline.")] = None,
+) -> None:
+    """Take in runs of others, for the same SQL, statistics and report."""
+    with told():
+        from campaign.importing import import_runs
+        from campaign.report import page
+
+        columns = dict(pair.partition("=")[::2] for pair in column or [])
+        place = import_runs(
+            file, results, name=name, columns=columns, reference=reference, gpu=gpu, batch_size=batch_size
+        )
+        out.print(f"report {page.write(place)}", soft_wrap=True)
+
+
+@app.command(
+    epilog="Examples:\n\n  campaign power --cv-pct 0.5 --margin-pct 1\n\n  campaign power results/local --n 30"
+)
+def power(
+    pilot: Annotated[Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.")] = None,
+    cv_pct: Annotated[float | None, typer.Option(help="Assumed run-to-run coefficient of variation, percent.")] = None,
+    rho: Annotated[float | None, typer.Option(help="Assumed correlation of the arms within blocks.")] = None,
+    effect_pct: Annotated[float, typer.Option(help="Difference to be found, percent.")] = 1.0,
+    margin_pct: Annotated[float | None, typer.Option(help="Equivalence margin, percent.")] = None,
+    n: Annotated[int, typer.Option(min=2, help="Runs in each arm.")] = 30,
+    m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
+) -> None:
+    """Tell before any run what N this effect and margin need."""
+    with told():
+        from campaign.power import describe_power
+
+        out.print(describe_power(pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m))
+
+
+@app.command(epilog="Example:\n\n  campaign prepare configs/campaigns/spark.yaml")
+def prepare(
+    config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
+    no_fetch: Annotated[bool, typer.Option("--no-fetch", help="Download nothing; say what is missing.")] = False,
+) -> None:
+    """Put image, root filesystem, weights, datasets and engines in place and record their digests."""
+    with told():
+        from actors import host
+        from campaign import config as configs
+        from campaign import prepare as prepares
+        from campaign.choose import choose
+
+        choice = choose(ROOT, str(config) if config else None)
+        out.print(str(choice), soft_wrap=True)
+        loaded = configs.load(choice.config)
+        failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print))
+        raise typer.Exit(EXIT_REFUSED if failed else 0)
 
 
 def main() -> None:
