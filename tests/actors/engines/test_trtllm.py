@@ -213,7 +213,7 @@ def test_preparing_finds_the_weights_and_writes_dataset_and_settings(tmp_path: P
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
     gated = small(revision="abc123", gated=True, licence="llama3")
-    with pytest.raises(EngineError, match=r"hf download deepseek-ai/.* --revision abc123 .*HF_TOKEN"):
+    with pytest.raises(EngineError, match=r"(?s)hf download deepseek-ai/.* --revision abc123 .*HF_TOKEN"):
         TrtLlm().prepare(gated, THROUGHPUT, tmp_path)
 
 
