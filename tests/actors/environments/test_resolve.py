@@ -1,17 +1,15 @@
 """What an arm really sets, and what two arms do not have in common."""
 
-# ruff: noqa: PLR0917
-
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from actors.sensors.cpu import core_kinds
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.environments import EnvironmentError_, OptionRefused, resolve
+from actors.sensors.cpu import core_kinds
 from actors.types import Environment, GpuAccess, ImageIdentity, Launch, Mount
 
 IMAGE = ImageIdentity(
