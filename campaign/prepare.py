@@ -93,7 +93,7 @@ def _model(
     say: Say,
 ) -> Iterator[Step]:
     program, own = engine_of(campaign.engine), f"weights of {model.name}"
-    if model.random_weights is None and model.huggingface_id is not None:
+    if _reads_checkpoint(campaign, model):
         try:
             folder = _weights(model, home, fetch, say)
         except weights.NoWeights as error:
@@ -122,6 +122,12 @@ def _model(
             continue
         roles = ", ".join(sorted(prepared.files)) or "nothing to keep"
         yield Step(what, "ready", roles, digest=prepared.digests.get("dataset", ""))
+
+
+def _reads_checkpoint(campaign: Campaign, model: Model) -> bool:
+    """Whether its weights are published ones, not drawn from a seed here or in the engine."""
+    drawn = model.random_weights is not None or "architecture" in model.engine_options.get(campaign.engine, {})
+    return model.huggingface_id is not None and not drawn
 
 
 def _weights(model: Model, home: Path, fetch: bool, say: Say) -> Path:
@@ -226,7 +232,7 @@ def missing(campaign: Campaign, home: Path) -> list[str]:
     exported root filesystem. Looks, and touches nothing."""
     found = []
     for model in campaign.models:
-        if model.random_weights is None and model.huggingface_id is not None:
+        if _reads_checkpoint(campaign, model):
             try:
                 weights.locate(model, home)
             except EngineError:

@@ -162,8 +162,10 @@ def test_the_driver_asks_before_it_starts_anything(home: Path, tmp_path: Path) -
     assert not store.exists(), "nothing was begun"
 
 
-def test_the_local_campaign_needs_no_preparing(home: Path) -> None:
-    assert prepare.missing(load(CONFIGS / "local.yaml"), home) == []
+@pytest.mark.parametrize("file", ["local", "gpu-smoke"])
+def test_a_campaign_with_random_weights_needs_no_preparing(file: str, home: Path) -> None:
+    missing = prepare.missing(load(CONFIGS / f"{file}.yaml"), home)
+    assert [line for line in missing if not line.startswith("image ")] == []
 
 
 def test_an_image_of_a_registry_is_named_where_the_engine_has_it_not(

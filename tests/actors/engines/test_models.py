@@ -25,7 +25,7 @@ STUDY = [
     "qwen2.5-72b",
     "gpt-oss-120b",
 ]
-PUBLISHED = sorted(name for name, model in MODELS.items() if model.huggingface_id)
+PUBLISHED = sorted(name for name, model in MODELS.items() if model.huggingface_id and not name.startswith("random-"))
 BANDWIDTH = 273e9
 """Bytes per second of a GB10."""
 
