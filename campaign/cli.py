@@ -444,7 +444,10 @@ def export(
         out.print(f"wrote {write(latest(folder), target)}", soft_wrap=True)
 
 
-@app.command(epilog="Example:\n\n  campaign show random-llama-8m__docker-baseline__chat__r01 --command")
+@app.command(
+    epilog="Examples:\n\n  campaign show random-llama-8m__docker-baseline__chat-short__r01 --command\n\n"
+    "  campaign show qwen2-1.5b__docker-baseline__throughput-1000__r01 --config configs/campaigns/spark.yaml"
+)
 def show(
     run_id: Annotated[
         str, typer.Argument(help="A run, as `model__environment__workload__r01`.", autocompletion=_run_ids)
@@ -452,12 +455,22 @@ def show(
     folder: Folder = None,
     results: ResultsRoot = Path("results"),
     command: Annotated[bool, typer.Option("--command", help="Only the exact command of the accepted attempt.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Show the run that this campaign file plans, before it runs.")
+    ] = None,
 ) -> None:
     """Show a run: its attempts, verdicts and exact command."""
     with told():
-        from campaign.standing import describe_run
+        if config is not None:
+            from campaign import config as configs
+            from campaign.planned import planned_command, text
 
-        out.print(describe_run(latest(folder, results), run_id, command_only=command), soft_wrap=True)
+            described = text(planned_command(configs.load(config), run_id))
+        else:
+            from campaign.standing import describe_run
+
+            described = describe_run(latest(folder, results), run_id, command_only=command)
+        out.print(described, soft_wrap=True, markup=False)
 
 
 @app.command(epilog="Example:\n\n  campaign parse trtllm report.json --log stdout.log --keys reference")
