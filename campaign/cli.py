@@ -559,6 +559,10 @@ def prepare(
         choice = choose(ROOT, str(config) if config else None)
         out.print(str(choice), soft_wrap=True)
         loaded = configs.load(choice.config)
+        if any(environment.kind != "native-host" for environment in loaded.environments):
+            from actors.environments import daemon
+
+            daemon.ensure(host.home(), say=out.print)
         failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print))
         raise typer.Exit(EXIT_REFUSED if failed else 0)
 
