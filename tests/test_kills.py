@@ -24,6 +24,7 @@ from campaign.cli import EXIT_INCOMPLETE
 from campaign.store import Store, StoreError
 
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "6"))
+SEED = int(os.environ.get("CAMPAIGN_KILLS_SEED", "20261123"))
 VICTIMS = ("driver", "gpu actor", "telemetry actor", "engine", "container", "everything")
 CONFIG = """
 name: kills
@@ -143,7 +144,7 @@ def leftovers(client: docker.DockerClient, home: Path, campaign_id: str, drivers
 
 @pytest.mark.timeout(3600)
 def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, home):
-    chance = random.Random(20261123)
+    chance = random.Random(SEED)
     done: Counter[str] = Counter()
     rounds = 0
     while sum(done.values()) < KILLS:
@@ -163,6 +164,7 @@ def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, h
                 while not (hit := kill(victim, driver, results, docker_engine)) and time.monotonic() < patience:
                     time.sleep(0.01)
                 done[victim] += hit
+                print(f"{sum(done.values())} kills, the last of {victim}, in campaign {rounds}", flush=True)
             if sum(done.values()) >= KILLS or driver.poll() is not None:
                 code = driver.wait(timeout=300)
             if driver.poll() is None:
