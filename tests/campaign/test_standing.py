@@ -30,8 +30,11 @@ def half(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def driver() -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose command line is a driver's."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "campaign", "run"])
+    """A process whose command line is a driver's, and has been said: the kernel sets it a moment after the exec."""
+    program = "import time; print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", program, "campaign", "run"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
     yield process
     process.kill()
     process.wait()
