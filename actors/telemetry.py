@@ -399,6 +399,8 @@ class TelemetryActor:
             self._before_attempt = frozenset(pids)
             self._foreign = tuple(sorted(self._before_attempt))
             return
+        if self._gpu is not None and self._gpu.processes_asked_ns < mark.at_ns:
+            return  # a list from before the attempt, which may hold a process of the last one
         for pid in pids:
             if not self._decided.get(pid, False):
                 # Where the host cannot see the process (a PID namespace, or it has just ended), only its having been
@@ -509,7 +511,9 @@ class TelemetryActor:
 
         # Only the counter sees what lies between two samples; without one the samples are integrated.
         energy_j = series["gpu_energy_j"].growth
-        if energy_j is None and series["gpu_power_w"].count > 1:
+        # A counter that is not asked at every sample misses both ends of the run.
+        every = series["gpu_energy_j"].count >= series["gpu_power_w"].count
+        if (energy_j is None or not every) and series["gpu_power_w"].count > 1:
             energy_j = window.energy_ws
         yield metric("power_mean_w", series["gpu_power_w"].mean, "W", "gpu_power_w")
         yield metric("energy_j", energy_j, "J", "gpu_energy_j")

@@ -49,6 +49,8 @@ class Paced(Generic[Answer]):
         self._due_ns = 0
         self._answer: Answer | None = None
         self.interval_s = 0.0
+        self.asked_ns = 0
+        """Monotonic clock when the held answer was asked for; 0 before the first."""
 
     def due(self) -> bool:
         return time.monotonic_ns() >= self._due_ns
@@ -57,6 +59,7 @@ class Paced(Generic[Answer]):
         """Ask now, whatever it costs."""
         before = time.monotonic_ns()
         self._answer = self._ask()
+        self.asked_ns = before
         now = time.monotonic_ns()
         cost_s = (now - before) / 1e9
         # Never rarer than once a second: a single slow answer must not silence a source.

@@ -42,6 +42,10 @@ bitmask misses short events; the difference of these over a run does not."""
 GPM_INTERVAL_S = 0.09
 """Least distance of two GPM samples: the counters need about 100 ms to say something."""
 
+CUMULATIVE = {("gpu_energy_j",)}
+"""Counters, which lose nothing by being asked rarely: where a call is slow (3 ms on an H200 in a virtual machine, which would be
+3 % of a core at 10 Hz) they are paced, and NULL in the samples between."""
+
 Reader = Callable[[], dict[str, Value]]
 
 
@@ -201,9 +205,14 @@ class NvmlSensor:
                 why = f"NVML: {problem}"
                 continue
             self._costs_us[fields[0]] = (time.perf_counter_ns() - before) / 1e3
-            self._readers.append(reader)
+            self._readers.append(_rarely(reader) if fields in CUMULATIVE else reader)
             return None
         return why
+
+    @property
+    def processes_asked_ns(self) -> int:
+        """Monotonic clock of :attr:`processes`, a list that may be up to a second old."""
+        return self._processes.asked_ns
 
     def _temperature_v(self) -> dict[str, Value]:
         nvml = self._nvml
@@ -300,6 +309,12 @@ class NvmlSensor:
                 facts[name] = None
                 facts.setdefault("not_told", {})[name] = str(problem)
         return facts
+
+
+def _rarely(reader: Reader) -> Reader:
+    """``reader`` as often as its cost allows, nothing in between."""
+    paced = Paced(reader)
+    return lambda: paced.fresh() if paced.due() else {}
 
 
 class Gpm:
