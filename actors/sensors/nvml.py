@@ -7,6 +7,7 @@ that is not here (:mod:`actors.sensors.recorded`).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -344,7 +345,8 @@ class Gpm:
         self._taken_ns = now
         nvml.nvmlGpmMetricsGet(self._request)
         answer = self._request.metrics[0]
-        if answer.nvmlReturn != nvml.NVML_SUCCESS:
+        # An H200 now and then answers NaN with success.
+        if answer.nvmlReturn != nvml.NVML_SUCCESS or not math.isfinite(answer.value):
             return {}
         return {"gpu_memory_bandwidth_gb_s": answer.value / 100.0 * self._peak_gb_s}
 

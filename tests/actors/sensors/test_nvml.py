@@ -114,7 +114,24 @@ def test_memory_bandwidth_is_the_share_of_the_peak_between_two_samples(answers: 
     assert "gpu_memory_bandwidth_gb_s" not in sensor.read(), "the counters have not run long enough"
     time.sleep(GPM_INTERVAL_S)
     assert sensor.read()["gpu_memory_bandwidth_gb_s"] == pytest.approx(2458.4, abs=0.1)
+    answers.answers["nvmlGpmMetricsGet"] = float("nan")
+    time.sleep(GPM_INTERVAL_S)
+    assert "gpu_memory_bandwidth_gb_s" not in sensor.read(), "NaN with success, as an H200 answers now and then"
     sensor.close()
+
+
+def test_a_slow_energy_counter_is_asked_rarely(answers: RecordedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 ms a call on an H200 in a virtual machine: at every sample that would be a share of a core."""
+    ask = answers.nvmlDeviceGetTotalEnergyConsumption
+
+    def slow(handle: object) -> int:
+        time.sleep(0.003)
+        return int(ask(handle))
+
+    monkeypatch.setattr(answers, "nvmlDeviceGetTotalEnergyConsumption", slow, raising=False)
+    sensor = NvmlSensor(answers)
+    assert "gpu_energy_j" not in sensor.probe()
+    assert [("gpu_energy_j" in sensor.read()) for _ in range(5)] == [True, False, False, False, False]
 
 
 def test_without_a_driver_every_field_says_so() -> None:
