@@ -207,6 +207,31 @@ def test_a_process_on_the_gpu_that_is_not_the_attempts_is_foreign(tmp_path: Path
     assert latest is not None and latest["foreign_gpu_pids"] == (4243, 5151, 999999), "between runs all are"
 
 
+def test_a_held_list_from_before_the_attempt_makes_nobody_foreign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an H200, where listing is slow while a process ends, and the next attempt began within the second."""
+    answers = recorded(GB10 / "nvml.json")
+    ended = [{"pid": 999999, "usedGpuMemory": 2**30}]
+    answers.answers["nvmlDeviceGetComputeRunningProcesses"] = ended
+    ask = answers.nvmlDeviceGetComputeRunningProcesses
+
+    def slow(handle: object) -> object:
+        time.sleep(0.002)
+        return ask(handle)
+
+    monkeypatch.setattr(answers, "nvmlDeviceGetComputeRunningProcesses", slow, raising=False)
+    actor = gb10_with(answers, tmp_path)
+    sample_for(actor, 0.1)
+    answers.answers["nvmlDeviceGetComputeRunningProcesses"] = []
+    actor.mark("r", 1, "run", 4242)
+    sample_for(actor, 0.2)
+    actor.mark("r", 1, "idle")
+    summary = actor.summary("r", 1)
+    actor.close()
+    assert summary.foreign_gpu_pids == ()
+
+
 def test_throttling_between_samples_shows_in_the_counters(tmp_path: Path) -> None:
     answers = recorded(GB10 / "nvml.json")
     actor = gb10_with(answers, tmp_path)
