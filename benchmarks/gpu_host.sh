@@ -20,7 +20,7 @@ for part in "${@:-campaign telemetry perturbation pack}"; do for what in $part; 
     step python3 -m campaign run "$config" --no-report 2>&1 | tee -a "$out/campaign.log" || failed=1
     step python3 -m campaign verify "results/$name" 2>&1 | tee "$out/verify.log" || failed=1 ;;
   telemetry)
-    step python3 benchmarks/telemetry.py --seconds "${SECONDS_EACH:-20}" --json "$out/telemetry.json" \
+    step python3 -m benchmarks.telemetry --seconds "${SECONDS_EACH:-20}" --json "$out/telemetry.json" \
       2>&1 | tee "$out/telemetry.log" || failed=1 ;;
   perturbation)
     step python3 -m benchmarks.gpu_perturbation "$config" "${ARM:-native-chroot-nodes}" --pairs "${PAIRS:-8}" \
