@@ -20,7 +20,7 @@ import ray
 from actors import attempt as attempts
 from actors import host, probes
 from actors.engines.known import engine as engine_of
-from actors.environments import Arm, image, reap, rootfs
+from actors.environments import Arm, EnvironmentError_, image, reap, rootfs
 from actors.environments.arms import arm
 from actors.environments.daemon import connect
 from actors.environments.trial import refused
@@ -109,6 +109,11 @@ class GpuActor:
             identity = image.ensure(client, image_spec, self.home)
             if any(environment.kind == "native-chroot" for environment in environments):
                 identity = rootfs.export_rootfs(client, identity, self.home)
+                if differences := rootfs.check_rootfs(identity):
+                    raise EnvironmentError_(
+                        f"{identity.rootfs} is no longer the image {identity.digest[:19]}: {'; '.join(differences[:5])}. "
+                        "Delete that folder and its manifest: it is exported again."
+                    )
             images["image"] = identity
         for environment in environments:
             problems = refused(environment, images.get("image"), self.home)

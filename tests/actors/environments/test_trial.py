@@ -80,7 +80,7 @@ def test_options_that_do_what_they_say_are_not_noted():
 def test_a_cpu_list_that_mixes_core_kinds_is_noted(monkeypatch):
     """As on a GB10, whose performance cores are 5-9 and 15-19."""
     kinds = {"performance": (*range(5, 10), *range(15, 20)), "efficiency": (*range(5), *range(10, 15))}
-    monkeypatch.setattr("actors.sensors.cpu.core_kinds", lambda: kinds)
+    monkeypatch.setattr("actors.sensors.cpu.core_kinds", lambda *_: kinds)
     (note,) = notes(docker(cpuset="0-9"))
     assert "5 performance and 5 efficiency cores" in note and "5-9,15-19" in note
     assert notes(docker(cpuset="5-9,15-19")) == []
