@@ -416,7 +416,9 @@ def _mount_steps(root: str, entry: dict[str, Any]) -> list[str]:
     # What a planned run will mount need not be there yet; its files have a suffix where it is mounted.
     folder = place.is_dir() if place.exists() else not Path(entry["target"]).suffix
     above = shlex.quote(str(Path(inside(root, entry["target"])).parent))
-    steps += [f"mkdir -p {target}"] if folder else [f"mkdir -p {above}", f"touch {target}"]
+    steps += (
+        [f"mkdir -p {target}"] if folder else [f"mkdir -p {above}", f"[ -e {target} ] || touch {target}"]
+    )  # a new time would make the file another
     steps += [f"mount --rbind {source} {target}"]
     if entry["read_only"]:
         steps.append(f"mount -o remount,bind,ro {target}")
