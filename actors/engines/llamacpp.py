@@ -13,9 +13,9 @@ from pathlib import Path
 
 from actors.engines import OUTPUT, EngineError, gguf_file
 from actors.engines.dataset import write_dataset
-from actors.engines.llamacpp_report import UNITS, EngineReport, Unusable, agree, metrics, read
+from actors.engines.llamacpp_report import EngineReport, Unusable, agree, metrics, read, without_figures
 from actors.engines.requests import write_requests
-from actors.types import Launch, Metric, Model, Mount, Prepared, Report, Workload
+from actors.types import Launch, Model, Mount, Prepared, Report, Workload
 
 INPUT = "/campaign/input"
 """Where every arm sees weights, prompts and program, read-only."""
@@ -72,15 +72,7 @@ class LlamaCpp:
             agree(report, lines, workload)
         except Unusable as unusable:
             named = _named(str(unusable), output)
-            return Report(
-                metrics=tuple(
-                    Metric(name=name, value=None, unit_of_measure=unit, source=self.name, reason=named)
-                    for name, unit in UNITS.items()
-                ),
-                requests_expected=workload.requests,
-                tokens_expected=workload.requests * workload.output_tokens,
-                failure=named,
-            )
+            return without_figures(self.name, workload, named)
         write_requests(output.parent / "requests.parquet", (line.model_dump() for line in lines))
         same = _identity(report) == _identity_asked(prepared)
         failure: str | None = None

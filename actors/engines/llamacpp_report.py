@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from actors.types import Metric, Workload
+from actors.types import Metric, Report, Workload
 
 GIB = 2**30
 
@@ -243,4 +243,17 @@ def metrics(report: EngineReport, lines: Iterable[RequestLine]) -> tuple[Metric,
             reason="no request gave a sample" if values[name][0] is None else None,
         )
         for name, unit in UNITS.items()
+    )
+
+
+def without_figures(engine: str, workload: Workload, failure: str) -> Report:
+    """What can be said of an attempt whose report is unusable: every metric is None, and ``failure`` is why."""
+    return Report(
+        metrics=tuple(
+            Metric(name=name, value=None, unit_of_measure=unit, source=engine, reason=failure)
+            for name, unit in UNITS.items()
+        ),
+        requests_expected=workload.requests,
+        tokens_expected=workload.requests * workload.output_tokens,
+        failure=failure,
     )

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.engines import OUTPUT, EngineError, weights
 from actors.engines.dataset import write_dataset
-from actors.engines.llamacpp_report import UNITS, ModelPart, Unusable, agree, metrics, read
+from actors.engines.llamacpp_report import ModelPart, Unusable, agree, metrics, read, without_figures
 from actors.engines.requests import write_requests
 from actors.types import Launch, Metric, Model, Mount, Prepared, Report, Workload
 
@@ -125,15 +125,7 @@ class Transformers:
             agree(report, lines, workload)
         except Unusable as unusable:
             named = _named(str(unusable), output)
-            return Report(
-                metrics=tuple(
-                    Metric(name=name, value=None, unit_of_measure=unit, source=self.name, reason=named)
-                    for name, unit in UNITS.items()
-                ),
-                requests_expected=workload.requests,
-                tokens_expected=workload.requests * workload.output_tokens,
-                failure=named,
-            )
+            return without_figures(self.name, workload, named)
         write_requests(output.parent / "requests.parquet", (line.model_dump() for line in lines))
         wrong = _not_as_asked(built, model, prepared)
         return Report(
