@@ -104,7 +104,7 @@ def carry_out(
     mark("cooldown")
     launch = launch_of(order, engine, output)
     labels = {"campaign": order.campaign_id, "run": order.run_id, "attempt": str(order.attempt)}
-    sung = [canary.sing("before", observe.gpu_name)] if order.canary else []
+    sung: list[Metric] = []
     process: Process | None = None
     opened: GateRecord | None = None
     exit_: Exit | None = None
@@ -119,6 +119,8 @@ def carry_out(
             if stage in ("cooldown", "gate"):
                 mark(stage)
             watch.enter("gate" if stage != "cooldown" else stage, stage)
+            if order.canary and stage == "gate" and not sung:  # the gate then waits for what it has stirred up
+                sung.append(canary.sing("before", observe.gpu_name))
 
         opened = gates.wait(
             order.gate,

@@ -155,6 +155,9 @@ def wait(
         if resting and now_ns >= rested_ns:
             resting = False
             on_change("gate")
+            ready_ns = clock.monotonic_ns()
+            if ready_ns > now_ns:  # a caller that took its time may have changed what was seen
+                continue
         if now_ns < rested_ns:
             unmet["cooldown"] = f"cooldown: {gate.cooldown_s:g} s of rest"
             wake_ns.append(rested_ns)

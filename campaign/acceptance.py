@@ -25,6 +25,8 @@ PRIMARY = (
 THERMAL = 0x8 | 0x20 | 0x40 | 0x80
 """NVML clocks-event reasons that reject: HW slowdown, SW thermal, HW thermal, HW power brake."""
 
+CANARIES = ("canary_before_gb_s", "canary_after_gb_s")
+
 THROTTLE_COUNTERS = ("sw_therm", "hw_therm", "hw_power_brake")
 """Beginnings of the cumulative counters' names that reject when they grew."""
 
@@ -52,11 +54,47 @@ class Verdict:
 
 
 def judge(
-    evidence: Evidence, gate: Gate, *, model_identity: str, coverage_min_pct: float = 95.0, error_rate_max: float = 0.0
+    evidence: Evidence,
+    gate: Gate,
+    *,
+    model_identity: str,
+    coverage_min_pct: float = 95.0,
+    error_rate_max: float = 0.0,
+    canary_min_pct: float = 75.0,
+    canary_best_gb_s: float | None = None,
 ) -> Verdict:
-    """The verdict on ``evidence``. ``model_identity`` is what the engine must say it ran."""
-    checks = tuple(_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max))
+    """The verdict on ``evidence``. ``model_identity`` is what the engine must say it ran; ``canary_best_gb_s`` the best
+    that the unit's canary gave in the attempts before."""
+    checks = (
+        *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max),
+        *_canary(evidence, canary_min_pct, canary_best_gb_s),
+    )
     return Verdict(all(check.passed is not False for check in checks), checks)
+
+
+def canaries(evidence: Evidence) -> list[float]:
+    """What the canary gave before and after the attempt, GB/s; empty where it was not asked or could not sing."""
+    return [metric.value for metric in evidence.metrics if metric.name in CANARIES and metric.value is not None]
+
+
+def _canary(evidence: Evidence, min_pct: float, best_gb_s: float | None) -> Iterator[Check]:
+    """A unit in a hidden slow state: its probe falls far below what it gave before, and no flag shows it."""
+    asked = {metric.name: metric for metric in evidence.metrics if metric.name in CANARIES}
+    if not asked:
+        return
+    sung = canaries(evidence)
+    if not sung:
+        yield Check(
+            "canary", None, "silent", f"at least {min_pct:g} % of the unit's best", next(iter(asked.values())).reason
+        )
+        return
+    best = max(best_gb_s or 0.0, *sung)
+    yield Check(
+        "canary",
+        min(sung) >= min_pct / 100 * best,
+        f"{min(sung):.4g} GB/s",
+        f"at least {min_pct:g} % of the unit's best, {best:.4g} GB/s",
+    )
 
 
 def _checks(

@@ -82,7 +82,7 @@ def _all(
     yield "page cache", lambda: _drop_caches(campaign)
     yield "gpu", lambda: _gpu(campaign, root)
     yield "gpu processes", lambda: _gpu_processes(campaign, root)
-    yield "gpu under load", lambda: _under_load(home, campaign, root)
+    yield "gpu under load", lambda: _under_load(root)
     yield "temperature", lambda: _temperature(campaign, root)
     yield "cores", lambda: _cores(root)
     yield "pressure", lambda: _pressure(root)
@@ -370,75 +370,55 @@ def _command(pid: int, root: Path) -> str:
     return _read(root / f"proc/{pid}/comm") or "of another namespace"
 
 
-LOAD_S = 8.0
-LOAD = f"""
-import time, torch
-a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-end = time.monotonic() + {LOAD_S}
-while time.monotonic() < end:
-    a @ a
-    torch.cuda.synchronize()
-"""
+LOAD_S = 5.0
 HEALTHY_MHZ, HEALTHY_W = 2000.0, 40.0
 """A GB10 in order: SM clock and GPU power under load. Stuck ones were seen at 500 to 850 MHz and 20 to 30 W, at 96 %
 utilisation, in P0 and without any throttling flag."""
 
 
-def _under_load(home: Path, campaign: Campaign | None, root: Path) -> Finding:
+def _under_load(root: Path) -> Finding:
     """A GB10 can be stuck in a low-power state that only a load shows."""
-    from actors.environments.arms import arm
-
     sensor = _nvml(root)
     try:
         sensor.probe()
-        if "GB10" not in (sensor.gpu_name or ""):
-            return "ok", "asked of a GB10 alone, which can be stuck in a low-power state", ""
-        spec = next((one for one in _docker_arms(campaign) if one.gpu.by != "none"), None) if campaign else None
-        identity = _image(home, campaign) if spec is not None and root == Path("/") else None
-        if spec is None or identity is None:
-            remedy = "`campaign doctor CONFIG` once `campaign prepare` has put the campaign's image in place."
-            return "warn", "not tried: a load takes a container of the campaign's image with PyTorch", remedy
-        return under_load(arm(spec, home), identity, sensor)
+        if sensor.gpu_name is None:
+            return "ok", "no GPU to put one on", ""
+        if root != Path("/"):
+            return "warn", "not tried on the description of a machine", "Run `campaign doctor` on the machine itself."
+        return under_load(sensor)
     finally:
         sensor.close()
 
 
-def under_load(arm: Any, identity: ImageIdentity, sensor: Any) -> Finding:
-    """Puts a short load on the GPU inside ``arm`` and reads clock and power meanwhile."""
-    from actors.types import Launch
+def under_load(sensor: Any) -> Finding:
+    """Multiplies matrix and vector on the GPU for a few seconds and reads clock and power meanwhile."""
+    from actors import canary
 
-    labels = {"campaign": "doctor", "run": "load", "attempt": "0"}
     seen: list[tuple[float, float]] = []
-    with tempfile.TemporaryDirectory(prefix="campaign-doctor-") as folder:
-        process = arm.create(Launch(argv=("python3", "-c", LOAD)), labels, Path(folder), identity)
-        try:
-            process.start()
-            deadline = time.monotonic() + 120
-            while (ended := process.wait(0.2)) is None and time.monotonic() < deadline:
-                row = sensor.read()
-                if (row.get("gpu_utilization_pct") or 0) > 50:
-                    seen.append((row.get("gpu_sm_clock_mhz") or 0.0, row.get("gpu_power_w") or 0.0))
-            if ended is None:
-                process.stop()
-        finally:
-            process.close()
-        said = _read(Path(folder, "stderr.log"))[-200:]
-    if ended is None or ended.code != 0:
-        return (
-            "warn",
-            f"the load did not run: {said or 'it does not end'}",
-            "Mend what the message names, then ask again.",
-        )
-    return low_power(seen)
+    probe = subprocess.Popen(
+        canary.command(seconds=LOAD_S), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + LOAD_S + canary.TIMEOUT_S
+    while probe.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+        row = sensor.read()
+        if (row.get("gpu_utilization_pct") or 0) > 50:
+            seen.append((row.get("gpu_sm_clock_mhz") or 0.0, row.get("gpu_power_w") or 0.0))
+    probe.kill()
+    rate, why = canary.answer(*probe.communicate(), probe.returncode)
+    if rate is None:
+        return "warn", f"the load did not run: {why}", "Mend what the message names, then ask again."
+    status, found, remedy = low_power(seen, sensor.gpu_name)
+    return status, f"{found}, matrix times vector at {rate:.0f} GB/s", remedy
 
 
-def low_power(seen: list[tuple[float, float]]) -> Finding:
-    """Judges SM clocks (MHz) and GPU powers (W) that were read under load."""
+def low_power(seen: list[tuple[float, float]], gpu: str = "GB10") -> Finding:
+    """Judges SM clocks (MHz) and GPU powers (W) that were read under load; only a GB10's are known well enough to judge."""
     if not seen:
         return "warn", "the load never showed in the GPU's utilisation", "Ask again; the driver may need a restart."
     mhz, watts = (median(values) for values in zip(*seen, strict=True))
     found = f"{mhz:.0f} MHz and {watts:.1f} W"
-    if mhz < HEALTHY_MHZ or watts < HEALTHY_W:
+    if "GB10" in gpu and (mhz < HEALTHY_MHZ or watts < HEALTHY_W):
         remedy = (
             "A stuck low-power state, which a reboot does not cure: shut down, unplug the power supply for a minute, and plug "
             "the original 240 W supply in again."

@@ -22,7 +22,7 @@ import ray
 from actors import gpu, host, telemetry
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, journal, prepare, provenance
-from campaign.acceptance import Verdict, judge
+from campaign.acceptance import Verdict, canaries, judge
 from campaign.config import Campaign
 from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
@@ -375,6 +375,7 @@ class Driver:
             accepted=verdict.accepted,
             rejected_by=list(verdict.rejected_by),
             evidence=digest,
+            **({"canary_gb_s": max(sung)} if (sung := canaries(evidence)) else {}),
         )
         self._durations.setdefault(row.model, []).append((evidence.ended_utc_ns - evidence.started_utc_ns) / 1e9)
         self._count_failure(row, evidence, verdict)
@@ -673,6 +674,8 @@ class Lane(Thread):
             model_identity=order.model.name,
             coverage_min_pct=campaign.acceptance.coverage_min_pct,
             error_rate_max=campaign.acceptance.error_rate_max,
+            canary_min_pct=campaign.acceptance.canary_min_pct,
+            canary_best_gb_s=driver.state.canaries.get(self.unit.name) if order.canary else None,
         )
         self._pull_telemetry(flush=evidence.telemetry is None)  # else the unit has just done it
         driver.commit(row, order, evidence, verdict)

@@ -135,6 +135,8 @@ class State:
     """Environment to the reason its breaker opened, since the last start."""
     references: dict[str, float] = field(default_factory=dict)
     """Unit to its reference MemAvailable, GiB."""
+    canaries: dict[str, float] = field(default_factory=dict)
+    """Unit to the best figure its canary ever gave, GB/s."""
 
     def run(self, run_id: str) -> RunState:
         return self.runs.setdefault(run_id, RunState())
@@ -163,6 +165,8 @@ def apply(state: State, event: dict[str, Any]) -> None:
         run.attempts = max(run.attempts, event["attempt"])
         if run.open and run.open[0] == event["attempt"]:
             run.open = None
+        if sung := event.get("canary_gb_s"):
+            state.canaries[event["unit"]] = max(sung, state.canaries.get(event["unit"], 0.0))
         if event["accepted"]:
             run.accepted = event["attempt"]
         elif event["outcome"] not in NOT_COUNTED:

@@ -51,6 +51,8 @@ SELECT * FROM (VALUES
     (64, 'start_mem_free_gib', 'MemFree at start', NULL, 'start state'),
     (65, 'start_mem_cached_gib', 'page cache at start', NULL, 'start state'),
     (66, 'start_swap_used_gib', 'swap in use at start', NULL, 'start state'),
+    (67, 'canary_before_gb_s', 'canary before the attempt', NULL, 'start state'),
+    (68, 'canary_after_gb_s', 'canary after the attempt', NULL, 'start state'),
     (70, 'telemetry_coverage_pct', 'telemetry coverage', NULL, 'sampler'),
     (71, 'telemetry_jitter_p99_ms', 'telemetry jitter, p99', NULL, 'sampler'),
     (72, 'telemetry_cpu_pct', 'sampler CPU, of one core', NULL, 'sampler')

@@ -113,3 +113,35 @@ def test_an_error_rate_may_be_allowed():
     evidence = good(report__requests_answered=9, report__tokens_generated=45)
     assert verdict(evidence, error_rate_max=0.1).accepted
     assert not verdict(evidence, error_rate_max=0.05).accepted
+
+
+def sung(before: float | None, after: float | None) -> Evidence:
+    values = {"canary_before_gb_s": before, "canary_after_gb_s": after}
+    metrics = (
+        Metric(name=name, value=value, unit_of_measure="GB/s", source="canary", reason=None if value else "no driver")
+        for name, value in values.items()
+    )
+    return good(metrics=tuple(metrics))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "best", "accepted"),
+    [
+        (200.0, 198.0, None, True),
+        (200.0, 198.0, 210.0, True),
+        (200.0, 60.0, None, False),  # it became slow while it ran
+        (60.0, 61.0, 210.0, False),  # it was slow before and after
+        (60.0, 61.0, None, True),  # nothing yet to hold it against
+        (None, 198.0, 210.0, True),
+    ],
+)
+def test_a_slow_canary_rejects_against_the_best_of_its_unit(before, after, best, accepted):
+    judged = verdict(sung(before, after), canary_best_gb_s=best)
+    assert judged.accepted is accepted
+    assert judged.rejected_by == (() if accepted else ("canary",))
+
+
+def test_a_canary_that_cannot_sing_does_not_reject():
+    judged = verdict(sung(None, None))
+    assert judged.accepted
+    assert next(check for check in judged.checks if check.check == "canary").reason == "no driver"

@@ -102,6 +102,12 @@ def test_folding_tells_accepted_open_and_exhausted():
     assert state.run("b").done
 
 
+def test_folding_keeps_the_best_that_each_units_canary_gave():
+    sung = [finished("a", 1, True) | {"canary_gb_s": 200.0}, finished("b", 1, True) | {"canary_gb_s": 90.0}]
+    elsewhere = finished("c", 1, True) | {"unit": "v", "canary_gb_s": 120.0}
+    assert fold([*sung, elsewhere, finished("d", 1, True)]).canaries == {"u": 200.0, "v": 120.0}
+
+
 @given(st.lists(st.tuples(RUNS, OUTCOMES), max_size=30))
 def test_an_attempt_that_we_stopped_never_counts_against_a_run(attempts):
     state = fold([finished(run, number, False, outcome) for number, (run, outcome) in enumerate(attempts, 1)])
