@@ -475,6 +475,7 @@ class TelemetryActor:
             samples_expected=expected,
             samples=samples,
             coverage_pct=coverage,
+            duration_s=duration_ns / 1e9,
             jitter_p50_ms=_nearest_rank(jitter, 0.50),
             jitter_p99_ms=_nearest_rank(jitter, 0.99),
             longest_gap_ms=gap_ns / 1e6,

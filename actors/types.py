@@ -306,6 +306,8 @@ class TelemetrySummary(Frozen):
     samples_expected: int
     samples: int
     coverage_pct: float
+    duration_s: float | None = None
+    """How long the stage lasted."""
     jitter_p50_ms: float | None
     jitter_p99_ms: float | None
     longest_gap_ms: float | None

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
-from actors.types import Evidence, Gate
+from actors.types import Evidence, Gate, TelemetrySummary
 
 PRIMARY = (
     "token_throughput_tok_s",
@@ -24,6 +24,8 @@ PRIMARY = (
 
 THERMAL = 0x8 | 0x20 | 0x40 | 0x80
 """NVML clocks-event reasons that reject: HW slowdown, SW thermal, HW thermal, HW power brake."""
+
+SW_THERMAL = "sw_therm_slowdown"
 
 CANARIES = ("canary_before_gb_s", "canary_after_gb_s")
 
@@ -60,16 +62,33 @@ def judge(
     model_identity: str,
     coverage_min_pct: float = 95.0,
     error_rate_max: float = 0.0,
+    sw_thermal_max_pct: float = 0.0,
     canary_min_pct: float = 75.0,
     canary_best_gb_s: float | None = None,
 ) -> Verdict:
     """The verdict on ``evidence``. ``model_identity`` is what the engine must say it ran; ``canary_best_gb_s`` the best
     that the unit's canary gave in the attempts before."""
     checks = (
-        *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max),
+        *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max, sw_thermal_max_pct),
         *_canary(evidence, canary_min_pct, canary_best_gb_s),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
+
+
+def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check:
+    """Sampled reasons and the growth of the cumulative counters, which see what lies between two samples."""
+    if telemetry.throttle_reasons is None and not telemetry.throttled_us:
+        return Check("throttling", None, "unknown", "none", "this unit reports no throttle reasons")
+    mask = (telemetry.throttle_reasons or 0) & THERMAL
+    grown = {name: us for name, us in telemetry.throttled_us.items() if us > 0 and name.startswith(THROTTLE_COUNTERS)}
+    figure = ", ".join(f"{name} +{us} µs" for name, us in grown.items()) or f"mask {mask:#x}"
+    limit = "no thermal or power-brake reason"
+    if sw_thermal_max_pct and telemetry.duration_s and SW_THERMAL in telemetry.throttled_us:
+        limit += f", SW thermal at most {sw_thermal_max_pct:g} % of the run"
+        if grown.get(SW_THERMAL, 0) / 1e6 <= sw_thermal_max_pct / 100 * telemetry.duration_s:
+            grown.pop(SW_THERMAL, None)
+            mask &= ~0x20
+    return Check("throttling", not mask and not grown, figure, limit)
 
 
 def canaries(evidence: Evidence) -> list[float]:
@@ -98,7 +117,12 @@ def _canary(evidence: Evidence, min_pct: float, best_gb_s: float | None) -> Iter
 
 
 def _checks(
-    evidence: Evidence, gate: Gate, identity: str, coverage_min_pct: float, error_rate_max: float
+    evidence: Evidence,
+    gate: Gate,
+    identity: str,
+    coverage_min_pct: float,
+    error_rate_max: float,
+    sw_thermal_max_pct: float,
 ) -> Iterator[Check]:
     report, telemetry, opened = evidence.report, evidence.telemetry, evidence.gate
 
@@ -163,15 +187,7 @@ def _checks(
         f"{telemetry.coverage_pct:.1f} %",
         f"at least {coverage_min_pct:g} %",
     )
-    if telemetry.throttle_reasons is None and not telemetry.throttled_us:
-        yield Check("throttling", None, "unknown", "none", "this unit reports no throttle reasons")
-    else:
-        grown = {
-            name: us for name, us in telemetry.throttled_us.items() if us > 0 and name.startswith(THROTTLE_COUNTERS)
-        }
-        mask = (telemetry.throttle_reasons or 0) & THERMAL
-        figure = ", ".join(f"{name} +{us} µs" for name, us in grown.items()) or f"mask {mask:#x}"
-        yield Check("throttling", not mask and not grown, figure, "no thermal or power-brake reason")
+    yield _throttling(telemetry, sw_thermal_max_pct)
     if gate.foreign_gpu_processes == "allow":
         yield Check(
             "foreign_gpu_processes", None, str(len(telemetry.foreign_gpu_pids)), "any", "allowed by the campaign"

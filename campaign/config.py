@@ -44,6 +44,8 @@ class Acceptance(Frozen):
     error_rate_max: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Failed requests over all requests."""
     outlier_sigma: Annotated[float, Field(gt=0)] = 3.0
+    sw_thermal_max_pct: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Share of a run that the driver may spend in its mild slowdown (SW thermal), by the device's own counter."""
     canary_min_pct: Annotated[float, Field(ge=0, le=100)] = 75.0
     """Of the best that the unit's canary ever reached, where the campaign has a canary."""
 

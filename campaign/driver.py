@@ -674,6 +674,7 @@ class Lane(Thread):
             model_identity=order.model.name,
             coverage_min_pct=campaign.acceptance.coverage_min_pct,
             error_rate_max=campaign.acceptance.error_rate_max,
+            sw_thermal_max_pct=campaign.acceptance.sw_thermal_max_pct,
             canary_min_pct=campaign.acceptance.canary_min_pct,
             canary_best_gb_s=driver.state.canaries.get(self.unit.name) if order.canary else None,
         )

@@ -115,6 +115,24 @@ def test_an_error_rate_may_be_allowed():
     assert not verdict(evidence, error_rate_max=0.05).accepted
 
 
+WARM = {"telemetry__duration_s": 1000.0, "telemetry__throttle_reasons": 0x20}
+
+
+@pytest.mark.parametrize(
+    ("changes", "accepted"),
+    [
+        ({"telemetry__throttled_us": {"sw_therm_slowdown": 9_000_000}}, True),
+        ({"telemetry__throttled_us": {"sw_therm_slowdown": 11_000_000}}, False),
+        ({"telemetry__throttled_us": {"sw_therm_slowdown": 9_000_000, "hw_therm_slowdown": 1}}, False),
+        ({"telemetry__throttled_us": {}}, False),  # seen in a sample, and no counter tells for how long
+    ],
+)
+def test_a_mild_slowdown_is_tolerated_up_to_its_share_of_the_run(changes, accepted):
+    evidence = good(**WARM, **changes)
+    assert not verdict(evidence).accepted
+    assert verdict(evidence, sw_thermal_max_pct=1.0).accepted is accepted
+
+
 def sung(before: float | None, after: float | None) -> Evidence:
     values = {"canary_before_gb_s": before, "canary_after_gb_s": after}
     metrics = (
