@@ -191,6 +191,11 @@ class ImageIdentity(Frozen):
     repo_digest: str | None = None
     """``name@sha256:…`` of an image from a registry."""
 
+    @property
+    def userland(self) -> str:
+        """What tells whether two attempts ran the same files, also where one of them ran after another import."""
+        return self.content_digest or self.digest
+
 
 class Prepared(Frozen):
     """What an engine's ``prepare`` put in place for one model and workload, on the unit."""

@@ -38,8 +38,8 @@ TICK_S = 1.0
 ACTOR_STARTS = 3
 """How often a GpuActor may die while it starts before its unit counts as lost."""
 
-SAME = ("code_digest", "machine", "mem_total_gib", "gpu", "images")
-"""Facts of a unit that must not change within a campaign."""
+SAME = ("code_digest", "machine", "mem_total_gib", "gpu")
+"""Facts of a unit that must not change within a campaign, besides its images."""
 
 
 class DriverError(Exception):
@@ -362,6 +362,7 @@ class Driver:
             "report": evidence.report.model_dump(mode="json", exclude={"metrics"}),
             "identity": identity(order),
             "image_digest": order.image.digest if order.image else None,
+            "userland_digest": order.image.userland if order.image else None,
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         }
         files["metadata.json"] = to_json(metadata)
@@ -561,8 +562,8 @@ class Lane(Thread):
         path = driver.store.root / "units" / f"{self.unit.name}.json"
         if path.exists():
             then = UnitFacts.model_validate_json(path.read_bytes())
-            old, new = then.model_dump(include=set(SAME)), facts.model_dump(include=set(SAME))
-            driver.check(self.unit.name, [f"{self.unit.name}: {line}" for line in _differences(old, new)])
+            changes = _differences(_lasting(then), _lasting(facts))
+            driver.check(self.unit.name, [f"{self.unit.name}: {line}" for line in changes])
         else:
             driver.store.write(f"units/{self.unit.name}.json", to_json(facts.model_dump(mode="json")))
         self.facts = facts
@@ -734,6 +735,15 @@ def interrupted_evidence(order: Attempt, why: str) -> Evidence:
         ended_utc_ns=now,
         simulated=order.simulated,
     )
+
+
+def _lasting(facts: UnitFacts) -> dict[str, Any]:
+    """What must not change. An image that was imported again has another ID and the same files."""
+    images = {
+        name: image.model_dump(exclude={"digest", "rootfs", "content_digest"}) | {"userland": image.userland}
+        for name, image in facts.images.items()
+    }
+    return facts.model_dump(include=set(SAME)) | {"images": images}
 
 
 def _differences(then: Any, now: Any, path: str = "") -> list[str]:

@@ -1,5 +1,21 @@
 -- Runs: what was planned, what was tried, and what became of it. The journal is the authority on acceptance.
 
+-- reimports: one row per image ID that a unit got for the same files when it imported them again, with the ID before: the journal
+-- tells that ID and root filesystem changed and the digest of the content did not. For attempts that recorded the ID alone.
+CREATE VIEW reimports AS
+WITH overrides AS (
+    SELECT
+        (details->'difference')::VARCHAR AS changes,
+        regexp_extract(
+            changes, 'images\.image\.digest was [\\"]+(sha256:[0-9a-f]+)[\\"]+, is [\\"]+(sha256:[0-9a-f]+)', ['before', 'after']
+        ) AS id
+    FROM journal
+    WHERE event = 'override'
+)
+SELECT id.before, id.after
+FROM overrides
+WHERE id.after <> '' AND NOT contains(changes, 'images.image.content_digest');
+
 -- attempts: one row per attempt that left evidence; a run has one or more, at most one accepted. `superseded` marks one that
 -- was accepted before its run was reopened.
 CREATE VIEW attempts AS
@@ -66,6 +82,7 @@ SELECT
     m.stages.teardown_s AS teardown_s,
     m.stages.harness_s AS harness_s,
     m.image_digest,
+    coalesce(m.userland_digest, (SELECT before FROM reimports WHERE after = m.image_digest LIMIT 1), m.image_digest) AS userland_digest,
     m.file
 FROM metadata AS m
 LEFT JOIN finishes AS f ON f.run_id = m.run_id AND f.attempt = m.attempt

@@ -14,7 +14,7 @@ SELECT
     a.started_utc IS NOT NULL AS timed,
     CASE WHEN a.outcome = 'completed' AND (a.accepted OR a.superseded OR (a.journalled AND only_heat)) THEN 'ok' ELSE 'failed' END AS status,
     coalesce(list_contains(a.rejected_by, 'throttling') OR (NOT a.journalled AND a.throttle_reasons & 232 <> 0), false) AS throttled,
-    a.start_temperature_c, a.start_mem_available_gib, a.image_digest, s.parameters
+    a.start_temperature_c, a.start_mem_available_gib, a.userland_digest AS image_digest, s.parameters
 FROM judged AS a
 LEFT JOIN model_sizes AS s USING (model);
 

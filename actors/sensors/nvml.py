@@ -272,7 +272,8 @@ class NvmlSensor:
             self._gpm = Gpm(nvml, self._handle, peak)
         except (nvml.NVMLError, AttributeError) as problem:
             return f"NVML: {problem}"
-        self._readers.append(self._gpm.read)
+        self._costs_us["gpu_memory_bandwidth_gb_s"] = self._gpm.cost_us
+        self._readers.append(_rarely(self._gpm.read))  # a reading covers all the time since the one before
         return None
 
     def _peak_bandwidth_gb_s(self) -> float | None:
@@ -332,6 +333,7 @@ class Gpm:
         self._request.metrics[0].metricId = nvml.NVML_GPM_METRIC_DRAM_BW_UTIL
         self._taken_ns = time.monotonic_ns()
         nvml.nvmlGpmSampleGet(handle, self._samples[0])
+        self.cost_us = (time.monotonic_ns() - self._taken_ns) / 1e3
 
     def read(self) -> dict[str, Value]:
         """GB/s since the sample before; nothing while that is too recent. Raises NVMLError."""

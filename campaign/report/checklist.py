@@ -46,7 +46,7 @@ def checklist(con: duckdb.DuckDBPyConnection) -> list[Item]:
         """SELECT any_value(reference) AS reference, any_value(seed) AS seed, any_value(config_hash) AS config_hash, any_value(plan_hash) AS plan_hash,
             any_value(code_digest) AS code, any_value(created_utc) AS created, bool_or(imported IS NOT NULL) AS imported,
             any_value(config->>'left_out') AS left_out, (SELECT min(started_utc) FROM attempts) AS first_run,
-            (SELECT count(*) FROM units) AS described, (SELECT count(DISTINCT image_digest) FROM attempts) AS images FROM campaign""",
+            (SELECT count(*) FROM units) AS described, (SELECT count(DISTINCT userland_digest) FROM attempts) AS images FROM campaign""",
     )
     roof = _one(con, "SELECT count(bound_tok_s) AS bounded, max(measured_tok_s / bound_tok_s) AS worst FROM rooflines")
     identity = _one(

@@ -387,3 +387,22 @@ def test_the_prompt_takes_several_lines_and_dot_commands(results, tmp_path):
     assert "wrong" in err
     assert "Traceback" not in err
     assert (tmp_path / "sql_history").exists()
+
+
+def test_an_image_imported_again_is_the_same_userland(tmp_path):
+    folder = synthetic.write(tmp_path / "campaign")
+    first, second = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+    override = {
+        "seq": 10_000,
+        "event": "override",
+        "difference": [
+            f'vm: images.image.digest was "{first}", is "{second}"',
+            'vm: images.image.rootfs was "x", is "y"',
+        ],
+    }
+    with (folder / "journal.jsonl").open("a") as file:
+        file.write(json.dumps(override) + "\n")
+        override["difference"].append('vm: images.image.content_digest was "c", is "d"')
+        override["difference"][0] = override["difference"][0].replace("b" * 64, "e" * 64)
+        file.write(json.dumps(override) + "\n")  # other files: another userland
+    assert sql.connect(folder).execute("FROM reimports").fetchall() == [(first, second)]
