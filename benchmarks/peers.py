@@ -16,6 +16,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -66,12 +67,15 @@ class PeerFailed(Exception):
     """A peer does not do what it is asked. The message is for the person."""
 
 
-def install(folder: Path, package: str) -> Path:
-    """The ``bin`` folder of a new environment with ``package``."""
+def install(folder: Path, *packages: str) -> Path:
+    """The ``bin`` folder of a new environment with ``packages``, on the Python that runs this."""
     uv = shutil.which("uv") or str(PROJECT / ".campaign" / "uv" / "bin" / "uv")
     if not Path(uv).exists():
         raise PeerFailed("there is no uv to install it with (make setup brings one)")
-    for command in ([uv, "venv", "-q", str(folder)], [uv, "pip", "install", "-q", "--python", str(folder), package]):
+    for command in (
+        [uv, "venv", "-q", "--python", sys.executable, str(folder)],
+        [uv, "pip", "install", "-q", "--python", str(folder), *packages],
+    ):
         told = subprocess.run(command, capture_output=True, text=True, check=False)
         if told.returncode != 0:
             raise PeerFailed(f"it could not be installed: {(told.stderr.strip().splitlines() or ['no message'])[-1]}")

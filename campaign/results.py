@@ -58,6 +58,7 @@ class Results:
 
         LookupError, with the reason, where this campaign has no data for it.
         """
+        from campaign.analysis import evidence
         from campaign.report import figures, print
 
         known = {it.name: it for it in (*print.FIGURES, *figures.FIGURES)}
@@ -65,6 +66,9 @@ class Results:
             raise KeyError(f"no figure {name!r}; there are: {', '.join(known)}")
         figure = known[name]
         chart = figure.draw(self.connection)
+        if chart is None:  # for want of data, or of their analysis
+            evidence.ensure(self.folder, self.connection)
+            chart = figure.draw(self.connection)
         if chart is None:
             raise LookupError(f"figure {name!r}: {figure.absent}")
         return chart

@@ -73,7 +73,10 @@ GROUP BY t.run_id;
 -- plausibility: one row per check and subject (a run, or a pair of models or metrics); `figure` should not exceed
 -- `limit_value`. `grave` checks put the figures in doubt; the others are notes for the analysis.
 CREATE VIEW plausibility AS
-WITH counts AS (
+WITH totals AS MATERIALIZED (
+    FROM request_totals
+),
+counts AS (
     SELECT 'tokens_as_ordered' AS check_name, run_id AS subject,
         abs(tokens_generated - tokens_expected)::DOUBLE AS figure, 0.0 AS limit_value,
         'tokens generated against requests × output tokens' AS explanation
@@ -82,21 +85,21 @@ WITH counts AS (
     UNION ALL
     SELECT 'requests_recorded', t.run_id, abs(t.answered - a.requests_answered), 0,
         'answered requests in requests.parquet against the engine''s report'
-    FROM request_totals AS t
+    FROM totals AS t
     JOIN attempts AS a ON a.run_id = t.run_id AND a.attempt = t.attempt
 ),
 recomputed AS (
     SELECT 'throughput_from_requests' AS check_name, t.run_id AS subject,
         100 * abs(t.token_throughput_tok_s / nullif(m.token_throughput_tok_s, 0) - 1) AS figure, 5.0 AS limit_value,
         'output tokens over makespan of the requests against the reported throughput, percent apart' AS explanation
-    FROM request_totals AS t
+    FROM totals AS t
     JOIN run_metrics AS m ON m.run_id = t.run_id
     WHERE m.token_throughput_tok_s IS NOT NULL
     UNION ALL
     SELECT 'littles_law', t.run_id,
         100 * abs(m.request_throughput_req_s * m.latency_mean_ms / 1000 / nullif(t.in_flight_mean, 0) - 1), 5,
         'request throughput × mean latency against the mean number in flight from the requests, percent apart'
-    FROM request_totals AS t
+    FROM totals AS t
     JOIN run_metrics AS m ON m.run_id = t.run_id
     WHERE m.request_throughput_req_s IS NOT NULL AND m.latency_mean_ms IS NOT NULL
 ),
@@ -186,7 +189,7 @@ states AS (
     FROM observations
     WHERE metric = 'start_mem_available_gib'
 ),
-state_moments AS (
+state_moments AS MATERIALIZED (
     SELECT phase, model, workload, environment, check_name, count(state) AS n, avg(state) AS mean,
         coalesce(stddev_samp(state), 0) / sqrt(count(state)) AS se
     FROM states

@@ -1,13 +1,15 @@
 """Writes the results folder of a campaign that never ran, in the layout of the store, every row marked as simulated.
 
-For tests of what reads a results folder. Deterministic: the same arguments write the same figures.
+For tests and benchmarks of what reads a results folder. Deterministic: the same arguments write the same figures.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,30 @@ from campaign.journal import GENESIS, digest
 FIRST_UTC_NS = 1_790_000_000 * 10**9
 UNIT = "unit-a"
 WORKLOAD = "short"
-REQUESTS = 24
-OUTPUT_TOKENS = 32
-GATE_S, RUN_S, REST_S = 2.0, 4.0, 1.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How long the parts of an attempt last, and how much its engine and its unit tell."""
+
+    gate_s: float = 2.0
+    run_s: float = 4.0
+    rest_s: float = 1.0
+    requests: int = 24
+    output_tokens: int = 32
+    gaps: bool = True
+    """Whether the engine times every token of a request."""
+    everything: bool = False
+    """Every metric and sensor of a GPU unit with a streaming engine, each with a spread of its own."""
+    attempts_per_file: int = 16
+    """Of telemetry. The store's own number is one."""
+
+    @property
+    def attempt_s(self) -> float:
+        return self.gate_s + self.run_s + self.rest_s
+
+
+SMALL = Shape()
 
 
 def write(
@@ -40,6 +63,7 @@ def write(
     telemetry_hz: float = 10.0,
     gpu: bool = True,
     seed: int = 1,
+    shape: Shape = SMALL,
 ) -> Path:
     """A campaign of ``models`` × ``environments`` × ``repetitions``, alternating order, one unit.
 
@@ -60,7 +84,7 @@ def write(
 
     clock_ns = FIRST_UTC_NS
     limit = len(plan) if done is None else done
-    samples: list[pd.DataFrame] = []
+    samples = _Samples(folder / "telemetry" / f"unit={UNIT}", shape.attempts_per_file)
     second = plan[(plan.model == models[-1]) & (plan.repetition == 2)].run_id
     hot = second.iloc[0] if rejections and len(second) else None
     for run in plan.to_dict("records")[:limit]:
@@ -76,10 +100,11 @@ def write(
                 1 + (effects.get(run["environment"], 0.0) + rng.normal(0, noise_pct)) / 100,
                 rng,
                 gpu,
+                shape,
             )
             if telemetry_hz:
-                samples.append(_samples(run, attempt, clock_ns, telemetry_hz, accepted, rng, gpu))
-            clock_ns += int((GATE_S + RUN_S + REST_S) * 1e9)
+                samples.add(_samples(run, attempt, clock_ns, telemetry_hz, accepted, rng, gpu, shape))
+            clock_ns += int(shape.attempt_s * 1e9)
             journal.add(
                 "finished",
                 run_id=run["run_id"],
@@ -95,13 +120,7 @@ def write(
         journal.add("dispatched", run_id=run["run_id"], attempt=1, unit=UNIT, block=run["block"])
     if limit == len(plan):
         journal.add("completed", accepted=limit, exhausted=0)
-    if samples:
-        place = folder / "telemetry" / f"unit={UNIT}"
-        place.mkdir(parents=True)
-        for start in range(0, len(samples), 16):
-            part = pd.concat(samples[start : start + 16])
-            table = pa.Table.from_pandas(part, schema=TELEMETRY, preserve_index=False)
-            pq.write_table(table, place / f"{part.t_utc_ns.iloc[0]}.parquet")
+    samples.spill()
     return folder
 
 
@@ -169,6 +188,28 @@ class _Journal:
         with self.path.open("ab") as file:
             file.write(line)
         self.seq, self.previous = self.seq + 1, digest(line)
+
+
+class _Samples:
+    """Telemetry files of so many attempts each."""
+
+    def __init__(self, place: Path, attempts_per_file: int) -> None:
+        self.place, self.most = place, attempts_per_file
+        self.waiting: list[pd.DataFrame] = []
+
+    def add(self, samples: pd.DataFrame) -> None:
+        self.waiting.append(samples)
+        if len(self.waiting) == self.most:
+            self.spill()
+
+    def spill(self) -> None:
+        if not self.waiting:
+            return
+        self.place.mkdir(parents=True, exist_ok=True)
+        part = pd.concat(self.waiting)
+        table = pa.Table.from_pandas(part, schema=TELEMETRY, preserve_index=False)
+        pq.write_table(table, self.place / f"{part.t_utc_ns.iloc[0]}.parquet", compression="zstd")
+        self.waiting = []
 
 
 def _plan(models: Sequence[str], environments: Sequence[str], repetitions: int) -> pd.DataFrame:
@@ -244,17 +285,19 @@ def _attempt(
     factor: float,
     rng: np.random.Generator,
     gpu: bool,
+    shape: Shape,
 ) -> str:
     """Write one attempt's folder; returns the digest of its metadata."""
     place = folder / "attempts" / run["run_id"] / str(attempt)
     place.mkdir(parents=True)
     throughput *= factor
-    requests = _requests(throughput, rng)
-    pq.write_table(pa.Table.from_pandas(requests, schema=REQUEST, preserve_index=False), place / "requests.parquet")
+    requests = _requests(throughput, rng, shape)
+    table = pa.Table.from_pandas(requests, schema=REQUEST, preserve_index=False)
+    pq.write_table(table, place / "requests.parquet", compression="zstd")
     makespan_s = (requests.submitted_ms + requests.latency_ms).max() / 1000
     docker = run["environment"].startswith("docker")
     stages = {
-        "gate_s": GATE_S,
+        "gate_s": shape.gate_s,
         "create_s": 0.12 if docker else 0.004,
         "start_s": 0.25 if docker else 0.02,
         "gate_to_exec_ms": 380.0 if docker else 25.0,
@@ -267,8 +310,8 @@ def _attempt(
     }
     gate = {
         "opened": True,
-        "waited_s": GATE_S,
-        "rest_s": REST_S,
+        "waited_s": shape.gate_s,
+        "rest_s": shape.rest_s,
         "blocked_by": ["temperature"] if attempt > 1 else [],
         "unavailable": [],
         "opened_at_ns": 0,
@@ -284,7 +327,7 @@ def _attempt(
     quantile = requests.latency_ms.quantile
     engine = {
         "token_throughput_tok_s": (throughput, "tok/s"),
-        "request_throughput_req_s": (REQUESTS / makespan_s, "req/s"),
+        "request_throughput_req_s": (shape.requests / makespan_s, "req/s"),
         "latency_mean_ms": (requests.latency_ms.mean(), "ms"),
         "latency_p50_ms": (quantile(0.5), "ms"),
         "latency_p95_ms": (quantile(0.95), "ms"),
@@ -305,13 +348,16 @@ def _attempt(
     metrics.append(_metric("gate_wait_s", gate["waited_s"], "s", "gate"))
     metrics.append(_metric("start_temperature_c", gate["temperature_c"], "°C", "gate"))
     metrics.append(_metric("start_mem_available_gib", gate["mem_available_gib"], "GiB", "gate"))
+    if shape.everything:
+        more = _everything(docker, rng)
+        metrics = [known for known in metrics if known["name"] not in {it["name"] for it in more}] + more
     verdict = [
         _check("exit_code", True, "0", "0"),
-        _check("requests_answered", True, f"{REQUESTS} of {REQUESTS}", "error rate at most 0"),
+        _check("requests_answered", True, f"{shape.requests} of {shape.requests}", "error rate at most 0"),
         _check("throttling", accepted, "mask 0x0" if accepted else "mask 0x20", "no thermal or power-brake reason"),
         _check("telemetry_coverage", True, "99.8 %", "at least 95 %"),
     ]
-    started_ns = clock_ns + int(GATE_S * 1e9)
+    started_ns = clock_ns + int(shape.gate_s * 1e9)
     metadata = {
         **{name: run[name] for name in run if name not in ("index", "block_index", "lane")},
         "attempt": attempt,
@@ -339,47 +385,90 @@ def _attempt(
         "stages": stages,
         "report": {
             "model_identity": run["model"],
-            "requests_expected": REQUESTS,
-            "requests_answered": REQUESTS,
+            "requests_expected": shape.requests,
+            "requests_answered": shape.requests,
             "requests_failed": 0,
-            "tokens_expected": REQUESTS * OUTPUT_TOKENS,
-            "tokens_generated": REQUESTS * OUTPUT_TOKENS,
+            "tokens_expected": shape.requests * shape.output_tokens,
+            "tokens_generated": shape.requests * shape.output_tokens,
             "failure": None,
             "engine_version": "synthetic 1",
         },
         "metrics": metrics,
         "started_utc_ns": started_ns,
-        "ended_utc_ns": started_ns + int(RUN_S * 1e9),
+        "ended_utc_ns": started_ns + int(shape.run_s * 1e9),
         "image_digest": "sha256:" + "a" * 64,
         "files": {},
     }
     return _write_json(place / "metadata.json", metadata)
 
 
-def _requests(throughput: float, rng: np.random.Generator, concurrency: int = 4) -> pd.DataFrame:
+def _requests(throughput: float, rng: np.random.Generator, shape: Shape, concurrency: int = 4) -> pd.DataFrame:
     """A closed loop of ``concurrency`` users whose total output rate is ``throughput`` tokens a second."""
-    work = np.exp(rng.normal(0, 0.08, REQUESTS))
-    free = np.zeros(concurrency)
-    submitted, latency = np.zeros(REQUESTS), np.zeros(REQUESTS)
-    for i in range(REQUESTS):
-        user = int(free.argmin())
-        submitted[i], latency[i] = free[user], work[i]
-        free[user] += work[i]
-    scale = REQUESTS * OUTPUT_TOKENS / throughput * 1000 / (submitted + latency).max()
-    latency *= scale
+    work = np.exp(rng.normal(0, 0.08, shape.requests))
+    free, begun = [0.0] * concurrency, []
+    for took in work.tolist():
+        begun.append(heapq.heappop(free))
+        heapq.heappush(free, begun[-1] + took)
+    submitted = np.array(begun)
+    scale = shape.requests * shape.output_tokens / throughput * 1000 / (submitted + work).max()
+    latency = work * scale
     return pd.DataFrame(
         {
-            "request_index": np.arange(REQUESTS),
+            "request_index": np.arange(shape.requests),
             "submitted_ms": submitted * scale,
-            "ttft_ms": latency * (0.10 + 0.02 * rng.random(REQUESTS)),
+            "ttft_ms": latency * (0.10 + 0.02 * rng.random(shape.requests)),
             "latency_ms": latency,
             "input_tokens": 64,
-            "output_tokens": OUTPUT_TOKENS,
+            "output_tokens": shape.output_tokens,
             "ok": True,
             "error": None,
-            "itl_ms": [[float(x) / OUTPUT_TOKENS] * 3 for x in latency],
+            "itl_ms": [[float(x) / shape.output_tokens] * 3 for x in latency] if shape.gaps else None,
         }
     )
+
+
+def _everything(docker: bool, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """What :data:`EVERYTHING` lists, a little more of it in Docker."""
+    return [
+        _metric(name, value * (1 + 0.01 * docker) * (1 + rng.normal(0, 0.01)), unit, source)
+        for source, known in EVERYTHING.items()
+        for name, (value, unit) in known.items()
+    ]
+
+
+EVERYTHING: dict[str, dict[str, tuple[float, str]]] = {
+    "engine": {
+        "kv_cache_gib": (80.0, "GiB"),
+        "total_token_throughput_tok_s": (900.0, "tok/s"),
+        "ttft_mean_ms": (120.0, "ms"),
+        "ttft_p95_ms": (180.0, "ms"),
+        "itl_mean_ms": (11.0, "ms"),
+        "itl_p50_ms": (10.5, "ms"),
+        "itl_p95_ms": (13.0, "ms"),
+        "itl_p99_ms": (16.0, "ms"),
+    },
+    "telemetry": {
+        "energy_j": (9000.0, "J"),
+        "gpu_utilization_mean_pct": (95.0, "%"),
+        "memory_bandwidth_mean_gb_s": (210.0, "GB/s"),
+        "gpu_temperature_max_c": (67.0, "°C"),
+        "peak_unified_memory_gib": (100.0, "GiB"),
+        "attempt_memory_peak_gib": (20.0, "GiB"),
+        "attempt_cpu_s": (300.0, "s"),
+        "host_temperature_max_c": (62.0, "°C"),
+        "psi_cpu_some_ms": (40.0, "ms"),
+        "psi_memory_some_ms": (5.0, "ms"),
+    },
+    "stages": {
+        "create_s": (0.1, "s"),
+        "start_s": (0.2, "s"),
+        "warmup_s": (3.0, "s"),
+        "gate_to_exec_ms": (200.0, "ms"),
+        "teardown_s": (0.2, "s"),
+        "harness_s": (0.03, "s"),
+    },
+}
+"""Source, metric, and about what a run measures. Instead of the metric of that name that is the same in every run, or beside the others."""
 
 
 def _samples(
@@ -390,13 +479,15 @@ def _samples(
     accepted: bool,
     rng: np.random.Generator,
     gpu: bool,
+    shape: Shape,
 ) -> pd.DataFrame:
     """Samples of the gate, the run and the cooldown of one attempt, on an absolute schedule."""
-    t = np.arange(0, GATE_S + RUN_S + REST_S, 1 / rate_hz)
-    stage = np.where(t < GATE_S, "gate", np.where(t < GATE_S + RUN_S, "run", "cooldown"))
+    t = np.arange(0, shape.attempt_s, 1 / rate_hz)
+    ended_s = shape.gate_s + shape.run_s
+    stage = np.where(t < shape.gate_s, "gate", np.where(t < ended_s, "run", "cooldown"))
     busy = stage == "run"
-    since = np.clip(t - GATE_S, 0, RUN_S)
-    temperature = 41 + 14 * (1 - np.exp(-since)) - np.where(stage == "cooldown", (t - GATE_S - RUN_S) * 8, 0)
+    since = np.clip(t - shape.gate_s, 0, shape.run_s)
+    temperature = 41 + 14 * (1 - np.exp(-since)) - np.where(stage == "cooldown", np.minimum((t - ended_s) * 8, 14), 0)
     power = np.where(busy, 38, 9) + rng.normal(0, 0.8, len(t))
     elapsed = (clock_ns - FIRST_UTC_NS) / 1e9 + t
     nothing = np.full(len(t), np.nan)
@@ -429,6 +520,10 @@ def _samples(
             "attempt_cpu_s": np.where(busy, since * 2, np.nan),
         }
     )
+    if shape.everything:
+        for name in (*_DOUBLES_GPU, "gpu_memory_bandwidth_gb_s", "cgroup_memory_gib"):
+            if name not in frame:
+                frame[name] = np.where(busy, 60.0, 20.0) + rng.normal(0, 0.5, len(t))
     return frame.reindex(columns=TELEMETRY.names)
 
 

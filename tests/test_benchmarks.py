@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 from scipy import stats
 
-from benchmarks import harness, perturbation
+from benchmarks import analysis, harness, perturbation
+from campaign.analysis import sql
 from campaign.store import Store
 
 PROJECT = Path(__file__).parents[1]
@@ -49,3 +50,13 @@ def test_an_unknown_benchmark_is_named():
     )
     assert told.returncode == 2
     assert "no benchmark is called nothing" in told.stderr
+
+
+def test_the_campaign_of_the_analysis_benchmark_has_the_shape_of_the_study(tmp_path):
+    con = sql.connect(analysis.campaign(tmp_path, models=1, repetitions=1))
+    runs, samples, requests, simulated, files = con.execute(
+        """SELECT (SELECT count(*) FROM runs WHERE accepted), (SELECT count(*) FROM telemetry),
+            (SELECT count(*) FROM requests WHERE itl_ms IS NULL), (SELECT simulated FROM campaign), len(getvariable('telemetry_files'))"""
+    ).fetchall()[0]
+    assert (runs, samples, requests, simulated, files) == (3, 3 * 5550, 3 * 1000, True, 3)
+    assert con.execute("SELECT count(*) FROM broken_files").fetchall() == [(0,)]

@@ -6,13 +6,14 @@ declared in ``sql/90_analysis.sql`` and which the views of that file read back. 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import sql
+from campaign.analysis import sql, workers
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,6 +26,8 @@ OWN_TABLES = ("comparisons", "equivalence", "power", "order_effects", "phase_dec
 """Tables of ``analysis/`` that the statistics fill."""
 COPIED_VIEWS = ("descriptives", "outliers", "plausibility")
 """Views of SQL kept in ``analysis/`` as they stood."""
+MANY = 10_000
+"""Values from which the work is worth the start of other processes."""
 CEILING_C = 45.0
 """Start temperature that the statistics hold every attempt to (the method's)."""
 
@@ -38,17 +41,23 @@ def ensure(results: Path, con: duckdb.DuckDBPyConnection) -> None:
     state = _state(results)
     known = folder / "state.json"
     if known.exists() and known.read_text(encoding="utf-8") == state:
-        sql.refresh(con)
+        sql.find_analysis(con)
         return
     folder.mkdir(parents=True, exist_ok=True)
     known.unlink(missing_ok=True)
-    found = tables(con)
+    (values,) = con.execute("SELECT count(*) FROM analysis_values").fetchall()[0]
+    with (
+        workers.helpers("campaign.analysis.statistics")
+        if values >= MANY
+        else contextlib.nullcontext(workers.in_turn) as spread
+    ):
+        found = tables(con, spread)
     for name, table in found.items():
         _write_parquet(con, table, folder / f"{name}.parquet")
     for name in COPIED_VIEWS:
         _copy_view(con, name, folder / f"{name}.parquet")
     known.write_text(state, encoding="utf-8")
-    sql.refresh(con)
+    sql.find_analysis(con)
 
 
 def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -68,14 +77,17 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def tables(con: duckdb.DuckDBPyConnection) -> dict[str, pd.DataFrame]:
-    """All tables of :data:`OWN_TABLES`, in the columns of their schemas; empty ones where there is nothing to analyse."""
+def tables(con: duckdb.DuckDBPyConnection, spread: workers.Spread = workers.in_turn) -> dict[str, pd.DataFrame]:
+    """All tables of :data:`OWN_TABLES`, in the columns of their schemas; empty ones where there is nothing to analyse.
+
+    ``spread`` does the work.
+    """
     import pandas as pd
 
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in OWN_TABLES}
     table, cells = run_table(con)
     if not table.empty:
-        result = _analyse(con, table)
+        result = _analyse(con, table, spread)
         # A campaign of one arm has nothing to compare; the statistics name the missing arm "treatment".
         arms = set(table["environment"])
         result["comparisons"] = [
@@ -87,9 +99,16 @@ def tables(con: duckdb.DuckDBPyConnection) -> dict[str, pd.DataFrame]:
             "power": list(_power(result, cells)),
             "order_effects": list(_order_effects(result, cells)),
             "phase_decisions": list(_phase_decisions(result)),
-            "request_percentiles": list(_request_percentiles(con)),
+            "request_percentiles": list(_request_percentiles(con, spread)),
         }
-    return {name: pd.DataFrame(records, columns=_columns(con, name)) for name, records in found.items()}
+    return {name: pd.DataFrame(_plain(records), columns=_columns(con, name)) for name, records in found.items()}
+
+
+def _plain(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In plain Python values; None for what is not finite."""
+    from campaign.analysis.statistics.output import json_ready
+
+    return json_ready(records)  # type: ignore[no-any-return]
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:
@@ -176,15 +195,13 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     }
 
 
-def _analyse(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> dict[str, Any]:
-    from campaign.analysis.statistics import analyze_runs
+def _analyse(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, spread: workers.Spread) -> dict[str, Any]:
+    from campaign.analysis.statistics import compare_runs
 
     chosen = settings(con)
     reference = chosen["reference"]
-    implausible = con.execute(
-        "SELECT DISTINCT split_part(subject, ' / ', 1) FROM plausibility WHERE check_name = 'below_roofline' AND NOT passed"
-    ).fetchall()
-    return analyze_runs(
+    implausible = con.execute("SELECT DISTINCT model FROM rooflines WHERE measured_tok_s > bound_tok_s").fetchall()
+    return compare_runs(
         table,
         reference=reference if reference in set(table["environment"]) else None,
         seed=chosen["seed"],
@@ -193,6 +210,7 @@ def _analyse(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> dict[str, A
         planned=chosen["planned"],
         planned_repetitions=chosen["planned_repetitions"],
         refused={model: "error_implausible" for (model,) in implausible},
+        spread=spread,
     )
 
 
@@ -454,25 +472,37 @@ def _phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _request_percentiles(con: duckdb.DuckDBPyConnection) -> Iterator[dict[str, Any]]:
+def _request_percentiles(con: duckdb.DuckDBPyConnection, spread: workers.Spread) -> Iterator[dict[str, Any]]:
     from campaign.analysis.statistics import TableError, analyze_requests
 
     chosen = settings(con)
     workloads = con.execute("SELECT DISTINCT workload FROM requests WHERE accepted AND ok ORDER BY ALL").fetchall()
     for (workload,) in workloads:
-        table = con.execute(
-            """SELECT phase, unit, model, environment, repetition, attempt, request_index, latency_ms, ttft_ms
-            FROM requests WHERE accepted AND ok AND workload = $1""",
-            [workload],
-        ).df()
+        table = _requests(con, workload)
         table = table.drop(columns=[name for name in ("latency_ms", "ttft_ms") if table[name].isna().all()])
         try:
-            found = analyze_requests(table, reference=chosen["reference"], seed=chosen["seed"])
+            found = analyze_requests(
+                table, reference=chosen["reference"], seed=chosen["seed"], two_level=False, spread=spread
+            )
         except TableError:  # the reference arm has no request yet, or no latency was recorded
             continue
         for entry in found["models"]:
             for metric, block in entry["by_metric"].items():
                 yield from _percentiles(entry["model"], workload, metric, block, chosen["reference"])
+
+
+def _requests(con: duckdb.DuckDBPyConnection, workload: str) -> pd.DataFrame:
+    """Answered requests of accepted runs; what names a run is a category, since there may be a million of them."""
+    names = ["phase", "unit", "model", "environment"]
+    runs = con.execute(f"SELECT run_index, repetition, {', '.join(names)} FROM runs").df().set_index("run_index")
+    requests: pd.DataFrame = con.execute(
+        """SELECT r.run_index, q.attempt, q.request_index, q.latency_ms, q.ttft_ms
+        FROM requests AS q
+        JOIN runs AS r USING (run_id)
+        WHERE q.accepted AND q.ok AND q.workload = $1""",
+        [workload],
+    ).df()
+    return requests.join(runs.astype(dict.fromkeys(names, "category")), on="run_index").drop(columns="run_index")
 
 
 def _percentiles(

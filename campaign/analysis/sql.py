@@ -15,15 +15,16 @@ from pathlib import Path
 import duckdb
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
+ANALYSIS = {
+    name: f"analysis/{name}.parquet"
+    for name in ("comparisons", "equivalence", "power", "order_effects", "phase_decisions", "request_percentiles")
+}
 KINDS = {
     "plan": "plan.parquet",
     "requests": "attempts/*/[0-9]*/requests.parquet",
     "telemetry": "telemetry/*/*.parquet",
     "imported": "imported.parquet",
-    **{
-        name: f"analysis/{name}.parquet"
-        for name in ("comparisons", "equivalence", "power", "order_effects", "phase_decisions", "request_percentiles")
-    },
+    **ANALYSIS,
 }
 """Kind of Parquet file to where such files lie; each kind has a ``schema_<kind>`` in ``sql/10_sources.sql``."""
 
@@ -78,6 +79,7 @@ def connect(results: Path) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(
         config={"autoinstall_known_extensions": "false", "parquet_metadata_cache": "true", "timezone": "UTC"}
     )
+    con.execute("SET enable_progress_bar = false")  # it would be drawn into what a command prints
     con.execute("SET VARIABLE results = $1", [str(results)])
     _find_parquet(con, results)
     for statement in statements():
@@ -91,6 +93,13 @@ def refresh(con: duckdb.DuckDBPyConnection) -> None:
     for statement in statements():
         if statement.name in KEPT:
             con.execute(_kept(statement))
+
+
+def find_analysis(con: duckdb.DuckDBPyConnection) -> None:
+    """Let the views see the tables of ``analysis/`` that were written since; everything else stays as it was read."""
+    (results,) = con.execute("SELECT getvariable('results')").fetchall()[0]
+    for kind, pattern in ANALYSIS.items():
+        _set_files(con, kind, sorted(Path(results).glob(pattern)))
 
 
 @cache
@@ -125,12 +134,16 @@ def _find_parquet(con: duckdb.DuckDBPyConnection, results: Path) -> None:
     broken: list[dict[str, str]] = []
     for kind, pattern in KINDS.items():
         good, bad = _readable(con, sorted(results.glob(pattern)))
-        con.execute(f"SET VARIABLE {kind}_files = $1::VARCHAR[]", [[str(path) for path in good]])
+        _set_files(con, kind, good)
         broken += [{"file": str(path.relative_to(results)), "reason": reason} for path, reason in bad]
     con.execute(
         """SET VARIABLE broken_parquet = from_json($1::JSON, '[{"file": "VARCHAR", "reason": "VARCHAR"}]')""",
         [json.dumps(broken)],
     )
+
+
+def _set_files(con: duckdb.DuckDBPyConnection, kind: str, paths: list[Path]) -> None:
+    con.execute(f"SET VARIABLE {kind}_files = $1::VARCHAR[]", [[str(path) for path in paths]])
 
 
 def _readable(con: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:

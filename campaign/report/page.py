@@ -216,6 +216,7 @@ def write(results: Path) -> Path:
     with ThreadPoolExecutor(1) as pool:
         bundle = pool.submit(javascript)
         evidence.ensure(results, con)
+        con.execute("CREATE TEMP TABLE plausibility AS FROM plausibility")  # several parts of the page ask for it
         rows = evidence.rows(con)
         figures, specifications = _figures(con, results / "report" / "figures")
         context = _context(con, rows) | {"figures": figures, "folder": results}
@@ -265,6 +266,7 @@ def _json(value: Any) -> Markup:
 def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     import duckdb
     import vl_convert
+    from altair.utils import schemapi
     from markupsafe import Markup
 
     from campaign.report import figures
@@ -281,7 +283,8 @@ def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[st
             "absent": figure.absent,
         }
         try:
-            chart = figure.draw(con)
+            with schemapi.debug_mode(False):
+                chart = figure.draw(con)
         except duckdb.Error as error:
             entry["absent"] = f"a file could not be read ({str(error).splitlines()[0]})"
             chart = None

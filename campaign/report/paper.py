@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
+from altair.utils import schemapi
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
 
 COLUMN_IN, PAGE_IN = 3.5, 7.16
 """Widths of one and of two columns, inches."""
@@ -84,10 +91,10 @@ def drawn(draw: Draw, width_in: float) -> str | None:
     target = width_in * 72
     asked, svg, width, height = target, "", math.inf, 0.0
     for attempt in range(8):
-        chart = draw(asked)
-        if chart is None:
+        specification = _specified(draw, asked)
+        if specification is None:
             return None
-        svg = vl_convert.vegalite_to_svg(chart.to_dict() | {"config": THEME})
+        svg = vl_convert.vegalite_to_svg(specification | {"config": THEME})
         width, height = _size(svg)
         if target - 4 <= width <= target or (attempt > 3 and width <= target):
             break
@@ -101,6 +108,93 @@ def drawn(draw: Draw, width_in: float) -> str | None:
     box = f'width="{width_in}in" height="{height / 72:.4f}in" viewBox="{-margin:.3f} 0 {target:.3f} {height:g}"'
     svg = re.sub(r'width="[\d.]+" height="[\d.]+" viewBox="[^"]*"', box, svg, count=1)
     return svg.replace(f'font-family="{FONT}"', f'font-family="{FONT}, Arial, Helvetica, sans-serif"')
+
+
+def _specified(draw: Draw, width: float) -> dict[str, Any] | None:
+    # Checking every part of a chart against the schema takes longer than all of the drawing; the tests do that.
+    with schemapi.debug_mode(False):
+        chart = draw(width)
+        return None if chart is None else chart.to_dict(validate=False)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A figure's files at one width; none where there was nothing to draw, or where it does not fit, for which ``problem`` is the reason."""
+
+    width_in: float
+    paths: tuple[Path, ...] = ()
+    problem: str | None = None
+
+
+def make(
+    results: Path,
+    as_of_ns: int,
+    draw: Callable[..., alt.TopLevelMixin | None],
+    widths_in: Sequence[float],
+    stem: Path,
+) -> list[Made]:
+    """Draw a figure of a results folder at every width and write it to ``<stem>-<width>in``; ``draw`` takes a connection and points.
+
+    A job for ``campaign.analysis.workers``. All jobs with the same ``as_of_ns`` that one process does share a reading of the folder.
+    """
+    con = _opened(results, as_of_ns)
+    made = []
+    for width_in in widths_in:
+        try:
+            svg = drawn(partial(draw, con), width_in)
+        except FitError as problem:
+            made.append(Made(width_in, problem=str(problem)))
+            continue
+        paths = write(svg, stem.with_name(f"{stem.name}-{width_in:g}in")) if svg is not None else []
+        made.append(Made(width_in, tuple(paths)))
+    return made
+
+
+@lru_cache(maxsize=1)
+def _opened(results: Path, as_of_ns: int) -> Remembering:
+    from campaign.analysis import sql
+
+    return Remembering(sql.connect(results))
+
+
+class Remembering:
+    """A connection that asks each question once: a figure is drawn again and again until it fits, from the same answers."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+        self.answers: dict[tuple[str, str], Answer] = {}
+
+    def execute(self, query: str, parameters: Any = None) -> Answer:
+        return self.answers.setdefault((query, repr(parameters)), Answer(self.con, query, parameters))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a connection gives for a query, in the forms that are asked of one."""
+
+    con: duckdb.DuckDBPyConnection
+    query: str
+    parameters: Any
+
+    def df(self) -> pd.DataFrame:
+        return self._table.copy()
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return list(self._rows[1])
+
+    @property
+    def description(self) -> list[tuple[Any, ...]]:
+        return self._rows[0]
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        table: pd.DataFrame = self.con.execute(self.query, self.parameters).df()
+        return table
+
+    @cached_property
+    def _rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        result = self.con.execute(self.query, self.parameters)
+        return list(result.description or ()), result.fetchall()
 
 
 def write(svg: str, stem: Path) -> list[Path]:

@@ -8,6 +8,7 @@ Shown throughout: mean and its 95 % t interval, from three runs on.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from campaign.report import figures, paper
+from campaign.report import figures, paper, wording
 from campaign.report.figures import _arms, _with_interval
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _run_panels(con: duckdb.DuckDBPyConnection, metric: str, quantity: str, widt
 def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """Forest plot: throughput lost against the reference by model and arm, 95 % interval, and the equivalence band.
 
-    Filled: differs after Holm's adjustment over the contrasts shown.
+    Ticks: the bootstrap's interval. Filled: the verdict is that it differs, on a p adjusted over the planned comparisons.
     """
     rows = overheads(con)
     if rows.empty:
@@ -105,7 +106,8 @@ def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     height = max(34, len(names) * (12 if not several else 8 * len(arms) + 4))
     reference = con.execute("SELECT reference FROM campaign").fetchall()[0][0]
     quantity = f"throughput lost against {reference} (%)"
-    x = alt.X("overhead:Q", title=quantity, scale=alt.Scale(nice=True, padding=6))
+    axis = alt.Axis(tickCount=6, labelFlush=False)
+    x = alt.X("overhead:Q", title=quantity, scale=alt.Scale(nice=True, padding=6), axis=axis)
     y = alt.Y("subject:N", sort=names, title=None, axis=alt.Axis(ticks=False, labelLimit=170, grid=False))
     place: dict[str, Any] = {"y": y} | ({"yOffset": alt.YOffset("environment:N", sort=arms)} if several else {})
     base = alt.Chart(rows)
@@ -122,46 +124,45 @@ def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
         base.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=1)
         .encode(x=alt.X("low:Q", title=quantity), x2="high:Q", **place),
+        *(
+            base.transform_filter(f"isValid(datum.{limit})")
+            .mark_tick(thickness=0.8, height=6, color="black")
+            .encode(x=alt.X(f"{limit}:Q", title=quantity), **place)
+            for limit in ("bca_low", "bca_high")
+        ),
         base.mark_point(size=28, strokeWidth=1, opacity=1).encode(x=x, fill=fill, **place, **look),
     ]
     return alt.layer(*layers).properties(width=inner, height=height)
 
 
 def overheads(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """Throughput lost in percent of the reference by contrast: ``overhead``, ``low``, ``high``, ``p`` and ``significant``."""
-    from scipy import special
+    """Throughput lost in percent of the reference by contrast: ``overhead`` with the headline's ``low`` and ``high``, the bootstrap's
+    ``bca_low`` and ``bca_high``, and whether the verdict is that it differs. From ``comparisons``, see ``evidence.ensure``."""
+    from campaign.analysis import evidence
 
-    from campaign.analysis import compare
-    from campaign.analysis.statistics.families import holm
-
+    (reference,) = con.execute("SELECT any_value(reference) FROM campaign").fetchall()[0]
     found = []
-    for row in compare.rows(con):
-        if (
-            row["metric"] != "token_throughput_tok_s"
-            or row["overhead_pct"] is None
-            or row["verdict"] == "not_interpretable"
-        ):
+    for row in evidence.rows(con):
+        shown = row["metric"] == wording.HEADLINE and row["reference"] == reference and row["pct"] is not None
+        if not shown or row["verdict"] == "not_interpretable":
             continue
-        p = row["welch_p"]
-        if row["method"].startswith("blocks"):
-            t = row["mean_log_ratio"] / (row["sd_log_ratio"] / math.sqrt(row["n_log"]))
-            p = float(2 * special.stdtr(row["n_log"] - 1, -abs(t)))
         bounded = row["pct_low"] is not None
         found.append(
             {
                 **{key: row[key] for key in KEYS},
                 "environment": row["treatment"],
-                "overhead": row["overhead_pct"],
+                "overhead": -row["pct"],
                 "low": -row["pct_high"] if bounded else None,
                 "high": -row["pct_low"] if bounded else None,
-                "p": p,
+                "bca_low": row["bca_overhead_low"],
+                "bca_high": row["bca_overhead_high"],
+                "significant": row["verdict"] in ("different", "different_but_negligible"),
             }
         )
     if not found:
         return pd.DataFrame()
     table = pd.DataFrame(found)
-    adjusted = holm([None if pd.isna(p) else float(p) for p in table.p], len(table))
-    return table.assign(significant=[p is not None and p < 0.05 for p in adjusted], subject=_subjects(table))
+    return table.assign(subject=_subjects(table))
 
 
 def latency_ecdf(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
@@ -170,6 +171,9 @@ def latency_ecdf(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Ch
     if data.empty:
         return None
     arms = _arms(con)
+    times = ["latency", "fastest_run", "slowest_run"]
+    unit, per = _time_unit(data.latency)
+    data[times] = data[times] / per
     groups = list(data.groupby(KEYS, sort=False))
     columns, inner = _grid(len(groups), width, 40)
     scale = alt.Scale(zero=False, nice=True)
@@ -184,11 +188,11 @@ def latency_ecdf(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Ch
         dash = alt.StrokeDash(
             "environment:N",
             sort=arms,
-            scale=alt.Scale(domain=arms, range=list(paper.DASHES[: len(arms)])),
+            scale=alt.Scale(domain=arms, range=[list(_cycled(paper.DASHES, k)) for k in range(len(arms))]),
             legend=_legend(arms, width, line=True),
         )
-        title = "request latency (ms)"
-        x_axis = alt.Axis(tickCount=4)
+        title = f"request latency ({unit})"
+        x_axis = alt.Axis(tickCount=4, labelFlush=False)
         band = base.mark_area(opacity=0.18, orient="horizontal").encode(
             y=y,
             x=alt.X("fastest_run:Q", title=title, scale=scale, axis=x_axis),
@@ -218,6 +222,9 @@ def latency_percentiles(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT
     if runs.empty:
         return None
     means = _means(con, list(PERCENTILES))
+    unit, per = _time_unit(runs.value)
+    runs = runs.assign(value=runs.value / per)
+    means[["mean", "low", "high"]] /= per
     arms = _arms(con)
     names = [name for metric, name in PERCENTILES.items() if metric in set(runs.metric)]
     groups = list(runs.groupby(KEYS, sort=False))
@@ -233,13 +240,13 @@ def latency_percentiles(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT
         marks = f"[{', '.join(repr(name) for name in names)}][round(datum.value)]"
         x = alt.X(
             "x:Q",
-            title="percentile of a run's requests",
+            title="percentile",
             scale=alt.Scale(domain=[-0.5, len(names) - 0.5], nice=False),
             axis=alt.Axis(values=list(range(len(names))), labelExpr=marks, grid=False, ticks=False),
         )
         y = alt.Y(
             "value:Q",
-            title="latency (ms)" if i % columns == 0 else None,
+            title=f"latency ({unit})" if i % columns == 0 else None,
             scale=alt.Scale(zero=False, padding=5),
             axis=_value_axis(),
         )
@@ -316,7 +323,9 @@ def _model_rows(con: duckdb.DuckDBPyConnection, quantities: dict[str, str], widt
             alt.Chart(mine[["subject", "environment", "value"]])
             .mark_point(size=9, strokeWidth=0.6)
             .encode(
-                x=alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=4)), **place, **_arm(arms, width)
+                x=alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=4, labelFlush=False)),
+                **place,
+                **_arm(arms, width),
             ),
             base.transform_filter("isValid(datum.low)")
             .mark_rule(strokeWidth=1.4, color="black")
@@ -390,7 +399,7 @@ def timeline(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
             alt.Chart(long).mark_line(strokeWidth=0.9, color="black").encode(x=x, y=y, **dash),
         ]
         if len(names) > 1:
-            layers += [_ends(long, names, dash)]
+            layers += [_ends(long, names, end / inner)]
         if ceiling and title.startswith("temperature"):
             rule = alt.Chart(pd.DataFrame({"value": ceiling})).mark_rule(
                 strokeDash=[1, 2], strokeWidth=0.9, color="#D55E00"
@@ -404,34 +413,28 @@ def timeline(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     return resolved
 
 
-def _ends(long: pd.DataFrame, names: list[str], dash: dict[str, Any]) -> alt.Chart:
-    """Name each of two series where they are furthest apart."""
+def _ends(long: pd.DataFrame, names: list[str], second: float) -> alt.Chart:
+    """Name each of two series where its line is flat for as long as its name: above the upper one, below the lower one.
+
+    ``second``: seconds in a point.
+    """
     wide = long.pivot_table(index="seconds", columns="series", values="value").dropna()
-    if len(wide) < 3:
-        nothing: alt.Chart = alt.Chart(long.head(0)).mark_point()
-        return nothing
-    seconds, (first, second) = wide.index.to_numpy(), (wide[name].to_numpy() for name in names)
-    inside = slice(len(wide) // 10, len(wide) - max(1, len(wide) // 4))  # a name needs room to its right
-    at = inside.start + int(abs(first - second)[inside].argmax())
-    rows = [
-        {
-            "seconds": seconds[at],
-            "value": its[at],
-            "text": name,
-            "above": its[at] >= other[at],
-            "right": seconds[at] > 0.7 * seconds[-1],
-        }
-        for name, its, other in ((names[0], first, second), (names[1], second, first))
-    ]
-    table = pd.DataFrame(rows)
+    span = float(long.value.max() - long.value.min()) or 1.0
+    order = wide[names].mean().sort_values().index
+    rows = []
+    for name, sign in zip(order, (-1, 1), strict=True):
+        series, needed = sign * wide[name], 4.4 * len(name) * second
+        best = (math.inf, 0.0, 0.0)
+        for start in series.index[series.index + needed <= series.index.max()]:
+            its = series.loc[start : start + needed]
+            bend = float(its.max() - its.min()) / span - 0.6 * float(its.max()) / span
+            best = min(best, (bend, float(start), float(its.max())))
+        if math.isfinite(best[0]):
+            rows.append({"seconds": best[1], "value": sign * best[2], "text": name, "above": sign > 0})
+    table = pd.DataFrame(rows, columns=["seconds", "value", "text", "above"])
     chart: alt.Chart = (
         alt.Chart(table)
-        .mark_text(
-            align=alt.ExprRef("datum.right ? 'right' : 'left'"),
-            dx=alt.ExprRef("datum.right ? -3 : 3"),
-            dy=alt.ExprRef("datum.above ? -6 : 7"),
-            fontStyle="italic",
-        )
+        .mark_text(align="left", dx=2, dy=alt.ExprRef("datum.above ? -6 : 7"), fontStyle="italic")
         .encode(x="seconds:Q", y="value:Q", text="text:N")
     )
     return chart
@@ -465,36 +468,172 @@ def run_order(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart
     if speed.empty:
         return None
     arms = _arms(con)
-    groups: list[tuple[Any, pd.DataFrame, str]] = [
-        (key, mine, "output (tok/s)") for key, mine in speed.groupby(KEYS, sort=False)
-    ]
     start = runs[runs.metric == "start_temperature_c"]
-    if not start.empty:
-        groups.append((None, start, "at start (°C)"))
-    columns, inner = _grid(len(groups), width, 44)
-    columns = columns if width > 1.5 * COLUMN_PT or len(groups) > 6 else 1
+    groups = list(speed.groupby(KEYS, sort=False))
+    columns = _grid(len(groups), width, 44)[0] if width > 1.5 * COLUMN_PT or len(groups) > 6 else 1
     inner = (width - columns * 44 - 8 * (columns - 1)) / columns
+    height = _height(len(groups) + columns * (not start.empty), columns, 62, 50)
     whole = alt.Scale(domain=[0, int(runs.place.max()) + 1], nice=False)
-    height = _height(len(groups), columns, 62, 50)
-    panels = []
-    for i, (key, mine, quantity) in enumerate(groups):
-        x = alt.X(
-            "place:Q",
-            title="run, in order of start",
-            scale=whole,
-            axis=alt.Axis(tickCount=5 if inner > 130 else 3, grid=False, format="d"),
-        )
+
+    def panel(mine: pd.DataFrame, quantity: str, wide: float, title: str | list[str]) -> Any:
+        ticks = alt.Axis(tickCount=5 if wide > 130 else 3, grid=False, format="d", labelFlush=False)
+        x = alt.X("place:Q", title="run, in order of start", scale=whole, axis=ticks)
         y = alt.Y("value:Q", title=quantity, scale=alt.Scale(zero=False, padding=4), axis=_value_axis())
+        crowded = len(mine) > 2 * wide
         dots = (
             alt.Chart(mine[["place", "environment", "value"]])
-            .mark_point(size=11, strokeWidth=0.7)
+            .mark_point(size=5 if crowded else 11, strokeWidth=0.5 if crowded else 0.7)
             .encode(x=x, y=y, **_arm(arms, width))
         )
-        title = f"({chr(97 + i)}) all models" if key is None else _label(speed, key, i, len(groups), inner)
-        panels.append(
-            alt.layer(*_watermark(con, inner, height), dots).properties(width=inner, height=height, title=title)
+        return alt.layer(*_watermark(con, wide, height), dots).properties(width=wide, height=height, title=title)
+
+    panels = [
+        panel(mine, "output (tok/s)", inner, _label(speed, key, i, len(groups) + (not start.empty), inner))
+        for i, (key, mine) in enumerate(groups)
+    ]
+    chart: alt.ConcatChart = alt.concat(*panels, columns=columns, spacing=8)
+    if start.empty:
+        return chart
+    title = f"({chr(97 + len(groups))})" + " all models" * (len(groups) > 1)
+    return alt.vconcat(chart, panel(start, "at start (°C)", width - 44, title), spacing=8)
+
+
+def normal_quantiles(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT, *, metric: str) -> Chart:
+    """Run-level values of ``metric`` against normal quantiles, standardised within their arm, arms side by side for each model.
+
+    On the line: normal. Above the points Shapiro-Wilk's p. :class:`paper.FitError` where an arm would be narrower than its p.
+    """
+    runs = _runs(con, [metric], by_unit=True)
+    if runs.empty:
+        return None
+    arms = _arms(con)
+    groups = list(runs.groupby(KEYS, sort=False))
+    most = max(int(mine.environment.nunique()) for _, mine in groups)
+    columns = min(len(groups), 4, max(1, int((width - 30) / (48 * most + 10))))
+    inner = (width - 30 - 10 * (columns - 1)) / columns
+    if inner / most < 42:
+        raise paper.FitError(f"{most} arms side by side leave no room for their p: ask for a wider figure")
+    height = _height(len(groups), columns, 78, 18)
+    drawn = [(key, *_against_normal(mine, arms)) for key, mine in groups]
+    dots = pd.concat([table for _, table, _ in drawn])
+    reach, top = max(3.0, 1.1 * dots.normal.max()), max(3.0, 1.1 * dots.z.abs().max())
+    panels = []
+    for i, (key, mine, said) in enumerate(drawn):
+        slots = {arm: (2 * k + 1) * reach for k, arm in enumerate(said)}
+        mine = mine.assign(x=mine.normal + mine.environment.map(slots))
+        texts = pd.DataFrame({"x": [at - 0.92 * reach for at in slots.values()], "text": list(said.values())})
+        ideal = pd.DataFrame({"x": [at - reach for at in slots.values()], "x2": [at + reach for at in slots.values()]})
+        walls = pd.DataFrame({"x": [at + reach for at in slots.values()][:-1]})
+        last, first = i >= len(groups) - columns, i % columns == 0
+        ticks = [at + z for at in slots.values() for z in (-2, 0, 2)]
+        x = alt.X(
+            "x:Q",
+            title="normal quantile" if last else None,
+            scale=alt.Scale(domain=[0, 2 * reach * len(said)], nice=False, zero=False),
+            axis=alt.Axis(
+                values=ticks,
+                labels=last,
+                labelExpr=f"format(round(datum.value % {2 * reach} - {reach}), 'd')",
+                grid=False,
+            ),
         )
-    return alt.concat(*panels, columns=columns, spacing=8)
+        y = alt.Y(
+            "z:Q",
+            title=None if not first else "value (SD)" if height > 48 else ["value", "(SD)"],
+            scale=alt.Scale(domain=[-top, 1.5 * top], nice=False),
+            axis=alt.Axis(values=[-2, 0, 2], labels=first, grid=False, minExtent=12 if first else 0),
+        )
+        layers = [
+            *_watermark(con, inner, height),
+            alt.Chart(walls).mark_rule(strokeWidth=0.5, color="#808080").encode(x=x),
+            alt.Chart(ideal.assign(z=-reach, z2=reach))
+            .mark_rule(strokeWidth=0.6, color="#606060")
+            .encode(x=x, x2="x2:Q", y=y, y2="z2:Q"),
+            alt.Chart(mine[["x", "z", "environment"]])
+            .mark_point(size=9, strokeWidth=0.7)
+            .encode(x=x, y=y, **_arm(arms, width)),
+            alt.Chart(texts).mark_text(align="left", baseline="top").encode(x=x, y=alt.value(2), text="text:N"),
+        ]
+        panels.append(
+            alt.layer(*layers).properties(width=inner, height=height, title=_label(runs, key, i, len(groups), inner))
+        )
+    return alt.concat(*panels, columns=columns, spacing=4)
+
+
+def _against_normal(runs: pd.DataFrame, arms: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Normal quantiles (Blom's positions) with the standardised values of each arm, and by arm what Shapiro-Wilk says."""
+    from scipy import special
+
+    from campaign.analysis.statistics.independent import shapiro
+
+    parts, said = [], {}
+    for arm in (arm for arm in arms if arm in set(runs.environment)):
+        values = runs[runs.environment == arm].value.sort_values().to_numpy(float)
+        n, test = len(values), shapiro(values)
+        positions = (pd.RangeIndex(1, n + 1).to_numpy() - 0.375) / (n + 0.25)
+        z = (values - values.mean()) / values.std(ddof=1) if test else 0 * values
+        parts.append(pd.DataFrame({"normal": special.ndtri(positions), "z": z, "environment": arm}))
+        said[arm] = f"n = {n}" if n < 3 else "constant"
+        if test:
+            said[arm] = f"p = {test['p']:.3f}" if test["p"] >= 0.001 else "p < 0.001"
+    return pd.concat(parts), said
+
+
+ROOFLINE = """
+SELECT o.phase, o.model, o.workload, o.environment, o.value / r.bound_tok_s AS fraction
+FROM observations AS o
+JOIN rooflines AS r USING (phase, model, workload, environment)
+WHERE o.metric = 'token_throughput_tok_s' AND r.bound_tok_s IS NOT NULL
+ORDER BY o.run_index
+""".strip()
+IDLE = 0.3
+"""Fraction of the roofline below which a measurement is looked into (specification, section 12.2)."""
+
+
+def roofline(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
+    """Output tokens per second over what memory bandwidth permits: a bar to the mean of each model and arm, every run a mark.
+
+    Solid line: the bound, which nothing can exceed. Dashed: 0.3, below which a figure is looked into.
+    """
+    runs = con.execute(ROOFLINE).df()
+    if runs.empty:
+        return None
+    runs = runs.assign(subject=_subjects(runs))
+    arms, names = [arm for arm in _arms(con) if arm in set(runs.environment)], list(dict.fromkeys(runs.subject))
+    means = runs.groupby(["subject", "environment"], sort=False).fraction.agg(mean="mean", most="max").reset_index()
+    means = means.assign(text=[f"{mean:.2f}" if mean >= 0.01 else "< 0.01" for mean in means["mean"]])
+    inner = width - 8 - 4.6 * max(map(len, names))
+    height = _height(1, 1, len(names) * (9.5 * len(arms) + 4), 40)
+    readable = height / len(names) / len(arms) >= 9
+    widest = max(1.0, float(runs.fraction.max()))
+    scale = alt.Scale(domain=[0, widest * inner / (inner - 28)], nice=False)
+    quantity = "output rate over the bandwidth bound"
+    x = alt.X("fraction:Q", title=quantity, scale=scale, axis=alt.Axis(tickCount=6, format=".1f", labelFlush=False))
+    axis = alt.Axis(ticks=False, labelLimit=170, grid=False)
+    place: dict[str, Any] = {
+        "y": alt.Y("subject:N", sort=names, title=None, axis=axis, scale=alt.Scale(paddingInner=0.12)),
+        "yOffset": alt.YOffset("environment:N", sort=arms, scale=alt.Scale(paddingInner=0.1)),
+    }
+    limits = alt.Chart(pd.DataFrame({"limit": [IDLE, 1.0], "name": ["flag", "bound"]}))
+    dash = alt.condition("datum.limit < 1", alt.value([3, 2]), alt.value([1, 0]))
+    base = alt.Chart(means)
+    look = _arm(arms, width, everyone=_arms(con), above=14)
+    layers = [
+        *_watermark(con, inner, height),
+        base.mark_bar(opacity=0.35).encode(
+            x=alt.X("mean:Q", title=quantity, scale=scale), color=look["color"], **place
+        ),
+        limits.mark_rule(strokeWidth=0.8).encode(x=alt.X("limit:Q", title=quantity, scale=scale), strokeDash=dash),
+        alt.Chart(runs[["subject", "environment", "fraction"]])
+        .mark_point(size=9, strokeWidth=0.6)
+        .encode(x=x, **place, **look),
+        limits.mark_text(baseline="bottom").encode(x=alt.X("limit:Q", scale=scale), y=alt.value(-2), text="name:N"),
+    ]
+    if readable:
+        figure = {"x": alt.X("most:Q", title=quantity, scale=scale), "text": alt.Text("text:N"), **place}
+        halo = base.mark_text(align="left", dx=5, stroke="white", strokeWidth=2.5)
+        layers += [halo.encode(**figure), base.mark_text(align="left", dx=5).encode(**figure)]
+    return alt.layer(*layers).properties(width=inner, height=height)
 
 
 def screening(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
@@ -521,7 +660,7 @@ def screening(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart
             axis=alt.Axis(labels=i % columns == 0, ticks=False, grid=False, labelLimit=150),
         )
         quantity = "change of throughput (%)"
-        x = alt.X("change:Q", title=quantity, scale=alt.Scale(nice=True), axis=alt.Axis(tickCount=4))
+        x = alt.X("change:Q", title=quantity, scale=alt.Scale(nice=True), axis=alt.Axis(tickCount=4, labelFlush=False))
         its, mine = rows[rows.subject == model], runs[runs.subject == model]
         layers = [
             alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(strokeWidth=0.6).encode(x="zero:Q"),
@@ -543,45 +682,25 @@ def screening(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart
 
 
 def screened(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, pd.DataFrame, list[str]] | None:
-    """Options of screening phases against their baseline: intervals, single runs, and arms in order."""
-    from campaign.analysis.compare import Arm, fieller
-    from campaign.analysis.statistics.contrasts import baseline_arm, phase_kind
+    """Options of screening phases against their baseline: intervals (``comparisons``), single runs in percent, and arms in order."""
+    from campaign.analysis import evidence
 
-    runs = _runs(con, ["token_throughput_tok_s"])
-    arms, reference = _arms(con), [str(row[0]) for row in con.execute("SELECT reference FROM campaign").fetchall()]
-    intervals, dots, options, baseline = [], [], [], None
-    for phase, mine in runs.groupby("phase", sort=False):
-        present = [arm for arm in arms if arm in set(mine.environment)]
-        base = reference[0] if reference else ""
-        baseline = baseline_arm(present, base)
-        if phase_kind(str(phase), present, base) != "screen" or baseline is None:
+    runs = _runs(con, [wording.HEADLINE], by_unit=True)
+    intervals, dots = [], []
+    for row in evidence.rows(con):
+        if row["metric"] != wording.HEADLINE or row["kind"] != "screen" or row["pct"] is None:
             continue
-        for key, cell in mine.groupby(KEYS, sort=False):
-            values = {str(name): group.value for name, group in cell.groupby("environment")}
-            if baseline not in values:
-                continue
-            against = _moments(values[baseline], Arm)
-            for arm in present:
-                if arm not in values or arm == base:
-                    continue
-                dots.append(cell[cell.environment == arm].assign(change=100 * (values[arm] / against.mean - 1)))
-                if arm == baseline:
-                    continue
-                change = fieller(against, _moments(values[arm], Arm))
-                intervals.append(
-                    dict(zip(KEYS, key, strict=True))
-                    | {"environment": arm, "change": change.estimate, "low": change.low, "high": change.high}
-                )
-                options.append(arm)
-    if not intervals or baseline is None:
+        cell = runs[(runs[KEYS] == [row[key] for key in KEYS]).all(axis=1)]
+        for arm in (row["reference"], row["treatment"]):
+            its = cell[cell.environment == arm]
+            dots.append(its.assign(change=100 * (its.value / row["mean_reference"] - 1)))
+        its = {key: row[key] for key in KEYS} | {"environment": row["treatment"], "baseline": row["reference"]}
+        intervals.append(its | {"change": row["pct"], "low": row["pct_low"], "high": row["pct_high"]})
+    if not intervals:
         return None
-    rows, points = pd.DataFrame(intervals), pd.concat(dots)
-    order = [arm for arm in arms if arm == baseline or arm in options]
+    rows, points = pd.DataFrame(intervals), pd.concat(dots).drop_duplicates()
+    order = [arm for arm in _arms(con) if arm in {*rows.environment, *rows.baseline}]
     return rows.assign(subject=_subjects(rows)), points.assign(subject=_subjects(points)), order
-
-
-def _moments(values: pd.Series[float], arm: Any) -> Any:
-    return arm(len(values), float(values.mean()), float(values.std()) if len(values) > 1 else None)
 
 
 SPREAD = """
@@ -617,7 +736,12 @@ def power_curves(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Ch
     names = list(dict.fromkeys(curves.test))
     inner, height = width - 34, 120
     high = float(curves[curves.n >= 6].mde.max())
-    x = alt.X("n:Q", title="runs per arm, or blocks", scale=alt.Scale(domain=[0, 60]), axis=alt.Axis(tickCount=6))
+    x = alt.X(
+        "n:Q",
+        title="runs per arm, or blocks",
+        scale=alt.Scale(domain=[0, 60]),
+        axis=alt.Axis(tickCount=6, labelFlush=False),
+    )
     y = alt.Y(
         "mde:Q",
         title="detectable difference (%)",
@@ -662,6 +786,10 @@ def power_curves(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Ch
     return alt.layer(*layers).properties(width=inner, height=height)
 
 
+QQ = (
+    "Quantiles of {}, standardised within each arm, against those of a normal distribution (line); p: Shapiro and Wilk's test. "
+    "Every accepted run a mark."
+)
 FIGURES = (
     Figure(
         "throughput",
@@ -671,7 +799,8 @@ FIGURES = (
     ),
     Figure(
         "overhead",
-        "Throughput lost against the reference, 95 % interval; grey: equivalence margin; filled: differs after Holm.",
+        "Throughput lost against the reference, 95 % interval after Fieller; ticks: BCa bootstrap of independent arms; grey: "
+        "equivalence margin; filled: differs, after adjustment over the planned comparisons. Without what may not be interpreted.",
         overhead,
         "no contrast of two arms with a throughput whose runs interleave in time",
     ),
@@ -712,8 +841,33 @@ FIGURES = (
         "this campaign has no power figure: its units have no power sensor, or no run is accepted",
     ),
     Figure(
+        "qq-throughput",
+        QQ.format("output token throughput"),
+        partial(normal_quantiles, metric="token_throughput_tok_s"),
+        "no accepted run has a throughput",
+    ),
+    Figure(
+        "qq-latency",
+        QQ.format("mean request latency"),
+        partial(normal_quantiles, metric="latency_mean_ms"),
+        "no accepted run has a mean latency",
+    ),
+    Figure(
+        "qq-memory",
+        QQ.format("the engine's peak memory"),
+        partial(normal_quantiles, metric="peak_memory_gib"),
+        "no accepted run has a figure of the engine's peak memory",
+    ),
+    Figure(
+        "roofline",
+        "Measured output rate over the rate that memory bandwidth permits; bar: mean, every run a mark. Solid: the bound; "
+        "dashed: 0.3, below which a figure is looked into.",
+        roofline,
+        "no model of known size and batch ran on a unit of known memory bandwidth",
+    ),
+    Figure(
         "screening",
-        "Docker options against the Docker baseline: change of throughput, Fieller's 95 % interval, every run a grey circle.",
+        "Docker options against the Docker baseline: change of throughput, 95 % interval after Fieller, every run a grey circle.",
         screening,
         "no phase compares Docker options with a Docker baseline",
     ),
@@ -737,35 +891,28 @@ def write_figures(results: Path, widths_in: Sequence[float] = WIDTHS) -> list[Pa
 
 def write(results: Path, widths_in: Sequence[float] = WIDTHS) -> Written:
     """:func:`write_figures`, and why a figure is missing."""
-    from campaign.analysis import sql
+    from campaign.analysis import evidence, sql, workers
 
-    con = sql.connect(results)
+    evidence.ensure(results, sql.connect(results))
     folder = results.resolve() / "report" / "print"
     folder.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
-    absent: dict[str, str] = {}
-    lines = ["# Captions", ""]
     for figure in FIGURES:
         for stale in folder.glob(f"{figure.name}-[0-9]*in.*"):
             stale.unlink()
-        for width in widths_in:
-            try:
-                drawing = paper.drawn(partial(figure.draw, con), width)
-            except paper.FitError as problem:
-                absent[f"{figure.name}-{width:g}in"] = str(problem)
-                continue
-            if drawing is None:
-                absent[figure.name] = figure.absent
-                break
-            paths += paper.write(drawing, folder / f"{figure.name}-{width:g}in")
-        lines.append(
-            f"- `{figure.name}`: " + (f"not drawn, {figure.absent}." if figure.name in absent else figure.caption)
-        )
-        lines += [
-            f"  - {name}: not drawn, {why}."
-            for name, why in absent.items()
-            if name.startswith(f"{figure.name}-") and name.endswith("in")
-        ]
+    as_of_ns = time.time_ns()
+    jobs = [partial(paper.make, results, as_of_ns, figure.draw, widths_in, folder / figure.name) for figure in FIGURES]
+    with workers.helpers("campaign.report.print") as spread:
+        made = spread(jobs)
+    paths: list[Path] = []
+    absent: dict[str, str] = {}
+    lines = ["# Captions", ""]
+    for figure, sizes in zip(FIGURES, made, strict=True):
+        paths += [path for size in sizes for path in size.paths]
+        unfit = {f"{figure.name}-{size.width_in:g}in": size.problem for size in sizes if size.problem}
+        drawn = bool(unfit) or any(size.paths for size in sizes)
+        absent |= unfit if drawn else {figure.name: figure.absent}
+        lines.append(f"- `{figure.name}`: {figure.caption if drawn else f'not drawn, {figure.absent}.'}")
+        lines += [f"  - {name}: not drawn, {why}." for name, why in unfit.items()]
     captions = folder / "captions.md"
     captions.write_text("\n".join([*lines, ""]), encoding="utf-8")
     return Written([*paths, captions], absent)
@@ -774,9 +921,11 @@ def write(results: Path, widths_in: Sequence[float] = WIDTHS) -> Written:
 # --- what the figures share ---------------------------------------------------------------------------------
 
 
-def _runs(con: duckdb.DuckDBPyConnection, metrics: list[str]) -> pd.DataFrame:
+def _runs(con: duckdb.DuckDBPyConnection, metrics: list[str], by_unit: bool = False) -> pd.DataFrame:
+    """Run-level values; ``by_unit`` names the unit beside the model where there are several, as ``evidence.rows`` does."""
+    model = "CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model"
     runs: pd.DataFrame = con.execute(
-        f"WITH {OBSERVED} SELECT phase, model, workload, environment, repetition, metric, value FROM observed "
+        f"WITH {OBSERVED} SELECT phase, {model if by_unit else 'model'}, workload, environment, repetition, metric, value FROM observed "
         "WHERE list_contains($1, metric) ORDER BY run_index",
         [metrics],
     ).df()
@@ -796,9 +945,9 @@ def _means(con: duckdb.DuckDBPyConnection, metrics: list[str]) -> pd.DataFrame:
 
 
 OBSERVED = """observed AS (
-    SELECT phase, model, workload, environment, repetition, run_index, metric, value FROM observations
+    SELECT phase, unit, model, workload, environment, repetition, run_index, metric, value FROM observations
     UNION ALL
-    SELECT o.phase, o.model, o.workload, o.environment, o.repetition, o.run_index, 'energy_per_output_token_j', o.value / nullif(a.tokens_generated, 0)
+    SELECT o.phase, o.unit, o.model, o.workload, o.environment, o.repetition, o.run_index, 'energy_per_output_token_j', o.value / nullif(a.tokens_generated, 0)
     FROM observations AS o
     JOIN attempts AS a USING (run_id, attempt)
     WHERE o.metric = 'energy_j' AND a.tokens_generated > 0
@@ -854,22 +1003,34 @@ def _colors(con: duckdb.DuckDBPyConnection) -> alt.Scale:
     return alt.Scale(domain=arms, range=[paper.OKABE_ITO[i % len(paper.OKABE_ITO)] for i in range(len(arms))])
 
 
-def _legend(names: list[str], width: float, line: bool = False) -> alt.Legend:
+def _cycled(looks: Sequence[Any], i: int) -> Any:
+    """The shape or dash of arm ``i``; from the eighth arm on, where colours come again, another one goes with each colour."""
+    return looks[(i + i // len(paper.OKABE_ITO)) % len(looks)]
+
+
+def _time_unit(milliseconds: pd.Series[float]) -> tuple[str, float]:
+    """Seconds where milliseconds would need five digits, and the divisor."""
+    return ("s", 1000.0) if milliseconds.max() >= 10_000 else ("ms", 1.0)
+
+
+def _legend(names: list[str], width: float, line: bool = False, above: float = 4) -> alt.Legend:
     more = (
         {"symbolType": "stroke", "symbolSize": 150, "symbolStrokeWidth": 1.2, "symbolOpacity": 1}
         if line
         else {"symbolOpacity": 1}
     )
     columns = max(1, int((width - 30) // (4.2 * max(map(len, names)) + (34 if line else 22))))
-    return alt.Legend(title=None, orient="top", columns=columns, **more)
+    return alt.Legend(title=None, orient="top", columns=columns, offset=above, **more)
 
 
-def _arm(arms: list[str], width: float, everyone: list[str] | None = None, legend: bool = True) -> dict[str, Any]:
-    """Colour and shape of an arm; ``everyone`` keeps an arm's look where some arms are not drawn."""
+def _arm(
+    arms: list[str], width: float, everyone: list[str] | None = None, legend: bool = True, above: float = 4
+) -> dict[str, Any]:
+    """Colour and shape of an arm; ``everyone`` keeps an arm's look where some arms are not drawn, ``above`` lifts the legend."""
     known = everyone or arms
-    its = _legend(arms, width) if legend else None
+    its = _legend(arms, width, above=above) if legend else None
     colors = [paper.OKABE_ITO[known.index(arm) % len(paper.OKABE_ITO)] for arm in arms]
-    shapes = [paper.SHAPES[known.index(arm) % len(paper.SHAPES)] for arm in arms]
+    shapes = [_cycled(paper.SHAPES, known.index(arm)) for arm in arms]
     return {
         "color": alt.Color("environment:N", sort=arms, scale=alt.Scale(domain=arms, range=colors), legend=its),
         "shape": alt.Shape("environment:N", sort=arms, scale=alt.Scale(domain=arms, range=shapes), legend=its),
@@ -902,4 +1063,4 @@ def _watermark(con: duckdb.DuckDBPyConnection, width: float, height: float) -> l
     text = alt.Chart(pd.DataFrame({"text": ["SIMULATED"]})).mark_text(
         fontSize=size, fontWeight=700, opacity=0.22, color="#808080"
     )
-    return [text.encode(text="text:N", x=alt.value(width / 2), y=alt.value(height / 2))]
+    return [text.encode(text=alt.Text("text:N"), x=alt.value(width / 2), y=alt.value(height / 2))]

@@ -32,7 +32,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    rows = evidence.rows(con)
+    rows = [row for group in wording.by_contrast(evidence.rows(con)) for row in group]
     parts: list[RenderableType] = []
     if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
         parts.append(Text("Simulated data: no figure here was measured.", style="bold yellow"))

@@ -28,6 +28,21 @@ SUMMARY = {
 """Metrics of the summary tables in order, and what they are called there."""
 
 
+def by_contrast(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each cell and pair of arms together, cells in the order given; of a cell those against its first arm first."""
+    first: dict[tuple[Any, ...], dict[Any, list[Row]]] = {}
+    for row in rows:
+        cell = first.setdefault(tuple(row.get(name) for name in ("phase", "model", "workload")), {})
+        cell.setdefault((row["reference"], row["treatment"]), []).append(row)
+    found = []
+    for cell in first.values():
+        references = list(dict.fromkeys(reference for reference, _ in cell))
+        treatments = {treatment for _, treatment in cell}
+        references.sort(key=lambda reference: reference in treatments)
+        found += [group for name in references for (reference, _), group in cell.items() if reference == name]
+    return found
+
+
 def present(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
@@ -164,23 +179,35 @@ def verdict_word(row: Row) -> str:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The verdict on the whole campaign, in one sentence about throughput."""
-    said = sentences(rows)
-    if not said:
+    """The verdict on the whole campaign: a sentence about throughput for each arm that others are compared with."""
+    contrasts = _throughput(rows)
+    if not contrasts:
         return "Nothing can be claimed yet: no accepted run has a throughput in two arms."
-    if len(said) == 1:
-        return said[0]
-    throughput = [row for row in rows if row["metric"] == HEADLINE]
+    said = []
+    for reference in dict.fromkeys(reference for reference, _ in contrasts):
+        mine = {treatment: its for (against, treatment), its in contrasts.items() if against == reference}
+        said.append(_summed_up(reference, mine) if len(mine) > 1 else _sentence(*mine.values()))
+    return " ".join(said)
+
+
+def _summed_up(reference: str, by_treatment: dict[str, list[Row]]) -> str:
     kinds: dict[str, list[str]] = {}
-    for treatment in dict.fromkeys(row["treatment"] for row in throughput):
-        mine = [row for row in throughput if row["treatment"] == treatment]
+    for treatment, mine in by_treatment.items():
         found = {way for row in mine if (way := _way(row)) is not None}
         scope = "on every model" if all(_way(row) is not None for row in mine) else "on some models"
         kind = _alike_kind(mine) if not found else {True: "lower ", False: "higher "}[found.pop()] + scope
         kinds.setdefault("lower on some models, higher on others" if found else kind, []).append(treatment)
     order = sorted(kinds, key=lambda kind: (kind == "cannot be told at this N", kind.startswith("higher")))
     parts = "; ".join(f"{kind} under {_listed(kinds[kind])}" for kind in order)
-    return f"Throughput against {throughput[0]['reference']}: {parts}."
+    return f"Throughput against {reference}: {parts}."
+
+
+def _throughput(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Reference and treatment to their comparisons of throughput, over all models."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for group in by_contrast([row for row in rows if row["metric"] == HEADLINE]):
+        found.setdefault((group[0]["reference"], group[0]["treatment"]), []).extend(group)
+    return found
 
 
 def _way(row: Row) -> bool | None:
@@ -199,40 +226,38 @@ def _alike_kind(rows: Sequence[Row]) -> str:
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """One sentence for each treatment arm about its throughput."""
-    throughput = [row for row in rows if row["metric"] == HEADLINE]
-    found = []
-    for treatment in dict.fromkeys(row["treatment"] for row in throughput):
-        mine = [row for row in throughput if row["treatment"] == treatment]
-        lower = [row for row in mine if _way(row) is True]
-        higher = [row for row in mine if _way(row) is False]
-        alike = [row for row in mine if _alike(row)]
-        rest = len(mine) - len(lower) - len(higher) - len(alike)
-        against = mine[0]["reference"]
-        parts = []
-        if lower:
-            parts.append(f"lowers throughput {_on(lower, mine)}, by {_range(lower)}")
-        if higher:
-            parts.append(f"raises throughput {_on(higher, mine)}, by {_range(higher)}")
-        tail = f"; {rest} of {len(mine)} cannot be told" if rest else ""
-        within = f"equivalent within ±{number(mine[0].get('margin_pct'))} % {_on(alike, mine)}" if alike else ""
-        if parts:
-            found.append(f"{treatment} {' and '.join(parts)} against {against}{f'; {within}' if within else ''}{tail}.")
-        elif within:
-            found.append(f"Throughput under {treatment} and {against} is {within}{tail}.")
-        elif all(row["verdict"] in ("insufficient_n", "missing_arm", "no_data") for row in mine):
-            found.append(f"Too few runs to compare {treatment} with {against}: nothing is claimed.")
-        elif all(row["verdict"] == "not_interpretable" or str(row["verdict"]).startswith("error") for row in mine):
-            why = dict.fromkeys(
-                "the arms were not interleaved in time"
-                if row["verdict"] == "not_interpretable"
-                else f"{ERRORS.get(row['verdict'], row['verdict'])} on {row['model']}"
-                for row in mine
-            )
-            found.append(f"Nothing is claimed about {treatment} against {against}: {'; '.join(why)}.")
-        else:
-            found.append(f"A throughput difference of {treatment} from {against} cannot be told at this N.")
-    return found
+    """One sentence for each pair of arms about its throughput."""
+    return [_sentence(mine) for mine in _throughput(rows).values()]
+
+
+def _sentence(mine: Sequence[Row]) -> str:
+    treatment, against = mine[0]["treatment"], mine[0]["reference"]
+    lower = [row for row in mine if _way(row) is True]
+    higher = [row for row in mine if _way(row) is False]
+    alike = [row for row in mine if _alike(row)]
+    rest = len(mine) - len(lower) - len(higher) - len(alike)
+    parts = []
+    if lower:
+        parts.append(f"lowers throughput {_on(lower, mine)}, by {_range(lower)}")
+    if higher:
+        parts.append(f"raises throughput {_on(higher, mine)}, by {_range(higher)}")
+    tail = f"; {rest} of {len(mine)} cannot be told" if rest else ""
+    within = f"equivalent within ±{number(mine[0].get('margin_pct'))} % {_on(alike, mine)}" if alike else ""
+    if parts:
+        return f"{treatment} {' and '.join(parts)} against {against}{f'; {within}' if within else ''}{tail}."
+    if within:
+        return f"Throughput under {treatment} and {against} is {within}{tail}."
+    if all(row["verdict"] in ("insufficient_n", "missing_arm", "no_data") for row in mine):
+        return f"Too few runs to compare {treatment} with {against}: nothing is claimed."
+    if all(row["verdict"] == "not_interpretable" or str(row["verdict"]).startswith("error") for row in mine):
+        why = dict.fromkeys(
+            "the arms were not interleaved in time"
+            if row["verdict"] == "not_interpretable"
+            else f"{ERRORS.get(row['verdict'], row['verdict'])} on {row['model']}"
+            for row in mine
+        )
+        return f"Nothing is claimed about {treatment} against {against}: {'; '.join(why)}."
+    return f"A throughput difference of {treatment} from {against} cannot be told at this N."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from campaign.analysis.statistics.distributions import BoolArray, FloatArray, t_quantile
+from campaign.analysis.statistics.distributions import BoolArray, FloatArray, by_content, t_quantile
 
 MAD_TO_SD = 1.4826
 RELATIVE_ZERO = 1e-12
@@ -17,9 +17,16 @@ def is_constant(x: FloatArray, scale: float = 1.0) -> bool:
     """True when the standard deviation is nothing but floating-point noise around a constant."""
     if len(x) < 2:
         return True
-    return float(x.std(ddof=1)) <= RELATIVE_ZERO * max(1.0, scale, abs(float(x.mean())))
+    sd, mean = _moments(x)
+    return sd <= RELATIVE_ZERO * max(1.0, scale, abs(mean))
 
 
+@by_content
+def _moments(x: FloatArray) -> tuple[float, float]:
+    return float(x.std(ddof=1)), float(x.mean())
+
+
+@by_content
 def describe(x: FloatArray) -> dict[str, Any]:
     """Descriptives of one arm's run-level values (any unit; shape n).
 
@@ -62,11 +69,13 @@ def describe(x: FloatArray) -> dict[str, Any]:
     return out
 
 
+@by_content
 def mad_scaled(x: FloatArray) -> float:
     """Median absolute deviation on the scale of a normal standard deviation."""
     return MAD_TO_SD * float(np.median(np.abs(x - np.median(x))))
 
 
+@by_content
 def three_sigma(x: FloatArray) -> BoolArray:
     """Mask of values more than three standard deviations from their own arm's mean."""
     if len(x) < 2 or is_constant(x):
@@ -74,6 +83,7 @@ def three_sigma(x: FloatArray) -> BoolArray:
     return np.asarray(np.abs(x - x.mean()) > 3 * x.std(ddof=1))
 
 
+@by_content
 def beyond_mad(x: FloatArray) -> BoolArray:
     """Mask of values more than 3.5 scaled MADs from the median; empty where the MAD is zero."""
     spread = mad_scaled(x) if len(x) else 0.0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from scipy.optimize import brentq
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 _NORMAL_REACH = 9.0
@@ -62,19 +64,29 @@ def noncentral_t_cdf(t: float, df: float, nc: float) -> float:
     Conditions on the normal numerator: P(Z + nc <= t S) with S = sqrt(chi2/df), integrated by Gauss-Legendre over
     the stretch where neither factor is constant. Absolute error below 1e-13 for any noncentrality.
     """
+    return _noncentral_t(t, df, nc)[0]
+
+
+def _noncentral_t(t: float, df: float, nc: float) -> tuple[float, float]:
+    """P(T' <= t) and its derivative by ``nc``."""
     if t < 0:
-        return 1.0 - noncentral_t_cdf(-t, df, -nc)
+        above, slope = _noncentral_t(-t, df, -nc)
+        return 1.0 - above, slope
     if t == 0:
-        return float(special.ndtr(-nc))
+        return float(special.ndtr(-nc)), -_normal_density(nc)
     lowest, highest = _scale_range(df)
     start, end = max(t * lowest, nc - _NORMAL_REACH), min(t * highest, nc + _NORMAL_REACH)
-    below = float(special.ndtr(t * lowest - nc))
+    below, slope = float(special.ndtr(t * lowest - nc)), -_normal_density(t * lowest - nc)
     if end <= start:
-        return below if t * lowest >= nc - _NORMAL_REACH or nc - _NORMAL_REACH > t * highest else 1.0
+        return (below if t * lowest >= nc - _NORMAL_REACH or nc - _NORMAL_REACH > t * highest else 1.0), slope
     x = (end - start) / 2 * _NODES + (end + start) / 2
     density = np.exp(-((x - nc) ** 2) / 2) / math.sqrt(2 * math.pi)
-    tail = special.chdtrc(df, df * (x / t) ** 2)
-    return min(1.0, below + (end - start) / 2 * float(_WEIGHTS @ (density * tail)))
+    both = (end - start) / 2 * _WEIGHTS * density * special.chdtrc(df, df * (x / t) ** 2)
+    return min(1.0, below + float(both.sum())), slope + float(both @ (x - nc))
+
+
+def _normal_density(z: float) -> float:
+    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
 @lru_cache(maxsize=4096)
@@ -85,8 +97,23 @@ def _scale_range(df: float) -> tuple[float, float]:
 
 
 def noncentrality(t: float, df: float, p: float) -> float:
-    """The noncentrality at which P(T' <= t) = p; brackets around t, never from 0."""
-    return root(lambda nc: noncentral_t_cdf(t, df, nc) - p, t - 3 - abs(t), t + 3 + abs(t))
+    """The noncentrality at which P(T' <= t) = p: Newton's steps from the approximation of Jennett and Welch (1939).
+
+    Where they do not settle, the bracket around it is widened until it holds the root.
+    """
+    mean = math.sqrt(2 / df) * math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2))
+    spread = math.sqrt(1 + t * t * max(0.0, 1 - mean * mean))
+    guess = found = t * mean - float(special.ndtri(p)) * spread
+    for _ in range(6):
+        value, slope = _noncentral_t(t, df, found)
+        if not abs(value - p) < 0.5 * min(p, 1 - p):
+            break
+        step = (p - value) / slope
+        found += step
+        # The next step would be about the square of this one.
+        if abs(step) < 1e-7 * spread:
+            return found
+    return root(lambda nc: noncentral_t_cdf(t, df, nc) - p, guess - 0.01 * spread, guess + 0.01 * spread)
 
 
 def root(f: Callable[[float], float], low: float, high: float) -> float:
@@ -99,6 +126,20 @@ def root(f: Callable[[float], float], low: float, high: float) -> float:
         low, high = low - width, high + width
         f_low, f_high = f(low), f(high)
     raise ArithmeticError(f"no root between {low} and {high}")
+
+
+def by_content(function: Callable[[FloatArray], T]) -> Callable[[FloatArray], T]:
+    """``function``, worked out once for the same values: an arm takes part in several contrasts and analysis sets."""
+
+    @lru_cache(maxsize=8192)
+    def known(values: bytes) -> T:
+        return function(np.frombuffer(values))
+
+    @wraps(function)
+    def remembered(x: FloatArray) -> T:
+        return known(np.asarray(x, dtype=np.float64).tobytes())
+
+    return remembered
 
 
 @lru_cache(maxsize=512)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from campaign.analysis.statistics.distributions import FloatArray, chi2_upper, normal_two_sided
+from campaign.analysis.statistics.distributions import FloatArray, IntArray, chi2_upper, normal_two_sided
 
 FEWEST = 10
 
@@ -46,7 +47,7 @@ def series_checks(series: FloatArray) -> dict[str, Any]:
 def mann_kendall(series: FloatArray) -> dict[str, float]:
     """Trend by concordance of pairs, with tie-corrected variance and continuity, and the Sen slope per step."""
     n = len(series)
-    i, j = np.triu_indices(n, k=1)
+    i, j = _pairs(n)
     rise = series[j] - series[i]
     s = float(np.sign(rise).sum())
     _, counts = np.unique(series, return_counts=True)
@@ -55,6 +56,13 @@ def mann_kendall(series: FloatArray) -> dict[str, float]:
     z = (s - math.copysign(1, s)) / math.sqrt(variance) if s and variance > 0 else 0.0
     slope = float(np.median(rise / (j - i)))
     return {"S": s, "var_S": variance, "z": z, "p": normal_two_sided(z), "sen_slope": slope}
+
+
+@lru_cache(maxsize=64)
+def _pairs(n: int) -> tuple[IntArray, IntArray]:
+    """Positions of all pairs of a series, the earlier first."""
+    i, j = np.triu_indices(n, k=1)
+    return i, j
 
 
 def runs_test(series: FloatArray) -> tuple[float | None, float | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from campaign.analysis.statistics.distributions import FloatArray, t_upper
 from campaign.analysis.statistics.independent import ALPHA, satterthwaite
 from campaign.analysis.statistics.ratio import ratio_df
@@ -46,13 +48,15 @@ def tost_paired(
     m_t, m_r, n = float(treatment.mean()), float(reference.mean()), len(treatment)
     if m_t <= 0 or m_r <= 0:
         return None
+    sides = [(margin, side, 1 + sign * margin / 100) for margin in margins for side, sign in (("low", -1), ("high", 1))]
+    shifted = treatment - np.array([theta for _, _, theta in sides])[:, None] * reference
+    moments = zip((shifted.std(axis=1, ddof=1) / math.sqrt(n)).tolist(), shifted.mean(axis=1).tolist(), strict=True)
+    at = {(margin, side): found for (margin, side, _), found in zip(sides, moments, strict=True)}
     out: dict[str, Any] = {}
     for margin in margins:
         entry: dict[str, Any] = {"margin_pct": margin}
-        for side, theta in (("low", 1 - margin / 100), ("high", 1 + margin / 100)):
-            shifted = treatment - theta * reference
-            se = float(shifted.std(ddof=1)) / math.sqrt(n)
-            mean = float(shifted.mean())
+        for side in ("low", "high"):
+            se, mean = at[margin, side]
             t = mean / se if se > 0 else math.copysign(math.inf, mean)
             p = t_upper(t if side == "low" else -t, n - 1) if math.isfinite(t) else float((mean < 0) == (side == "low"))
             entry |= {f"p_{side}": p}

@@ -11,6 +11,7 @@ from scipy import special, stats
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import (
     FloatArray,
+    by_content,
     exact_two_sided,
     f_upper,
     lower_quantile,
@@ -24,6 +25,7 @@ EXACT_BELOW = 50
 ALPHA = 0.05
 
 
+@by_content
 def shapiro(x: FloatArray) -> dict[str, float] | None:
     """Shapiro-Wilk on raw values; None where it is undefined (n outside 3 … 5000, no spread)."""
     if not 3 <= len(x) <= 5000 or is_constant(x):

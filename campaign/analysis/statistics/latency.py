@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from campaign.analysis.statistics.distributions import FloatArray, IntArray
 from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
 from campaign.analysis.statistics.table import IDENTITY, TableError, reference_arm
+from campaign.analysis.workers import Spread, in_turn
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 EXTREME = ("p99.9", 0.999)
@@ -44,6 +46,9 @@ class Pool:
     values: FloatArray
     owner: IntArray
     upto: Counts
+    fewest: Counts
+    most: Counts
+    """Least and greatest entry of each row of ``upto``."""
     sizes: IntArray
 
     @classmethod
@@ -57,11 +62,17 @@ class Pool:
         upto = np.zeros((len(values) + 1, len(runs)), dtype=exact)
         upto[np.arange(1, len(values) + 1), owner[order]] = 1
         np.cumsum(upto, axis=0, out=upto)
-        return cls(values[order], owner[order], upto, np.array([len(x) for x in runs]))
+        sizes = np.array([len(x) for x in runs])
+        return cls(values[order], owner[order], upto, upto.min(axis=1), upto.max(axis=1), sizes)
 
 
-def analyze_latency(table: pd.DataFrame, reference: str | None, seed: int) -> list[dict[str, Any]]:
-    """One entry per model: the first latency column, the others under ``by_metric``."""
+def analyze_latency(
+    table: pd.DataFrame, reference: str | None, seed: int, *, two_level: bool = True, spread: Spread = in_turn
+) -> list[dict[str, Any]]:
+    """One entry per model: the first latency column, the others under ``by_metric``.
+
+    ``two_level``: also the bootstrap of runs and of requests within them, by far the dearest figure here.
+    """
     frame = table.rename(columns=lambda name: str(name).strip())
     for name in ("model", "environment", "repetition"):
         if name not in frame:
@@ -74,13 +85,13 @@ def analyze_latency(table: pd.DataFrame, reference: str | None, seed: int) -> li
         frame = frame[frame["ok"].astype(bool)]
     if "status" in frame:
         frame = frame[frame["status"].astype(str).isin(("ok", "completed"))]
-    base = reference_arm(list(dict.fromkeys(frame["environment"].astype(str))), reference)
-    out = []
-    for model, rows in frame.groupby(frame["model"].astype(str), sort=False):
-        arms = {str(e): part for e, part in rows.groupby(rows["environment"].astype(str), sort=False)}
-        by_metric = {metric: _model(arms, str(model), metric, base, seed) for metric in metrics}
-        out.append({"model": model, "metric": metrics[0]} | by_metric[metrics[0]] | {"by_metric": by_metric})
-    return out
+    base = reference_arm([str(name) for name in frame["environment"].unique()], reference)
+    jobs = []
+    for model, rows in frame.groupby("model", sort=False, observed=True):
+        parts = {str(e): part for e, part in rows.groupby("environment", sort=False, observed=True)}
+        arms = {metric: {arm: _runs(part, metric) for arm, part in parts.items()} for metric in metrics}
+        jobs.append(partial(_model, str(model), arms, base, seed, two_level))
+    return spread(jobs)
 
 
 def _latency_columns(frame: pd.DataFrame) -> list[str]:
@@ -106,7 +117,7 @@ def _runs(rows: pd.DataFrame, metric: str) -> Runs:
         if name in rows and rows[name].nunique() > 1:
             keys.insert(0, name)
     out: Runs = {}
-    for key, part in rows.groupby(keys, sort=True):
+    for key, part in rows.groupby(keys, sort=True, observed=True):
         if "attempt" in part:
             part = part[part["attempt"] == part["attempt"].min()]
         x = part[metric].to_numpy(dtype=float, na_value=np.nan)
@@ -116,14 +127,22 @@ def _runs(rows: pd.DataFrame, metric: str) -> Runs:
     return out
 
 
-def _model(arms: dict[str, pd.DataFrame], model: str, metric: str, base: str, seed: int) -> dict[str, Any]:
-    runs = {arm: _runs(rows, metric) for arm, rows in arms.items()}
+def _model(model: str, arms: dict[str, dict[str, Runs]], base: str, seed: int, two_level: bool) -> dict[str, Any]:
+    """The entry of a model; ``arms`` holds its runs by latency column and environment."""
+    by_metric = {metric: _latency(runs, model, metric, base, seed, two_level) for metric, runs in arms.items()}
+    first = next(iter(by_metric))
+    return {"model": model, "metric": first} | by_metric[first] | {"by_metric": by_metric}
+
+
+def _latency(runs: dict[str, Runs], model: str, metric: str, base: str, seed: int, two_level: bool) -> dict[str, Any]:
     out: dict[str, Any] = {arm: describe_arm(found) for arm, found in runs.items()}
     contrasts = {}
     for arm, found in runs.items():
         if arm == base or not found or not runs.get(base):
             continue
-        contrasts[f"{arm}_vs_{base}"] = compare_arms(found, runs[base], (arm, base), (model, metric, seed))
+        contrasts[f"{arm}_vs_{base}"] = compare_arms(
+            found, runs[base], (arm, base), (model, metric, seed), two_level=two_level
+        )
     if contrasts:
         named = [name for name in contrasts if "baseline" in name] or list(contrasts)
         out |= contrasts[named[0]]
@@ -132,18 +151,24 @@ def _model(arms: dict[str, pd.DataFrame], model: str, metric: str, base: str, se
     return out | ({"contrasts": contrasts} if len(contrasts) > 1 else {})
 
 
+@lru_cache(maxsize=65536)
 def order_limits(n: int, q: float) -> tuple[int, int]:
     """Ranks (1-based) of the distribution-free 95 % limits of the q-quantile of n values; may lie outside 1 … n."""
     return int(stats.binom.ppf(0.025, n, q)), int(stats.binom.ppf(0.975, n, q)) + 1
 
 
-def percentile(x: FloatArray, q: float) -> dict[str, Any]:
-    """Quantile (type 7) of one run with order-statistic limits. Within run, assumes independence: too narrow in a batch."""
-    n = len(x)
-    low, high = order_limits(n, q)
+def percentiles(x: FloatArray) -> dict[str, dict[str, Any]]:
+    """Quantiles (type 7) of one run with order-statistic limits. Within run, assumes independence: too narrow in a batch."""
     ordered = np.sort(x)
+    values = np.quantile(ordered, list(PERCENTILES.values()))
+    return {p: _percentile(ordered, float(value), q) for (p, q), value in zip(PERCENTILES.items(), values, strict=True)}
+
+
+def _percentile(ordered: FloatArray, value: float, q: float) -> dict[str, Any]:
+    n = len(ordered)
+    low, high = order_limits(n, q)
     out: dict[str, Any] = {
-        "value": float(np.quantile(ordered, q)),
+        "value": value,
         "l": low if low >= 1 else None,
         "u": high if high <= n else None,
         "ci_low": float(ordered[low - 1]) if low >= 1 else None,
@@ -158,7 +183,7 @@ def describe_arm(runs: Runs) -> dict[str, Any]:
     """Percentiles of every run, and over the arm: pooled, mean of runs, median of runs, spread between runs."""
     if not runs:
         return {"n_runs": 0, "n_requests": 0, "runs": {}, "summary": {}}
-    each = {rep: {p: percentile(x, q) for p, q in PERCENTILES.items()} for rep, x in runs.items()}
+    each = {rep: percentiles(x) for rep, x in runs.items()}
     pooled = np.concatenate(list(runs.values()))
     summary: dict[str, Any] = {}
     for p, q in PERCENTILES.items():
@@ -201,7 +226,7 @@ def requests_per_run(components: dict[str, Any], fixed_s: float, request_s: floa
 
 
 def compare_arms(
-    treatment: Runs, reference: Runs, names: tuple[str, str], stream: tuple[str, str, int]
+    treatment: Runs, reference: Runs, names: tuple[str, str], stream: tuple[str, str, int], *, two_level: bool = True
 ) -> dict[str, Any]:
     """Difference of percentiles, treatment minus reference: Welch on run percentiles, bootstraps of the pooled percentile.
 
@@ -210,9 +235,10 @@ def compare_arms(
     model, metric, seed = stream
     contrast = f"{names[0]}_vs_{names[1]}"
     run_level: dict[str, Any] = {}
-    for p, q in PERCENTILES.items():
-        t, r = (np.array([np.quantile(x, q) for x in arm.values()]) for arm in (treatment, reference))
-        run_level[p] = _run_level(t, r)
+    levels = list(PERCENTILES.values())
+    t, r = (np.array([np.quantile(x, levels) for x in arm.values()]) for arm in (treatment, reference))
+    for i, p in enumerate(PERCENTILES):
+        run_level[p] = _run_level(t[:, i], r[:, i])
     shared = [rep for rep in treatment if rep in reference]
     bootstrap: dict[str, Any] = {}
     pools = [Pool.of(list(arm.values())) for arm in (treatment, reference)]
@@ -243,11 +269,13 @@ def compare_arms(
         if joint is not None and len(shared) >= FEWEST_CLUSTERS:
             a, b = (cluster_quantiles(pool, joint, q) for pool in paired)
             entry["diff_cluster_blocks"] = _limits(a - b)
-        two = [
-            two_level_quantiles(pool, c, q, rng(f"two_level_{i}_{p}"))
-            for i, (pool, c) in enumerate(zip(pools, counts, strict=True))
-        ]
-        entry["diff_two_level"] = _limits(two[0] - two[1]) | {"note": "conservative: within-run noise counted twice"}
+        if two_level:
+            two = [
+                two_level_quantiles(pool, c, q, rng(f"two_level_{i}_{p}"))
+                for i, (pool, c) in enumerate(zip(pools, counts, strict=True))
+            ]
+            note = "conservative: within-run noise counted twice"
+            entry["diff_two_level"] = _limits(two[0] - two[1]) | {"note": note}
         bootstrap[p] = entry
     return {"run_level_welch": run_level, "hierarchical_bootstrap": bootstrap}
 
@@ -292,14 +320,18 @@ def cluster_quantiles(pool: Pool, counts: IntArray, q: float) -> FloatArray:
 
 def _held(table: Counts, weights: Counts, k: IntArray) -> Counts:
     """Weighted sum over runs of row k of a table; shape (resamples,)."""
-    return np.asarray(np.einsum("br,br->b", table[k], weights))
+    return np.asarray(np.einsum("br,br->b", np.take(table, k, axis=0), weights))
 
 
 def _rank_search(pool: Pool, weights: Counts, rank: FloatArray) -> IntArray:
     """The smallest k for which the k smallest pooled requests hold ``rank`` of the resample's."""
-    low = np.zeros(len(weights), dtype=np.int64)
-    high = np.full(len(weights), len(pool.values), dtype=np.int64)
-    for _ in range(len(pool.values).bit_length()):
+    drawn = weights.sum(axis=1)
+    # Whatever is drawn holds at least what the run with the fewest holds, drawn as often, and at most what the one with the most does.
+    lowest = int(np.searchsorted(pool.most, (rank / drawn).min())) - 1
+    highest = min(int(np.searchsorted(pool.fewest, (rank / drawn).max())), len(pool.values))
+    low = np.full(len(weights), max(lowest, 0), dtype=np.int64)
+    high = np.full(len(weights), highest, dtype=np.int64)
+    for _ in range((highest - lowest).bit_length()):
         middle = (low + high) // 2
         reached = _held(pool.upto, weights, middle) >= rank
         # Closed brackets stay: their middle is their lower end, which never reaches the rank.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,18 +29,37 @@ class Fit:
 def fit(x: FloatArray, y: FloatArray) -> Fit | None:
     """Least squares; None where X has not full column rank or no degree of freedom is left."""
     n, k = x.shape
-    if n <= k or np.linalg.matrix_rank(x) < k:
+    if n <= k or rank(x) < k:
         return None
-    q, r = np.linalg.qr(x)
+    q, r, inverse = _factors(x.tobytes(), k)
     beta = np.linalg.solve(r, q.T @ (y - y.mean()))
     # y was centred for accuracy; whatever column spans the constant takes its mean back.
     residuals = y - y.mean() - x @ beta
     beta = beta + np.linalg.solve(r, q.T @ np.full(n, y.mean()))
-    inner = np.linalg.inv(r)
-    inverse = inner @ inner.T
     df = n - k
     sigma2 = float(residuals @ residuals) / df
     return Fit(beta, sigma2 * inverse, inverse, residuals, df)
+
+
+def rank(x: FloatArray) -> int:
+    """Rank of a design."""
+    return _rank(x.tobytes(), x.shape[1])
+
+
+# All metrics of a cell share the design that its schedule made, so each is taken apart once.
+
+
+@lru_cache(maxsize=1024)
+def _rank(design: bytes, columns: int) -> int:
+    return int(np.linalg.matrix_rank(np.frombuffer(design).reshape(-1, columns)))
+
+
+@lru_cache(maxsize=1024)
+def _factors(design: bytes, columns: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Q and R of a design of full rank, and the inverse of X'X."""
+    q, r = np.linalg.qr(np.frombuffer(design).reshape(-1, columns))
+    inner = np.linalg.inv(r)
+    return q, r, inner @ inner.T
 
 
 def coefficient(result: Fit, i: int) -> dict[str, float] | None:

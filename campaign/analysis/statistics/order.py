@@ -182,7 +182,7 @@ def _order_models(y: FloatArray, trt: FloatArray, repetition: IntArray, order: F
     blocks = ols.dummies(repetition[kept].astype(float))
     without = np.column_stack([trt[kept], position2[kept], blocks])
     within = np.column_stack([previous, without])
-    aliased = bool(np.linalg.matrix_rank(within) == np.linalg.matrix_rank(without))
+    aliased = ols.rank(within) == ols.rank(without)
     out["prev_aliased_with_blocks"] = aliased
     fitted = None if aliased else ols.fit(within, y[kept])
     out["ols_prev_block"] = None if fitted is None else ols.coefficient(fitted, 0)

@@ -43,8 +43,10 @@ def bootstrap_reduction(
     """Percentile interval of R, whole blocks resampled."""
     n = len(reference)
     a, b = baseline - optimised, baseline - reference
-    index = generator(seed).integers(0, n, size=(n, resamples))
-    top, bottom = a[index].mean(axis=0), b[index].mean(axis=0)
+    top, bottom = np.zeros(resamples), np.zeros(resamples)
+    for drawn in generator(seed).integers(0, n, size=(n, resamples)):
+        top += np.take(a, drawn)
+        bottom += np.take(b, drawn)
     ratio = np.divide(top, bottom, out=np.full(resamples, np.nan), where=bottom != 0)
     ratio = ratio[np.isfinite(ratio)]
     if len(ratio) == 0:

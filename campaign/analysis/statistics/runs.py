@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,13 @@ from campaign.analysis.statistics.sets import (
     valid,
     within_protocol,
 )
-from campaign.analysis.statistics.table import Cell, check_runs, reference_arm
+from campaign.analysis.statistics.table import Cell, RunTable, check_runs, reference_arm
 from campaign.analysis.statistics.units import analyze_units
 from campaign.analysis.statistics.validation import validate_model
 from campaign.analysis.statistics.verdict import claim
+from campaign.analysis.workers import Job, Spread, in_turn
 
+SampleKey = tuple[Any, ...]
 PUBLISHED = {ALL_VALID: "all_valid"}
 """Name under which a comparison states its analysis set, where it is not the set's own."""
 
@@ -74,27 +77,79 @@ def analyze_runs(
     (identity, plausibility): its comparisons get no statistics. Raises ``TableError`` where the table cannot be analysed.
     """
     runs = check_runs(table)
+    settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused)
+    out = _compared(runs, settings, in_turn)
+    headline = [c for c in out["comparisons"] if c["analysis_set"] == PROTOCOL]
+    out["computed_with"] = versions()
+    out["models"] = _models(runs.cells, runs.environments, runs.metrics, headline, settings)
+    out["checklist"] = None
+    out["manifest"] = {"input": None, "rows": len(table), "versions": versions(), "campaign_seed": seed}
+    out["reasons"] = {"checklist": "filled in by the report, which alone knows provenance and figures"}
+    out |= power_table()
+    if len(headline) == 1:
+        out |= {"analysis_sets": headline[0]["analysis_sets"], "exclusions": headline[0]["exclusions"]}
+    return json_ready(out)  # type: ignore[no-any-return]
+
+
+def compare_runs(
+    table: pd.DataFrame,
+    *,
+    reference: str | None,
+    seed: int,
+    m_planned: int,
+    margin_pct: float | Mapping[str, float],
+    planned: Mapping[str, int],
+    planned_repetitions: int | None,
+    refused: Mapping[str, str],
+    spread: Spread = in_turn,
+) -> dict[str, Any]:
+    """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series, decisions between phases.
+
+    Plain Python and NumPy values, not yet made ready for JSON. ``spread`` does the work.
+    """
+    runs = check_runs(table)
+    settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused)
+    return _compared(runs, settings, spread)
+
+
+def _settings(
+    runs: RunTable,
+    reference: str | None,
+    seed: int,
+    m_planned: int,
+    margin_pct: float | Mapping[str, float],
+    planned: Mapping[str, int] | None,
+    planned_repetitions: int | None,
+    refused: Mapping[str, str] | None,
+) -> Settings:
     everywhere = list(dict.fromkeys(e for arms in runs.environments.values() for e in arms))
-    base = reference_arm(everywhere, reference)
     margins = {
         x: float(margin_pct if isinstance(margin_pct, int | float) else margin_pct.get(x, 2.0)) for x in runs.metrics
     }
-    settings = Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {})
+    base = reference_arm(everywhere, reference)
+    return Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {})
+
+
+def _compared(runs: RunTable, settings: Settings, spread: Spread) -> dict[str, Any]:
     suspect = {
         "redundant_metrics": redundant_metrics(runs.cells, runs.metrics),
         "suspicious_identical_models": identical_models(runs.cells, runs.metrics),
     }
+    of_cells = [
+        partial(_compare_cell, cell, runs.environments[cell.phase], runs.metrics, settings, suspect)
+        for cell in runs.cells
+    ]
+    of_phases = _phases(runs.cells, runs.environments, runs.metrics, settings)
+    found = spread([*of_cells, *(job for _, jobs in of_phases for job in jobs)])
 
     by_set: dict[str, list[dict[str, Any]]] = {name: [] for name in ANALYSIS_SETS}
     series: list[dict[str, Any]] = []
-    for cell in runs.cells:
-        contrasts = plan_contrasts(cell.phase, runs.environments[cell.phase], base)
-        for contrast in contrasts:
-            for metric in runs.metrics:
-                compared = _all_sets(cell, contrast, metric, settings, suspect)
-                for name in ANALYSIS_SETS:
-                    by_set[name].append(compared[name])
-                series += _series(cell, contrast, metric, settings)
+    for compared, checks in found[: len(of_cells)]:
+        for one in compared:
+            for name in ANALYSIS_SETS:
+                by_set[name].append(one[name])
+        series += checks
+    margins = settings.margin_pct
     families = {name: judge(found, margins, settings.planned) for name, found in by_set.items()}
     plain = plain_families(by_set[PROTOCOL], settings.planned)
     plain_families(by_set[ALL_VALID], settings.planned)
@@ -103,30 +158,37 @@ def analyze_runs(
     out: dict[str, Any] = {
         "settings": {
             "alpha": 0.05,
-            "reference": base,
+            "reference": settings.reference,
             "sign": "treatment - reference",
-            "m_planned_for_bonferroni_fields": m_planned,
+            "m_planned_for_bonferroni_fields": settings.m,
             "tost_margins_pct": sorted({*MARGINS_PCT, *margins.values()}),
             "margin_pct": margins,
             "quantile_type": 7,
-            "campaign_seed": seed,
+            "campaign_seed": settings.seed,
             "headline_analysis_set": PROTOCOL,
         },
-        "computed_with": versions(),
         "comparisons": [c for name in (PROTOCOL, ALL_VALID) for c in by_set[name]],
         "families": plain | families[PROTOCOL],
         "series": series,
-        "models": _models(runs.cells, runs.environments, runs.metrics, by_set[PROTOCOL], settings),
-        "checklist": None,
-        "manifest": {"input": None, "rows": len(table), "versions": versions(), "campaign_seed": seed},
-        "reasons": {"checklist": "filled in by the report, which alone knows provenance and figures"},
     }
-    out |= _phases(runs.cells, runs.environments, runs.metrics, settings)
-    out |= power_table()
-    if len(by_set[PROTOCOL]) == 1:
-        only = by_set[PROTOCOL][0]
-        out |= {"analysis_sets": only["analysis_sets"], "exclusions": only["exclusions"]}
-    return json_ready(out)  # type: ignore[no-any-return]
+    return out | _decisions(of_phases, runs.metrics, found[len(of_cells) :])
+
+
+def _compare_cell(
+    cell: Cell,
+    environments: list[str],
+    metrics: list[str],
+    settings: Settings,
+    suspect: Mapping[str, set[tuple[str, str]]],
+) -> tuple[list[dict[str, dict[str, Any]]], list[dict[str, Any]]]:
+    """Every contrast and metric of a cell: the comparison in all analysis sets, and the series."""
+    pairs = [
+        (contrast, metric)
+        for contrast in plan_contrasts(cell.phase, environments, settings.reference)
+        for metric in metrics
+    ]
+    compared = [_all_sets(cell, contrast, metric, settings, suspect) for contrast, metric in pairs]
+    return compared, [entry for pair in pairs for entry in _series(cell, *pair, settings)]
 
 
 # --- one comparison in all analysis sets ---------------------------------------------------------------------
@@ -153,8 +215,8 @@ def _all_sets(
         return {name: shared | _refused(name, status, flags, details) for name in ANALYSIS_SETS}
     planned = settings.planned_repetitions or cell.planned
     margins = tuple(sorted({*MARGINS_PCT, settings.margin_pct[metric]}))
-    done: dict[tuple[str, ...], dict[str, Any]] = {}
-    resampled: dict[tuple[str, ...], dict[str, Any]] = {}
+    done: dict[SampleKey, dict[str, Any]] = {}
+    resampled: dict[SampleKey, dict[str, Any]] = {}
     headline = _sample_key(*_samples(cell, contrast, metric, PROTOCOL))
     out: dict[str, dict[str, Any]] = {}
     for name in ANALYSIS_SETS:
@@ -197,8 +259,9 @@ def _samples(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sa
     return t, r
 
 
-def _sample_key(t: Sample, r: Sample) -> tuple[str, ...]:
-    return (*t.run_ids, "|", *r.run_ids)
+def _sample_key(t: Sample, r: Sample) -> SampleKey:
+    """What tells two samples apart. A repeated run keeps its id, so its value and its place in time belong to it."""
+    return tuple(part for s in (t, r) for part in (tuple(s.run_ids), s.value.tobytes(), s.order.tobytes()))
 
 
 def _schedule(cell: Cell) -> FloatArray:
@@ -338,45 +401,59 @@ def _models(
     return out
 
 
+PhaseJobs = list[tuple[str, list[Job]]]
+"""For each phase that decides something its kind, and a job for each metric."""
+
+
 def _phases(
     cells: list[Cell], environments: dict[str | None, list[str]], metrics: list[str], settings: Settings
-) -> dict[str, Any]:
-    """``screen``, ``pooled``, ``ranking`` of a screening phase and ``validation`` of a three-arm one; first metric, others beside."""
-    out: dict[str, Any] = {"screen": {}, "pooled": {}, "ranking": [], "validation": {}}
+) -> PhaseJobs:
+    out: PhaseJobs = []
     for phase, arms in environments.items():
         kind, baseline = phase_kind(phase, arms, settings.reference), baseline_arm(arms, settings.reference)
         if kind == "main" or baseline is None:
             continue
-        per_metric: dict[str, Any] = {}
-        for metric in metrics:
-            groups = _pooled_units([c for c in cells if c.phase == phase and not c.duplicates], metric)
-            better = direction(metric)
-            if kind == "screen":
-                configs = [e for e in arms if e not in (settings.reference, baseline)]
-                pool = pool_screens(groups, baseline, configs, better)
-                per_metric[metric] = {
-                    "screen": {
-                        model: screen_model(found, settings.reference, baseline, configs, better)
-                        for model, found in groups.items()
-                    }
-                } | pool
-                continue
-            optimized = optimized_arm(arms, settings.reference)
-            assert optimized is not None
-            trio = (settings.reference, baseline, optimized)
-            per_metric[metric] = {
-                "validation": {
-                    model: validate_model(
-                        found,
-                        trio,
-                        derived_seed(settings.seed, model, metric, "reduction", "block_bootstrap", PROTOCOL),
-                    )
-                    for model, found in groups.items()
-                }
-            }
+        mine = [c for c in cells if c.phase == phase and not c.duplicates]
+        decide = partial(_screened if kind == "screen" else _validated, arms, baseline, settings)
+        out.append((kind, [partial(decide, metric, _pooled_units(mine, metric)) for metric in metrics]))
+    return out
+
+
+def _decisions(phases: PhaseJobs, metrics: list[str], found: list[dict[str, Any]]) -> dict[str, Any]:
+    """``screen``, ``pooled``, ``ranking`` of a screening phase and ``validation`` of a three-arm one; first metric, others beside."""
+    out: dict[str, Any] = {"screen": {}, "pooled": {}, "ranking": [], "validation": {}}
+    for i, (kind, _) in enumerate(phases):
+        per_metric = dict(zip(metrics, found[i * len(metrics) : (i + 1) * len(metrics)], strict=True))
         out |= per_metric[metrics[0]]
         out["screen_by_metric" if kind == "screen" else "validation_by_metric"] = per_metric
     return out
+
+
+def _screened(
+    arms: list[str], baseline: str, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]
+) -> dict[str, Any]:
+    configs = [e for e in arms if e not in (settings.reference, baseline)]
+    better = direction(metric)
+    screens = {
+        model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
+    }
+    return {"screen": screens} | pool_screens(groups, baseline, configs, better)
+
+
+def _validated(
+    arms: list[str], baseline: str, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]
+) -> dict[str, Any]:
+    optimized = optimized_arm(arms, settings.reference)
+    assert optimized is not None
+    trio = (settings.reference, baseline, optimized)
+    return {
+        "validation": {
+            model: validate_model(
+                found, trio, derived_seed(settings.seed, model, metric, "reduction", "block_bootstrap", PROTOCOL)
+            )
+            for model, found in groups.items()
+        }
+    }
 
 
 def _pooled_units(cells: list[Cell], metric: str) -> dict[str, dict[str, Sample]]:
@@ -408,15 +485,23 @@ def _joined(a: Sample, b: Sample) -> Sample:
     )
 
 
-def analyze_requests(table: pd.DataFrame, *, reference: str | None = None, seed: int = 0) -> dict[str, Any]:
+def analyze_requests(
+    table: pd.DataFrame,
+    *,
+    reference: str | None = None,
+    seed: int = 0,
+    two_level: bool = True,
+    spread: Spread = in_turn,
+) -> dict[str, Any]:
     """Analyse a request table, one row per request: percentiles within and across runs, and their differences.
 
-    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first.
+    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first. ``two_level``: also the
+    bootstrap that resamples requests within runs. ``spread`` does the work, a model at a time.
     """
     return json_ready(  # type: ignore[no-any-return]
         {
             "computed_with": versions(),
-            "models": analyze_latency(table, reference, seed),
+            "models": analyze_latency(table, reference, seed, two_level=two_level, spread=spread),
             "manifest": {"request_rows": len(table), "campaign_seed": seed},
         }
     )

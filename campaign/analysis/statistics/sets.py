@@ -38,6 +38,8 @@ class Attempts:
     values: dict[str, FloatArray]
     covariates: dict[str, FloatArray] = field(default_factory=dict)
     """Other states recorded before the run (columns ``start_…``)."""
+    selected: dict[tuple[str, str], Sample] = field(default_factory=dict, repr=False, compare=False)
+    """What :func:`select` made so far, by metric and analysis set: every contrast of the arm asks again."""
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -76,6 +78,13 @@ def within_protocol(attempts: Attempts, metric: str) -> BoolArray:
 
 def select(attempts: Attempts, metric: str, analysis_set: str) -> Sample:
     """The sample that ``analysis_set`` makes of an arm's attempts."""
+    key = (metric, analysis_set)
+    if key not in attempts.selected:
+        attempts.selected[key] = _select(attempts, metric, analysis_set)
+    return attempts.selected[key]
+
+
+def _select(attempts: Attempts, metric: str, analysis_set: str) -> Sample:
     if analysis_set == ALL_VALID:
         return _sample(attempts, metric, _lowest(attempts, valid(attempts, metric)))
     usable = within_protocol(attempts, metric)
@@ -93,12 +102,10 @@ def select(attempts: Attempts, metric: str, analysis_set: str) -> Sample:
 
 def _lowest(attempts: Attempts, usable: BoolArray) -> IntArray:
     """Of every repetition, the usable attempt with the lowest number."""
-    best: dict[int, int] = {}
-    for i in np.flatnonzero(usable):
-        repetition = int(attempts.repetition[i])
-        if repetition not in best or attempts.attempt[i] < attempts.attempt[best[repetition]]:
-            best[repetition] = int(i)
-    return np.array(sorted(best.values()), dtype=np.int64)
+    rows = np.flatnonzero(usable)
+    rows = rows[np.lexsort((attempts.attempt[rows], attempts.repetition[rows]))]
+    first = np.unique(attempts.repetition[rows], return_index=True)[1]
+    return np.sort(rows[first])
 
 
 def _sample(attempts: Attempts, metric: str, rows: IntArray) -> Sample:

@@ -24,6 +24,7 @@ ROW = {
     "verdict": "different",
 }
 INCONCLUSIVE = ROW | {"pct_low": -2.1, "pct_high": 0.4, "verdict": "inconclusive"}
+INCONCLUSIVE_LIMITS = {"pct_low": -0.4, "pct_high": 2.8, "verdict": "inconclusive"}
 TOO_FEW = ROW | {"pct_low": None, "pct_high": None, "verdict": "insufficient_n", "n_reference": 1}
 FORBIDDEN = ("identical", "no overhead", "no difference", "within measurement error", "same performance", "equivalent")
 
@@ -85,6 +86,21 @@ def test_several_arms_are_grouped_by_what_is_known_of_them():
         "cannot be told at this N under docker-shm-32g and docker-ipc-private."
     )
     assert len(wording.sentences(rows)) == 3
+
+
+def test_each_arm_is_held_against_the_arm_that_it_was_compared_with():
+    option = ROW | {"reference": "docker-baseline", "pct": 1.2, "diff": 1.2, "pct_low": 0.8, "pct_high": 1.6}
+    rows = [
+        option | {"treatment": "docker-shm-32g"},
+        ROW,
+        option | {"treatment": "docker-cpuset"} | INCONCLUSIVE_LIMITS,
+    ]
+    assert wording.headline(rows) == (
+        "docker-baseline lowers throughput on tiny, by 1.5 % against native-chroot. "
+        "Throughput against docker-baseline: higher on every model under docker-shm-32g; cannot be told at this N under docker-cpuset."
+    )
+    assert [len(group) for group in wording.by_contrast(rows)] == [1, 1, 1]
+    assert wording.by_contrast(rows)[0][0]["reference"] == "native-chroot"
 
 
 @given(st.floats(-50, 50), st.floats(0.001, 50))

@@ -13,7 +13,7 @@ from campaign.analysis.statistics.latency import (
     Pool,
     cluster_quantiles,
     order_limits,
-    percentile,
+    percentiles,
     requests_per_run,
     two_level_quantiles,
     variance_components,
@@ -39,7 +39,7 @@ def test_the_ranks_of_the_limits_are_the_published_ones() -> None:
 
 
 def test_too_few_requests_leave_the_upper_limit_open() -> None:
-    found = percentile(np.arange(100.0), 0.99)
+    found = percentiles(np.arange(100.0))["p99"]
     assert found["ci_high"] is None
     assert found["reason"] == "not_enough_requests"
     assert found["ci_low"] is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pytest
 from run_tables import METRIC, drawn
 
 from campaign.analysis.statistics import analyze_runs
@@ -40,6 +41,17 @@ def test_a_throttled_attempt_stays_in_the_intention_to_treat_reading_only() -> N
     first, protocol = (found["analysis_sets"][name] for name in ("all_valid_first_attempt", "protocol"))
     assert first["mean"]["native"] < protocol["mean"]["native"]
     assert found["exclusions"]["throttled"] == ["m-native-4"]
+
+
+def test_attempts_of_one_run_share_its_id_and_are_told_apart_nevertheless() -> None:
+    table = drawn(12)
+    table.loc[3, ["throttled", METRIC]] = [1, 60.0]
+    again = attempt(table, 3, 2, 100.0, throttled=0)
+    again["run_id"] = again["run_id"].str.removesuffix("-again")
+    found = sets_of(again)
+    means = {name: found["analysis_sets"][name]["mean"]["native"] for name in ("all_valid_first_attempt", "protocol")}
+    assert means["protocol"] - means["all_valid_first_attempt"] == pytest.approx(40 / 12)
+    assert found["desc"]["reference"]["mean"] == means["protocol"]
 
 
 def test_a_hot_start_is_outside_the_protocol() -> None:
