@@ -42,8 +42,10 @@ COMMON = {
 SERVE = """\
 {server} & server=$!
 {bench} & bench=$!
-wait -n "$server" "$bench"; code=$?
+exec 3<> <(:)
+while kill -0 "$server" 2>/dev/null && kill -0 "$bench" 2>/dev/null; do read -rt 0.2 <&3; done
 if kill -0 "$bench" 2>/dev/null; then
+  wait "$server"; code=$?
   echo "vllm serve ended before the benchmark, exit code $code" >&2
   kill "$bench"; wait "$bench"; exit 70
 fi
@@ -51,7 +53,8 @@ wait "$bench"; code=$?
 kill "$server" 2>/dev/null; wait "$server" 2>/dev/null
 exit "$code"
 """
-"""Server and client live and die together; the exit code is the client's."""
+"""Server and client live and die together; the exit code is the client's. Not ``wait -n``: before bash 5.3 it waits for the other for ever
+where one has ended already. The pause is a read that nothing answers, so that nothing is forked beside the benchmark."""
 
 GIB = 2**30
 
