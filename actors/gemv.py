@@ -1,9 +1,9 @@
 """The canary's song on an NVIDIA GPU: a matrix times a vector, which is what decoding one sequence does.
 
-Runs as a program of its own (``python -m actors.gemv [SECONDS]``), so that its CUDA context is gone when it ends: a context that stays alive keeps
-a GB10 out of its idle state. It needs the driver's library and nothing else: the kernel is PTX, which the driver
-compiles for the device that is there. A kernel rather than a device copy, because the slow state that it is here to find leaves copies at full speed
-and slows a matrix-vector product three times (tonyd2wild/DeepSeek-V4.1-Flash-vLLM-DGX-Spark#1).
+Runs as a program of its own (``python -m actors.gemv [SECONDS]``), so that its CUDA context is gone when it ends: one that stays
+alive keeps a GB10 out of its idle state. It needs the driver's library and nothing else: the kernel is PTX, which the driver
+compiles for the device that is there. A kernel rather than a device copy, because the slow state that it is here to find leaves
+copies at full speed and slows a matrix-vector product three times (tonyd2wild/DeepSeek-V4.1-Flash-vLLM-DGX-Spark#1).
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ class CudaError(Exception):
 
 
 def bandwidth_gb_s(device: int = 0, seconds: float = 0.0) -> float:
-    """Bytes of the matrix per second, median over :data:`ROUNDS` rounds, or as many as ``seconds`` take. Raises CudaError, and OSError where there is no driver."""
+    """Bytes of the matrix per second, median over :data:`ROUNDS` rounds, or as many as ``seconds`` take.
+
+    Raises CudaError, and OSError where there is no driver.
+    """
     cuda = ctypes.CDLL("libcuda.so.1")
 
     def call(name: str, *arguments: Any) -> None:
