@@ -4,40 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
-from campaign.analysis.statistics.descriptive import is_constant
+from campaign.analysis.statistics.descriptive import is_constant, quantiles
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.seeds import generator
 
 RESAMPLES = 10_000
 DEGENERATE = "bootstrap_degenerate"
+Values = TypeVar("Values", FloatArray, npt.NDArray[np.complex128])
 LARGEST_TABLE = 256
 """Runs up to which the table of pairs is indexed by 16 bits."""
 
 
-def resampled_means(x: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES) -> FloatArray:
+def resampled_means(x: Values, rng: np.random.Generator, resamples: int = RESAMPLES) -> Values:
     """Means of ``resamples`` draws with replacement from x; shape (resamples,).
 
     One number below n² draws two runs at once, and the table of all n² sums adds them: half the work, the same law.
     """
     n = len(x)
-    centre = float(x.mean())
+    centre = x.mean()
     # Summed about the mean, so that large nearly equal values lose nothing.
     about = x - centre
-    total = np.zeros(resamples)
+    total = np.zeros(resamples, dtype=x.dtype)
     pairs = n // 2 if n <= LARGEST_TABLE else 0
     if pairs:
         sums = (about[:, None] + about[None, :]).ravel()
         # Row by row, because a row and the table stay in the processor's cache.
         for drawn in rng.integers(0, n * n, size=(pairs, resamples), dtype=np.uint16):
-            total += np.take(sums, drawn, mode="clip")
+            total += sums.take(drawn, mode="clip")
     for _ in range(n - 2 * pairs):
         total += about[rng.integers(0, n, size=resamples)]
-    return centre + total / n
+    return np.asarray(centre + total / n)
 
 
 def bca(resampled: FloatArray, estimate: float, influences: list[FloatArray], level: float = 0.95) -> dict[str, Any]:
@@ -46,30 +48,21 @@ def bca(resampled: FloatArray, estimate: float, influences: list[FloatArray], le
     ``influences`` holds for each arm (n_j - 1)(mean of leave-one-out values - leave-one-out value). Limits are None
     with a reason where every resample gives the same or none lies on one side of the estimate.
     """
-    ordered = np.sort(resampled)
     out: dict[str, Any] = {"low": None, "high": None, "z0": None, "a": None}
-    spread = float(ordered[-1] - ordered[0])
+    spread = float(resampled.max() - resampled.min())
     # A resample holding the very values of the sample, summed in another order, differs by rounding alone.
     fuzz = 1e-11 * max(spread, 1e-300) + 4 * np.finfo(float).eps * abs(estimate)
-    below = int(np.searchsorted(ordered, estimate - fuzz, side="left"))
-    upto = int(np.searchsorted(ordered, estimate + fuzz, side="right"))
-    if spread <= fuzz or below + upto in (0, 2 * len(ordered)):
+    below, upto = np.count_nonzero(resampled < estimate - fuzz), np.count_nonzero(resampled <= estimate + fuzz)
+    if spread <= fuzz or below + upto in (0, 2 * len(resampled)):
         return out | {"reason": DEGENERATE}
-    z0 = float(special.ndtri((below + upto) / (2 * len(ordered))))
+    z0 = float(special.ndtri((below + upto) / (2 * len(resampled))))
     cubes = sum(float((u**3).sum()) / len(u) ** 3 for u in influences)
     squares = sum(float((u**2).sum()) / len(u) ** 2 for u in influences)
     a = cubes / (6 * squares**1.5) if squares > 0 else 0.0
     z = float(special.ndtri(1 - (1 - level) / 2))
     levels = [float(special.ndtr(z0 + (z0 + side) / (1 - a * (z0 + side)))) for side in (-z, z)]
-    low, high = (_quantile(ordered, p) for p in levels)
+    low, high = quantiles(resampled, levels)
     return out | {"low": low, "high": high, "z0": z0, "a": a}
-
-
-def _quantile(ordered: FloatArray, p: float) -> float:
-    position = p * (len(ordered) - 1)
-    lower = math.floor(position)
-    upper = min(lower + 1, len(ordered) - 1)
-    return float(ordered[lower] + (position - lower) * (ordered[upper] - ordered[lower]))
 
 
 def _mean_influence(x: FloatArray) -> FloatArray:
@@ -139,8 +132,8 @@ def moving_blocks(differences: FloatArray, seed: int, resamples: int = RESAMPLES
     rng = generator(seed)
     starts = rng.integers(0, n - length + 1, size=(resamples, math.ceil(n / length)))
     index = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1)[:, :n]
-    low, high = np.quantile(differences[index].mean(axis=1), [0.025, 0.975])
-    return {"low": float(low), "high": float(high), "block_length": length, "seed": str(seed)}
+    low, high = quantiles(differences[index].mean(axis=1), (0.025, 0.975))
+    return {"low": low, "high": high, "block_length": length, "seed": str(seed)}
 
 
 def _absent(reason: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from campaign.analysis.statistics.bootstrap import bootstrap_independent, bootstrap_paired
-from campaign.analysis.statistics.descriptive import describe, is_constant, outliers
+from campaign.analysis.statistics.descriptive import describe, is_constant, moments, outliers
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.effects import independent_effect, labels
 from campaign.analysis.statistics.equivalence import MARGINS_PCT, Margins, tost_absolute, tost_ratio
@@ -75,7 +75,7 @@ def compare(
         "reasons": {},
     }
     if status not in ("no_data", "missing_arm"):
-        out |= _difference(float(t.mean()), float(r.mean()), better)
+        out |= _difference(moments(t).mean, moments(r).mean, better)
     out |= dict.fromkeys(INFERENTIAL)
     out["outliers"] = outliers(t, r, (treatment.run_ids, reference.run_ids))
     if status == "ok":
@@ -122,7 +122,7 @@ def _inference(t: FloatArray, r: FloatArray, better: int, m: int, margins: Margi
         "tost_ratio": tost_ratio(t, r, better, margins),
         "tost_abs": tost_absolute(t, r),
         "power": posthoc(
-            effect["cohens_d"], len(t), len(r), m, sd=effect["sd_pooled"] or 0.0, mean_reference=float(r.mean())
+            effect["cohens_d"], len(t), len(r), m, sd=effect["sd_pooled"] or 0.0, mean_reference=moments(r).mean
         ),
         "decision": decide(normality, brown_forsythe, {name: test["p"] for name, test in tests.items()})
         | labels(effect["cohens_d"]),

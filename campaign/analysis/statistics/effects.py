@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant
+from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant, moments
 from campaign.analysis.statistics.distributions import FloatArray, noncentrality
 from campaign.analysis.statistics.independent import pooled_sd
 
@@ -17,25 +17,25 @@ def hedges_j(df: float) -> float:
 
 def independent_effect(treatment: FloatArray, reference: FloatArray) -> dict[str, float | None]:
     """Cohen's d, Hedges' g, Glass's delta and d_av; None where the spread they divide by is nil."""
-    n1, n2 = len(treatment), len(reference)
+    (n1, mean1, s1), (n2, mean2, s2) = moments(treatment), moments(reference)
     df = n1 + n2 - 2
-    diff = float(treatment.mean() - reference.mean())
+    diff = mean1 - mean2
     sd = pooled_sd(treatment, reference)
     j = hedges_j(df)
     out: dict[str, float | None] = dict.fromkeys(
         ("cohens_d", "hedges_g", "d_ci_low", "d_ci_high", "g_ci_low", "g_ci_high", "d_av", "glass_delta")
     )
     out |= {"sd_pooled": sd, "hedges_J": j}
-    if sd <= RELATIVE_ZERO * max(1.0, abs(float(reference.mean()))):
+    if sd <= RELATIVE_ZERO * max(1.0, abs(mean2)):
         return out
     d = diff / sd
     low, high = noncentral_limits(d * math.sqrt(n1 * n2 / (n1 + n2)), df)
     unit = math.sqrt(1 / n1 + 1 / n2)
     out |= {"cohens_d": d, "hedges_g": j * d, "d_ci_low": low * unit, "d_ci_high": high * unit}
     out |= {"g_ci_low": j * low * unit, "g_ci_high": j * high * unit}
-    out["d_av"] = diff / math.sqrt((float(treatment.var(ddof=1)) + float(reference.var(ddof=1))) / 2)
+    out["d_av"] = diff / math.sqrt((s1 + s2) / 2)
     if not is_constant(reference):
-        out["glass_delta"] = diff / float(reference.std(ddof=1))
+        out["glass_delta"] = diff / math.sqrt(s2)
     return out
 
 

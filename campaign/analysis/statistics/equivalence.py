@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.statistics.descriptive import moments
 from campaign.analysis.statistics.distributions import FloatArray, t_upper
 from campaign.analysis.statistics.independent import ALPHA, satterthwaite
 from campaign.analysis.statistics.ratio import ratio_df
@@ -24,11 +25,10 @@ def tost_ratio(
     ``direction`` is 1 where higher is better, -1 where lower is, 0 for neither; it picks the half that is
     non-inferiority of the treatment. None unless both means are positive.
     """
-    m_t, m_r = float(treatment.mean()), float(reference.mean())
+    (n_t, m_t, s_t), (n_r, m_r, s_r) = moments(treatment), moments(reference)
     if m_t <= 0 or m_r <= 0:
         return None
-    n_t, n_r = len(treatment), len(reference)
-    v_t, v_r = float(treatment.var(ddof=1)) / n_t, float(reference.var(ddof=1)) / n_r
+    v_t, v_r = s_t / n_t, s_r / n_r
     out: dict[str, Any] = {}
     for margin in margins:
         entry: dict[str, Any] = {"margin_pct": margin}
@@ -45,13 +45,13 @@ def tost_paired(
     treatment: FloatArray, reference: FloatArray, direction: int, margins: Margins = MARGINS_PCT
 ) -> dict[str, Any] | None:
     """The same question on pairs: one-sample t tests of T_k - (1 ∓ margin) R_k."""
-    m_t, m_r, n = float(treatment.mean()), float(reference.mean()), len(treatment)
+    (n, m_t, _), (_, m_r, _) = moments(treatment), moments(reference)
     if m_t <= 0 or m_r <= 0:
         return None
     sides = [(margin, side, 1 + sign * margin / 100) for margin in margins for side, sign in (("low", -1), ("high", 1))]
     shifted = treatment - np.array([theta for _, _, theta in sides])[:, None] * reference
-    moments = zip((shifted.std(axis=1, ddof=1) / math.sqrt(n)).tolist(), shifted.mean(axis=1).tolist(), strict=True)
-    at = {(margin, side): found for (margin, side, _), found in zip(sides, moments, strict=True)}
+    ses, means = (shifted.std(axis=1, ddof=1) / math.sqrt(n)).tolist(), shifted.mean(axis=1).tolist()
+    at = {(margin, side): found for (margin, side, _), *found in zip(sides, ses, means, strict=True)}
     out: dict[str, Any] = {}
     for margin in margins:
         entry: dict[str, Any] = {"margin_pct": margin}
@@ -77,12 +77,11 @@ def tost_absolute(treatment: FloatArray, reference: FloatArray) -> dict[str, Any
 
     ``rope`` is the posterior probability of a difference inside the bound under a flat prior, 1 - p_low - p_high.
     """
-    m_r = float(reference.mean())
+    (n_t, m_t, s_t), (n_r, m_r, s_r) = moments(treatment), moments(reference)
     if m_r <= 0:
         return None
-    n_t, n_r = len(treatment), len(reference)
-    v_t, v_r = float(treatment.var(ddof=1)) / n_t, float(reference.var(ddof=1)) / n_r
-    diff, se, df = float(treatment.mean()) - m_r, math.sqrt(v_t + v_r), satterthwaite(v_t, n_t, v_r, n_r)
+    v_t, v_r = s_t / n_t, s_r / n_r
+    diff, se, df = m_t - m_r, math.sqrt(v_t + v_r), satterthwaite(v_t, n_t, v_r, n_r)
     out: dict[str, Any] = {}
     for margin in MARGINS_PCT:
         bound = margin / 100 * m_r

@@ -7,8 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from campaign.analysis.statistics.descriptive import is_constant
-from campaign.analysis.statistics.distributions import FloatArray
+from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant
+from campaign.analysis.statistics.distributions import BoolArray, FloatArray
 from campaign.analysis.statistics.independent import ALPHA, welch
 from campaign.analysis.statistics.sets import PROTOCOL, select
 from campaign.analysis.statistics.table import Cell
@@ -22,19 +22,27 @@ def redundant_metrics(cells: list[Cell], metrics: list[str]) -> set[tuple[str, s
     """(model, metric) where another metric says the same thing: |r| above 0.999 within every arm."""
     out: set[tuple[str, str]] = set()
     for cell in cells:
-        for a, b in combinations(metrics, 2):
-            if all(_alike(arm.values[a], arm.values[b]) for arm in cell.arms.values()):
-                out |= {(cell.model, a), (cell.model, b)}
+        alike = np.logical_and.reduce(
+            [_alike(np.array([arm.values[x] for x in metrics])) for arm in cell.arms.values()]
+        )
+        out |= {(cell.model, x) for x, others in zip(metrics, alike, strict=True) if others.any()}
     return out
 
 
-def _alike(a: FloatArray, b: FloatArray) -> bool:
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < FEWEST:
-        return False
-    x, y = a[both] - a[both].mean(), b[both] - b[both].mean()
-    size = math.sqrt(float(x @ x) * float(y @ y))
-    return size > 0 and abs(float(x @ y)) / size > ALIKE
+def _alike(values: FloatArray) -> BoolArray:
+    """Which of the metrics, one a row, go together over the attempts that have both; shape (metrics, metrics)."""
+    known = np.isfinite(values)
+    many = known.astype(float)
+    means = np.where(known, values, 0.0).sum(axis=1) / np.maximum(many.sum(axis=1), 1)
+    x = np.where(known, values - means[:, None], 0.0)
+    both = np.maximum(many @ many.T, 1)
+    sums, squares = x @ many.T, x**2 @ many.T
+    noise = both * (RELATIVE_ZERO * means[:, None]) ** 2
+    variation = squares - sums**2 / both
+    size = np.sqrt(np.where(variation > noise, variation, 0.0))
+    together = np.abs(x @ x.T - sums * sums.T / both)
+    found = (both >= FEWEST) & (together > ALIKE * size * size.T) & (size * size.T > 0)
+    return np.asarray(found & ~np.eye(len(x), dtype=bool))
 
 
 def identical_models(cells: list[Cell], metrics: list[str]) -> set[tuple[str, str]]:

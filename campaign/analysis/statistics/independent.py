@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
 import numpy as np
 from scipy import special, stats
 
-from campaign.analysis.statistics.descriptive import is_constant
+from campaign.analysis.statistics.descriptive import is_constant, moments
 from campaign.analysis.statistics.distributions import (
     FloatArray,
     by_content,
@@ -23,6 +24,8 @@ from campaign.analysis.statistics.distributions import (
 
 EXACT_BELOW = 50
 ALPHA = 0.05
+_shapiro = inspect.unwrap(stats.shapiro)
+"""SciPy's test without what it puts around it for axes and missing values, which takes ten times as long."""
 
 
 @by_content
@@ -31,8 +34,8 @@ def shapiro(x: FloatArray) -> dict[str, float] | None:
     if not 3 <= len(x) <= 5000 or is_constant(x):
         return None
     # Centred and scaled first: W does not change, and near-constant large numbers keep their digits.
-    result = stats.shapiro((x - x.mean()) / x.std())
-    return {"W": float(result.statistic), "p": float(result.pvalue)}
+    w, p = _shapiro((x - x.mean()) / x.std())
+    return {"W": float(w), "p": float(p)}
 
 
 def levene(treatment: FloatArray, reference: FloatArray, centre: str) -> dict[str, float] | None:
@@ -50,10 +53,10 @@ def levene(treatment: FloatArray, reference: FloatArray, centre: str) -> dict[st
 
 def student(treatment: FloatArray, reference: FloatArray) -> dict[str, float]:
     """Pooled-variance t test of the mean difference, treatment minus reference."""
-    n1, n2 = len(treatment), len(reference)
+    (n1, mean1, _), (n2, mean2, _) = moments(treatment), moments(reference)
     df = n1 + n2 - 2
     se = pooled_sd(treatment, reference) * math.sqrt(1 / n1 + 1 / n2)
-    diff = float(treatment.mean() - reference.mean())
+    diff = mean1 - mean2
     reach = t_quantile(0.975, df) * se
     t = diff / se
     return {"t": t, "df": df, "p": t_two_sided(t, df), "ci_low": diff - reach, "ci_high": diff + reach, "se": se}
@@ -61,10 +64,8 @@ def student(treatment: FloatArray, reference: FloatArray) -> dict[str, float]:
 
 def pooled_sd(treatment: FloatArray, reference: FloatArray) -> float:
     """Square root of the pooled variance."""
-    n1, n2 = len(treatment), len(reference)
-    return math.sqrt(
-        ((n1 - 1) * float(treatment.var(ddof=1)) + (n2 - 1) * float(reference.var(ddof=1))) / (n1 + n2 - 2)
-    )
+    (n1, _, s1), (n2, _, s2) = moments(treatment), moments(reference)
+    return math.sqrt(((n1 - 1) * s1 + (n2 - 1) * s2) / (n1 + n2 - 2))
 
 
 def satterthwaite(v1: float, n1: int, v2: float, n2: int) -> float:
@@ -74,11 +75,11 @@ def satterthwaite(v1: float, n1: int, v2: float, n2: int) -> float:
 
 def welch(treatment: FloatArray, reference: FloatArray, m: int = 1) -> dict[str, float]:
     """Unequal-variance t test with t quantiles, and the simultaneous interval at level 1 - 0.05/m."""
-    n1, n2 = len(treatment), len(reference)
-    v1, v2 = float(treatment.var(ddof=1)) / n1, float(reference.var(ddof=1)) / n2
+    (n1, mean1, s1), (n2, mean2, s2) = moments(treatment), moments(reference)
+    v1, v2 = s1 / n1, s2 / n2
     se = math.sqrt(v1 + v2)
     df = satterthwaite(v1, n1, v2, n2)
-    diff = float(treatment.mean() - reference.mean())
+    diff = mean1 - mean2
     t = diff / se
     reach, wide = t_quantile(0.975, df) * se, t_quantile(1 - ALPHA / m / 2, df) * se
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from campaign.analysis.statistics.descriptive import is_constant
+from campaign.analysis.statistics.descriptive import is_constant, quantiles
 from campaign.analysis.statistics.distributions import FloatArray, IntArray
 from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
@@ -66,6 +66,37 @@ class Pool:
         return cls(values[order], owner[order], upto, upto.min(axis=1), upto.max(axis=1), sizes)
 
 
+@dataclass(frozen=True)
+class Arm:
+    """The requests of an environment by run, and what the description and every contrast ask of them."""
+
+    runs: Runs
+
+    @cached_property
+    def percentiles(self) -> dict[str, dict[str, Any]]:
+        """Of every run: see :func:`percentiles`."""
+        return {run: percentiles(x) for run, x in self.runs.items()}
+
+    @cached_property
+    def by_run(self) -> dict[str, FloatArray]:
+        """Percentile to its value in every run; shape (runs,)."""
+        return {p: np.array([found[p]["value"] for found in self.percentiles.values()]) for p in PERCENTILES}
+
+    @cached_property
+    def pool(self) -> Pool:
+        """All requests together."""
+        return Pool.of(list(self.runs.values()))
+
+    @cached_property
+    def pooled(self) -> dict[str, float]:
+        """Percentile to its value over all requests."""
+        return dict(zip(PERCENTILES, quantiles(self.pool.values, list(PERCENTILES.values())), strict=True))
+
+    def of(self, runs: list[str]) -> Pool:
+        """The requests of some runs, in the order given."""
+        return self.pool if runs == list(self.runs) else Pool.of([self.runs[run] for run in runs])
+
+
 def analyze_latency(
     table: pd.DataFrame, reference: str | None, seed: int, *, two_level: bool = True, spread: Spread = in_turn
 ) -> list[dict[str, Any]]:
@@ -89,7 +120,8 @@ def analyze_latency(
     jobs = []
     for model, rows in frame.groupby("model", sort=False, observed=True):
         parts = {str(e): part for e, part in rows.groupby("environment", sort=False, observed=True)}
-        arms = {metric: {arm: _runs(part, metric) for arm, part in parts.items()} for metric in metrics}
+        runs = {arm: _runs(part, metrics) for arm, part in parts.items()}
+        arms = {metric: {arm: found[metric] for arm, found in runs.items()} for metric in metrics}
         jobs.append(partial(_model, str(model), arms, base, seed, two_level))
     return spread(jobs)
 
@@ -110,20 +142,24 @@ def _latency_columns(frame: pd.DataFrame) -> list[str]:
     return sorted(found, key=lambda name: name != "latency_ms")
 
 
-def _runs(rows: pd.DataFrame, metric: str) -> Runs:
-    """Finite values by run. Several units: the unit is part of the run's name; several attempts: the first counts."""
+def _runs(rows: pd.DataFrame, metrics: list[str]) -> dict[str, Runs]:
+    """Of every latency the finite values by run. Several units: the unit is part of the run's name; several attempts: the first counts."""
     keys = ["repetition"]
     for name in ("unit", "phase"):
         if name in rows and rows[name].nunique() > 1:
             keys.insert(0, name)
-    out: Runs = {}
-    for key, part in rows.groupby(keys, sort=True, observed=True):
-        if "attempt" in part:
-            part = part[part["attempt"] == part["attempt"].min()]
-        x = part[metric].to_numpy(dtype=float, na_value=np.nan)
-        x = x[np.isfinite(x)]
-        if len(x):
-            out["|".join(str(k) for k in (key if isinstance(key, tuple) else (key,)))] = x
+    if "attempt" in rows:
+        rows = rows[rows["attempt"] == rows.groupby(keys, observed=True)["attempt"].transform("min")]
+    # One sort for all runs: a million requests are a thousand of them.
+    place = rows.groupby(keys, sort=True, observed=True).ngroup().to_numpy()
+    order = np.argsort(place, kind="stable")
+    starts = np.unique(place[order], return_index=True)[1]
+    names = ["|".join(map(str, key)) for key in rows[keys].iloc[order[starts]].itertuples(index=False, name=None)]
+    out: dict[str, Runs] = {}
+    for metric in metrics:
+        parts = np.split(rows[metric].to_numpy(dtype=float, na_value=np.nan)[order], starts[1:])
+        finite = {name: x[np.isfinite(x)] for name, x in zip(names, parts, strict=True)}
+        out[metric] = {name: x for name, x in finite.items() if len(x)}
     return out
 
 
@@ -135,13 +171,14 @@ def _model(model: str, arms: dict[str, dict[str, Runs]], base: str, seed: int, t
 
 
 def _latency(runs: dict[str, Runs], model: str, metric: str, base: str, seed: int, two_level: bool) -> dict[str, Any]:
-    out: dict[str, Any] = {arm: describe_arm(found) for arm, found in runs.items()}
+    arms = {name: Arm(found) for name, found in runs.items()}
+    out: dict[str, Any] = {name: describe_arm(arm) for name, arm in arms.items()}
     contrasts = {}
-    for arm, found in runs.items():
-        if arm == base or not found or not runs.get(base):
+    for name, arm in arms.items():
+        if name == base or not arm.runs or not runs.get(base):
             continue
-        contrasts[f"{arm}_vs_{base}"] = compare_arms(
-            found, runs[base], (arm, base), (model, metric, seed), two_level=two_level
+        contrasts[f"{name}_vs_{base}"] = compare_arms(
+            arm, arms[base], (name, base), (model, metric, seed), two_level=two_level
         )
     if contrasts:
         named = [name for name in contrasts if "baseline" in name] or list(contrasts)
@@ -160,8 +197,8 @@ def order_limits(n: int, q: float) -> tuple[int, int]:
 def percentiles(x: FloatArray) -> dict[str, dict[str, Any]]:
     """Quantiles (type 7) of one run with order-statistic limits. Within run, assumes independence: too narrow in a batch."""
     ordered = np.sort(x)
-    values = np.quantile(ordered, list(PERCENTILES.values()))
-    return {p: _percentile(ordered, float(value), q) for (p, q), value in zip(PERCENTILES.items(), values, strict=True)}
+    values = quantiles(ordered, list(PERCENTILES.values()))
+    return {p: _percentile(ordered, value, q) for (p, q), value in zip(PERCENTILES.items(), values, strict=True)}
 
 
 def _percentile(ordered: FloatArray, value: float, q: float) -> dict[str, Any]:
@@ -179,27 +216,26 @@ def _percentile(ordered: FloatArray, value: float, q: float) -> dict[str, Any]:
     return out
 
 
-def describe_arm(runs: Runs) -> dict[str, Any]:
+def describe_arm(arm: Arm) -> dict[str, Any]:
     """Percentiles of every run, and over the arm: pooled, mean of runs, median of runs, spread between runs."""
+    runs = arm.runs
     if not runs:
         return {"n_runs": 0, "n_requests": 0, "runs": {}, "summary": {}}
-    each = {rep: percentiles(x) for rep, x in runs.items()}
-    pooled = np.concatenate(list(runs.values()))
+    pooled = arm.pool.values
     summary: dict[str, Any] = {}
-    for p, q in PERCENTILES.items():
-        values = np.array([found[p]["value"] for found in each.values()])
+    for p, values in arm.by_run.items():
         summary[p] = {
-            "pooled": float(np.quantile(pooled, q)),
+            "pooled": arm.pooled[p],
             "mean_of_runs": float(values.mean()),
             "median_of_runs": float(np.median(values)),
             "sd_between_runs": float(values.std(ddof=1)) if len(values) > 1 else None,
         }
     if len(pooled) >= EXTREME_NEEDS and order_limits(len(pooled), EXTREME[1])[1] <= len(pooled):
-        summary[EXTREME[0]] = {"pooled": float(np.quantile(pooled, EXTREME[1]))}
+        summary[EXTREME[0]] = {"pooled": quantiles(pooled, EXTREME[1:])[0]}
     return {
         "n_runs": len(runs),
         "n_requests": len(pooled),
-        "runs": each,
+        "runs": arm.percentiles,
         "summary": summary,
         "variance_components": variance_components(runs),
     }
@@ -226,7 +262,7 @@ def requests_per_run(components: dict[str, Any], fixed_s: float, request_s: floa
 
 
 def compare_arms(
-    treatment: Runs, reference: Runs, names: tuple[str, str], stream: tuple[str, str, int], *, two_level: bool = True
+    treatment: Arm, reference: Arm, names: tuple[str, str], stream: tuple[str, str, int], *, two_level: bool = True
 ) -> dict[str, Any]:
     """Difference of percentiles, treatment minus reference: Welch on run percentiles, bootstraps of the pooled percentile.
 
@@ -234,15 +270,12 @@ def compare_arms(
     """
     model, metric, seed = stream
     contrast = f"{names[0]}_vs_{names[1]}"
-    run_level: dict[str, Any] = {}
-    levels = list(PERCENTILES.values())
-    t, r = (np.array([np.quantile(x, levels) for x in arm.values()]) for arm in (treatment, reference))
-    for i, p in enumerate(PERCENTILES):
-        run_level[p] = _run_level(t[:, i], r[:, i])
-    shared = [rep for rep in treatment if rep in reference]
+    arms = (treatment, reference)
+    run_level = {p: _run_level(treatment.by_run[p], reference.by_run[p]) for p in PERCENTILES}
+    shared = [rep for rep in treatment.runs if rep in reference.runs]
     bootstrap: dict[str, Any] = {}
-    pools = [Pool.of(list(arm.values())) for arm in (treatment, reference)]
-    paired = [Pool.of([arm[rep] for rep in shared]) for arm in (treatment, reference)] if shared else []
+    pools = [arm.pool for arm in arms]
+    paired = [arm.of(shared) for arm in arms] if shared else []
 
     def rng(statistic: str) -> np.random.Generator:
         return generator(derived_seed(seed, model, metric, contrast, statistic, "requests"))
@@ -250,9 +283,7 @@ def compare_arms(
     counts = [_run_counts(len(pool.sizes), rng(f"cluster_{i}")) for i, pool in enumerate(pools)]
     joint = _run_counts(len(shared), rng("cluster_blocks")) if shared else None
     for p, q in PERCENTILES.items():
-        entry: dict[str, Any] = {
-            "pooled_diff": float(np.quantile(pools[0].values, q) - np.quantile(pools[1].values, q))
-        }
+        entry: dict[str, Any] = {"pooled_diff": treatment.pooled[p] - reference.pooled[p]}
         few = min(len(pool.sizes) for pool in pools) < FEWEST_CLUSTERS
         if few:
             keys = (f"{names[1]}_cluster", f"{names[0]}_cluster", "diff_cluster_independent", "diff_cluster_blocks")
@@ -298,8 +329,8 @@ def _run_counts(runs: int, rng: np.random.Generator) -> IntArray:
 
 
 def _limits(resampled: FloatArray) -> dict[str, float]:
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return {"low": float(low), "high": float(high)}
+    low, high = quantiles(resampled, (0.025, 0.975))
+    return {"low": low, "high": high}
 
 
 def cluster_quantiles(pool: Pool, counts: IntArray, q: float) -> FloatArray:

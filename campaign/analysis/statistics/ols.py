@@ -31,11 +31,13 @@ def fit(x: FloatArray, y: FloatArray) -> Fit | None:
     n, k = x.shape
     if n <= k or rank(x) < k:
         return None
-    q, r, inverse = _factors(x.tobytes(), k)
-    beta = np.linalg.solve(r, q.T @ (y - y.mean()))
-    # y was centred for accuracy; whatever column spans the constant takes its mean back.
-    residuals = y - y.mean() - x @ beta
-    beta = beta + np.linalg.solve(r, q.T @ np.full(n, y.mean()))
+    q, r, inverse, constant = _factors(x.tobytes(), k)
+    # y is centred for accuracy; whatever columns span the constant take its mean back.
+    mean = y.mean()
+    about = y - mean
+    beta = np.linalg.solve(r, q.T @ about)
+    residuals = about - x @ beta
+    beta = beta + mean * constant
     df = n - k
     sigma2 = float(residuals @ residuals) / df
     return Fit(beta, sigma2 * inverse, inverse, residuals, df)
@@ -55,11 +57,11 @@ def _rank(design: bytes, columns: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _factors(design: bytes, columns: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Q and R of a design of full rank, and the inverse of X'X."""
+def _factors(design: bytes, columns: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Q and R of a design of full rank, the inverse of X'X, and the coefficients of a constant 1."""
     q, r = np.linalg.qr(np.frombuffer(design).reshape(-1, columns))
     inner = np.linalg.inv(r)
-    return q, r, inner @ inner.T
+    return q, r, inner @ inner.T, np.linalg.solve(r, q.sum(axis=0))
 
 
 def coefficient(result: Fit, i: int) -> dict[str, float] | None:

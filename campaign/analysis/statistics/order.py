@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,17 @@ def interleaved(treatment: Sample, reference: Sample) -> bool | None:
 
 def complete_blocks(treatment: Sample, reference: Sample) -> tuple[IntArray, IntArray]:
     """Row indices into both samples of the repetitions that both hold, in the order of the repetitions."""
-    shared = np.intersect1d(treatment.repetition, reference.repetition)
-    at = {int(r): i for i, r in enumerate(treatment.repetition)}
-    of = {int(r): i for i, r in enumerate(reference.repetition)}
-    return (
-        np.array([at[int(r)] for r in shared], dtype=np.int64),
-        np.array([of[int(r)] for r in shared], dtype=np.int64),
-    )
+    return _complete_blocks(treatment.repetition.tobytes(), reference.repetition.tobytes())
+
+
+# All metrics of a cell were measured on the same schedule, so what only that decides is found out once.
+
+
+@lru_cache(maxsize=1024)
+def _complete_blocks(treatment: bytes, reference: bytes) -> tuple[IntArray, IntArray]:
+    left, right = np.frombuffer(treatment, np.int64), np.frombuffer(reference, np.int64)
+    _, t, r = np.intersect1d(left, right, return_indices=True)
+    return t, r
 
 
 def was_blocked(treatment: Sample, reference: Sample, others: FloatArray) -> bool:
@@ -44,14 +49,21 @@ def was_blocked(treatment: Sample, reference: Sample, others: FloatArray) -> boo
     repeated attempts may stray, a full randomisation scatters nearly all.
     """
     t, r = complete_blocks(treatment, reference)
-    if len(t) == 0:
+    return _was_blocked(
+        treatment.order[t].tobytes(), reference.order[r].tobytes(), treatment.repetition[t].tobytes(), others.tobytes()
+    )
+
+
+@lru_cache(maxsize=1024)
+def _was_blocked(treatment: bytes, reference: bytes, repetition: bytes, others: bytes) -> bool:
+    a, b = np.frombuffer(treatment), np.frombuffer(reference)
+    if len(a) == 0:
         return True
-    a, b = treatment.order[t], reference.order[r]
     if np.isnan(a).any() or np.isnan(b).any():
         return False
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    between = (others[None, :, 0] > low[:, None]) & (others[None, :, 0] < high[:, None])
-    foreign = between & (others[None, :, 1] != treatment.repetition[t][:, None])
+    order, block = np.frombuffer(others).reshape(-1, 2).T
+    low, high = np.minimum(a, b)[:, None], np.maximum(a, b)[:, None]
+    foreign = (order > low) & (order < high) & (block != np.frombuffer(repetition, np.int64)[:, None])
     return bool((~foreign.any(axis=1)).mean() >= 0.5)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant
+from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant, moments
 from campaign.analysis.statistics.distributions import (
     FloatArray,
     exact_two_sided,
@@ -27,8 +27,8 @@ from campaign.analysis.statistics.ratio import paired_ratio
 
 def paired_t(differences: FloatArray) -> dict[str, float]:
     """One-sample t test of block differences."""
-    n = len(differences)
-    mean, sd = float(differences.mean()), float(differences.std(ddof=1))
+    n, mean, variance = moments(differences)
+    sd = math.sqrt(variance)
     se = sd / math.sqrt(n)
     reach = t_quantile(0.975, n - 1) * se
     return {
@@ -53,8 +53,8 @@ def paired(
     if n < 3:
         return {"n_pairs": n, "status": "insufficient_n"}
     differences = treatment - reference
-    mean = float(differences.mean())
-    if is_constant(differences, max(abs(float(treatment.mean())), abs(float(reference.mean())))):
+    mean = moments(differences).mean
+    if is_constant(differences, max(abs(moments(arm).mean) for arm in (treatment, reference))):
         return {"n_pairs": n, "status": "deterministic", "mean_diff": mean if abs(mean) > 0 else 0.0}
     out: dict[str, Any] = {"n_pairs": n, "status": "ok"} | paired_t(differences)
     dz = mean / out["sd_diff"]
@@ -136,5 +136,5 @@ def newey_west(differences: FloatArray) -> dict[str, float]:
     for k in range(1, lag + 1):
         variance += 2 * (1 - k / (lag + 1)) * float(e[k:] @ e[:-k])
     se = math.sqrt(max(variance, 0.0)) / n
-    t = float(differences.mean()) / se if se > RELATIVE_ZERO else math.nan
+    t = moments(differences).mean / se if se > RELATIVE_ZERO else math.nan
     return {"se": se, "lag": lag, "t": t, "p": t_two_sided(t, n - 1) if math.isfinite(t) else math.nan}

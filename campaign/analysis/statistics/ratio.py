@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.statistics.descriptive import moments
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_two_sided
 
 NOT_DISTINGUISHABLE = "denominator_not_distinguishable_from_zero"
@@ -36,11 +37,10 @@ def ratio_df(theta: float, v_t: float, n_t: int, v_r: float, n_r: int) -> float:
 
 def independent_ratio(treatment: FloatArray, reference: FloatArray) -> dict[str, Any] | None:
     """Ratio of the two means and of the harmonic means; None unless both means are positive."""
-    m_t, m_r = float(treatment.mean()), float(reference.mean())
+    (n_t, m_t, s_t), (n_r, m_r, s_r) = moments(treatment), moments(reference)
     if m_t <= 0 or m_r <= 0:
         return None
-    n_t, n_r = len(treatment), len(reference)
-    v_t, v_r = float(treatment.var(ddof=1)) / n_t, float(reference.var(ddof=1)) / n_r
+    v_t, v_r = s_t / n_t, s_r / n_r
     theta = m_t / m_r
     df = ratio_df(theta, v_t, n_t, v_r, n_r)
     q = t_quantile(0.975, df)
@@ -65,7 +65,7 @@ def independent_ratio(treatment: FloatArray, reference: FloatArray) -> dict[str,
 
 def paired_ratio(treatment: FloatArray, reference: FloatArray) -> dict[str, Any] | None:
     """Ratio of means with the covariance of the pairs, and the geometric mean of the pairs' ratios."""
-    m_t, m_r, n = float(treatment.mean()), float(reference.mean()), len(treatment)
+    (n, m_t, _), (_, m_r, _) = moments(treatment), moments(reference)
     if m_t <= 0 or m_r <= 0:
         return None
     q = t_quantile(0.975, n - 1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.statistics.bootstrap import resampled_means
+from campaign.analysis.statistics.descriptive import quantiles
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile
 from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, fieller, mean_covariance
 from campaign.analysis.statistics.seeds import generator
@@ -41,18 +43,15 @@ def bootstrap_reduction(
     reference: FloatArray, baseline: FloatArray, optimised: FloatArray, seed: int, resamples: int = 10_000
 ) -> dict[str, Any]:
     """Percentile interval of R, whole blocks resampled."""
-    n = len(reference)
     a, b = baseline - optimised, baseline - reference
-    top, bottom = np.zeros(resamples), np.zeros(resamples)
-    for drawn in generator(seed).integers(0, n, size=(n, resamples)):
-        top += np.take(a, drawn)
-        bottom += np.take(b, drawn)
-    ratio = np.divide(top, bottom, out=np.full(resamples, np.nan), where=bottom != 0)
+    # Both means of a resample at once: one as the real part, one as the imaginary.
+    means = resampled_means(a + 1j * b, generator(seed), resamples)
+    ratio = np.divide(means.real, means.imag, out=np.full(resamples, np.nan), where=means.imag != 0)
     ratio = ratio[np.isfinite(ratio)]
     if len(ratio) == 0:
         return {"low": None, "high": None, "reason": "bootstrap_degenerate"}
-    low, high = np.quantile(ratio, [0.025, 0.975])
-    return {"low": float(low), "high": float(high), "seed": str(seed)}
+    low, high = quantiles(ratio, (0.025, 0.975))
+    return {"low": low, "high": high, "seed": str(seed)}
 
 
 def against_prediction(low: float | None, high: float | None, predicted: tuple[float, float] = (0.6, 0.8)) -> str:

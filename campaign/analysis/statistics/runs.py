@@ -12,7 +12,6 @@ import pandas as pd
 
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
-from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.identity import identical_models, redundant_metrics
 from campaign.analysis.statistics.judgement import judge, plain_families
@@ -223,7 +222,7 @@ def _all_sets(
         t, r = _samples(cell, contrast, metric, name)
         key = _sample_key(t, r)
         if key not in done:
-            blocked = was_blocked(t, r, _schedule(cell))
+            blocked = was_blocked(t, r, cell.schedule)
             done[key] = comparing.compare(t, r, metric, blocked=blocked, m=settings.m, margins=margins)
         raised = list(flags)
         if settings.planned_repetitions and min(len(t), len(r)) < planned:
@@ -262,11 +261,6 @@ def _samples(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sa
 def _sample_key(t: Sample, r: Sample) -> SampleKey:
     """What tells two samples apart. A repeated run keeps its id, so its value and its place in time belong to it."""
     return tuple(part for s in (t, r) for part in (tuple(s.run_ids), s.value.tobytes(), s.order.tobytes()))
-
-
-def _schedule(cell: Cell) -> FloatArray:
-    """(order, repetition) of all attempts of the cell."""
-    return np.concatenate([np.column_stack([arm.order, arm.repetition.astype(float)]) for arm in cell.arms.values()])
 
 
 def _fatal(cell: Cell, contrast: Contrast, settings: Settings) -> tuple[str | None, dict[str, Any]]:
@@ -361,7 +355,7 @@ def _series(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> 
     if np.isnan(t.order).any() or np.isnan(r.order).any():
         return [entry | {"interleaved": None, "flags": [], "reason": "order_not_recorded"}]
     seed = derived_seed(settings.seed, cell.model, metric, name, "moving_block_mean_diff", PROTOCOL)
-    return [entry | time_series(t, r, was_blocked(t, r, _schedule(cell)), seed)]
+    return [entry | time_series(t, r, was_blocked(t, r, cell.schedule), seed)]
 
 
 def _models(
@@ -379,7 +373,7 @@ def _models(
         by_metric = {}
         for metric in metrics:
             samples = {
-                cell.unit or "unit": (*_samples(cell, contrast, metric, PROTOCOL), _schedule(cell)) for cell in mine
+                cell.unit or "unit": (*_samples(cell, contrast, metric, PROTOCOL), cell.schedule) for cell in mine
             }
             sets = [
                 c

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.sets import Attempts
 
 REQUIRED = ("model", "environment", "repetition")
@@ -78,6 +80,11 @@ class Cell:
     """Held column to the values seen in each environment."""
     parameters: float | None = None
     """Size of the model, where the table tells it."""
+
+    @cached_property
+    def schedule(self) -> FloatArray:
+        """(order, repetition) of all attempts; shape (attempts, 2)."""
+        return np.concatenate([np.column_stack([arm.order, arm.repetition]) for arm in self.arms.values()])
 
 
 @dataclass(frozen=True)
