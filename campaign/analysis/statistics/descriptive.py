@@ -40,6 +40,12 @@ def quantiles(x: FloatArray, levels: Sequence[float]) -> list[float]:
     ]
 
 
+def median(x: FloatArray) -> float:
+    """The middle value, or the mean of the two in the middle."""
+    (middle,) = quantiles(x, (0.5,))
+    return middle
+
+
 def is_constant(x: FloatArray, scale: float = 1.0) -> bool:
     """True when the standard deviation is nothing but floating-point noise around a constant."""
     if len(x) < 2:
@@ -58,11 +64,11 @@ def describe(x: FloatArray) -> dict[str, Any]:
     if len(x) == 0:
         return {"n": 0}
     n, mean, variance = moments(x)
-    q1, median, q3 = quantiles(x, (0.25, 0.5, 0.75))
+    q1, q2, q3 = quantiles(x, (0.25, 0.5, 0.75))
     out: dict[str, Any] = {
         "n": n,
         "mean": mean,
-        "median": median,
+        "median": q2,
         "min": float(x.min()),
         "max": float(x.max()),
         "q1": q1,
@@ -93,7 +99,7 @@ def describe(x: FloatArray) -> dict[str, Any]:
 @by_content
 def mad_scaled(x: FloatArray) -> float:
     """Median absolute deviation on the scale of a normal standard deviation."""
-    return MAD_TO_SD * float(np.median(np.abs(x - np.median(x))))
+    return MAD_TO_SD * median(np.abs(x - median(x)))
 
 
 @by_content
@@ -110,7 +116,7 @@ def beyond_mad(x: FloatArray) -> BoolArray:
     spread = mad_scaled(x) if len(x) else 0.0
     if spread <= RELATIVE_ZERO:
         return np.zeros(len(x), dtype=bool)
-    return np.asarray(np.abs(x - np.median(x)) / spread > 3.5)
+    return np.asarray(np.abs(x - median(x)) / spread > 3.5)
 
 
 def outliers(treatment: FloatArray, reference: FloatArray, ids: tuple[list[str], list[str]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 T = TypeVar("T")
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _NORMAL_REACH = 9.0
 """Standard deviations beyond which the normal density is below 1e-18."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.statistics.descriptive import median
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, chi2_upper, normal_two_sided
 
 FEWEST = 10
@@ -54,7 +55,7 @@ def mann_kendall(series: FloatArray) -> dict[str, float]:
     t = counts.astype(float)
     variance = (n * (n - 1) * (2 * n + 5) - float((t * (t - 1) * (2 * t + 5)).sum())) / 18
     z = (s - math.copysign(1, s)) / math.sqrt(variance) if s and variance > 0 else 0.0
-    slope = float(np.median(rise / (j - i)))
+    slope = median(rise / (j - i))
     return {"S": s, "var_S": variance, "z": z, "p": normal_two_sided(z), "sen_slope": slope}
 
 
@@ -67,8 +68,8 @@ def _pairs(n: int) -> tuple[IntArray, IntArray]:
 
 def runs_test(series: FloatArray) -> tuple[float | None, float | None]:
     """Wald-Wolfowitz about the median: z and two-sided p, no continuity; values at the median are dropped."""
-    median = np.median(series)
-    above = series[np.abs(series - median) > 1e-12] > median
+    middle = median(series)
+    above = series[np.abs(series - middle) > 1e-12] > middle
     n1, n2 = int(above.sum()), int((~above).sum())
     if n1 == 0 or n2 == 0:
         return None, None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from campaign.analysis.statistics.descriptive import is_constant, moments
+from campaign.analysis.statistics.descriptive import Moments, is_constant, median, moments
 from campaign.analysis.statistics.distributions import (
     FloatArray,
     by_content,
@@ -40,15 +40,17 @@ def shapiro(x: FloatArray) -> dict[str, float] | None:
 
 def levene(treatment: FloatArray, reference: FloatArray, centre: str) -> dict[str, float] | None:
     """F test of absolute deviations from each arm's ``median`` (Brown-Forsythe) or ``mean`` (Levene)."""
-    middle = np.median if centre == "median" else np.mean
-    a, b = np.abs(treatment - middle(treatment)), np.abs(reference - middle(reference))
-    n1, n2 = len(a), len(b)
-    within = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
-    between = n1 * n2 / (n1 + n2) * float(a.mean() - b.mean()) ** 2
+    (n1, mean1, spread1), (n2, mean2, spread2) = (_deviations(arm, centre) for arm in (treatment, reference))
+    within = (n1 - 1) * spread1 + (n2 - 1) * spread2
+    between = n1 * n2 / (n1 + n2) * (mean1 - mean2) ** 2
     if within <= 0:
         return None
     f = between * (n1 + n2 - 2) / within
     return {"F": f, "p": f_upper(f, 1, n1 + n2 - 2)}
+
+
+def _deviations(x: FloatArray, centre: str) -> Moments:
+    return moments(np.abs(x - (median(x) if centre == "median" else moments(x).mean)))
 
 
 def student(treatment: FloatArray, reference: FloatArray) -> dict[str, float]:
@@ -140,7 +142,7 @@ def hodges_lehmann(treatment: FloatArray, reference: FloatArray) -> dict[str, fl
     else:
         tail = float(special.ndtr((c - 0.5 - n1 * n2 / 2) / math.sqrt(n1 * n2 * (n1 + n2 + 1) / 12)))
     return {
-        "shift": float(np.median(differences)),
+        "shift": median(differences),
         "ci_low": float(differences[c - 1]),
         "ci_high": float(differences[n1 * n2 - c]),
         "achieved_conf": 1 - 2 * tail,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from campaign.analysis.statistics.descriptive import is_constant, quantiles
+from campaign.analysis.statistics.descriptive import is_constant, median, quantiles
 from campaign.analysis.statistics.distributions import FloatArray, IntArray
 from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
@@ -227,7 +227,7 @@ def describe_arm(arm: Arm) -> dict[str, Any]:
         summary[p] = {
             "pooled": arm.pooled[p],
             "mean_of_runs": float(values.mean()),
-            "median_of_runs": float(np.median(values)),
+            "median_of_runs": median(values),
             "sd_between_runs": float(values.std(ddof=1)) if len(values) > 1 else None,
         }
     if len(pooled) >= EXTREME_NEEDS and order_limits(len(pooled), EXTREME[1])[1] <= len(pooled):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant, moments
+from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant, median, moments
 from campaign.analysis.statistics.distributions import (
     FloatArray,
     exact_two_sided,
@@ -120,7 +120,7 @@ def pseudomedian(differences: FloatArray) -> dict[str, float]:
     cdf = signed_rank_cdf(n)
     c = max(1, lower_quantile(cdf, ALPHA / 2))
     return {
-        "pseudomedian": float(np.median(walsh)),
+        "pseudomedian": median(walsh),
         "ci_low": float(walsh[c - 1]),
         "ci_high": float(walsh[len(walsh) - c]),
         "achieved_conf": 1 - 2 * float(cdf[c - 1]),
