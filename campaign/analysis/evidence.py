@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from campaign.analysis.statistics.latency import Latencies
+
 HEADLINE_SET = "protocol"
 MARGIN_PCT = 2.0
 """Equivalence margin where the config declares none."""
@@ -473,36 +475,37 @@ def _phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _request_percentiles(con: duckdb.DuckDBPyConnection, spread: workers.Spread) -> Iterator[dict[str, Any]]:
-    from campaign.analysis.statistics import TableError, analyze_requests
+    from campaign.analysis.statistics.latency import compare_latencies
 
     chosen = settings(con)
     workloads = con.execute("SELECT DISTINCT workload FROM requests WHERE accepted AND ok ORDER BY ALL").fetchall()
     for (workload,) in workloads:
-        table = _requests(con, workload)
-        table = table.drop(columns=[name for name in ("latency_ms", "ttft_ms") if table[name].isna().all()])
-        try:
-            found = analyze_requests(
-                table, reference=chosen["reference"], seed=chosen["seed"], two_level=False, spread=spread
-            )
-        except TableError:  # the reference arm has no request yet, or no latency was recorded
-            continue
-        for entry in found["models"]:
+        latencies = _latencies(con, workload)
+        if not any(chosen["reference"] in runs for arms in latencies.values() for runs in arms.values()):
+            continue  # the reference arm has no request yet, or no latency was recorded
+        for entry in compare_latencies(latencies, chosen["reference"], chosen["seed"], two_level=False, spread=spread):
             for metric, block in entry["by_metric"].items():
                 yield from _percentiles(entry["model"], workload, metric, block, chosen["reference"])
 
 
-def _requests(con: duckdb.DuckDBPyConnection, workload: str) -> pd.DataFrame:
-    """Answered requests of accepted runs; what names a run is a category, since there may be a million of them."""
-    names = ["phase", "unit", "model", "environment"]
-    runs = con.execute(f"SELECT run_index, repetition, {', '.join(names)} FROM runs").df().set_index("run_index")
-    requests: pd.DataFrame = con.execute(
-        """SELECT r.run_index, q.attempt, q.request_index, q.latency_ms, q.ttft_ms
+def _latencies(con: duckdb.DuckDBPyConnection, workload: str) -> Latencies:
+    """Of the answered requests of accepted runs. There may be a million, so DuckDB makes one array of each run."""
+    found: Latencies = {}
+    runs = con.execute(
+        """SELECT r.model, r.environment, concat_ws('|', r.phase, r.unit, r.repetition) AS run,
+            list(latency_ms) FILTER (isfinite(latency_ms)) AS latency_ms, list(ttft_ms) FILTER (isfinite(ttft_ms)) AS ttft_ms
         FROM requests AS q
         JOIN runs AS r USING (run_id)
-        WHERE q.accepted AND q.ok AND q.workload = $1""",
+        WHERE q.accepted AND q.ok AND q.workload = $1
+        GROUP BY r.run_index, r.model, r.environment, run
+        ORDER BY r.run_index""",
         [workload],
     ).df()
-    return requests.join(runs.astype(dict.fromkeys(names, "category")), on="run_index").drop(columns="run_index")
+    for model, arm, run, *latencies in runs.itertuples(index=False, name=None):
+        for metric, x in zip(("latency_ms", "ttft_ms"), latencies, strict=True):
+            if x is not None and len(x):
+                found.setdefault(model, {}).setdefault(metric, {}).setdefault(arm, {})[run] = x
+    return found
 
 
 def _percentiles(

@@ -35,11 +35,24 @@ def resampled_means(x: Values, rng: np.random.Generator, resamples: int = RESAMP
     if pairs:
         sums = (about[:, None] + about[None, :]).ravel()
         # Row by row, because a row and the table stay in the processor's cache.
-        for drawn in rng.integers(0, n * n, size=(pairs, resamples), dtype=np.uint16):
+        for drawn in uniform_below(n * n, (pairs, resamples), rng):
             total += sums.take(drawn, mode="clip")
     for _ in range(n - 2 * pairs):
         total += about[rng.integers(0, n, size=resamples)]
     return np.asarray(centre + total / n)
+
+
+def uniform_below(limit: int, shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.uint16]:
+    """Integers 0 … limit - 1, all alike probable, for a limit of 2 to 2¹⁶: ``rng.integers`` in half its time.
+
+    Bits as they come; those few beyond the last multiple of the limit are drawn again.
+    """
+    each = 2**16 // limit
+    count = math.prod(shape)
+    bits = rng.bit_generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
+    beyond = np.flatnonzero(bits > each * limit - 1)
+    bits[beyond] = rng.integers(0, each * limit, size=len(beyond), dtype=np.uint16)
+    return np.asarray(bits // np.uint16(each)).reshape(shape)
 
 
 def bca(resampled: FloatArray, estimate: float, influences: list[FloatArray], level: float = 0.95) -> dict[str, Any]:

@@ -31,8 +31,13 @@ EXACT_TAIL = 200
 """Expected requests beyond the percentile up to which the two-level resample counts binomially; above, a normal count is exact
 to well under one request."""
 CHUNK = 2_000
+STRIDE = 64
+"""Rows of a pool between those looked at first when a rank is searched."""
 
 Runs = dict[str, FloatArray]
+"""Run to the latencies of its requests, in ms."""
+Latencies = dict[str, dict[str, dict[str, Runs]]]
+"""Model, latency and environment to runs."""
 Counts = npt.NDArray[np.floating[Any]]
 
 
@@ -46,9 +51,6 @@ class Pool:
     values: FloatArray
     owner: IntArray
     upto: Counts
-    fewest: Counts
-    most: Counts
-    """Least and greatest entry of each row of ``upto``."""
     sizes: IntArray
 
     @classmethod
@@ -63,7 +65,7 @@ class Pool:
         upto[np.arange(1, len(values) + 1), owner[order]] = 1
         np.cumsum(upto, axis=0, out=upto)
         sizes = np.array([len(x) for x in runs])
-        return cls(values[order], owner[order], upto, upto.min(axis=1), upto.max(axis=1), sizes)
+        return cls(values[order], owner[order], upto, sizes)
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,8 @@ class Arm:
         return self.pool if runs == list(self.runs) else Pool.of([self.runs[run] for run in runs])
 
 
-def analyze_latency(
-    table: pd.DataFrame, reference: str | None, seed: int, *, two_level: bool = True, spread: Spread = in_turn
-) -> list[dict[str, Any]]:
-    """One entry per model: the first latency column, the others under ``by_metric``.
-
-    ``two_level``: also the bootstrap of runs and of requests within them, by far the dearest figure here.
-    """
+def analyze_latency(table: pd.DataFrame, reference: str | None, seed: int) -> list[dict[str, Any]]:
+    """What :func:`compare_latencies` finds in a request table."""
     frame = table.rename(columns=lambda name: str(name).strip())
     for name in ("model", "environment", "repetition"):
         if name not in frame:
@@ -117,13 +114,22 @@ def analyze_latency(
     if "status" in frame:
         frame = frame[frame["status"].astype(str).isin(("ok", "completed"))]
     base = reference_arm([str(name) for name in frame["environment"].unique()], reference)
-    jobs = []
-    for model, rows in frame.groupby("model", sort=False, observed=True):
-        parts = {str(e): part for e, part in rows.groupby("environment", sort=False, observed=True)}
-        runs = {arm: _runs(part, metrics) for arm, part in parts.items()}
-        arms = {metric: {arm: found[metric] for arm, found in runs.items()} for metric in metrics}
-        jobs.append(partial(_model, str(model), arms, base, seed, two_level))
-    return spread(jobs)
+    latencies: Latencies = {}
+    for model, rows in frame.groupby("model", sort=False):
+        runs = {str(arm): _runs(part, metrics) for arm, part in rows.groupby("environment", sort=False)}
+        latencies[str(model)] = {x: {arm: found[x] for arm, found in runs.items()} for x in metrics}
+    return compare_latencies(latencies, base, seed)
+
+
+def compare_latencies(
+    latencies: Latencies, base: str, seed: int, *, two_level: bool = True, spread: Spread = in_turn
+) -> list[dict[str, Any]]:
+    """One entry per model: its first latency, the others under ``by_metric``; arms against ``base``.
+
+    ``two_level``: also the bootstrap of runs and of requests within them, by far the dearest figure here. ``spread`` does the work,
+    a model at a time.
+    """
+    return spread([partial(_model, model, arms, base, seed, two_level) for model, arms in latencies.items()])
 
 
 def _latency_columns(frame: pd.DataFrame) -> list[str]:
@@ -149,17 +155,13 @@ def _runs(rows: pd.DataFrame, metrics: list[str]) -> dict[str, Runs]:
         if name in rows and rows[name].nunique() > 1:
             keys.insert(0, name)
     if "attempt" in rows:
-        rows = rows[rows["attempt"] == rows.groupby(keys, observed=True)["attempt"].transform("min")]
-    # One sort for all runs: a million requests are a thousand of them.
-    place = rows.groupby(keys, sort=True, observed=True).ngroup().to_numpy()
-    order = np.argsort(place, kind="stable")
-    starts = np.unique(place[order], return_index=True)[1]
-    names = ["|".join(map(str, key)) for key in rows[keys].iloc[order[starts]].itertuples(index=False, name=None)]
-    out: dict[str, Runs] = {}
-    for metric in metrics:
-        parts = np.split(rows[metric].to_numpy(dtype=float, na_value=np.nan)[order], starts[1:])
-        finite = {name: x[np.isfinite(x)] for name, x in zip(names, parts, strict=True)}
-        out[metric] = {name: x for name, x in finite.items() if len(x)}
+        rows = rows[rows["attempt"] == rows.groupby(keys)["attempt"].transform("min")]
+    out: dict[str, Runs] = {metric: {} for metric in metrics}
+    for key, part in rows.groupby(keys, sort=True):
+        for metric in metrics:
+            x = part[metric].to_numpy(dtype=float, na_value=np.nan)
+            if np.isfinite(x).any():
+                out[metric]["|".join(map(str, key))] = x[np.isfinite(x)]
     return out
 
 
@@ -323,9 +325,12 @@ def _run_level(t: FloatArray, r: FloatArray) -> dict[str, Any]:
 
 def _run_counts(runs: int, rng: np.random.Generator) -> IntArray:
     """How often each run is drawn; shape (resamples, runs)."""
-    drawn = rng.integers(0, runs, size=(RESAMPLES, runs))
-    flat = drawn + runs * np.arange(RESAMPLES)[:, None]
-    return np.bincount(flat.ravel(), minlength=RESAMPLES * runs).reshape(RESAMPLES, runs)
+    counts = np.empty((RESAMPLES, runs), dtype=np.int64)
+    # In parts that stay in the processor's cache.
+    for part in np.split(counts, RESAMPLES // 500):
+        drawn = rng.integers(0, runs, size=part.shape) + runs * np.arange(len(part))[:, None]
+        part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
+    return counts
 
 
 def _limits(resampled: FloatArray) -> dict[str, float]:
@@ -356,13 +361,13 @@ def _held(table: Counts, weights: Counts, k: IntArray) -> Counts:
 
 def _rank_search(pool: Pool, weights: Counts, rank: FloatArray) -> IntArray:
     """The smallest k for which the k smallest pooled requests hold ``rank`` of the resample's."""
-    drawn = weights.sum(axis=1)
+    share = rank / weights.sum(axis=1)
+    rows = np.append(np.arange(0, len(pool.values), STRIDE), len(pool.values))
     # Whatever is drawn holds at least what the run with the fewest holds, drawn as often, and at most what the one with the most does.
-    lowest = int(np.searchsorted(pool.most, (rank / drawn).min())) - 1
-    highest = min(int(np.searchsorted(pool.fewest, (rank / drawn).max())), len(pool.values))
-    low = np.full(len(weights), max(lowest, 0), dtype=np.int64)
-    high = np.full(len(weights), highest, dtype=np.int64)
-    for _ in range((highest - lowest).bit_length()):
+    first = max(int(np.searchsorted(pool.upto[rows].max(axis=1), share.min())) - 1, 0)
+    last = min(int(np.searchsorted(pool.upto[rows].min(axis=1), share.max())), len(rows) - 1)
+    low, high = (np.full(len(weights), rows[at], dtype=np.int64) for at in (first, last))
+    for _ in range(int(rows[last] - rows[first] - 1).bit_length()):
         middle = (low + high) // 2
         reached = _held(pool.upto, weights, middle) >= rank
         # Closed brackets stay: their middle is their lower end, which never reaches the rank.

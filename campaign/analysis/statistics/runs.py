@@ -479,23 +479,15 @@ def _joined(a: Sample, b: Sample) -> Sample:
     )
 
 
-def analyze_requests(
-    table: pd.DataFrame,
-    *,
-    reference: str | None = None,
-    seed: int = 0,
-    two_level: bool = True,
-    spread: Spread = in_turn,
-) -> dict[str, Any]:
+def analyze_requests(table: pd.DataFrame, *, reference: str | None = None, seed: int = 0) -> dict[str, Any]:
     """Analyse a request table, one row per request: percentiles within and across runs, and their differences.
 
-    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first. ``two_level``: also the
-    bootstrap that resamples requests within runs. ``spread`` does the work, a model at a time.
+    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first.
     """
     return json_ready(  # type: ignore[no-any-return]
         {
             "computed_with": versions(),
-            "models": analyze_latency(table, reference, seed, two_level=two_level, spread=spread),
+            "models": analyze_latency(table, reference, seed),
             "manifest": {"request_rows": len(table), "campaign_seed": seed},
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from campaign.analysis.statistics.independent import ALPHA
@@ -75,7 +76,11 @@ def runs_to_settle(comparison: dict[str, Any], margin: float, target: float = 0.
         return None
     pairs = comparison.get("headline_test") == "paired_t"
     spread = comparison["paired"]["sd_diff"] if pairs else comparison["effect"]["sd_pooled"] * math.sqrt(2)
-    relative = 100 * spread / abs(mean)
+    return _runs_to_settle(100 * spread / abs(mean), pairs, margin, target)
+
+
+@lru_cache(maxsize=8192)
+def _runs_to_settle(relative: float, pairs: bool, margin: float, target: float) -> int | None:
     low, high = 2, 4
 
     def enough(n: int) -> bool:

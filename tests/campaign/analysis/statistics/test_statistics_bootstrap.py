@@ -14,6 +14,7 @@ from campaign.analysis.statistics.bootstrap import (
     bootstrap_paired,
     moving_blocks,
     resampled_means,
+    uniform_below,
 )
 from campaign.analysis.statistics.seeds import derived_seed, generator
 
@@ -24,6 +25,24 @@ def test_resampled_means_have_the_moments_of_the_bootstrap() -> None:
         means = resampled_means(x, generator(1), 60_000)
         assert means.mean() == pytest.approx(x.mean(), abs=4 * x.std() / np.sqrt(n * 60_000))
         assert means.std() == pytest.approx(x.std() / np.sqrt(n), rel=0.02)
+
+
+@pytest.mark.parametrize("limit", [2, 9, 900, 3600, 40_000, 2**16])
+def test_every_integer_below_a_limit_is_drawn_equally_often(limit: int) -> None:
+    drawn = uniform_below(limit, (40, 50_001), generator(limit))
+    assert drawn.shape == (40, 50_001)
+    counts = np.bincount(drawn.ravel(), minlength=limit)
+    assert len(counts) == limit
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_pairs_of_values_are_summed_as_single_draws_would_be() -> None:
+    both = resampled_means(np.array([0.0, 0.0, 1.0, 5.0]) + 1j * np.array([1.0, 2.0, 0.0, 0.0]), generator(3), 100_000)
+    # Of four draws from four values, none, one … four are the last: the binomial of four and a quarter.
+    fives = np.bincount((4 * both.real // 5).astype(int), minlength=5) / len(both)
+    assert fives == pytest.approx(stats.binom.pmf(range(5), 4, 0.25), abs=0.006)
+    # All four draws are of the last two values exactly where the imaginary part is nil.
+    assert np.mean(both.imag == 0) == pytest.approx(1 / 16, abs=0.004)
 
 
 def test_the_limits_agree_with_scipy() -> None:
