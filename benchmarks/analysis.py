@@ -80,10 +80,9 @@ def campaign(folder: Path, models: int = len(MODELS), repetitions: int = REPETIT
 
 
 def analysis(results: Path) -> None:
-    from campaign.analysis import evidence, sql
+    from campaign.analysis import evidence
 
-    con = sql.connect(results)
-    evidence.ensure(results, con)
+    con = evidence.connect(results)
     con.execute("CREATE TABLE summary AS FROM telemetry_summary")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ COPIED_VIEWS = ("descriptives", "outliers", "plausibility")
 """Views of SQL kept in ``analysis/`` as they stood."""
 MANY = 10_000
 """Values from which the work is worth the start of other processes."""
+STATE = "state.json"
+"""File of ``analysis/`` that says of what it is the analysis."""
 CEILING_C = 45.0
 """Start temperature that the statistics hold every attempt to (the method's)."""
 
@@ -37,16 +40,22 @@ Cellname = tuple[str, str]
 """Model and workload."""
 
 
+def connect(results: Path) -> duckdb.DuckDBPyConnection:
+    """As :func:`campaign.analysis.sql.connect`, with the analysis up to date."""
+    con = sql.connect(results)
+    ensure(results, con)
+    return con
+
+
 def ensure(results: Path, con: duckdb.DuckDBPyConnection) -> None:
     """Bring ``<results>/analysis`` up to what the folder now holds, and let the views of ``con`` see it."""
     folder = results / "analysis"
     state = _state(results)
-    known = folder / "state.json"
-    if known.exists() and known.read_text(encoding="utf-8") == state:
+    if _known(results, state):
         sql.find_analysis(con)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    known.unlink(missing_ok=True)
+    (folder / STATE).unlink(missing_ok=True)
     (values,) = con.execute("SELECT count(*) FROM analysis_values").fetchall()[0]
     with (
         workers.helpers("campaign.analysis.statistics")
@@ -58,7 +67,7 @@ def ensure(results: Path, con: duckdb.DuckDBPyConnection) -> None:
         _write_parquet(con, table, folder / f"{name}.parquet")
     for name in COPIED_VIEWS:
         _copy_view(con, name, folder / f"{name}.parquet")
-    known.write_text(state, encoding="utf-8")
+    (folder / STATE).write_text(state, encoding="utf-8")
     sql.find_analysis(con)
 
 
@@ -103,14 +112,10 @@ def tables(con: duckdb.DuckDBPyConnection, spread: workers.Spread = workers.in_t
             "phase_decisions": list(_phase_decisions(result)),
             "request_percentiles": list(_request_percentiles(con, spread)),
         }
-    return {name: pd.DataFrame(_plain(records), columns=_columns(con, name)) for name, records in found.items()}
-
-
-def _plain(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """In plain Python values; None for what is not finite."""
-    from campaign.analysis.statistics.output import json_ready
-
-    return json_ready(records)  # type: ignore[no-any-return]
+    return {
+        name: pd.DataFrame(records, columns=_columns(con, name)).replace([math.inf, -math.inf], math.nan)
+        for name, records in found.items()
+    }
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:
@@ -556,18 +561,14 @@ def _columns(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
 
 
 def _write_parquet(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, path: Path) -> None:
-    """In the types of the schema, put in place in one step."""
-    import pandas as pd
-
-    name = path.stem
-    columns = con.execute(f"DESCRIBE schema_{name}").fetchall()
-    filled = table.astype(object).where(table.notna(), None) if len(table) else table
+    """In the types of the schema, put in place in one step. DuckDB takes NaN as NULL."""
+    columns = con.execute(f"DESCRIBE schema_{path.stem}").fetchall()
     casts = ", ".join(f'"{column}"::{kind} AS "{column}"' for column, kind, *_ in columns)
-    con.register("_filled", pd.DataFrame(filled))
+    con.register("_found", table)
     try:
-        _copy(con, f"SELECT {casts} FROM _filled", path)
+        _copy(con, f"SELECT {casts} FROM _found", path)
     finally:
-        con.unregister("_filled")
+        con.unregister("_found")
 
 
 def _copy_view(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
@@ -578,6 +579,11 @@ def _copy(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     con.execute(f"COPY ({query}) TO '{str(partial).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
     partial.rename(path)
+
+
+def _known(results: Path, state: str) -> bool:
+    file = results / "analysis" / STATE
+    return file.exists() and file.read_text(encoding="utf-8") == state
 
 
 def _state(results: Path) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import evidence, sql
+from campaign.analysis import evidence
 from campaign.report.wording import HEADLINE, Row, by_contrast, present, verdict_word
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def write(results: Path) -> list[Path]:
 
     Raises :class:`campaign.analysis.sql.ResultsError` where there is no campaign.
     """
-    con = sql.connect(results)
-    evidence.ensure(results, con)
+    con = evidence.connect(results)
     report = results.resolve() / "report"
     (report / "tables").mkdir(parents=True, exist_ok=True)
     made = tables(con)

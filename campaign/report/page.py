@@ -212,10 +212,9 @@ def write(results: Path) -> Path:
     from markupsafe import Markup
 
     results = results.resolve()
-    con = sql.connect(results)
     with ThreadPoolExecutor(1) as pool:
         bundle = pool.submit(javascript)
-        evidence.ensure(results, con)
+        con = evidence.connect(results)
         con.execute("CREATE TEMP TABLE plausibility AS FROM plausibility")  # several parts of the page ask for it
         rows = evidence.rows(con)
         figures, specifications = _figures(con, results / "report" / "figures")

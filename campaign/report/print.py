@@ -891,9 +891,9 @@ def write_figures(results: Path, widths_in: Sequence[float] = WIDTHS) -> list[Pa
 
 def write(results: Path, widths_in: Sequence[float] = WIDTHS) -> Written:
     """:func:`write_figures`, and why a figure is missing."""
-    from campaign.analysis import evidence, sql, workers
+    from campaign.analysis import evidence, workers
 
-    evidence.ensure(results, sql.connect(results))
+    evidence.connect(results)
     folder = results.resolve() / "report" / "print"
     folder.mkdir(parents=True, exist_ok=True)
     for figure in FIGURES:

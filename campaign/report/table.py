@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from campaign.analysis import evidence, sql
+from campaign.analysis import evidence
 from campaign.report import wording
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ def show(results: Path, console: Console | None = None) -> None:
     """Print both arms of every model of the campaign in ``results``."""
     from rich.console import Console
 
-    con = sql.connect(results)
-    evidence.ensure(results, con)
+    con = evidence.connect(results)
     (console or Console()).print(summary(con))
 
 

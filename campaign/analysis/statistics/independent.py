@@ -12,6 +12,7 @@ from scipy import special, stats
 from campaign.analysis.statistics.descriptive import Moments, is_constant, median, moments
 from campaign.analysis.statistics.distributions import (
     FloatArray,
+    IntArray,
     by_content,
     exact_two_sided,
     f_upper,
@@ -104,10 +105,8 @@ def mann_whitney(treatment: FloatArray, reference: FloatArray) -> dict[str, Any]
     """
     n1, n2 = len(treatment), len(reference)
     total = n1 + n2
-    pooled = np.concatenate([treatment, reference])
-    ranks = stats.rankdata(pooled)
+    ranks, counts = midranks(np.concatenate([treatment, reference]))
     u = float(ranks[:n1].sum()) - n1 * (n1 + 1) / 2
-    _, counts = np.unique(pooled, return_counts=True)
     ties = bool((counts > 1).any())
     correction = float((counts.astype(float) ** 3 - counts).sum()) / (total * (total - 1))
     sigma = math.sqrt(n1 * n2 / 12 * (total + 1 - correction))
@@ -126,6 +125,12 @@ def mann_whitney(treatment: FloatArray, reference: FloatArray) -> dict[str, Any]
     if max(n1, n2) < EXACT_BELOW:
         out["p_minimum_attainable"] = min(1.0, 2 / math.comb(total, n1))
     return out
+
+
+def midranks(x: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Ranks from 1, equal values sharing the mean of theirs, and how often each distinct value occurs."""
+    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place], counts
 
 
 def hodges_lehmann(treatment: FloatArray, reference: FloatArray) -> dict[str, float | None]:

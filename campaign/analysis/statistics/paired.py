@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant, median, moments
 from campaign.analysis.statistics.distributions import (
@@ -20,7 +19,7 @@ from campaign.analysis.statistics.distributions import (
 )
 from campaign.analysis.statistics.effects import hedges_j, noncentral_limits
 from campaign.analysis.statistics.equivalence import MARGINS_PCT, Margins, tost_paired
-from campaign.analysis.statistics.independent import ALPHA, EXACT_BELOW, shapiro
+from campaign.analysis.statistics.independent import ALPHA, EXACT_BELOW, midranks, shapiro
 from campaign.analysis.statistics.power import paired_posthoc
 from campaign.analysis.statistics.ratio import paired_ratio
 
@@ -91,10 +90,8 @@ def wilcoxon(differences: FloatArray) -> dict[str, Any]:
     n, zeros = len(kept), int((differences == 0).sum())
     if n == 0:
         return {"V": 0.0, "zeros": zeros, "ties": False, "p_asymptotic": None, "p_exact": None, "p": None}
-    size = np.abs(kept)
-    ranks = stats.rankdata(size)
+    ranks, counts = midranks(np.abs(kept))
     v = float(ranks[kept > 0].sum())
-    _, counts = np.unique(size, return_counts=True)
     ties = bool((counts > 1).any())
     tie_loss = float((counts.astype(float) ** 3 - counts).sum()) / 48
     sigma = math.sqrt(n * (n + 1) * (2 * n + 1) / 24 - tie_loss)
