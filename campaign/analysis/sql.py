@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -146,24 +145,20 @@ def _set_files(con: duckdb.DuckDBPyConnection, kind: str, paths: list[Path]) -> 
     con.execute(f"SET VARIABLE {kind}_files = $1::VARCHAR[]", [[str(path) for path in paths]])
 
 
-def _readable(con: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+def _readable(con: duckdb.DuckDBPyConnection, paths: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Split Parquet files into those whose footer can be read and those that would fail a whole query."""
-    whole: list[Path] = []
+    if not paths or _footers_parse(con, paths):
+        return paths, []
+    good: list[Path] = []
     bad: list[tuple[Path, str]] = []
     for path in paths:
         reason = _damage(path)
+        if reason is None and not _footers_parse(con, [path]):
+            reason = "not valid Parquet: its footer is damaged"
         if reason is None:
-            whole.append(path)
-        else:
-            bad.append((path, reason))
-    if not whole or _footers_parse(con, whole):
-        return whole, bad
-    good = []
-    for path in whole:
-        if _footers_parse(con, [path]):
             good.append(path)
         else:
-            bad.append((path, "not valid Parquet: its footer is damaged"))
+            bad.append((path, reason))
     return good, bad
 
 

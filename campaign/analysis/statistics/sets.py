@@ -40,6 +40,7 @@ class Attempts:
     """Other states recorded before the run (columns ``start_…``)."""
     selected: dict[tuple[str, str], Sample] = field(default_factory=dict, repr=False, compare=False)
     """What :func:`select` made so far, by metric and analysis set: every contrast of the arm asks again."""
+    chosen: dict[bytes, IntArray] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -49,6 +50,18 @@ class Attempts:
         if np.isnan(self.temperature).all():
             return np.ones(len(self), dtype=bool)
         return np.asarray(self.temperature < CEILING_C)
+
+    def lowest(self, usable: BoolArray) -> IntArray:
+        """Rows of the usable attempt with the lowest number of every repetition, ascending.
+
+        Most metrics have the same usable attempts, so what was found is kept.
+        """
+        key = usable.tobytes()
+        if key not in self.chosen:
+            rows = np.flatnonzero(usable)
+            rows = rows[np.lexsort((self.attempt[rows], self.repetition[rows]))]
+            self.chosen[key] = np.sort(rows[np.unique(self.repetition[rows], return_index=True)[1]])
+        return self.chosen[key]
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,9 @@ def select(attempts: Attempts, metric: str, analysis_set: str) -> Sample:
 
 def _select(attempts: Attempts, metric: str, analysis_set: str) -> Sample:
     if analysis_set == ALL_VALID:
-        return _sample(attempts, metric, _lowest(attempts, valid(attempts, metric)))
+        return _sample(attempts, metric, attempts.lowest(valid(attempts, metric)))
     usable = within_protocol(attempts, metric)
-    chosen = _lowest(attempts, usable)
+    chosen = attempts.lowest(usable)
     if analysis_set == PROTOCOL:
         return _sample(attempts, metric, chosen)
     far = three_sigma(attempts.values[metric][chosen])
@@ -96,16 +109,8 @@ def _select(attempts: Attempts, metric: str, analysis_set: str) -> Sample:
     if analysis_set == RERUN:
         for i in chosen[far]:
             later = usable & (attempts.repetition == attempts.repetition[i]) & (attempts.attempt > attempts.attempt[i])
-            kept += list(_lowest(attempts, later))
+            kept += list(attempts.lowest(later))
     return _sample(attempts, metric, np.array(kept, dtype=np.int64))
-
-
-def _lowest(attempts: Attempts, usable: BoolArray) -> IntArray:
-    """Of every repetition, the usable attempt with the lowest number."""
-    rows = np.flatnonzero(usable)
-    rows = rows[np.lexsort((attempts.attempt[rows], attempts.repetition[rows]))]
-    first = np.unique(attempts.repetition[rows], return_index=True)[1]
-    return np.sort(rows[first])
 
 
 def _sample(attempts: Attempts, metric: str, rows: IntArray) -> Sample:
