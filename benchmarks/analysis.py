@@ -234,7 +234,7 @@ def main() -> int:
 
 
 def show(before: str, ours: dict[str, list[float]], theirs: list[tuple[float, float]]) -> None:
-    table = Table(title=f"Analysis and report of 900 runs, {before}")
+    table = Table(title=before)
     for heading in ("s", "n", "median", "min", "max", "aim"):
         table.add_column(heading, justify="left" if heading in {"s", "aim"} else "right", no_wrap=True)
     both = [a + b for a, b in zip(ours["report"], ours["print"], strict=True)]

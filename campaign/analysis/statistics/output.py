@@ -8,7 +8,6 @@ import os
 import platform
 import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,8 @@ def json_ready(value: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Versions of everything that computes a number."""
+    from importlib.metadata import PackageNotFoundError, version
+
     out = {"python": platform.python_version(), "byteorder": sys.byteorder}
     for package in ("numpy", "scipy", "pandas"):
         try:
