@@ -44,14 +44,15 @@ CREATE TABLE schema_comparisons (
     n_pairs INTEGER, paired_diff DOUBLE, paired_low DOUBLE, paired_high DOUBLE, paired_t DOUBLE, paired_p DOUBLE, paired_dz DOUBLE,
     wilcoxon_p DOUBLE, r_blocks DOUBLE,
     headline_test VARCHAR, method VARCHAR, pct DOUBLE, pct_low DOUBLE, pct_high DOUBLE,
-    p DOUBLE, p_adjusted DOUBLE, p_bonferroni DOUBLE, p_bh DOUBLE, adjustment VARCHAR, family VARCHAR, m_planned INTEGER,
+    p DOUBLE, p_adjusted DOUBLE, p_bonferroni DOUBLE, p_bh DOUBLE, p_by DOUBLE, adjustment VARCHAR, family VARCHAR, m_planned INTEGER,
     tost_p DOUBLE, tost_p_adjusted DOUBLE, margin_pct DOUBLE,
-    verdict VARCHAR, needs_n INTEGER, needs_what VARCHAR, claim VARCHAR
+    verdict VARCHAR, verdict_all_valid_first_attempt VARCHAR, verdict_document_rerun_outliers VARCHAR,
+    verdict_protocol_minus_outliers VARCHAR, needs_n INTEGER, needs_what VARCHAR, claim VARCHAR
 );
 
 -- comparisons: one row per unit, model, workload, pair of arms, metric and analysis set (`protocol` is the headline): every test,
 -- interval and effect size, the verdict and the one sentence that may be claimed. Signs are treatment minus reference; `pct` with
--- its limits is the headline change in percent of the reference.
+-- its limits is the headline change in percent of the reference. Headline rows also have the verdict of the other sets of attempts.
 CREATE VIEW comparisons AS
 FROM parquet_files('comparisons');
 
@@ -78,16 +79,33 @@ CREATE TABLE schema_power (
 CREATE VIEW power AS
 FROM parquet_files('power');
 
+-- no rows: the columns of analysis/losses.parquet
+CREATE TABLE schema_losses (
+    phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR,
+    planned_reference INTEGER, attempted_reference INTEGER, failed_reference INTEGER, throttled_reference INTEGER,
+    repeated_reference INTEGER, analysed_reference INTEGER,
+    planned_treatment INTEGER, attempted_treatment INTEGER, failed_treatment INTEGER, throttled_treatment INTEGER,
+    repeated_treatment INTEGER, analysed_treatment INTEGER,
+    failed_fisher_p DOUBLE, throttled_fisher_p DOUBLE
+);
+
+-- losses: one row per unit, model, workload and pair of arms: attempts made, failed, throttled and repeated in each arm, and Fisher's
+-- exact p of a rate that differs (NULL where nothing was lost): a loss comes after the treatment began, so it may be its effect.
+CREATE VIEW losses AS
+FROM parquet_files('losses');
+
 -- no rows: the columns of analysis/order_effects.parquet
 CREATE TABLE schema_order_effects (
     phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR,
     interleaved BOOLEAN, flags VARCHAR[], period_effect DOUBLE, period_p DOUBLE, drift_slope DOUBLE, drift_p DOUBLE,
     ljung_box_runs_p DOUBLE, ljung_box_pairs_p DOUBLE, carry_over_p DOUBLE, temperature_slope DOUBLE, temperature_p DOUBLE,
-    effect_at_equal_temperature DOUBLE, reason VARCHAR
+    effect_at_equal_temperature DOUBLE, memory_slope DOUBLE, memory_p DOUBLE, effect_at_equal_memory DOUBLE,
+    newey_west_p DOUBLE, moving_block_low DOUBLE, moving_block_high DOUBLE, reason VARCHAR
 );
 
--- order_effects: one row per comparison: does place in the block, time, the run before, or the start temperature explain what
--- the treatment is credited with? Diagnostics: with several tests for each comparison, expect false alarms.
+-- order_effects: one row per comparison: does place in the block, time, the run before, the start temperature or the memory free
+-- at the start explain what the treatment is credited with? Diagnostics: with several tests for each comparison, expect false
+-- alarms. Where the blocks resemble their neighbours, p after Newey and West and limits of a moving-block bootstrap stand beside.
 CREATE VIEW order_effects AS
 FROM parquet_files('order_effects');
 

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 HEADLINE_SET = "protocol"
 MARGIN_PCT = 2.0
 """Equivalence margin where the config declares none."""
-OWN_TABLES = ("comparisons", "equivalence", "power", "order_effects", "phase_decisions", "request_percentiles")
+OWN_TABLES = (
+    "comparisons",
+    "equivalence",
+    "power",
+    "losses",
+    "order_effects",
+    "phase_decisions",
+    "request_percentiles",
+)
 """Tables of ``analysis/`` that the statistics fill."""
 COPIED_VIEWS = ("descriptives", "outliers", "plausibility")
 """Views of SQL kept in ``analysis/`` as they stood."""
@@ -108,6 +116,7 @@ def tables(con: duckdb.DuckDBPyConnection, spread: workers.Spread = workers.in_t
             "comparisons": list(_comparisons(con, result, cells)),
             "equivalence": list(_equivalence(result, cells)),
             "power": list(_power(result, cells)),
+            "losses": list(_losses(result, cells)),
             "order_effects": list(_order_effects(result, cells)),
             "phase_decisions": list(_phase_decisions(result)),
             "request_percentiles": list(_request_percentiles(con, spread)),
@@ -261,8 +270,7 @@ def _comparisons(
             "SELECT phase, model, workload, min(run_index) FROM runs GROUP BY ALL"
         ).fetchall()
     }
-    adjusted = _by_family(result)
-    for i, found in enumerate(result["comparisons"]):
+    for found in result["comparisons"]:
         key = _key(found, cells)
         yield (
             key
@@ -273,27 +281,9 @@ def _comparisons(
             }
             | _one(found)
             | (_described(con, found, key) if str(found["status"]).startswith("error") else {})
-            | adjusted.get(i, {})
+            | {f"verdict_{name}": verdict for name, verdict in (found.get("verdict_by_set") or {}).items()}
             | _needs(found, result["settings"]["margin_pct"][found["metric"]])
         )
-
-
-def _by_family(result: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """The adjustments beside the headline's, by position in the list of comparisons: within family, phase, unit and set."""
-    from campaign.analysis.statistics.families import benjamini_hochberg, bonferroni
-
-    families: dict[tuple[Any, ...], list[int]] = {}
-    for i, found in enumerate(result["comparisons"]):
-        if detail := found.get("verdict_detail"):
-            key = (detail["family"], found["phase"], found["unit"], found["analysis_set"])
-            families.setdefault(key, []).append(i)
-    out: dict[int, dict[str, Any]] = {}
-    for members in families.values():
-        details = [result["comparisons"][i]["verdict_detail"] for i in members]
-        p, m = [detail["p"] for detail in details], details[0]["m_planned"]
-        for i, strict, rate in zip(members, bonferroni(p, m), benjamini_hochberg(p, m), strict=True):
-            out[i] = {"p_bonferroni": strict, "p_bh": rate}
-    return out
 
 
 def _one(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -366,6 +356,9 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         "pct_high": limits[2] if limits else None,
         "p": detail.get("p"),
         "p_adjusted": detail.get("p_adjusted"),
+        "p_bonferroni": detail.get("p_bonferroni"),
+        "p_bh": detail.get("p_bh"),
+        "p_by": detail.get("p_by"),
         "adjustment": detail.get("adjustment"),
         "family": detail.get("family"),
         "m_planned": detail.get("m_planned"),
@@ -433,6 +426,23 @@ def _power(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator
             }
 
 
+def _losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    """The accounting is of attempts, so any metric tells it; how many are analysed is told of the first."""
+    told: set[tuple[Any, ...]] = set()
+    for found in _headline(result):
+        of = tuple(found[name] for name in ("phase", "unit", "model", "reference", "treatment"))
+        if found.get("accounting") is None or of in told:
+            continue
+        told.add(of)
+        arms = {
+            f"{what}_{arm}": count
+            for arm in ("reference", "treatment")
+            for what, count in found["accounting"][arm].items()
+        }
+        chances = {name: found["accounting"][name] for name in ("failed_fisher_p", "throttled_fisher_p")}
+        yield _key(found, cells) | arms | chances
+
+
 def _order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
     for found in result["series"]:
         yield _key(found, cells) | {
@@ -449,6 +459,12 @@ def _order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> 
             "temperature_slope": _get(found, "ancova", "start_temp_slope", "estimate"),
             "temperature_p": _get(found, "ancova", "start_temp_slope", "p"),
             "effect_at_equal_temperature": _get(found, "ancova", "trt", "estimate"),
+            "memory_slope": _get(found, "covariates", "start_mem_available_gib", "slope", "estimate"),
+            "memory_p": _get(found, "covariates", "start_mem_available_gib", "slope", "p"),
+            "effect_at_equal_memory": _get(found, "covariates", "start_mem_available_gib", "trt", "estimate"),
+            "newey_west_p": _get(found, "newey_west", "p"),
+            "moving_block_low": _get(found, "moving_block_bootstrap", "low"),
+            "moving_block_high": _get(found, "moving_block_bootstrap", "high"),
         }
 
 

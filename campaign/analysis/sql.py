@@ -16,7 +16,15 @@ import duckdb
 SQL = Path(__file__).resolve().parents[2] / "sql"
 ANALYSIS = {
     name: f"analysis/{name}.parquet"
-    for name in ("comparisons", "equivalence", "power", "order_effects", "phase_decisions", "request_percentiles")
+    for name in (
+        "comparisons",
+        "equivalence",
+        "power",
+        "losses",
+        "order_effects",
+        "phase_decisions",
+        "request_percentiles",
+    )
 }
 KINDS = {
     "plan": "plan.parquet",

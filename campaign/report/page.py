@@ -120,7 +120,7 @@ STATISTICS = (
         "over the comparisons that were planned.",
         "No comparison yet.",
         'SELECT model, treatment AS arm, reference AS against, label AS metric, pct AS "change (%)", pct_low AS "low", pct_high AS "high",\n'
-        '    headline_test AS test, p, p_adjusted AS "p adjusted", p_bonferroni AS "Bonferroni", p_bh AS "BH", tost_p_adjusted AS "TOST p adjusted",\n'
+        '    headline_test AS test, p, p_adjusted AS "p adjusted", p_bonferroni AS "Bonferroni", p_bh AS "BH", p_by AS "BY", tost_p_adjusted AS "TOST p adjusted",\n'
         '    document_test AS "rule of the document", document_p AS "its p", welch_p AS "Welch p", mwu_p AS "MWU p", paired_p AS "paired p",\n'
         '    cohens_d AS d, hedges_g AS g, hl_shift AS "HL shift", verdict\n'
         "FROM comparisons\nWHERE analysis_set = 'protocol'\nORDER BY place, treatment, family, metric",
@@ -154,10 +154,12 @@ STATISTICS = (
     ),
     Table(
         "Does the verdict depend on what was kept?",
-        "The headline set against all valid first attempts, throttled and hot ones included.",
+        "The verdict of the headline set beside those of all valid first attempts (throttled and hot ones included), of the document's rule "
+        "(values beyond 3 SD replaced by the next attempt) and of the headline set without such values.",
         "No comparison yet.",
         'SELECT p.model, p.treatment AS arm, p.label AS metric, p.n_reference + p.n_treatment AS "runs kept", a.n_reference + a.n_treatment AS "all valid",\n'
-        '    p.pct_change AS "change (%)", a.pct_change AS "change, all (%)", p.verdict, a.verdict AS "verdict, all", list_contains(p.flags, \'sensitive_to_exclusions\') AS sensitive\n'
+        '    p.pct_change AS "change (%)", a.pct_change AS "change, all (%)", p.verdict, a.verdict AS "all valid verdict",\n'
+        '    p.verdict_document_rerun_outliers AS "outliers re-run", p.verdict_protocol_minus_outliers AS "without outliers", list_contains(p.flags, \'sensitive_to_exclusions\') AS sensitive\n'
         "FROM comparisons AS p\nJOIN comparisons AS a USING (phase, unit, model, workload, reference, treatment, metric)\n"
         "WHERE p.analysis_set = 'protocol' AND a.analysis_set = 'all_valid' AND p.\"group\" = 'primary'\nORDER BY p.place, p.treatment, p.metric",
     ),
@@ -172,11 +174,13 @@ STATISTICS = (
     ),
     Table(
         "Order, drift and carry-over",
-        "Does place, time, the run before or the start temperature explain what the treatment is credited with? With several tests for each "
+        "Does place, time, the run before, the start temperature or the memory free at the start explain what the treatment is credited with? "
+        "Where blocks resemble their neighbours, p after Newey and West and limits of a moving-block bootstrap stand beside. With several tests for each "
         "comparison, false alarms are to be expected; a flag changes which analysis leads, never which runs are kept.",
         "Too few runs, or their order is not known.",
         'SELECT o.model, o.treatment AS arm, f.label AS metric, o.interleaved, o.flags, o.period_p AS "period p", o.drift_p AS "drift p",\n'
-        '    o.ljung_box_runs_p AS "autocorrelation p", o.carry_over_p AS "carry-over p", o.temperature_p AS "temperature p", o.reason\n'
+        '    o.ljung_box_runs_p AS "autocorrelation p", o.carry_over_p AS "carry-over p", o.temperature_p AS "temperature p", o.memory_p AS "memory p",\n'
+        '    o.newey_west_p AS "Newey-West p", o.moving_block_low AS "moving blocks low", o.moving_block_high AS "moving blocks high", o.reason\n'
         "FROM order_effects AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.treatment, f.print_order",
     ),
     Table(
@@ -352,7 +356,7 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
             )
         ],
         "quality": quality,
-        "losses": _filled(con, LOSSES),
+        "losses": [_filled(con, table) for table in LOSSES],
         "method": _method(con, reference),
         "provenance": _provenance(campaign),
         "units": _units(con),
@@ -361,13 +365,25 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
     }
 
 
-LOSSES = Table(
-    "Where runs were lost",
-    "Every attempt that does not count, by arm and reason. If an arm loses more, the loss may itself be an effect of the arm.",
-    "No attempt was lost.",
-    "SELECT model, environment, coalesce(nullif(array_to_string(rejected_by, ', '), ''), failure, outcome) AS reason, count(*) AS attempts\n"
-    "FROM attempts\nWHERE NOT accepted\nGROUP BY ALL\nORDER BY model, environment, attempts DESC",
+LOSSES = (
+    Table(
+        "Where runs were lost",
+        "Every attempt that does not count, by arm and reason. If an arm loses more, the loss may itself be an effect of the arm.",
+        "No attempt was lost.",
+        "SELECT model, environment, coalesce(nullif(array_to_string(rejected_by, ', '), ''), failure, outcome) AS reason, count(*) AS attempts\n"
+        "FROM attempts\nWHERE NOT accepted\nGROUP BY ALL\nORDER BY model, environment, attempts DESC",
+    ),
+    Table(
+        "Do the arms differ in losses?",
+        "Attempts by arm, and Fisher's exact p that one fails or throttles more often. A loss comes after the treatment began, so it may be its effect.",
+        "No comparison yet.",
+        'SELECT model, treatment AS arm, reference AS against, attempted_treatment AS "attempts, arm", attempted_reference AS "attempts, reference",\n'
+        '    failed_treatment AS "failed, arm", failed_reference AS "failed, reference", failed_fisher_p AS "p failed",\n'
+        '    throttled_treatment AS "throttled, arm", throttled_reference AS "throttled, reference", throttled_fisher_p AS "p throttled"\n'
+        "FROM losses\nORDER BY model, treatment, reference, unit",
+    ),
 )
+"""Under the flow."""
 
 
 def _problems(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

@@ -76,6 +76,7 @@ def _family(
             "test": c["headline_test"],
             "p": p[i],
             "p_adjusted": difference[method][i],
+            **{f"p_{name}": difference[name][i] for name in ("bonferroni", "bh", "by")},
             "tost_p": equivalence[i],
             "tost_p_adjusted": equal["holm"][i],
             "adjustment": method,

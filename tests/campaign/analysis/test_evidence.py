@@ -211,3 +211,30 @@ def test_arms_that_start_at_other_temperatures_are_found(tmp_path):
 
     con = analysed(rewrite(synthetic.write(tmp_path, models=("tiny",), repetitions=6), "*docker*", warm))
     assert "start_temperature_alike" in failed(con)
+
+
+def test_the_losses_of_both_arms_are_counted_and_compared(tmp_path):
+    con = analysed(synthetic.write(tmp_path, models=("small",), repetitions=4))
+    (row,) = con.execute(
+        """SELECT attempted_reference, attempted_treatment, throttled_reference + throttled_treatment, planned_treatment,
+            throttled_fisher_p, failed_fisher_p FROM losses"""
+    ).fetchall()
+    # One attempt was throttled and made again; nothing failed, so there is nothing to test.
+    assert row[:4] == (4, 5, 1, 4) or row[:4] == (5, 4, 1, 4)
+    assert row[4] == pytest.approx(1.0)
+    assert row[5] is None
+
+
+def test_the_verdict_of_every_set_of_attempts_stands_beside_the_headline(tmp_path):
+    con = analysed(synthetic.write(tmp_path, repetitions=12, effects_pct={"docker-baseline": -4.0}))
+    row = throughput(con)
+    for name in ("all_valid_first_attempt", "document_rerun_outliers", "protocol_minus_outliers"):
+        assert row[f"verdict_{name}"] == "different"
+
+
+def test_memory_free_at_the_start_is_a_covariate(tmp_path):
+    con = analysed(synthetic.write(tmp_path, models=("tiny",), repetitions=12))
+    (row,) = con.execute(
+        "SELECT memory_slope, memory_p, effect_at_equal_memory FROM order_effects WHERE metric = 'token_throughput_tok_s'"
+    ).fetchall()
+    assert all(value is not None for value in row)
