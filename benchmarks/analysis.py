@@ -93,11 +93,11 @@ def report(results: Path) -> None:
 
 
 def paper(results: Path) -> None:
-    from campaign.report import latex
+    from campaign.report import article
     from campaign.report import print as figures
 
     figures.write(results)
-    latex.write(results)
+    article.write(results)
 
 
 PARTS: dict[str, tuple[Callable[[Path], None], str]] = {

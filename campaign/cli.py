@@ -245,9 +245,9 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
         if snapshot.message.startswith("gate"):
             return EXIT_PAUSED
         return EXIT_INTERRUPTED if snapshot.message == "interrupt" else EXIT_INCOMPLETE
-    from campaign.report import page, table
+    from campaign.report import page, summary
 
-    table.show(store.root, out)
+    summary.show(store.root, out)
     if not no_report:
         page.write(store.root)
     out.print(f"{snapshot.campaign} is finished: {_report_line(store)}")
@@ -412,21 +412,21 @@ def report(
 ) -> None:
     """Write the HTML report and its figures, of a finished or a running campaign."""
     with told():
-        from campaign.report import page, table
+        from campaign.report import page, summary
         from campaign.store import Store
 
         place = latest(folder, results)
         Store(place).info()
-        table.show(place, out)
+        summary.show(place, out)
         out.print(f"report {page.write(place)}", soft_wrap=True)
         if print_:
-            from campaign.report import latex
+            from campaign.report import article
             from campaign.report import print as paper
 
             written = paper.write(place, width or paper.WIDTHS)
             for figure, why in written.absent.items():
                 out.print(f"no figure {figure}: {why}", soft_wrap=True)
-            tables = latex.write(place)
+            tables = article.write(place)
             out.print(
                 f"{len(written.paths)} figure files in {place / 'report' / 'print'}, {len(tables)} tables beside it"
             )

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from campaign.analysis import evidence, sql
-from campaign.report import latex, page, print, table, wording
+from campaign.analysis import evidence
+from campaign.report import forms, page, print, summary, tables, wording
 from tests import synthetic
 
 
@@ -25,9 +25,7 @@ def results(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def con(results):
-    con = sql.connect(results)
-    evidence.ensure(results, con)
-    return con
+    return evidence.connect(results)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +35,7 @@ def rows(con):
 
 def text(con) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(table.summary(con))
+    console.print(summary.summary(con))
     return console.export_text()
 
 
@@ -71,7 +69,7 @@ def test_the_forest_draws_what_the_comparisons_hold(con, rows):
 
 
 def test_the_tables_print_what_the_comparisons_hold(con, rows):
-    made = {it.name: list(csv.DictReader(io.StringIO(latex.as_csv(it)))) for it in latex.tables(con)}
+    made = {it.name: list(csv.DictReader(io.StringIO(forms.as_csv(it)))) for it in tables.tables(con)}
     everything = [row for row in made["comparisons"] if row["Quantity"].startswith("output token throughput")]
     assert len(made["results"]) == len(everything) == len(rows)
     for row in rows:

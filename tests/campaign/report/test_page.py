@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from campaign.analysis import sql
-from campaign.report import figures, page, table
+from campaign.report import figures, page, summary
 from tests import synthetic
 
 
@@ -146,7 +146,7 @@ def test_any_state_of_a_campaign_has_a_page_and_a_table_that_claim_no_more_than_
     results = synthetic.write(tmp_path, **STATES[state])
     text = visible(page.write(results).read_text())
     shown = StringIO()
-    table.show(results, Console(file=shown, width=80))
+    summary.show(results, Console(file=shown, width=80))
     for said in (text, " ".join(shown.getvalue().split())):
         assert not re.search(r"\b(nan|None|inf)\b", said), re.findall(r".{30}\b(?:nan|None|inf)\b.{30}", said)
         if state in ("not begun", "one arm"):
@@ -267,7 +267,7 @@ def test_a_figure_without_data_is_not_drawn(tmp_path):
 def test_the_terminal_table_fits_eighty_columns_and_respects_no_color(results, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     shown = StringIO()
-    table.show(results, Console(file=shown, width=80, force_terminal=True))
+    summary.show(results, Console(file=shown, width=80, force_terminal=True))
     text = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue())
     assert not re.search(r"\x1b\[(?:[0-9;]*;)?3[1-6]m", shown.getvalue())
     assert "…" not in text

@@ -93,9 +93,7 @@ def test_a_campaign_that_has_not_begun_draws_nothing_and_fails_nowhere(tmp_path)
 
 
 def analysed(results: Path):
-    con = sql.connect(results)
-    evidence.ensure(results, con)
-    return con
+    return evidence.connect(results)
 
 
 def sized(results: Path, bytes_per_step: float) -> Path:

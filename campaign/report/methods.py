@@ -1,0 +1,159 @@
+"""A paragraph of methods written from the config and the journal, so that the text never disagrees with what ran."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from campaign.analysis import evidence
+from campaign.report.forms import escape
+from campaign.report.wording import present
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ORDERS = {
+    "alternate": "The order of arms alternated from block to block",
+    "alternating": "The order of arms alternated from block to block",
+    "random": "The order of arms within a block was drawn at random",
+    "fixed": "The arms ran in the same order in every block",
+    "williams": "The order of arms within blocks followed a Williams design",
+}
+
+
+def methods(con: duckdb.DuckDBPyConnection) -> str:
+    """A paragraph on what ran, from the journal, the attempts and the resolved config; nothing that is not known is said."""
+    config = facts_of(con, "config") or {}
+    gate, telemetry, acceptance = (config.get(part) or {} for part in ("gate", "telemetry", "acceptance"))
+    counts = _one(
+        con,
+        "SELECT count(*) AS planned, count(*) FILTER (accepted) AS accepted, sum(attempts) AS attempts, "
+        "list_sort(list(DISTINCT model)) AS models, list_sort(list(DISTINCT environment)) AS arms, "
+        "list_sort(list(DISTINCT engine)) AS engines, count(DISTINCT unit) AS units, count(DISTINCT block) AS blocks FROM runs",
+    )
+    if not counts.get("planned"):
+        return escape("No run is planned.") + "\n"
+    n = _one(con, "SELECT min(valid) AS low, max(valid) AS high FROM flow")
+    gpus = [
+        row[0]
+        for row in con.execute(
+            "SELECT DISTINCT gpu FROM units WHERE gpu IS NOT NULL AND gpu <> 'none' ORDER BY gpu"
+        ).fetchall()
+    ]
+    versions = [
+        str(row[0])
+        for row in con.execute(
+            "SELECT DISTINCT engine_version FROM attempts WHERE engine_version IS NOT NULL ORDER BY 1"
+        ).fetchall()
+    ]
+    answered = _one(con, "SELECT sum(requests_answered) AS requests FROM attempts WHERE accepted").get("requests")
+    reference = reference_of(con)
+    rejected = con.execute("SELECT count(*) FROM rejected_attempts").fetchall()[0][0]
+    said = []
+    if _one(con, "SELECT coalesce(bool_or(simulated), false) AS it FROM campaign").get("it"):
+        said.append("The data are simulated; nothing was measured.")
+    imported = facts_of(con, "imported")
+    if imported:
+        said.append(f"The data are taken in from {imported['file']}; how they were measured is not recorded there.")
+    known = [engine for engine in counts["engines"] if engine not in (None, "unknown")]
+    engines = (f" with {_listed(known)}" if known else "") + (f" ({', '.join(versions)})" if versions else "")
+    said.append(
+        f"{'They are of' if imported else 'We ran'} {_count(len(counts['models']), 'model')} ({_listed(counts['models'])}){engines} "
+        f"in {_count(len(counts['arms']), 'environment')} ({_listed(counts['arms'])}), the reference being {reference}, "
+        f"on {_count(max(counts['units'], 1), 'unit')}{' with ' + _listed(gpus) if gpus else ''}."
+    )
+    each = f"{n['low']}" if n["low"] == n["high"] else f"{n['low']} to {n['high']}"
+    said.append(
+        f"Of {counts['planned']} planned runs {counts['accepted']} were accepted, {each} for each combination of model and environment, "
+        f"in {counts['attempts']} attempts"
+        + (f", of which {rejected} {'was' if rejected == 1 else 'were'} rejected and kept" if rejected else "")
+        + (f"; the accepted runs answered {answered} requests" if answered else "")
+        + "."
+    )
+    said += [
+        f"A run of {load['name']} was {load['requests']} requests of {load['input_tokens']} input and {load['output_tokens']} output tokens."
+        for load in config.get("workloads") or []
+        if isinstance(load, dict) and {"name", "requests", "input_tokens", "output_tokens"} <= load.keys()
+    ]
+    if counts["blocks"]:
+        said.append(
+            "The runs of a model that belong to one repetition formed a block and were made back to back on one unit "
+            f"({counts['blocks']} blocks)."
+        )
+    order = config.get("order")
+    if order:
+        said.append(_ORDERS.get(str(order), f"The order of arms was {order}") + ".")
+    conditions = _gate(gate)
+    if conditions:
+        said.append(f"A run began after {_listed(conditions)}.")
+    if present(telemetry.get("rate_hz")):
+        said.append(f"Telemetry was sampled at {telemetry['rate_hz']:g} Hz.")
+    if present(acceptance.get("coverage_min_pct")):
+        said.append(
+            f"An attempt was accepted only with every request answered within an error rate of {acceptance.get('error_rate_max', 0):g}, "
+            f"telemetry coverage of at least {acceptance['coverage_min_pct']:g} %, and no thermal throttling where the unit reports it."
+        )
+    used = list(dict.fromkeys(row["method"] for row in evidence.rows(con) if present(row["pct_low"])))
+    if used:
+        said.append(
+            f"The run is the experimental unit. Arms are compared by 95 % confidence intervals ({'; '.join(used)}); verdicts rest on the "
+            "p of a paired t test over blocks, or of Welch's t test, adjusted after Holm over the planned comparisons "
+            "(secondary metrics: after Benjamini and Hochberg)."
+        )
+    margin = config.get("margin_pct")
+    if isinstance(margin, int | float):
+        said.append(f"The equivalence margin, declared before the first run, is ±{margin:g} %.")
+    facts = facts_of(con, "facts") or {}
+    if facts.get("config_hash"):
+        said.append(
+            f"The configuration has the SHA-256 {str(facts['config_hash'])[:16]}…, the seed is {facts.get('seed')}."
+        )
+    return f"% Written from what ran; change the campaign, not this text.\n{escape(' '.join(said))}\n"
+
+
+def _gate(gate: dict[str, Any]) -> list[str]:
+    found = []
+    if gate.get("cooldown_s"):
+        found.append(f"a cooldown of at least {gate['cooldown_s']:g} s")
+    if present(gate.get("ceiling_c")):
+        dwell = f" for {gate['dwell_s']:g} s" if gate.get("dwell_s") else ""
+        found.append(f"a temperature below {gate['ceiling_c']:g} °C{dwell}")
+    if present(gate.get("memory_tolerance_gib")):
+        found.append(
+            f"a return of available memory to within {gate['memory_tolerance_gib']:g} GiB of the campaign's reference"
+        )
+    if gate.get("cache") == "drop":
+        found.append("the dropping of the page cache")
+    return found
+
+
+def _one(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    result = con.execute(query)
+    names = [str(column[0]) for column in result.description or ()]
+    row = result.fetchone()
+    return dict(zip(names, row, strict=True)) if row else {}
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = [str(name) for name in names]
+    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} and {known[-1]}" if known else "none"
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
+
+
+def facts_of(con: duckdb.DuckDBPyConnection, column: str) -> dict[str, Any] | None:
+    rows = con.execute(f"SELECT {column} FROM campaign").fetchall()
+    value = parsed(rows[0][0]) if rows else None
+    return value if isinstance(value, dict) else None
+
+
+def parsed(text: Any) -> Any:
+    return json.loads(text) if isinstance(text, str) else text
+
+
+def reference_of(con: duckdb.DuckDBPyConnection) -> str:
+    rows = con.execute("SELECT reference FROM campaign").fetchall()
+    return str(rows[0][0]) if rows else "the reference"
