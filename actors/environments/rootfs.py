@@ -23,17 +23,23 @@ from typing import Any
 import docker
 from docker.errors import APIError
 
-from actors.environments import EnvironmentError_
+from actors.environments import EnvironmentError_, owner
 from actors.environments.daemon import mounts_below
+from actors.environments.docker import ACTOR_LABEL, HOME_LABEL
 from actors.types import ImageIdentity
 
 CHUNK = 1 << 20
-ROLE = {"campaign.role": "rootfs-export"}
+ROLE, EXPORT = "campaign.role", "rootfs-export"
 KINDS = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.LNKTYPE: "hardlink", tarfile.SYMTYPE: "symlink",
     tarfile.DIRTYPE: "folder", tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device", tarfile.FIFOTYPE: "fifo",
 }  # fmt: skip
 Line = dict[str, Any]
+
+
+def labels(home: Path) -> dict[str, str]:
+    """Of a container that is made to be exported into ``home``."""
+    return {ROLE: EXPORT, HOME_LABEL: str(home.absolute()), ACTOR_LABEL: owner.this_process()}
 
 
 def rootfs_folder(digest: str, home: Path) -> Path:
@@ -60,7 +66,7 @@ def export_rootfs(
             "native-chroot needs root, to export the image's files with their owners; use native-host instead"
         )
     with _locked(folder.parent):
-        _clear_unfinished(client, folder.parent)
+        _clear_unfinished(client, home)
         if folder.is_dir() and manifest_file(folder).is_file():
             return exported  # another command made it meanwhile
         if folder.exists():
@@ -70,7 +76,9 @@ def export_rootfs(
         partial.mkdir()
         lines = partial.with_suffix(".jsonl")
         try:
-            container = client.containers.create(identity.digest, command=["none"], network_mode="none", labels=ROLE)
+            container = client.containers.create(
+                identity.digest, command=["none"], network_mode="none", labels=labels(home)
+            )
             try:
                 with lines.open("w") as out:
                     for line in extract(container.export(chunk_size=CHUNK), partial):
@@ -264,12 +272,15 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _clear_unfinished(client: docker.DockerClient, folder: Path) -> None:
-    """What an export that was killed left: its folder, its manifest, its container. Called under the lock."""
-    for left in folder.glob(".partial-*"):
+def _clear_unfinished(client: docker.DockerClient, home: Path) -> None:
+    """What an export into this home that was killed left: its folder, its manifest, its container. Called under the lock.
+
+    Another home on the same engine may be exporting now, under a lock of its own.
+    """
+    for left in (home / "rootfs").glob(".partial-*"):
         _delete(left) if left.is_dir() else left.unlink()
-    key, value = next(iter(ROLE.items()))
-    for container in client.containers.list(all=True, filters={"label": f"{key}={value}"}):
+    ours = [f"{ROLE}={EXPORT}", f"{HOME_LABEL}={home.absolute()}"]
+    for container in client.containers.list(all=True, filters={"label": ours}):
         container.remove(force=True)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """``kind``: ``text``, ``number`` (an S column), ``interval`` ([low, high]), ``key`` or ``long`` (wrapped, narrow and wide)."""
+    """``kind``: ``text``, ``number`` (an S column), ``mixed`` (numbers too unlike to stand point under point), ``interval`` ([low, high]),
+    ``key`` or ``long`` (wrapped, narrow and wide)."""
 
     title: str
     kind: str = "text"
@@ -132,7 +133,7 @@ def _column_spec(table: Table, i: int) -> str:
     kind = table.columns[i].kind
     if kind == "number":
         return f"S[table-format={_format(row[i] for row in table.rows)}]"
-    return {"key": r"p{0.33\linewidth}", "long": r"p{0.64\linewidth}", "interval": "r"}.get(kind, "l")
+    return {"key": r"p{0.33\linewidth}", "long": r"p{0.64\linewidth}", "interval": "r", "mixed": "r"}.get(kind, "l")
 
 
 def _format(cells: Iterable[str | None]) -> str:
@@ -152,6 +153,8 @@ def _latex_cell(cell: str | None, kind: str) -> str:
         return "{--}"
     if kind == "number":
         return cell if not cell.startswith("<") else rf"{{$<$\,{cell[1:]}}}"
+    if kind == "mixed":
+        return rf"\num{{{cell}}}"
     if kind == "interval":
         low, high = cell.strip("[]").split(", ")
         return rf"{{[\num{{{low}}}, \num{{{high}}}]}}"

@@ -184,7 +184,7 @@ def descriptives(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> Table:
     heads = (*_cell_columns(found), Column("Quantity"))
     names = ("mean", "se", "hmean", "median", "sd", "mad_scaled", "cv_pct", "min", "q1", "q3", "max")
     titles = ("Mean", "SE", "Harm. mean", "Median", "SD", "MAD", "CV (%)", "Min", "Q1", "Q3", "Max")
-    columns = (Column("Arm"), Column("n", "number"), *(Column(title, "number") for title in titles))
+    columns = (Column("Arm"), Column("n", "number"), *(Column(title, "mixed") for title in titles))
 
     def cells(row: Row) -> tuple[str | None, ...]:
         spread = varies(row["mean"], row["sd"])
@@ -498,8 +498,9 @@ def _notes(rows: list[Row]) -> str:
     methods = list(dict.fromkeys(row["method"] for row in rows if present(row["pct_low"])))
     if not methods:
         return "No interval: too few runs."
+    minor = " Minor: differs, inside the margin." if any(verdict_word(row) == "minor" for row in rows) else ""
     return (
-        f"Intervals: {'; '.join(methods)}, each at 95 %. Verdicts: p adjusted over the planned comparisons. "
+        f"Intervals: {'; '.join(methods)}, each at 95 %. Verdicts: p adjusted over the planned comparisons.{minor} "
         "Values to the second significant digit of their standard error."
     )
 

@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from actors.environments import EnvironmentError_
-from actors.environments.rootfs import ROLE, check_rootfs, export_rootfs, extract, manifest_file
+from actors.environments.rootfs import EXPORT, ROLE, check_rootfs, export_rootfs, extract, labels, manifest_file
 from actors.types import ImageIdentity
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
@@ -95,7 +95,7 @@ def test_it_is_exported_once_for_each_image(
     assert again == exported
     assert said == []
     assert (root_of(again) / "mark").exists()
-    assert docker_engine.containers.list(all=True, filters={"label": f"campaign.role={ROLE['campaign.role']}"}) == []
+    assert docker_engine.containers.list(all=True, filters={"label": f"{ROLE}={EXPORT}"}) == []
 
 
 def test_a_fresh_export_differs_in_nothing(
@@ -150,7 +150,7 @@ def test_mounts_and_the_places_made_for_them_are_no_difference(exported: ImageId
 
 
 def test_half_an_export_is_never_taken_for_a_whole_one(
-    docker_engine: docker.DockerClient, small: ImageIdentity, home: Path
+    docker_engine: docker.DockerClient, small: ImageIdentity, home: Path, tmp_path: Path
 ) -> None:
     name = small.digest.removeprefix("sha256:")[:12]
     half = home / "rootfs" / f".partial-{name}"
@@ -159,9 +159,12 @@ def test_half_an_export_is_never_taken_for_a_whole_one(
     (half.parent / f".partial-{name}.jsonl").write_text("{}\n")
     (home / "rootfs" / name).mkdir()  # a tree without its manifest
     (home / "rootfs" / name / "leftover").write_text("x")
-    left = docker_engine.containers.create(small.digest, ["none"], labels=ROLE, network_mode="none")
+    left = docker_engine.containers.create(small.digest, ["none"], labels=labels(home), network_mode="none")
+    other = docker_engine.containers.create(small.digest, ["none"], labels=labels(tmp_path / "x"), network_mode="none")
 
     identity = export_rootfs(docker_engine, small, home)
+    other.reload()  # another home's export, which may be running, is not touched
+    other.remove(force=True)
     assert check_rootfs(identity, deep=True) == []
     assert sorted(p.name for p in (home / "rootfs").iterdir()) == [".lock", name, f"{name}.manifest.jsonl"]
     with pytest.raises(docker.errors.NotFound):
