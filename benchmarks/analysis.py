@@ -227,7 +227,7 @@ def main() -> int:
         if theirs:
             count, apart = agreement(results, out)
             print(f"Greatest difference over the {count} comparisons that both made, relative unless said otherwise:")
-            print("\n".join(f"  {name:<24}{value:.1e}" for name, value in apart.items()))
+            print("\n".join(f"  {name:<26}{value:.1e}" for name, value in apart.items()))
         else:
             print(f"pandas and pingouin are left out: {skipped}")
     return 0

@@ -366,13 +366,12 @@ def _rank_search(pool: Pool, weights: Counts, rank: FloatArray) -> IntArray:
     # Whatever is drawn holds at least what the run with the fewest holds, drawn as often, and at most what the one with the most does.
     first = max(int(np.searchsorted(pool.upto[rows].max(axis=1), share.min())) - 1, 0)
     last = min(int(np.searchsorted(pool.upto[rows].min(axis=1), share.max())), len(rows) - 1)
-    low, high = (np.full(len(weights), rows[at], dtype=np.int64) for at in (first, last))
-    for _ in range(int(rows[last] - rows[first] - 1).bit_length()):
-        middle = (low + high) // 2
-        reached = _held(pool.upto, weights, middle) >= rank
-        # Closed brackets stay: their middle is their lower end, which never reaches the rank.
-        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
-    return high
+    below = np.full(len(weights), rows[first], dtype=np.int64)
+    # The largest k that does not hold the rank, found bit by bit.
+    for bit in reversed(range(int(rows[last] - rows[first] - 1).bit_length())):
+        step = 1 << bit
+        below += step * (_held(pool.upto, weights, np.minimum(below + step, rows[last])) < rank)
+    return below + 1
 
 
 def _next_rank(pool: Pool, weights: Counts, k: IntArray, rank: FloatArray) -> IntArray:
