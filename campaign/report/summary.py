@@ -77,7 +77,7 @@ def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) 
     table.add_column("change % [95 % CI]", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     styles = {True: "red", False: "green", None: ""}
-    for row in rows:
+    for row in map(wording.readable, rows):
         style = styles[wording.worse(row)]
         own_n = row["n_reference"], row["n_treatment"]
         differing = "" if own_n == n else f" (n {own_n[0]}, {own_n[1]})"

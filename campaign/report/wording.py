@@ -69,6 +69,15 @@ def mean_sd(mean: Any, sd: Any) -> str:
     return f"{mean:,.{places}f} ± {sd:,.{places}f}".replace(",", "\u202f")
 
 
+def readable(row: Row) -> Row:
+    """The row in MiB, where its arms hold less than a tenth of a GiB."""
+    means = [row[f"mean_{arm}"] for arm in ("reference", "treatment") if present(row[f"mean_{arm}"])]
+    if row["unit_of_measure"] != "GiB" or not means or max(means) >= 0.1:
+        return row
+    names = [f"{what}_{arm}" for what in ("mean", "sd") for arm in ("reference", "treatment")]
+    return row | {name: row[name] * 1024 for name in names if present(row[name])} | {"unit_of_measure": "MiB"}
+
+
 def interval(row: Row) -> str:
     """The headline interval in percent: two significant digits of its width, and the sign of each limit."""
     low, high = row["pct_low"], row["pct_high"]

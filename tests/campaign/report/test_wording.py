@@ -125,3 +125,17 @@ def test_a_printed_interval_keeps_the_signs_of_its_limits(low, width):
 )
 def test_a_mean_is_printed_to_the_second_digit_of_its_spread(mean, sd, text):
     assert wording.mean_sd(mean, sd).replace("\u202f", " ") == text
+
+
+def test_a_small_memory_is_told_in_mib():
+    memory = {
+        "unit_of_measure": "GiB",
+        "mean_reference": 0.0625,
+        "sd_reference": None,
+        "mean_treatment": 0.05,
+        "sd_treatment": 0.001,
+    }
+    small = wording.readable(ROW | memory)
+    assert (small["unit_of_measure"], small["mean_reference"], small["sd_reference"]) == ("MiB", 64.0, None)
+    assert small["sd_treatment"] == pytest.approx(1.024)
+    assert wording.readable(ROW | memory | {"mean_treatment": 12.0})["unit_of_measure"] == "GiB"
