@@ -116,7 +116,7 @@ QUALITY = (
 STATISTICS = (
     Table(
         "Every comparison",
-        "All metrics, tests and adjustments; the headline set of attempts (`protocol`). p after Holm (secondary metrics: Benjamini-Hochberg) "
+        "All metrics, tests and adjustments; the headline set of attempts. p after Holm (secondary metrics: Benjamini-Hochberg) "
         "over the comparisons that were planned.",
         "No comparison yet.",
         'SELECT model, treatment AS arm, reference AS against, label AS metric, pct AS "change (%)", pct_low AS "low", pct_high AS "high",\n'
@@ -133,7 +133,8 @@ STATISTICS = (
         'SELECT model, treatment AS arm, label AS metric, unit_of_measure AS unit, diff, welch_low AS "Welch low", welch_high AS "Welch high",\n'
         '    n_pairs AS blocks, paired_low AS "blocks low", paired_high AS "blocks high", bca_diff_low AS "BCa low", bca_diff_high AS "BCa high",\n'
         '    shapiro_p_reference AS "Shapiro p, reference", shapiro_p_treatment AS "Shapiro p, arm", brown_forsythe_p AS "Brown-Forsythe p"\n'
-        "FROM comparisons\nWHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, metric",
+        "FROM comparisons\nJOIN metric_facts USING (metric, label, better)\n"
+        "WHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, print_order",
     ),
     Table(
         "Equivalence",
@@ -161,7 +162,8 @@ STATISTICS = (
         '    p.pct_change AS "change (%)", a.pct_change AS "change, all (%)", p.verdict, a.verdict AS "all valid verdict",\n'
         '    p.verdict_document_rerun_outliers AS "outliers re-run", p.verdict_protocol_minus_outliers AS "without outliers", list_contains(p.flags, \'sensitive_to_exclusions\') AS sensitive\n'
         "FROM comparisons AS p\nJOIN comparisons AS a USING (phase, unit, model, workload, reference, treatment, metric)\n"
-        "WHERE p.analysis_set = 'protocol' AND a.analysis_set = 'all_valid' AND p.\"group\" = 'primary'\nORDER BY p.place, p.treatment, p.metric",
+        "JOIN metric_facts AS f ON f.metric = p.metric\n"
+        "WHERE p.analysis_set = 'protocol' AND a.analysis_set = 'all_valid' AND p.\"group\" = 'primary'\nORDER BY p.place, p.treatment, f.print_order",
     ),
     Table(
         "Latency percentiles over requests",
@@ -377,9 +379,9 @@ LOSSES = (
         "Do the arms differ in losses?",
         "Attempts by arm, and Fisher's exact p that one fails or throttles more often. A loss comes after the treatment began, so it may be its effect.",
         "No comparison yet.",
-        'SELECT model, treatment AS arm, reference AS against, attempted_treatment AS "attempts, arm", attempted_reference AS "attempts, reference",\n'
-        '    failed_treatment AS "failed, arm", failed_reference AS "failed, reference", failed_fisher_p AS "p failed",\n'
-        '    throttled_treatment AS "throttled, arm", throttled_reference AS "throttled, reference", throttled_fisher_p AS "p throttled"\n'
+        "SELECT model, treatment AS arm, reference AS against, attempted_treatment || ' / ' || attempted_reference AS \"attempts (arm / reference)\",\n"
+        "    failed_treatment || ' / ' || failed_reference AS failed, failed_fisher_p AS \"p failed\",\n"
+        "    throttled_treatment || ' / ' || throttled_reference AS throttled, throttled_fisher_p AS \"p throttled\"\n"
         "FROM losses\nORDER BY model, treatment, reference, unit",
     ),
 )
