@@ -20,6 +20,7 @@ class Results:
     results = campaign.open("results/local")
     results.runs                                   # pandas.DataFrame
     results.sql("SELECT model, count(*) FROM runs GROUP BY model")
+    results.analyse().comparisons                  # every test, interval, verdict and claim
     results.figure("throughput")                   # altair chart
     """
 
@@ -41,6 +42,16 @@ class Results:
             raise AttributeError(f"no view {name!r}; there are: {', '.join(self._names())}")
         return self.sql(f"FROM {name}")
 
+    def analyse(self) -> Results:
+        """Bring the statistics up to what the folder holds, for the views of ``analysis/`` such as ``comparisons``; returns itself.
+
+        They are kept in the folder, so this takes time only where the campaign has moved on since.
+        """
+        from campaign.analysis import evidence
+
+        evidence.ensure(self.folder, self.connection)
+        return self
+
     def sql(self, query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
         """The rows of a DuckDB query over the views."""
         found: pd.DataFrame = self.connection.execute(query, parameters or []).df()
@@ -58,7 +69,6 @@ class Results:
 
         LookupError, with the reason, where this campaign has no data for it.
         """
-        from campaign.analysis import evidence
         from campaign.report import figures, print
 
         known = {it.name: it for it in (*print.FIGURES, *figures.FIGURES)}
@@ -67,8 +77,7 @@ class Results:
         figure = known[name]
         chart = figure.draw(self.connection)
         if chart is None:  # for want of data, or of their analysis
-            evidence.ensure(self.folder, self.connection)
-            chart = figure.draw(self.connection)
+            chart = figure.draw(self.analyse().connection)
         if chart is None:
             raise LookupError(f"figure {name!r}: {figure.absent}")
         return chart

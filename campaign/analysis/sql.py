@@ -4,6 +4,7 @@ or locked, so a campaign may be queried while it runs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import struct
@@ -86,7 +87,9 @@ def connect(results: Path) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(
         config={"autoinstall_known_extensions": "false", "parquet_metadata_cache": "true", "timezone": "UTC"}
     )
-    con.execute("SET enable_progress_bar = false")  # it would be drawn into what a command prints
+    # A progress bar would be drawn into what a command prints. In Jupyter without ipywidgets there is none to switch off.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        con.execute("SET enable_progress_bar = false")
     con.execute("SET VARIABLE results = $1", [str(results)])
     _find_parquet(con, results)
     for statement in statements():

@@ -49,3 +49,9 @@ def test_figures_by_name_and_a_reason_for_one_without_data(results):
 def test_a_folder_without_a_campaign_is_refused(tmp_path):
     with pytest.raises(ResultsError, match="holds no campaign"):
         campaign.open(tmp_path)
+
+
+def test_the_statistics_are_a_call_away(tmp_path):
+    found = campaign.open(synthetic.write(tmp_path, repetitions=3)).analyse().comparisons
+    assert {"metric", "pct", "pct_low", "verdict", "claim"} <= set(found.columns)
+    assert set(found.analysis_set) == {"protocol", "all_valid"}
