@@ -416,7 +416,7 @@ def report(
         from campaign.store import Store
 
         place = latest(folder, results)
-        Store(place).info()
+        Store(place).info(imported=True)
         summary.show(place, out)
         out.print(f"report {page.write(place)}", soft_wrap=True)
         if print_:

@@ -137,8 +137,8 @@ class Store:
             elif path.name != ".driver.lock":
                 path.unlink()
 
-    def info(self) -> dict[str, Any]:
-        """``campaign.json``."""
+    def info(self, imported: bool = False) -> dict[str, Any]:
+        """``campaign.json``. Raises StoreError where it is not that of a campaign, or (but for ``imported``) of one that ran here."""
         try:
             value = json.loads(self.campaign_path.read_bytes())
         except FileNotFoundError:
@@ -149,6 +149,13 @@ class Store:
             raise StoreError(
                 f"{self.campaign_path}: damaged ({problem}). Restore it from a backup, or start another with NEW=1."
             ) from None
+        if isinstance(value, dict) and "imported" in value:
+            if imported:
+                return value
+            raise StoreError(
+                f"{self.root} holds imported runs: no plan, journal or log. `campaign report`, `sql` and `export` read them; "
+                "a campaign needs another folder."
+            )
         if not isinstance(value, dict) or not {"campaign", "plan_hash"} <= set(value):
             raise StoreError(
                 f"{self.campaign_path}: damaged (not what a campaign writes). "

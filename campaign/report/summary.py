@@ -37,7 +37,9 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
         parts.append(Text("Simulated data: no figure here was measured.", style="bold yellow"))
     cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
     for (phase, model, workload, reference), group in cells:
-        cell = [row for row in group if row["metric"] in wording.SUMMARY]
+        cell = [row for row in group if row["metric"] in wording.SUMMARY and row["verdict"] != "no_data"]
+        if not cell:
+            continue
         cell.sort(key=lambda row: list(wording.SUMMARY).index(row["metric"]))
         for treatment in dict.fromkeys(row["treatment"] for row in cell):
             mine = [row for row in cell if row["treatment"] == treatment]

@@ -171,3 +171,17 @@ def test_names_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "native-chroot" in completed("diff", "nat")
     assert "results/local" in completed("verify", "results/l")
     assert "small__docker__chat__r01" in completed("show", "sm")
+
+
+def test_imported_runs_are_reported_queried_and_exported_and_what_needs_a_plan_says_so(tmp_path: Path):
+    source = PROJECT / "examples" / "phase1" / "phase1_results.json"
+    folder = tmp_path / "results" / "phase1"
+    assert call("import", source, "--results", tmp_path / "results", "--name", "phase1").returncode == 0
+    report = call("report", folder)
+    assert report.returncode == 0, report.stderr
+    assert "confounded" in report.stdout and "latency" not in report.stdout  # no latency is in that file
+    assert (folder / "report" / "index.html").exists()
+    assert "60" in call("sql", folder, "SELECT count(*) FROM runs").stdout
+    assert call("export", folder, tmp_path / "phase1.zip").returncode == 0
+    status = call("status", folder)
+    assert status.returncode == cli.EXIT_REFUSED and "holds imported runs" in status.stderr
