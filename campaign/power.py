@@ -57,20 +57,10 @@ def describe_power(
     if effect_pct <= 0 or margin <= 0 or n < 2 or m < 1:
         raise PowerRefused("effect and margin must be above 0 %, n at least 2 and m at least 1")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-    for name in (
-        "model",
-        "CV %",
-        "r in blocks",
-        f"power, {effect_pct:g} %",
-        "in blocks",
-        "sees %",
-        "in blocks",
-        "N for 80 %",
-        "blocks",
-        f"N for ±{margin:g} %",
-        "blocks",
-    ):
-        table.add_column(name, justify="left" if name == "model" else "right")
+    names = ("CV %", "r", f"power, {effect_pct:g} %", "sees %", "N for 80 %", f"N for ±{margin:g} %")
+    table.add_column("model", overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     statement = ""
     for spread in spreads:
         found = plan_runs(effect_pct, margin, spread.cv_pct, rho=spread.rho, n=n, m=m)
@@ -80,22 +70,22 @@ def describe_power(
             spread.model,
             f"{spread.cv_pct:.2g}",
             f"{spread.rho:.2f}",
-            f"{100 * strict['independent_power']:.0f} %",
-            f"{100 * strict['paired_power']:.0f} %",
-            f"{strict['independent_detectable_pct']:.2g}",
-            f"{strict['paired_detectable_pct']:.2g}",
-            str(strict["independent_runs_per_arm"]),
-            str(strict["paired_blocks"]),
-            str(equal["independent_runs_per_arm"]),
-            str(equal["paired_blocks"]),
+            f"{100 * strict['independent_power']:.0f} / {100 * strict['paired_power']:.0f} %",
+            f"{strict['independent_detectable_pct']:.2g} / {strict['paired_detectable_pct']:.2g}",
+            f"{strict['independent_runs_per_arm']} / {strict['paired_blocks']}",
+            f"{equal['independent_runs_per_arm']} / {equal['paired_blocks']}",
         )
     source = f"spread measured in {pilot}" if pilot else "spread assumed, not measured"
     return Group(
         Text(f"{n} runs per arm, {m} comparisons (Bonferroni), {metric}; {source}.", style="bold"),
         table,
-        Text(f"Sees: smallest difference found with 80 % power. N for ±{margin:g} %: runs that show equivalence with 80 % power if there is no difference.", style="dim"),
+        Text(
+            "Two figures: independent arms / blocks, whose arms correlate by r. Sees: smallest difference found with 80 % power. "
+            f"N for ±{margin:g} %: runs that show equivalence with 80 % power if there is no difference.",
+            style="dim",
+        ),
         Text(statement),
-    )  # fmt: skip
+    )
 
 
 def _spreads(
@@ -125,7 +115,7 @@ def _spreads(
     ]
     if not found:
         raise PowerRefused(
-            f"{pilot} has no arm with three runs of {metric} that vary; run a longer pilot, or assume a spread with --cv"
+            f"{pilot} has no arm with three runs of {metric} that vary; run a longer pilot, or assume a spread with --cv-pct"
         )
     for spread in found:
         _check(spread)

@@ -10,8 +10,8 @@ from campaign.power import PowerRefused, describe_power
 from tests import synthetic
 
 
-def printed(*args, **kwargs) -> str:
-    console = Console(width=140, record=True, file=StringIO())
+def printed(*args, width=140, **kwargs) -> str:
+    console = Console(width=width, record=True, file=StringIO())
     console.print(describe_power(*args, **kwargs))
     return re.sub(r"\s+", " ", console.export_text())
 
@@ -25,7 +25,7 @@ def test_it_states_plainly_what_thirty_runs_can_see():
 
 def test_a_wider_spread_needs_more_runs():
     def runs_for_equivalence(cv):
-        return int(re.search(r"any model .*?(\d+) \d+ Sees", printed(cv_pct=cv)).group(1))
+        return int(re.search(r"any model .*?(\d+) / \d+ Two figures", printed(cv_pct=cv)).group(1))
 
     assert runs_for_equivalence(0.5) < runs_for_equivalence(2.0) < runs_for_equivalence(8.0)
 
@@ -44,5 +44,11 @@ def test_a_question_without_an_answer_is_refused(wrong):
 
 
 def test_a_pilot_without_three_runs_is_refused_with_a_remedy(tmp_path):
-    with pytest.raises(PowerRefused, match="run a longer pilot"):
+    with pytest.raises(PowerRefused, match="run a longer pilot, or assume a spread with --cv-pct"):
         describe_power(synthetic.write(tmp_path, repetitions=2, telemetry_hz=0))
+
+
+def test_it_fits_eighty_columns():
+    text = printed(cv_pct=2.0, width=80)
+    assert "…" not in text
+    assert "any model" in text
