@@ -11,6 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +39,8 @@ OWN_TABLES = (
 """Tables of ``analysis/`` that the statistics fill."""
 COPIED_VIEWS = ("descriptives", "outliers", "plausibility")
 """Views of SQL kept in ``analysis/`` as they stood."""
-MANY = 10_000
-"""Values from which the work is worth the start of other processes."""
+MANY = 250
+"""Runs from which the work is worth the start of other processes."""
 STATE = "state.json"
 """File of ``analysis/`` that says of what it is the analysis."""
 CEILING_C = 45.0
@@ -50,31 +52,45 @@ Cellname = tuple[str, str]
 
 def connect(results: Path) -> duckdb.DuckDBPyConnection:
     """As :func:`campaign.analysis.sql.connect`, with the analysis up to date."""
-    con = sql.connect(results)
-    ensure(results, con)
+    state = _state(results)
+    if _known(results, state):
+        return sql.connect(results)
+    with _spread(results) as spread:
+        con = sql.connect(results)
+        _bring_up(results, con, state, spread)
     return con
 
 
 def ensure(results: Path, con: duckdb.DuckDBPyConnection) -> None:
     """Bring ``<results>/analysis`` up to what the folder now holds, and let the views of ``con`` see it."""
-    folder = results / "analysis"
     state = _state(results)
     if _known(results, state):
         sql.find_analysis(con)
         return
+    with _spread(results) as spread:
+        _bring_up(results, con, state, spread)
+
+
+def _spread(results: Path) -> contextlib.AbstractContextManager[workers.Spread]:
+    """Helper processes, where there is enough to do for them."""
+    if sum(1 for _ in (results / "attempts").glob("*")) < MANY:
+        return contextlib.nullcontext(workers.in_turn)
+    return workers.helpers("campaign.analysis.statistics")
+
+
+def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: str, spread: workers.Spread) -> None:
+    folder = results / "analysis"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STATE).unlink(missing_ok=True)
-    (values,) = con.execute("SELECT count(*) FROM analysis_values").fetchall()[0]
-    with (
-        workers.helpers("campaign.analysis.statistics")
-        if values >= MANY
-        else contextlib.nullcontext(workers.in_turn) as spread
-    ):
-        found = tables(con, spread)
-    for name, table in found.items():
+    asked = _ask(con)
+    with ThreadPoolExecutor(1) as beside:
+        # DuckDB works while Python reads the libraries of the statistics; nothing else uses the connection meanwhile.
+        latencies = beside.submit(_latencies, con, asked.settings["reference"])
+        copied = beside.submit(_copy_views, con, folder)
+        found = _analyse(asked, latencies, spread)
+        copied.result()
+    for name, table in _tables(con, asked, *found).items():
         _write_parquet(con, table, folder / f"{name}.parquet")
-    for name in COPIED_VIEWS:
-        _copy_view(con, name, folder / f"{name}.parquet")
     (folder / STATE).write_text(state, encoding="utf-8")
     sql.find_analysis(con)
 
@@ -96,30 +112,75 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def tables(con: duckdb.DuckDBPyConnection, spread: workers.Spread = workers.in_turn) -> dict[str, pd.DataFrame]:
-    """All tables of :data:`OWN_TABLES`, in the columns of their schemas; empty ones where there is nothing to analyse.
+@dataclass(frozen=True)
+class Asked:
+    """What the statistics are asked: the run table, the cell behind each model's name in it, and how to judge."""
 
-    ``spread`` does the work.
-    """
+    table: pd.DataFrame
+    cells: dict[str, Cellname]
+    settings: dict[str, Any]
+    refused: dict[str, str]
+    """Model to the status that forbids statistics on it."""
+
+
+def _ask(con: duckdb.DuckDBPyConnection) -> Asked:
+    table, cells = run_table(con)
+    implausible = con.execute("SELECT DISTINCT model FROM rooflines WHERE measured_tok_s > bound_tok_s").fetchall()
+    return Asked(table, cells, settings(con), {model: "error_implausible" for (model,) in implausible})
+
+
+Percentiled = list[tuple[str, list[dict[str, Any]]]]
+"""Workload and what was found in its requests."""
+
+
+def _analyse(
+    asked: Asked, latencies: Future[dict[str, Latencies]], spread: workers.Spread
+) -> tuple[dict[str, Any] | None, Percentiled]:
+    """What the statistics find in the runs (None where there is none) and in the requests."""
+    from campaign.analysis.statistics import compare_runs
+    from campaign.analysis.statistics.latency import compare_latencies
+
+    if asked.table.empty:
+        return None, []
+    chosen, arms = asked.settings, set(asked.table["environment"])
+    runs = compare_runs(
+        asked.table,
+        reference=chosen["reference"] if chosen["reference"] in arms else None,
+        seed=chosen["seed"],
+        margin_pct=chosen["margin_pct"],
+        m_planned=chosen["m_planned"],
+        planned=chosen["planned"],
+        planned_repetitions=chosen["planned_repetitions"],
+        refused=asked.refused,
+    )
+    requests = latencies.result()
+    works = [
+        compare_latencies(found, chosen["reference"], chosen["seed"], two_level=False) for found in requests.values()
+    ]
+    result, *percentiled = workers.together([runs, *works], spread)
+    # A campaign of one arm has nothing to compare; the statistics name the missing arm "treatment".
+    result["comparisons"] = [
+        found for found in result["comparisons"] if {found["treatment"], found["reference"]} <= arms
+    ]
+    return result, list(zip(requests, percentiled, strict=True))
+
+
+def _tables(
+    con: duckdb.DuckDBPyConnection, asked: Asked, result: dict[str, Any] | None, percentiled: Percentiled
+) -> dict[str, pd.DataFrame]:
+    """All tables of :data:`OWN_TABLES`, in the columns of their schemas; empty ones where there is nothing to analyse."""
     import pandas as pd
 
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in OWN_TABLES}
-    table, cells = run_table(con)
-    if not table.empty:
-        result = _analyse(con, table, spread)
-        # A campaign of one arm has nothing to compare; the statistics name the missing arm "treatment".
-        arms = set(table["environment"])
-        result["comparisons"] = [
-            found for found in result["comparisons"] if {found["treatment"], found["reference"]} <= arms
-        ]
+    if result is not None:
         found |= {
-            "comparisons": list(_comparisons(con, result, cells)),
-            "equivalence": list(_equivalence(result, cells)),
-            "power": list(_power(result, cells)),
-            "losses": list(_losses(result, cells)),
-            "order_effects": list(_order_effects(result, cells)),
+            "comparisons": list(_comparisons(con, result, asked.cells)),
+            "equivalence": list(_equivalence(result, asked.cells)),
+            "power": list(_power(result, asked.cells)),
+            "losses": list(_losses(result, asked.cells)),
+            "order_effects": list(_order_effects(result, asked.cells)),
             "phase_decisions": list(_phase_decisions(result)),
-            "request_percentiles": list(_request_percentiles(con, spread)),
+            "request_percentiles": list(_request_percentiles(percentiled, asked.settings["reference"])),
         }
     return {
         name: pd.DataFrame(records, columns=_columns(con, name)).replace([math.inf, -math.inf], math.nan)
@@ -209,25 +270,6 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "m_planned": max(3 * contrasts, 1),
         "planned": {"F_doc": 3 * contrasts, "F_primary5": 5 * contrasts, "F_three_arm": 9 * cells},
     }
-
-
-def _analyse(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, spread: workers.Spread) -> dict[str, Any]:
-    from campaign.analysis.statistics import compare_runs
-
-    chosen = settings(con)
-    reference = chosen["reference"]
-    implausible = con.execute("SELECT DISTINCT model FROM rooflines WHERE measured_tok_s > bound_tok_s").fetchall()
-    return compare_runs(
-        table,
-        reference=reference if reference in set(table["environment"]) else None,
-        seed=chosen["seed"],
-        margin_pct=chosen["margin_pct"],
-        m_planned=chosen["m_planned"],
-        planned=chosen["planned"],
-        planned_repetitions=chosen["planned_repetitions"],
-        refused={model: "error_implausible" for (model,) in implausible},
-        spread=spread,
-    )
 
 
 # --- findings as rows ------------------------------------------------------------------------------------------
@@ -495,38 +537,38 @@ def _phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _request_percentiles(con: duckdb.DuckDBPyConnection, spread: workers.Spread) -> Iterator[dict[str, Any]]:
-    from campaign.analysis.statistics.latency import compare_latencies
-
-    chosen = settings(con)
-    workloads = con.execute("SELECT DISTINCT workload FROM requests WHERE accepted AND ok ORDER BY ALL").fetchall()
-    for (workload,) in workloads:
-        latencies = _latencies(con, workload)
-        if not any(chosen["reference"] in runs for arms in latencies.values() for runs in arms.values()):
-            continue  # the reference arm has no request yet, or no latency was recorded
-        for entry in compare_latencies(latencies, chosen["reference"], chosen["seed"], two_level=False, spread=spread):
+def _request_percentiles(percentiled: Percentiled, reference: str) -> Iterator[dict[str, Any]]:
+    for workload, entries in percentiled:
+        for entry in entries:
             for metric, block in entry["by_metric"].items():
-                yield from _percentiles(entry["model"], workload, metric, block, chosen["reference"])
+                yield from _percentiles(entry["model"], workload, metric, block, reference)
 
 
-def _latencies(con: duckdb.DuckDBPyConnection, workload: str) -> Latencies:
-    """Of the answered requests of accepted runs. There may be a million, so DuckDB makes one array of each run."""
-    found: Latencies = {}
+def _latencies(con: duckdb.DuckDBPyConnection, reference: str) -> dict[str, Latencies]:
+    """Workload to the latencies of the answered requests of accepted runs, where the reference arm has any.
+
+    There may be a million requests, so DuckDB makes one array of each run.
+    """
     runs = con.execute(
-        """SELECT r.model, r.environment, concat_ws('|', r.phase, r.unit, r.repetition) AS run,
+        """SELECT q.workload, r.model, r.environment, concat_ws('|', r.phase, r.unit, r.repetition) AS run,
             list(latency_ms) FILTER (isfinite(latency_ms)) AS latency_ms, list(ttft_ms) FILTER (isfinite(ttft_ms)) AS ttft_ms
         FROM requests AS q
         JOIN runs AS r USING (run_id)
-        WHERE q.accepted AND q.ok AND q.workload = $1
-        GROUP BY r.run_index, r.model, r.environment, run
-        ORDER BY r.run_index""",
-        [workload],
+        WHERE q.accepted AND q.ok
+        GROUP BY r.run_index, q.workload, r.model, r.environment, run
+        ORDER BY q.workload, r.run_index"""
     ).df()
-    for model, arm, run, *latencies in runs.itertuples(index=False, name=None):
+    found: dict[str, Latencies] = {}
+    for workload, model, arm, run, *latencies in runs.itertuples(index=False, name=None):
         for metric, x in zip(("latency_ms", "ttft_ms"), latencies, strict=True):
             if x is not None and len(x):
-                found.setdefault(model, {}).setdefault(metric, {}).setdefault(arm, {})[run] = x
-    return found
+                of_model = found.setdefault(workload, {}).setdefault(model, {})
+                of_model.setdefault(metric, {}).setdefault(arm, {})[run] = x
+    return {
+        workload: models
+        for workload, models in found.items()
+        if any(reference in arms for metrics in models.values() for arms in metrics.values())
+    }
 
 
 def _percentiles(
@@ -587,8 +629,9 @@ def _write_parquet(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, path: Pa
         con.unregister("_found")
 
 
-def _copy_view(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
-    _copy(con, f"FROM {name}", path)
+def _copy_views(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    for name in COPIED_VIEWS:
+        _copy(con, f"FROM {name}", folder / f"{name}.parquet")
 
 
 def _copy(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,15 @@ Job = Callable[[], Any]
 """A ``functools.partial`` of a module's function, so that it can be pickled."""
 Spread = Callable[[Sequence[Job]], list[Any]]
 """Does jobs, in any order and anywhere, and returns their results in the order of the jobs."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Jobs that anyone may do, and what becomes of their results, given in the order of the jobs."""
+
+    jobs: list[Job]
+    conclude: Callable[[list[Any]], Any]
+
 
 MOST = 7
 """Helpers at most: each holds the libraries and its share of the data in memory."""
@@ -31,6 +41,12 @@ _HELPER = "from campaign.analysis.workers import serve; serve({preload!r})"
 def in_turn(jobs: Sequence[Job]) -> list[Any]:
     """Every job here, one after the other."""
     return [job() for job in jobs]
+
+
+def together(works: Sequence[Work], spread: Spread = in_turn) -> list[Any]:
+    """The conclusion of each work, all their jobs being done as one list."""
+    results = iter(spread([job for work in works for job in work.jobs]))
+    return [work.conclude([next(results) for _ in work.jobs]) for work in works]
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from campaign.analysis.statistics.distributions import FloatArray, IntArray
 from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
 from campaign.analysis.statistics.table import IDENTITY, TableError, reference_arm
-from campaign.analysis.workers import Spread, in_turn
+from campaign.analysis.workers import Work, together
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 EXTREME = ("p99.9", 0.999)
@@ -118,18 +118,16 @@ def analyze_latency(table: pd.DataFrame, reference: str | None, seed: int) -> li
     for model, rows in frame.groupby("model", sort=False):
         runs = {str(arm): _runs(part, metrics) for arm, part in rows.groupby("environment", sort=False)}
         latencies[str(model)] = {x: {arm: found[x] for arm, found in runs.items()} for x in metrics}
-    return compare_latencies(latencies, base, seed)
+    (found,) = together([compare_latencies(latencies, base, seed)])
+    return found  # type: ignore[no-any-return]
 
 
-def compare_latencies(
-    latencies: Latencies, base: str, seed: int, *, two_level: bool = True, spread: Spread = in_turn
-) -> list[dict[str, Any]]:
+def compare_latencies(latencies: Latencies, base: str, seed: int, *, two_level: bool = True) -> Work:
     """One entry per model: its first latency, the others under ``by_metric``; arms against ``base``.
 
-    ``two_level``: also the bootstrap of runs and of requests within them, by far the dearest figure here. ``spread`` does the work,
-    a model at a time.
+    ``two_level``: also the bootstrap of runs and of requests within them, by far the dearest figure here.
     """
-    return spread([partial(_model, model, arms, base, seed, two_level) for model, arms in latencies.items()])
+    return Work([partial(_model, model, arms, base, seed, two_level) for model, arms in latencies.items()], list)
 
 
 def _latency_columns(frame: pd.DataFrame) -> list[str]:

@@ -38,7 +38,7 @@ from campaign.analysis.statistics.table import Cell, RunTable, check_runs, refer
 from campaign.analysis.statistics.units import analyze_units
 from campaign.analysis.statistics.validation import validate_model
 from campaign.analysis.statistics.verdict import claim
-from campaign.analysis.workers import Job, Spread, in_turn
+from campaign.analysis.workers import Job, Work, together
 
 SampleKey = tuple[Any, ...]
 PUBLISHED = {ALL_VALID: "all_valid"}
@@ -77,7 +77,7 @@ def analyze_runs(
     """
     runs = check_runs(table)
     settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused)
-    out = _compared(runs, settings, in_turn)
+    (out,) = together([_comparing(runs, settings)])
     headline = [c for c in out["comparisons"] if c["analysis_set"] == PROTOCOL]
     out["computed_with"] = versions()
     out["models"] = _models(runs.cells, runs.environments, runs.metrics, headline, settings)
@@ -100,15 +100,14 @@ def compare_runs(
     planned: Mapping[str, int],
     planned_repetitions: int | None,
     refused: Mapping[str, str],
-    spread: Spread = in_turn,
-) -> dict[str, Any]:
+) -> Work:
     """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series, decisions between phases.
 
-    Plain Python and NumPy values, not yet made ready for JSON. ``spread`` does the work.
+    The conclusion has plain Python and NumPy values, not yet made ready for JSON.
     """
     runs = check_runs(table)
     settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused)
-    return _compared(runs, settings, spread)
+    return _comparing(runs, settings)
 
 
 def _settings(
@@ -129,7 +128,7 @@ def _settings(
     return Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {})
 
 
-def _compared(runs: RunTable, settings: Settings, spread: Spread) -> dict[str, Any]:
+def _comparing(runs: RunTable, settings: Settings) -> Work:
     suspect = {
         "redundant_metrics": redundant_metrics(runs.cells, runs.metrics),
         "suspicious_identical_models": identical_models(runs.cells, runs.metrics),
@@ -139,11 +138,22 @@ def _compared(runs: RunTable, settings: Settings, spread: Spread) -> dict[str, A
         for cell in runs.cells
     ]
     of_phases = _phases(runs.cells, runs.environments, runs.metrics, settings)
-    found = spread([*of_cells, *(job for _, jobs in of_phases for job in jobs)])
+    jobs: list[Job] = [*of_cells, *(job for _, decided in of_phases for job in decided)]
 
+    def conclude(found: list[Any]) -> dict[str, Any]:
+        decisions = _decisions(of_phases, runs.metrics, found[len(of_cells) :])
+        return _compared(found[: len(of_cells)], settings) | decisions
+
+    return Work(jobs, conclude)
+
+
+def _compared(
+    cells: list[tuple[list[dict[str, dict[str, Any]]], list[dict[str, Any]]]], settings: Settings
+) -> dict[str, Any]:
+    """Families, verdicts and claims over what :func:`_compare_cell` found in each cell."""
     by_set: dict[str, list[dict[str, Any]]] = {name: [] for name in ANALYSIS_SETS}
     series: list[dict[str, Any]] = []
-    for compared, checks in found[: len(of_cells)]:
+    for compared, checks in cells:
         for one in compared:
             for name in ANALYSIS_SETS:
                 by_set[name].append(one[name])
@@ -154,7 +164,7 @@ def _compared(runs: RunTable, settings: Settings, spread: Spread) -> dict[str, A
     plain_families(by_set[ALL_VALID], settings.planned)
     _conclude(by_set, margins)
 
-    out: dict[str, Any] = {
+    return {
         "settings": {
             "alpha": 0.05,
             "reference": settings.reference,
@@ -170,7 +180,6 @@ def _compared(runs: RunTable, settings: Settings, spread: Spread) -> dict[str, A
         "families": plain | families[PROTOCOL],
         "series": series,
     }
-    return out | _decisions(of_phases, runs.metrics, found[len(of_cells) :])
 
 
 def _compare_cell(
