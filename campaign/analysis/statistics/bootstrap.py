@@ -142,10 +142,11 @@ def moving_blocks(differences: FloatArray, seed: int, resamples: int = RESAMPLES
     """
     n = len(differences)
     length = math.ceil(round(n ** (1 / 3), 9))
-    rng = generator(seed)
-    starts = rng.integers(0, n - length + 1, size=(resamples, math.ceil(n / length)))
-    index = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1)[:, :n]
-    low, high = quantiles(differences[index].mean(axis=1), (0.025, 0.975))
+    windows = np.lib.stride_tricks.sliding_window_view(differences, length)
+    whole, rest = windows.sum(axis=1), windows[:, : n - (math.ceil(n / length) - 1) * length].sum(axis=1)
+    *starts, last = generator(seed).integers(0, len(windows), size=(math.ceil(n / length), resamples))
+    # The last stretch is cut where it would make the resample longer than the series.
+    low, high = quantiles((sum(whole[start] for start in starts) + rest[last]) / n, (0.025, 0.975))
     return {"low": low, "high": high, "block_length": length, "seed": str(seed)}
 
 

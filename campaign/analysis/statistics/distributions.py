@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from scipy import special
-from scipy.optimize import brentq
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -121,7 +121,7 @@ def root(f: Callable[[float], float], low: float, high: float) -> float:
     f_low, f_high = f(low), f(high)
     for _ in range(60):
         if f_low * f_high <= 0:
-            return float(brentq(f, low, high, xtol=1e-13, rtol=1e-13))
+            return float(scipy.optimize.brentq(f, low, high, xtol=1e-13, rtol=1e-13))
         width = high - low
         low, high = low - width, high + width
         f_low, f_high = f(low), f(high)

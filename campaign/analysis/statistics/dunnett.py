@@ -10,7 +10,8 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 from campaign.analysis.statistics.distributions import FloatArray, root, t_two_sided
 
@@ -48,7 +49,7 @@ def adjusted_p(t: FloatArray, correlation: FloatArray, df: float) -> FloatArray:
     if loadings is not None:
         return np.array([one_factor_p(float(x), loadings, df) for x in t])
     # Incomplete blocks: no common-control structure; integrate numerically with a fixed seed.
-    distribution = stats.multivariate_t(shape=correlation, df=df, allow_singular=True, seed=20_240_229)
+    distribution = scipy.stats.multivariate_t(shape=correlation, df=df, allow_singular=True, seed=20_240_229)
     k = len(t)
     out = []
     for x in np.abs(t):

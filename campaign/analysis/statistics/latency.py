@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+import scipy
 
 from campaign.analysis.statistics.descriptive import is_constant, median, quantiles
 from campaign.analysis.statistics.distributions import FloatArray, IntArray
@@ -191,7 +191,7 @@ def _latency(runs: dict[str, Runs], model: str, metric: str, base: str, seed: in
 @lru_cache(maxsize=65536)
 def order_limits(n: int, q: float) -> tuple[int, int]:
     """Ranks (1-based) of the distribution-free 95 % limits of the q-quantile of n values; may lie outside 1 … n."""
-    return int(stats.binom.ppf(0.025, n, q)), int(stats.binom.ppf(0.975, n, q)) + 1
+    return int(scipy.stats.binom.ppf(0.025, n, q)), int(scipy.stats.binom.ppf(0.975, n, q)) + 1
 
 
 def percentiles(x: FloatArray) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from campaign.analysis.statistics.distributions import FloatArray, t_two_sided
 
@@ -160,11 +160,15 @@ def _minimise(f: Any, starts: Sequence[tuple[float, ...]]) -> FloatArray:
     """Two derivative-free searches from the best start, the lower deviance polished: either alone may stop early at a zero."""
     start = np.array(min(starts, key=lambda point: float(f(np.array(point)))))
     searches = (
-        minimize(f, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9, "maxiter": 2000}),
-        minimize(f, start, method="Powell", options={"xtol": 1e-6, "ftol": 1e-10}),
+        scipy.optimize.minimize(
+            f, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9, "maxiter": 2000}
+        ),
+        scipy.optimize.minimize(f, start, method="Powell", options={"xtol": 1e-6, "ftol": 1e-10}),
     )
     best = min(searches, key=lambda found: float(found.fun))
-    polished = minimize(f, best.x, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 1000})
+    polished = scipy.optimize.minimize(
+        f, best.x, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 1000}
+    )
     return np.asarray(polished.x if polished.fun <= best.fun else best.x, dtype=float)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray
@@ -39,9 +39,9 @@ def screen_model(arms: Group, reference: str, baseline: str, configs: list[str],
     groups = [control.value, *(arms[c].value for c in usable)]
     if not usable or all(is_constant(g) for g in groups):
         return out | {"status": "deterministic" if usable else "missing_arm"}
-    anova = stats.f_oneway(*groups)
+    anova = scipy.stats.f_oneway(*groups)
     out |= {"anova_F": float(anova.statistic), "anova_p": float(anova.pvalue)}
-    out["kruskal_p"] = float(stats.kruskal(*groups).pvalue)
+    out["kruskal_p"] = float(scipy.stats.kruskal(*groups).pvalue)
     out["status"] = "ok"
     out["configs"] = {c: _described(arms.get(c)) for c in configs}
     for config, found in _one_way_dunnett(control.value, {c: arms[c].value for c in usable}).items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from campaign.analysis.statistics.descriptive import three_sigma
 from campaign.analysis.statistics.distributions import BoolArray, FloatArray, IntArray
@@ -173,7 +173,7 @@ def accounting(treatment: Attempts | None, reference: Attempts | None, metric: s
     for loss in ("failed", "throttled"):
         counts = [[t[loss], t["attempted"] - t[loss]], [r[loss], r["attempted"] - r[loss]]]
         out[f"{loss}_fisher_p"] = (
-            float(stats.fisher_exact(counts).pvalue)
+            float(scipy.stats.fisher_exact(counts).pvalue)
             if t["attempted"] and r["attempted"] and t[loss] + r[loss]
             else None
         )
