@@ -95,7 +95,7 @@ def _spreads(
         spread = Spread("any model", ASSUMED_CV_PCT if cv_pct is None else cv_pct, rho or 0.0, None)
         _check(spread)
         return [spread], None
-    from campaign.analysis import evidence, sql
+    from campaign.analysis import questions, sql
 
     con = sql.connect(pilot)
     rows = con.execute(
@@ -119,7 +119,7 @@ def _spreads(
         )
     for spread in found:
         _check(spread)
-    margin: Any = evidence.settings(con)
+    margin: Any = questions.settings(con)
     return found, margin["margin_pct"] if margin["margin_declared"] else None
 
 

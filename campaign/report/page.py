@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
-from campaign.analysis import evidence, sql
+from campaign.analysis import evidence, questions, sql
 from campaign.report import checklist, wording
 
 if TYPE_CHECKING:
@@ -530,7 +530,7 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
 
 
 def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
-    chosen = evidence.settings(con)
+    chosen = questions.settings(con)
     lines = [
         f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",

@@ -1,0 +1,155 @@
+"""What a results folder asks of the statistics: its run table, the latencies of its requests, and how they are to be judged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from campaign.analysis.statistics.latency import Latencies
+
+MARGIN_PCT = 2.0
+"""Equivalence margin where the config declares none."""
+CEILING_C = 45.0
+"""Start temperature that the statistics hold every attempt to (the method's)."""
+
+Cellname = tuple[str, str]
+"""Model and workload."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the statistics are asked: the run table, the cell behind each model's name in it, and how to judge."""
+
+    table: pd.DataFrame
+    cells: dict[str, Cellname]
+    settings: dict[str, Any]
+    refused: dict[str, str]
+    """Model to the status that forbids statistics on it."""
+
+
+def ask(con: duckdb.DuckDBPyConnection) -> Asked:
+    """Everything but the latencies."""
+    table, cells = run_table(con)
+    implausible = con.execute("SELECT DISTINCT model FROM rooflines WHERE measured_tok_s > bound_tok_s").fetchall()
+    return Asked(table, cells, settings(con), {model: "error_implausible" for (model,) in implausible})
+
+
+def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:
+    """What ``analyze_runs`` wants, one row per attempt, and the (model, workload) behind each model name in its findings.
+
+    An arm that was planned beside others but has no attempt yet gets one row without values, so that the comparison is missing by
+    name. Where the gate's ceiling is not the method's 45 °C, the start temperature goes in as a covariate only.
+    """
+    import pandas as pd
+
+    table = con.execute("FROM analysis_attempts ORDER BY unit, sequence_index").df()
+    if table.empty:
+        return pd.DataFrame(), {}
+    values = con.execute("PIVOT analysis_values ON metric USING first(value) GROUP BY run_id, attempt").df()
+    # A name that begins with start_ would be read as a state before the run.
+    values = values[[name for name in values.columns if not name.startswith("start_")]]
+    table = table.merge(values, on=["run_id", "attempt"], how="left")
+    for (metric,) in con.execute("SELECT metric FROM metric_facts WHERE family = 'primary'").fetchall():
+        if metric not in table:
+            table[metric] = float("nan")
+    table["sequence_index"] = table["sequence_index"].where(table.pop("timed"))
+    if _ceiling(con) != CEILING_C:
+        table = table.rename(columns={"start_temperature_c": "start_gpu_c"})
+    for name in ("start_temperature_c", "start_gpu_c", "start_mem_available_gib", "parameters", "order_in_block"):
+        if name in table:
+            table[name] = pd.to_numeric(table[name]).astype(float)
+            if table[name].isna().all():
+                table = table.drop(columns=name)
+    table = pd.concat([table, _absent_arms(con, table)], ignore_index=True)
+    several = table["workload"].nunique() > 1
+    pairs = table[["model", "workload"]].drop_duplicates().itertuples(index=False)
+    return table, {f"{m}/{w}" if several else m: (m, w) for m, w in pairs}
+
+
+def _absent_arms(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    planned = con.execute("SELECT DISTINCT phase, model, workload, environment FROM runs ORDER BY ALL").fetchall()
+    have = set(table[["phase", "model", "workload", "environment"]].itertuples(index=False, name=None))
+    units: dict[tuple[Any, ...], list[Any]] = {}
+    for key in table[["phase", "model", "workload", "unit"]].drop_duplicates().itertuples(index=False, name=None):
+        units.setdefault(key[:3], []).append(key[3])
+    missing = [
+        {
+            "run_id": f"{model}__{environment}__{workload}__none",
+            "attempt": 1,
+            "phase": phase,
+            "unit": unit,
+            "model": model,
+            "environment": environment,
+            "workload": workload,
+            "repetition": 0,
+            "status": "failed",
+            "throttled": False,
+        }
+        for phase, model, workload, environment in planned
+        if (phase, model, workload, environment) not in have
+        for unit in units.get((phase, model, workload), [])
+    ]
+    return pd.DataFrame(missing)
+
+
+def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """What the config and the plan say to the analysis: reference, margin, seed, repetitions, and the sizes of the families.
+
+    A family counts every comparison that was planned, also those that cannot be tested (yet).
+    """
+    reference, seed, config = con.execute(
+        "SELECT any_value(reference), any_value(seed), any_value(config) FROM campaign"
+    ).fetchall()[0]
+    declared = (json.loads(config) if config else {}).get("margin_pct")
+    contrasts, cells, repetitions = con.execute(
+        """SELECT coalesce(max(n), 0), coalesce(max(cells), 0), (SELECT max(repetition) FROM runs)
+        FROM (SELECT phase, count(*) AS n, count(DISTINCT (model, workload)) AS cells FROM contrasts GROUP BY phase)"""
+    ).fetchall()[0]
+    return {
+        "reference": reference,
+        "seed": int(seed or 0),
+        "margin_pct": float(declared or MARGIN_PCT),
+        "margin_declared": declared is not None,
+        "planned_repetitions": repetitions,
+        "m_planned": max(3 * contrasts, 1),
+        "planned": {"F_doc": 3 * contrasts, "F_primary5": 5 * contrasts, "F_three_arm": 9 * cells},
+    }
+
+
+def _ceiling(con: duckdb.DuckDBPyConnection) -> float | None:
+    found = con.execute("SELECT (config->'gate'->>'ceiling_c')::DOUBLE FROM campaign").fetchall()
+    return None if not found else found[0][0]
+
+
+def latencies(con: duckdb.DuckDBPyConnection, reference: str) -> dict[str, Latencies]:
+    """Workload to the latencies of the answered requests of accepted runs, where the reference arm has any.
+
+    There may be a million requests, so DuckDB makes one array of each run.
+    """
+    runs = con.execute(
+        """SELECT q.workload, r.model, r.environment, concat_ws('|', r.phase, r.unit, r.repetition) AS run,
+            list(latency_ms) FILTER (isfinite(latency_ms)) AS latency_ms, list(ttft_ms) FILTER (isfinite(ttft_ms)) AS ttft_ms
+        FROM requests AS q
+        JOIN runs AS r USING (run_id)
+        WHERE q.accepted AND q.ok
+        GROUP BY r.run_index, q.workload, r.model, r.environment, run
+        ORDER BY q.workload, r.run_index"""
+    ).df()
+    found: dict[str, Latencies] = {}
+    for workload, model, arm, run, *both in runs.itertuples(index=False, name=None):
+        for metric, x in zip(("latency_ms", "ttft_ms"), both, strict=True):
+            if x is not None and len(x):
+                of_model = found.setdefault(workload, {}).setdefault(model, {})
+                of_model.setdefault(metric, {}).setdefault(arm, {})[run] = x
+    return {
+        workload: models
+        for workload, models in found.items()
+        if any(reference in arms for metrics in models.values() for arms in metrics.values())
+    }
