@@ -59,7 +59,7 @@ def test_the_page_says_what_the_comparisons_hold(results, rows):
 
 
 def test_the_forest_draws_what_the_comparisons_hold(con, rows):
-    drawn = print.overheads(con).set_index(["model", "environment"])
+    drawn = print.effects.overheads(con).set_index(["model", "environment"])
     of_the_reference = [row for row in rows if row["reference"] == "native-chroot"]
     assert len(drawn) == len(of_the_reference)
     for row in of_the_reference:

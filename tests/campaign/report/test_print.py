@@ -140,7 +140,7 @@ def test_more_arms_than_a_column_can_hold_are_refused_with_what_to_do(tmp_path):
 
 def test_no_two_arms_look_alike():
     arms = [f"arm-{i}" for i in range(14)]
-    look = print._arm(arms, paper.PAGE_IN * 72)
+    look = print.shared.arm_look(arms, paper.PAGE_IN * 72)
     colors, shapes = (look[name].to_dict()["scale"]["range"] for name in ("color", "shape"))
     assert len(set(zip(colors, shapes, strict=True))) == len(arms)
 
@@ -185,7 +185,7 @@ def test_screening_finds_the_options_that_were_injected(tmp_path):
     con = analysed(
         synthetic.write(tmp_path / "s", environments=arms, effects_pct=effects, repetitions=10, telemetry_hz=0)
     )
-    found = print.screened(con)
+    found = print.effects.screened(con)
     assert found is not None
     rows = found[0].set_index(["environment", "model"])
     assert (rows.loc["docker-cpuset"].low > 1.5).all()
@@ -193,6 +193,6 @@ def test_screening_finds_the_options_that_were_injected(tmp_path):
 
 
 def test_overhead_has_the_sign_of_a_loss_and_is_marked_where_it_is_demonstrated(results):
-    table = print.overheads(analysed(results))
+    table = print.effects.overheads(analysed(results))
     assert (table.overhead > 0).all()
     assert (table.low <= table.overhead).all() and (table.overhead <= table.high).all()
