@@ -269,7 +269,7 @@ def plan(
     with told():
         from campaign import config as configs
         from campaign.choose import choose
-        from campaign.forecast import describe
+        from campaign.outlook import describe
         from campaign.plan import plan
         from campaign.store import folder_for
 

@@ -8,7 +8,8 @@ import pytest
 
 from campaign import budget
 from campaign.config import load
-from campaign.forecast import describe, forecast, parts_s, plain
+from campaign.forecast import forecast, parts_s
+from campaign.outlook import describe, plain
 from campaign.plan import plan
 
 CAMPAIGNS = Path(__file__).parents[2] / "configs" / "campaigns"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from actors.types import Environment, Model, Workload
 from campaign.config import Campaign, load
-from campaign.forecast import describe, duration, estimate_s, forecast, measured_s, plain, size
+from campaign.forecast import duration, estimate_s, forecast, measured_s, size
+from campaign.outlook import describe, plain
 from campaign.plan import Planned, plan, plan_hash, to_table, williams
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -18,7 +18,7 @@ from actors.sensors.system import SystemSensor, mem_total_bytes
 from actors.types import Environment
 from campaign import doctor
 from campaign.config import load as load_campaign
-from campaign.forecast import describe, plain
+from campaign.outlook import describe, plain
 from campaign.plan import plan
 
 GB10 = Path(__file__).parents[1] / "machines" / "gb10"
