@@ -51,8 +51,8 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     else:
         parts.append(
             Text(
-                "Mean ± standard deviation over accepted runs. Intervals: 95 %, "
-                f"{' / '.join(dict.fromkeys(row['method'] for row in rows))}, each at 95 %. Verdicts: p adjusted over the planned comparisons.",
+                "Mean ± standard deviation over accepted runs. Intervals, 95 % each: "
+                f"{' / '.join(dict.fromkeys(row['method'] for row in rows))}. Verdicts: p adjusted over the planned comparisons.",
                 style="dim",
             )
         )
