@@ -122,6 +122,8 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
         "How many headline tests fall below 0.05, plain and adjusted over the comparisons that were planned (m), tested or not. "
         "BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within the declared margin, Holm."
     )
+    if {"F_doc", "F_primary5"} <= {row[0] for row in found}:
+        notes += " F_primary5 counts request throughput and KV cache alone, which are adjusted together with F_doc."
     return Table("families", "Families of comparisons.", columns, cells, notes)
 
 
