@@ -6,11 +6,12 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from actors.environments import processes
 
 OBJECT_STORE_BYTES = 100 * 2**20
 LOOPBACK = ("127.", "localhost:")
@@ -126,11 +127,21 @@ def stop() -> None:
 
 
 def end_processes(folder: Path) -> int:
-    """Kill the Ray processes that work in ``folder``; returns how many there were.
+    """Kill the Ray processes that work in ``folder``, until none is left; returns how many there were."""
+    met: set[int] = set()
 
-    They are known by their open log files: Ray's workers overwrite their own command line and environment.
-    """
-    ended = 0
+    def left() -> set[int]:
+        found = _working_in(folder)
+        met.update(found)
+        return found
+
+    processes.kill(left)
+    return len(met)
+
+
+def _working_in(folder: Path) -> set[int]:
+    """Known by their open log files: Ray's workers overwrite their own command line and environment."""
+    found = set()
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == os.getpid():
             continue
@@ -141,9 +152,8 @@ def end_processes(folder: Path) -> int:
             if f"{folder}/".encode() in command or any(
                 str(link.readlink()).startswith(f"{folder}/") for link in (process / "fd").iterdir()
             ):
-                os.kill(int(process.name), signal.SIGKILL)
-                ended += 1
-    return ended
+                found.add(int(process.name))
+    return found
 
 
 def reap() -> list[str]:
