@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
     from campaign.analysis.statistics.latency import Latencies
 
-OWN_TABLES = (
-    "comparisons",
-    "equivalence",
-    "power",
-    "losses",
-    "order_effects",
-    "phase_decisions",
-    "request_percentiles",
-)
+OWN_TABLES = tuple(sql.ANALYSIS)
 """Tables of ``analysis/`` that the statistics fill."""
 COPIED_VIEWS = ("descriptives", "outliers", "plausibility")
 """Views of SQL kept in ``analysis/`` as they stood."""
@@ -90,16 +82,15 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
     Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name.
     """
-    result = con.execute(
+    return sql.records(
+        con,
         f"""SELECT c.* REPLACE (CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model),
             coalesce(NOT interleaved, false) AS separated
         FROM comparisons AS c
         LEFT JOIN metric_facts AS f ON f.metric = c.metric
         WHERE analysis_set = '{findings.HEADLINE_SET}'
-        ORDER BY place, treatment, unit, f.print_order NULLS LAST, c.metric"""
+        ORDER BY place, treatment, unit, f.print_order NULLS LAST, c.metric""",
     )
-    names = [str(column[0]) for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _analyse(

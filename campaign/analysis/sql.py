@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -95,6 +96,13 @@ def connect(results: Path) -> duckdb.DuckDBPyConnection:
     for statement in statements():
         con.execute(_kept(statement) if statement.name in KEPT else statement.text)
     return con
+
+
+def records(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    """The rows of a query, each by the names of its columns, in DuckDB's own values."""
+    result = con.execute(query)
+    names = [str(column[0]) for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def refresh(con: duckdb.DuckDBPyConnection) -> None:

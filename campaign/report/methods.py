@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import evidence
+from campaign.analysis import evidence, sql
 from campaign.report.forms import escape
 from campaign.report.wording import present
 
@@ -129,10 +129,7 @@ def _gate(gate: dict[str, Any]) -> list[str]:
 
 
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    result = con.execute(query)
-    names = [str(column[0]) for column in result.description or ()]
-    row = result.fetchone()
-    return dict(zip(names, row, strict=True)) if row else {}
+    return next(iter(sql.records(con, query)), {})
 
 
 def _listed(names: Iterable[str]) -> str:

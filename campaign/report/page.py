@@ -390,7 +390,7 @@ LOSSES = (
 
 def _problems(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Failed plausibility checks, gravest first, each with its subjects and figures."""
-    return _rows(
+    return sql.records(
         con,
         """SELECT check_name AS name, bool_or(grave) AS grave, any_value(explanation) AS explanation,
             list(subject || CASE WHEN limit_value > 0 THEN ' (' || printf('%.4g', figure) || ' against ' || printf('%.4g', limit_value) || ')'
@@ -578,7 +578,7 @@ def _commit(campaign: dict[str, Any]) -> str | None:
 
 def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     units = []
-    for unit in _rows(con, "FROM units ORDER BY unit"):
+    for unit in sql.records(con, "FROM units ORDER BY unit"):
         warnings = "; ".join(json.loads(unit["warnings"] or "[]"))
         refused = "; ".join(f"{name}: {why}" for name, why in json.loads(unit["refused_options"] or "{}").items())
         memory = wording.number(unit["mem_total_gib"])
@@ -619,14 +619,8 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _rows(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    result = con.execute(query)
-    names = [str(column[0]) for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    return next(iter(_rows(con, query)), {})
+    return next(iter(sql.records(con, query)), {})
 
 
 def _filled(con: duckdb.DuckDBPyConnection, table: Table) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import evidence
+from campaign.analysis import evidence, sql
 from campaign.report.digits import (
     change_text,
     fixed,
@@ -170,7 +170,7 @@ def losses(con: duckdb.DuckDBPyConnection) -> Table:
 
 def descriptives(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> Table:
     """Each arm by itself, for the primary metrics."""
-    found = _records(
+    found = sql.records(
         con,
         """WITH places AS (
             SELECT phase, model, workload, environment, min(run_index) AS place,
@@ -394,7 +394,7 @@ def _beside(con: duckdb.DuckDBPyConnection, view: str, rows: list[Row]) -> list[
     """The rows of a view of the analysis with what their comparison says, in the order of the comparisons; primary metrics."""
     keys = ("phase", "unit", "model", "workload", "reference", "treatment", "metric")
     found: dict[tuple[Any, ...], list[Row]] = {}
-    for row in _records(con, f"FROM {view}"):
+    for row in sql.records(con, f"FROM {view}"):
         found.setdefault(tuple(row[key] for key in keys), []).append(row)
     out: list[Row] = []
     for row in rows:
@@ -405,12 +405,6 @@ def _beside(con: duckdb.DuckDBPyConnection, view: str, rows: list[Row]) -> list[
         for of in found.get(tuple(model if key == "model" else row[key] for key in keys), ()):
             out.append(row | of | {"model": row["model"], "order_flags": of.get("flags")})
     return out
-
-
-def _records(con: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
-    result = con.execute(query)
-    names = [str(column[0]) for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _by_contrast(

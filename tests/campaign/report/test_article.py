@@ -11,11 +11,6 @@ from tests import synthetic
 from tests.campaign.report.test_forms import check
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return synthetic.write(tmp_path_factory.mktemp("campaign") / "two", repetitions=12)
-
-
 def test_writing_a_campaign_that_has_not_begun_gives_files_without_claims(tmp_path):
     paths = article.write(synthetic.write(tmp_path / "none", done=0))
     assert len(paths) == 3 * 12 + 2

@@ -4,23 +4,10 @@ import csv
 import io
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.analysis import evidence
 from campaign.report import digits, forms, tables
-from tests import synthetic
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return synthetic.write(tmp_path_factory.mktemp("campaign") / "two", repetitions=12)
-
-
-@pytest.fixture(scope="module")
-def con(results):
-    return evidence.connect(results)
 
 
 def split(row: str) -> list[str]:

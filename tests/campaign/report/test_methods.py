@@ -3,22 +3,10 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from campaign.analysis import evidence, sql
+from campaign.analysis import sql
 from campaign.importing import import_runs
 from campaign.report import methods
 from tests import synthetic
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return synthetic.write(tmp_path_factory.mktemp("campaign") / "two", repetitions=12)
-
-
-@pytest.fixture(scope="module")
-def con(results):
-    return evidence.connect(results)
 
 
 def test_the_methods_tell_what_ran(con):

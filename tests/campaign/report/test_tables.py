@@ -9,16 +9,6 @@ from campaign.report import methods, tables
 from tests import synthetic
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return synthetic.write(tmp_path_factory.mktemp("campaign") / "two", repetitions=12)
-
-
-@pytest.fixture(scope="module")
-def con(results):
-    return evidence.connect(results)
-
-
 def test_simulated_tables_say_so(con):
     assert all("Simulated data" in table.caption for table in tables.tables(con))
     assert "simulated" in methods.methods(con)
