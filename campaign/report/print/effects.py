@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
+from campaign.analysis import questions
 from campaign.report import paper, wording
 from campaign.report.figures import _arms
 from campaign.report.print.shared import (
@@ -17,7 +18,6 @@ from campaign.report.print.shared import (
     Chart,
     arm_colors,
     arm_look,
-    declared_margin,
     grid,
     runs_of,
     subjects,
@@ -36,7 +36,7 @@ def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     rows = overheads(con)
     if rows.empty:
         return None
-    margin = declared_margin(con)
+    margin = questions.settings(con)["margin_pct"]
     arms = [arm for arm in _arms(con) if arm in set(rows.environment)]
     several = len(arms) > 1
     names = list(dict.fromkeys(rows.subject))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -143,15 +142,6 @@ def interval_marks(means: pd.DataFrame, x: alt.X, arms: list[str]) -> list[alt.C
     dot = base.mark_point(filled=True, size=16, color="black", opacity=1)
     shape = arm_look(arms, COLUMN_PT)["shape"]
     return [rule.encode(x=x, y=alt.Y("low:Q"), y2="high:Q"), dot.encode(x=x, y=alt.Y("mean:Q"), shape=shape)]
-
-
-def declared_margin(con: duckdb.DuckDBPyConnection) -> float:
-    """The declared equivalence margin of throughput in percent; 2 where none is declared."""
-    (row,) = con.execute("SELECT any_value(config->'margin_pct') FROM campaign").fetchall()
-    value = json.loads(row[0]) if row[0] else None
-    if isinstance(value, dict):
-        value = value.get("token_throughput_tok_s")
-    return float(value) if isinstance(value, int | float) else 2.0
 
 
 def watermark(con: duckdb.DuckDBPyConnection, width: float, height: float) -> list[alt.Chart]:
