@@ -223,7 +223,7 @@ class Driver:
         self._queues = self._deal(names, [unit.name for unit in units])
         self._orphans: deque[tuple[str, list[Planned]]] = deque()
         self._at_work: set[str] = set()
-        if not self._blocks_left():
+        if not self._blocks_left() or self.stopping.is_set():
             return
         self._say_stage("preparing")
         self._start_lanes(units)
