@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -17,10 +18,8 @@ def folder(path: Path) -> Path:
     Raises :class:`NotPrivate` where a link, a file or a folder of somebody else is in its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
     check(path)
     if stat.S_IMODE(path.lstat().st_mode) != 0o700:
         path.chmod(0o700)

@@ -77,14 +77,11 @@ def stay_on_loopback() -> None:
 
 def demand_token() -> bool:
     """Read RAY_AUTH_MODE and the token from the environment; whether this process now speaks with a token."""
-    import ray._raylet as raylet
-
-    raylet.Config.initialize("")
-    loader = raylet.AuthenticationTokenLoader.instance()
+    part("ray._raylet:Config.initialize")("")
+    loader = part("ray._raylet:AuthenticationTokenLoader.instance")()
     loader.reset_cache()
-    return bool(
-        raylet.get_authentication_mode() == raylet.AuthenticationMode.TOKEN and loader.has_token(ignore_auth_mode=True)
-    )
+    mode = part("ray._raylet:get_authentication_mode")()
+    return bool(mode == part("ray._raylet:AuthenticationMode.TOKEN") and loader.has_token(ignore_auth_mode=True))
 
 
 def node(folder: Path, *, gcs_address: str | None = None, fate_shared: bool = True, **parameters: Any) -> Any:

@@ -71,9 +71,9 @@ def driver(home):
 def below(pid: int) -> set[int]:
     """``pid`` and its descendants."""
     parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for facts in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_bytes().rpartition(b")")[2].split()[1])
+            parents[int(facts.parent.name)] = int(facts.read_bytes().rpartition(b")")[2].split()[1])
     found = {pid}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
