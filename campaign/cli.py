@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,13 +40,20 @@ app = typer.Typer(
 
 
 class Output(Console):
+    """What is printed may come out of a stranger's results: nothing in it is markup, or a command to the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        from campaign import foreign
+
+        return super().render_str(foreign.plain(text), **options)
+
     def on_broken_pipe(self) -> None:
         """Rich would exit with code 1 when the reader (head, less) has seen enough."""
         raise BrokenPipeError
 
 
-out = Output(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Output(highlight=False, markup=False)
+err = Output(stderr=True, highlight=False, markup=False)
 
 
 def _folders(incomplete: str) -> list[str]:

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign import foreign
 from campaign.analysis import sql
 from campaign.store import StoreError
 
@@ -73,7 +74,8 @@ _INTEGERS = ("INT", "HUGEINT")
 def export(results: Path, target: Path) -> Path:
     """Write the audit trail of ``results`` to ``target``: a folder, or an archive by its ending (.zip, .tar.gz, .tgz).
 
-    The archive appears at once or not at all. Refuses (``StoreError``) a target that exists or lies inside the results; raises
+    The archive appears at once or not at all, and holds regular files of ``results`` alone: links, devices and names that lead
+    elsewhere are left out, and ``left-out.txt`` says so. Refuses (``StoreError``) a target that exists or lies inside the results; raises
     :class:`campaign.analysis.sql.ResultsError` where there is no campaign.
     """
     results, target = results.resolve(), target.resolve()
@@ -81,9 +83,9 @@ def export(results: Path, target: Path) -> Path:
         raise StoreError(f"{target}: already there. Remove it, or name another target.")
     if target.is_relative_to(results):
         raise StoreError(f"{target}: inside the results. Name a target outside {results}.")
-    con = sql.connect(results)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        con = sql.connect(results, also=Path(scratch))
         folder = Path(scratch) / _stem(target)
         folder.mkdir()
         _fill(con, results, folder)
@@ -113,11 +115,12 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
         path = f"tables/{name}.csv"
         _csv(con, query, folder / path)
         described[path] = {"name": name, "description": _about(name), "schema": _schema(con, query)}
-    for name in _RAW:
-        if (results / name).exists():
-            _copy(results / name, folder / "raw" / name)
-    for source in sorted((results / "units").glob("*.json")):
-        _copy(source, folder / "raw" / "units" / source.name)
+    left_out: list[str] = []
+    for name in (*_RAW, "units/*.json", "telemetry/*/*.parquet"):
+        good, bad = foreign.find(results, name)
+        for source in good:
+            _copy(source, folder / "raw" / source.relative_to(results))
+        left_out += [f"{foreign.plain(str(path.relative_to(results)))}: {why}" for path, why in bad]
     # Sorted once, so that each attempt's samples lie together and are found without reading the others.
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE samples AS SELECT unit, run_id, attempt, t_utc_ns, at_utc, t_mono_ns, stage, {GPU}, {MEMORY} "
@@ -130,9 +133,9 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
     for run_id, attempt, unit in con.execute(
         "SELECT run_id, attempt, unit FROM attempts ORDER BY run_id, attempt"
     ).fetchall():
-        described |= _attempt(con, results, folder, schemas, str(run_id), int(attempt), str(unit))
-    for source in sorted((results / "telemetry").glob("*/*.parquet")):
-        _copy(source, folder / "raw" / source.relative_to(results))
+        described |= _attempt(con, results, folder, schemas, str(run_id), int(attempt), str(unit), left_out)
+    if left_out:
+        (folder / "left-out.txt").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
     for name in ("LICENSE", "LICENSE-DATA"):
         if (ROOT / name).exists():
             _copy(ROOT / name, folder / name)
@@ -150,13 +153,18 @@ def _attempt(
     run_id: str,
     attempt: int,
     unit: str,
+    left_out: list[str],
 ) -> dict[str, dict[str, Any]]:
     """The four files of an attempt, and the rest of its folder; returns the descriptions of the tables among them."""
-    source, place = results / "attempts" / run_id / str(attempt), folder / "runs" / run_id / str(attempt)
+    safe = foreign.file_name(run_id)  # of imported runs a name may be anything
+    source, place = results / "attempts" / safe / str(attempt), folder / "runs" / safe / str(attempt)
     place.mkdir(parents=True)
-    for path in sorted(source.rglob("*")):
-        if path.is_file() and path.name not in ("stdout.log", "stderr.log"):
-            _copy(path, place / path.relative_to(source))
+    there = source.is_dir() and not any(path.is_symlink() for path in (source, source.parent, source.parent.parent))
+    for name, why in foreign.walk(source) if there else ():
+        if why is not None:
+            left_out.append(f"{foreign.plain(str(source.relative_to(results) / name))}: {why}")
+        elif name not in ("stdout.log", "stderr.log"):
+            _copy(source / name, place / name)
     _log(con, source, place / "run.log", run_id, attempt)
     described = {}
     for name, columns in MONITORS.items():
@@ -189,9 +197,10 @@ def _log(con: duckdb.DuckDBPyConnection, source: Path, target: Path, run_id: str
         for stream in ("stdout", "stderr"):
             path = source / f"{stream}.log"
             log.write(f"--- {stream}\n".encode())
-            if path.exists():
-                data = path.read_bytes()
-                log.write(data + (b"\n" if data and not data.endswith(b"\n") else b""))
+            if path.exists() and foreign.why_not(path) is None:
+                with path.open("rb") as stream_file:
+                    shutil.copyfileobj(stream_file, log)
+                log.write(b"\n")
 
 
 # --- descriptions -------------------------------------------------------------------------------------------
@@ -335,14 +344,18 @@ Data: CC BY 4.0 (`LICENSE-DATA`). Code that made them: MIT (`LICENSE`).
 
 
 def _csv(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """RFC 4180, UTC times in ISO 8601, nested values as JSON."""
+    """RFC 4180, UTC times in ISO 8601, nested values as JSON, and no cell that a spreadsheet would take for a formula."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = con.execute(f"DESCRIBE ({query})").fetchall()
     nested = [
         str(name) for name, kind, *_ in columns if str(kind).endswith("[]") or str(kind).startswith(("STRUCT", "MAP"))
     ]
-    replaced = "".join(f", to_json({name})::VARCHAR AS {name}" for name in nested)[2:]
-    chosen = f"* REPLACE ({replaced})" if nested else "*"
+    words = [str(name) for name, kind, *_ in columns if str(kind) in ("VARCHAR", "JSON")]
+    replaced = ", ".join(
+        [f'to_json("{name}")::VARCHAR AS "{name}"' for name in nested]
+        + [f'no_formula("{name}"::VARCHAR) AS "{name}"' for name in words]
+    )
+    chosen = f"* REPLACE ({replaced})" if replaced else "*"
     con.execute(
         f"COPY (SELECT {chosen} FROM ({query})) TO {_quoted(str(path))} "
         "(FORMAT csv, HEADER true, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ')"
@@ -355,7 +368,7 @@ def _quoted(text: str) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    shutil.copyfile(source, target, follow_symlinks=False)
 
 
 def _files(folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from actors.types import Model, Workload
+from campaign import foreign
 from campaign.plan import Planned
 
 if TYPE_CHECKING:
@@ -144,12 +145,12 @@ def measured_s(results: Path) -> dict[Cell, float]:
     """Median seconds per cell in a results folder: from the end of one attempt to the end of the next on its unit, so that
     gate, start and evidence are counted. The first attempt of a unit tells nothing; the median bears a pause or two."""
     ends: dict[str, list[tuple[int, Cell]]] = {}
-    for file in results.glob("attempts/*/*/metadata.json"):
+    for file in foreign.find(results, "attempts/*/*/metadata.json")[0]:
         try:
-            found = json.loads(file.read_text())
+            found = json.loads(foreign.read_bytes(file))
             cell = (found["model"], found["environment"], found["workload"])
             ends.setdefault(found["unit"], []).append((int(found["ended_utc_ns"]), cell))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, foreign.Unreadable):
             continue  # a campaign may be writing it now
     durations: dict[Cell, list[float]] = {}
     for attempts in ends.values():

@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from campaign import foreign
+
 GENESIS = "0" * 64
 
 
@@ -36,7 +38,12 @@ def read(path: Path) -> tuple[list[dict[str, Any]], int, str]:
     """
     events: list[dict[str, Any]] = []
     offset, previous = 0, GENESIS
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = foreign.read_bytes(path)
+    except FileNotFoundError:
+        data = b""
+    except foreign.Unreadable as problem:
+        raise JournalError(f"{path}: {problem}. Restore it from a backup, or start another campaign with NEW=1.") from None
     lines = data.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         last = number == len(lines)
@@ -46,7 +53,7 @@ def read(path: Path) -> tuple[list[dict[str, Any]], int, str]:
             event = json.loads(line)
             if not isinstance(event, dict):
                 raise ValueError("not an object")
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             if last:
                 break
             raise JournalError(

@@ -23,10 +23,10 @@ def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
     """The display: progress, ETA, and for each unit its run, stage, temperature against the ceiling, throughput."""
     done = snapshot.accepted + snapshot.exhausted
     bar = Progress(
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[eta]}"),
+        TextColumn("{task.fields[eta]}", markup=False),
         expand=True,
     )
     eta = f"ETA {_time(snapshot.eta_s)}" if snapshot.stage == "running" else snapshot.stage

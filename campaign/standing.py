@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from campaign import journal
+from campaign import foreign, journal
 from campaign.snapshot import Snapshot
 from campaign.store import Store, StoreError
 
@@ -18,8 +18,8 @@ def standing(folder: Path) -> tuple[Snapshot, bool]:
     events, _, _ = journal.read(store.journal_path)
     state = journal.fold(events)
     try:
-        snapshot = Snapshot.model_validate_json((folder / "status.json").read_bytes())
-    except (OSError, ValueError):
+        snapshot = Snapshot.model_validate_json(foreign.read_bytes(folder / "status.json"))
+    except (OSError, ValueError, foreign.Unreadable):
         snapshot = Snapshot(campaign=info["campaign"], results=str(folder))
     running = _drives(snapshot.pid)
     runs = state.runs.values()
@@ -46,6 +46,8 @@ def _drives(pid: int) -> bool:
 def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
     """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt."""
     store = Store(folder)
+    if reason := foreign.bad_name(run_id):
+        raise StoreError(f"{run_id!r}: not a run ({reason})")
     attempts = sorted(int(path.name) for path in (folder / "attempts" / run_id).glob("[0-9]*") if path.name.isdigit())
     if not attempts:
         known = [row["run_id"] for row in store.plan()]
@@ -74,8 +76,8 @@ def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as problem:
+        value: dict[str, Any] = json.loads(foreign.read_bytes(path))
+    except (OSError, ValueError, RecursionError, foreign.Unreadable) as problem:
         raise StoreError(
             f"{path}: unreadable ({problem}). Restore it from a backup; `campaign verify` says more."
         ) from None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign import journal
+from campaign import foreign, journal
 
 
 class StoreError(Exception):
@@ -140,12 +140,12 @@ class Store:
     def info(self, imported: bool = False) -> dict[str, Any]:
         """``campaign.json``. Raises StoreError where it is not that of a campaign, or (but for ``imported``) of one that ran here."""
         try:
-            value = json.loads(self.campaign_path.read_bytes())
+            value = json.loads(foreign.read_bytes(self.campaign_path))
         except FileNotFoundError:
             raise StoreError(
                 f"{self.root}: no campaign here (no campaign.json). Start one with `campaign run`, or name its folder."
             ) from None
-        except ValueError as problem:
+        except (ValueError, RecursionError, foreign.Unreadable) as problem:
             raise StoreError(
                 f"{self.campaign_path}: damaged ({problem}). Restore it from a backup, or start another with NEW=1."
             ) from None
@@ -167,6 +167,8 @@ class Store:
         """The planned runs in order, one dict a row of ``plan.parquet``."""
         from pyarrow import parquet
 
+        if self.plan_path.exists() and (reason := foreign.why_not(self.plan_path)):
+            raise StoreError(f"{self.plan_path}: unreadable ({reason}).")
         try:
             rows: list[dict[str, Any]] = (
                 parquet.ParquetFile(self.plan_path).read().to_pylist()
@@ -178,7 +180,7 @@ class Store:
         return rows
 
     def metadata(self, run_id: str, attempt: int) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads((self.attempt_path(run_id, attempt) / "metadata.json").read_bytes())
+        value: dict[str, Any] = json.loads(foreign.read_bytes(self.attempt_path(run_id, attempt) / "metadata.json"))
         return value
 
     def write(self, name: str, data: bytes) -> None:

@@ -1,8 +1,19 @@
 -- Sources: the files of a results folder as tables, one view per kind of file.
 --
 -- The folder is the variable `results`; Parquet files come as the lists `plan_files`, `requests_files`
--- and `telemetry_files`, which hold readable files only (see `broken_files`). A kind without any file is an empty
--- view with the same columns, so that every query holds for a campaign that has not begun.
+-- and `telemetry_files`, text files as the table `text_files`. They hold regular, readable files only (see `broken_files`): a results
+-- folder may be a stranger's. A kind without any file is an empty view with the same columns, so that every query holds for a
+-- campaign that has not begun.
+
+-- no rows: the columns of text_files, which holds the content of every JSON file and of the journal
+CREATE TABLE schema_text_files (kind VARCHAR, file VARCHAR, content VARCHAR);
+
+-- A name as it may stand in a figure, on a terminal and in a table: without control characters and not endless, and where that
+-- changed it, with a digest, so that two names stay two.
+CREATE MACRO tidy(text) AS CASE
+    WHEN text IS NULL OR (length(text) <= 255 AND NOT regexp_matches(text, '[\x00-\x1f\x7f-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]')) THEN text
+    ELSE left(regexp_replace(text, '[\x00-\x1f\x7f-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]+', ' ', 'g'), 60) || '… ' || left(md5(text), 8)
+END;
 
 -- no rows: the columns of plan.parquet
 CREATE TABLE schema_plan (
@@ -37,6 +48,9 @@ CREATE TABLE schema_imported (
     metrics STRUCT(name VARCHAR, "value" DOUBLE, unit_of_measure VARCHAR, source VARCHAR, reason VARCHAR)[]
 );
 
+-- A text cell of a CSV file that no spreadsheet takes for a formula.
+CREATE MACRO no_formula(text) AS CASE WHEN regexp_matches(text, '^[=+@\t\r-]') THEN '''' || text ELSE text END;
+
 -- The rows of all Parquet files of one kind (`plan`, `requests`, `telemetry`, `imported`, or a table of `analysis/`), in the
 -- columns of its schema.
 -- hive_partitioning is off because the unit is a column already.
@@ -58,9 +72,7 @@ CREATE MACRO utc(ns) AS make_timestamp((ns // 1000)::BIGINT);
 -- campaign: one row, the campaign. `reference` is the arm that the others are compared with.
 CREATE VIEW campaign AS
 WITH files AS (
-    SELECT TRY_CAST(content AS JSON) AS facts
-    FROM read_text(getvariable('results') || '/campaign.json*')
-    WHERE filename = getvariable('results') || '/campaign.json'
+    SELECT TRY_CAST(content AS JSON) AS facts FROM text_files WHERE kind = 'campaign'
 ),
 plan_says AS (
     SELECT
@@ -70,16 +82,16 @@ plan_says AS (
     FROM parquet_files('plan')
 )
 SELECT
-    facts->>'campaign' AS campaign,
-    facts->>'campaign_id' AS campaign_id,
-    coalesce(facts->'config'->>'reference', native, first_environment) AS reference,
-    coalesce((facts->>'simulated')::BOOLEAN, false) OR coalesce(plan_says.simulated, false) AS simulated,
-    utc((facts->>'created_utc_ns')::BIGINT) AS created_utc,
+    tidy(facts->>'campaign') AS campaign,
+    tidy(facts->>'campaign_id') AS campaign_id,
+    tidy(coalesce(facts->'config'->>'reference', native, first_environment)) AS reference,
+    coalesce(TRY_CAST(facts->>'simulated' AS BOOLEAN), false) OR coalesce(plan_says.simulated, false) AS simulated,
+    utc(TRY_CAST(facts->>'created_utc_ns' AS BIGINT)) AS created_utc,
     facts->>'seed' AS seed,
     facts->>'config_hash' AS config_hash,
     facts->>'plan_hash' AS plan_hash,
     facts->'code'->>'git_commit' AS git_commit,
-    (facts->'code'->>'dirty')::BOOLEAN AS git_dirty,
+    TRY_CAST(facts->'code'->>'dirty' AS BOOLEAN) AS git_dirty,
     facts->'code'->>'digest' AS code_digest,
     facts->>'chosen_because' AS chosen_because,
     facts->'config' AS config,
@@ -91,15 +103,15 @@ WHERE facts IS NOT NULL;
 -- units: one row per unit, as it described itself before the first run.
 CREATE VIEW units AS
 WITH files AS (
-    SELECT TRY_CAST(content AS JSON) AS facts FROM read_text(getvariable('results') || '/units/*.json')
+    SELECT TRY_CAST(content AS JSON) AS facts FROM text_files WHERE kind = 'units'
 )
 SELECT
-    facts->>'unit' AS unit,
-    facts->>'hostname' AS hostname,
-    facts->>'machine' AS machine,
-    facts->>'gpu' AS gpu,
-    (facts->>'cpus')::INTEGER AS cpus,
-    (facts->>'mem_total_gib')::DOUBLE AS mem_total_gib,
+    tidy(facts->>'unit') AS unit,
+    tidy(facts->>'hostname') AS hostname,
+    tidy(facts->>'machine') AS machine,
+    tidy(facts->>'gpu') AS gpu,
+    TRY_CAST(facts->>'cpus' AS INTEGER) AS cpus,
+    TRY_CAST(facts->>'mem_total_gib' AS DOUBLE) AS mem_total_gib,
     facts->>'code_digest' AS code_digest,
     facts->'warnings' AS warnings,
     facts->'refused_options' AS refused_options,
@@ -112,20 +124,29 @@ WHERE facts IS NOT NULL;
 -- imported: one row per attempt of others that was read from a file; empty for a campaign of our own. The figures are theirs:
 -- there is no log, no gate record, no telemetry and no plan behind them.
 CREATE VIEW imported AS
-SELECT *, coalesce(outcome = 'completed', false)
+SELECT * REPLACE (
+        tidy(run_id) AS run_id, tidy(phase) AS phase, tidy(unit) AS unit, tidy(model) AS model, tidy(environment) AS environment,
+        tidy(workload) AS workload, tidy(engine) AS engine
+    ),
+    coalesce(outcome = 'completed', false)
     AND attempt = min(attempt) FILTER (outcome = 'completed') OVER (PARTITION BY run_id) AS counts
-FROM parquet_files('imported');
+FROM parquet_files('imported')
+WHERE (SELECT imported IS NOT NULL FROM campaign);
 
 -- plan: one row per planned run, in order of `index`.
 CREATE VIEW plan AS
-SELECT * FROM parquet_files('plan');
+SELECT * REPLACE (
+    tidy(run_id) AS run_id, tidy(phase) AS phase, tidy(model) AS model, tidy(environment) AS environment, tidy(workload) AS workload,
+    tidy(engine) AS engine, tidy(block) AS block
+)
+FROM parquet_files('plan');
 
 -- journal_lines: one row per line of journal.jsonl; `event` is NULL where the line is not JSON (a torn last line).
 CREATE VIEW journal_lines AS
 WITH lines AS (
     SELECT unnest(string_split(content, chr(10))) AS line, generate_subscripts(string_split(content, chr(10)), 1) AS line_number
-    FROM read_text(getvariable('results') || '/journal.jsonl*')
-    WHERE filename = getvariable('results') || '/journal.jsonl'
+    FROM text_files
+    WHERE kind = 'journal'
 )
 SELECT line_number, TRY_CAST(line AS JSON) AS event, line
 FROM lines
@@ -134,14 +155,14 @@ WHERE trim(line) <> '';
 -- journal: one row per transition, in order of `seq`.
 CREATE VIEW journal AS
 SELECT
-    (event->>'seq')::BIGINT AS seq,
-    utc((event->>'t_utc_ns')::BIGINT) AS at_utc,
+    TRY_CAST(event->>'seq' AS BIGINT) AS seq,
+    utc(TRY_CAST(event->>'t_utc_ns' AS BIGINT)) AS at_utc,
     event->>'event' AS event,
-    event->>'run_id' AS run_id,
-    (event->>'attempt')::INTEGER AS attempt,
-    event->>'unit' AS unit,
-    event->>'block' AS block,
-    event->>'outcome' AS outcome,
+    tidy(event->>'run_id') AS run_id,
+    TRY_CAST(event->>'attempt' AS INTEGER) AS attempt,
+    tidy(event->>'unit') AS unit,
+    tidy(event->>'block') AS block,
+    tidy(event->>'outcome') AS outcome,
     (event->>'accepted') = 'true' AS accepted,
     from_json(event->'rejected_by', '["VARCHAR"]') AS rejected_by,
     event->>'reason' AS reason,
@@ -149,14 +170,17 @@ SELECT
 FROM journal_lines
 WHERE json_type(event) = 'OBJECT';
 
+-- Whether metadata.json names the run and attempt of the folder it lies in.
+CREATE MACRO speaks_of_its_folder(facts, file) AS
+coalesce(file = 'attempts/' || (facts->>'run_id') || '/' || (facts->>'attempt') || '/metadata.json', false);
+
 -- metadata: one row per attempt's metadata.json that can be read, as a nested record.
 CREATE VIEW metadata AS
 WITH files AS (
-    SELECT filename, TRY_CAST(content AS JSON) AS facts
-    FROM read_text(getvariable('results') || '/attempts/*/[0-9]*/metadata.json')
+    SELECT file, TRY_CAST(content AS JSON) AS facts FROM text_files WHERE kind = 'metadata'
 )
 SELECT
-    inside(filename) AS file,
+    file,
     unnest(from_json(facts, '{
         "run_id": "VARCHAR", "attempt": "INTEGER", "unit": "VARCHAR", "phase": "VARCHAR", "model": "VARCHAR",
         "environment": "VARCHAR", "workload": "VARCHAR", "engine": "VARCHAR", "repetition": "INTEGER", "block": "VARCHAR",
@@ -182,28 +206,26 @@ SELECT
             "reason": "VARCHAR"}]
     }'))
 FROM files
-WHERE json_type(facts) = 'OBJECT'
-ORDER BY filename;
+WHERE json_type(facts) = 'OBJECT' AND speaks_of_its_folder(facts, file)
+ORDER BY file;
 
 -- broken_files: one row per file that could not be read and is therefore missing from every other view.
 CREATE VIEW broken_files AS
-WITH json_files AS (
-    SELECT filename, content
-    FROM read_text(getvariable('results') || '/attempts/*/[0-9]*/metadata.json')
-    UNION ALL
-    SELECT filename, content FROM read_text(getvariable('results') || '/units/*.json')
-    UNION ALL
-    SELECT filename, content
-    FROM read_text(getvariable('results') || '/campaign.json*')
-    WHERE filename = getvariable('results') || '/campaign.json'
-)
-SELECT inside(filename) AS file, 'not valid JSON: truncated or damaged' AS reason
-FROM json_files
-WHERE TRY_CAST(content AS JSON) IS NULL
+SELECT file, 'not valid JSON: truncated or damaged' AS reason
+FROM text_files
+WHERE kind <> 'journal' AND TRY_CAST(content AS JSON) IS NULL
+UNION ALL
+SELECT file, 'it speaks of another run or attempt than its folder'
+FROM text_files
+WHERE kind = 'metadata' AND TRY_CAST(content AS JSON) IS NOT NULL AND NOT speaks_of_its_folder(TRY_CAST(content AS JSON), file)
+UNION ALL
+SELECT 'imported.parquet', 'imported runs in a campaign that ran here: not taken in'
+FROM campaign
+WHERE imported IS NULL AND len(getvariable('imported_files')) > 0
 UNION ALL
 SELECT 'journal.jsonl', 'line ' || line_number || ' is not valid JSON: torn by a crash, ignored'
 FROM journal_lines
 WHERE event IS NULL
 UNION ALL
-SELECT unnested.file, unnested.reason
-FROM (SELECT unnest(getvariable('broken_parquet')) AS unnested);
+SELECT left_out.file, left_out.reason
+FROM (SELECT unnest(getvariable('left_out')) AS left_out);

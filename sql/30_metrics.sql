@@ -157,4 +157,5 @@ SELECT
     coalesce(r.accepted_attempt = f.attempt, false) AS accepted,
     f.* EXCLUDE (run_id, attempt)
 FROM files AS f
-LEFT JOIN runs AS r ON r.run_id = f.run_id;
+LEFT JOIN runs AS r ON r.run_id = f.run_id
+WHERE f.attempt IS NOT NULL;

@@ -7,14 +7,13 @@ columns are declared in ``sql/90_analysis.sql`` and which the views of that file
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import findings, questions, sql, workers
+from campaign.analysis import findings, questions, seal, sql, workers
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,14 +27,12 @@ COPIED_VIEWS = ("descriptives", "outliers", "plausibility")
 """Views of SQL kept in ``analysis/`` as they stood."""
 MANY = 250
 """Runs from which the work is worth the start of other processes."""
-STATE = "state.json"
-"""File of ``analysis/`` that says of what it is the analysis."""
-
 
 def connect(results: Path) -> duckdb.DuckDBPyConnection:
     """As :func:`campaign.analysis.sql.connect`, with the analysis up to date."""
-    state = _state(results)
-    if _known(results, state):
+    results = results.resolve()
+    state = seal.state(results)
+    if state == seal.made_of(results):
         return sql.connect(results)
     with _spread(results) as spread:
         con = sql.connect(results)
@@ -45,8 +42,9 @@ def connect(results: Path) -> duckdb.DuckDBPyConnection:
 
 def ensure(results: Path, con: duckdb.DuckDBPyConnection) -> None:
     """Bring ``<results>/analysis`` up to what the folder now holds, and let the views of ``con`` see it."""
-    state = _state(results)
-    if _known(results, state):
+    results = results.resolve()
+    state = seal.state(results)
+    if state == seal.made_of(results):
         sql.find_analysis(con)
         return
     with _spread(results) as spread:
@@ -60,10 +58,13 @@ def _spread(results: Path) -> contextlib.AbstractContextManager[workers.Spread]:
     return workers.helpers("campaign.analysis.statistics")
 
 
-def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: str, spread: workers.Spread) -> None:
-    folder = results / "analysis"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STATE).unlink(missing_ok=True)
+def _bring_up(
+    results: Path, con: duckdb.DuckDBPyConnection, state: dict[str, Any], spread: workers.Spread
+) -> None:
+    if seal.made_of(results) is None and any((results / path).exists() for path in sql.ANALYSIS.values()):
+        print(f"{results / 'analysis'}: not as it was computed here; computing it again", file=sys.stderr)
+    folder = sql.output_folder(results, "analysis")
+    (folder / seal.STATE).unlink(missing_ok=True)
     asked = questions.ask(con)
     with ThreadPoolExecutor(1) as beside:
         # DuckDB works while Python reads the libraries of the statistics; nothing else uses the connection meanwhile.
@@ -73,7 +74,7 @@ def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: str, spread:
         copied.result()
     for name, table in _tables(con, asked, *found).items():
         _write_parquet(con, table, folder / f"{name}.parquet")
-    (folder / STATE).write_text(state, encoding="utf-8")
+    seal.seal(results, state)
     sql.find_analysis(con)
 
 
@@ -176,21 +177,6 @@ def _copy_views(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 def _copy(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
     con.execute(f"COPY ({query}) TO '{str(partial).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
     partial.rename(path)
-
-
-def _known(results: Path, state: str) -> bool:
-    file = results / "analysis" / STATE
-    return file.exists() and file.read_text(encoding="utf-8") == state
-
-
-def _state(results: Path) -> str:
-    """What the analysis depends on: the campaign, its journal (which holds the digests of all evidence) and the code."""
-    from actors.host import code_digest
-
-    digests = {
-        name: hashlib.sha256((results / name).read_bytes()).hexdigest() if (results / name).exists() else None
-        for name in ("campaign.json", "journal.jsonl", "plan.parquet", "imported.parquet")
-    }
-    return json.dumps(digests | {"code": code_digest()}, indent=1)

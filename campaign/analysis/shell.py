@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from actors import host
+from campaign import foreign
 from campaign.analysis import sql
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _write(result: duckdb.DuckDBPyConnection, format: Format, file: IO[str]) -> 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         while rows := result.fetchmany(10_000):
-            writer.writerows([_text(value) for value in row] for row in rows)
+            writer.writerows([_csv_cell(value) for value in row] for row in rows)
     elif format == "json":
         file.write("[")
         separator = "\n"
@@ -113,7 +114,7 @@ def _table(names: list[str], rows: list[tuple[Any, ...]], file: IO[str]) -> None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(names):
         numeric = any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(foreign.plain(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_shown(value)) for value in row))
     # Away from a terminal nothing is folded: a file or a pipe has no width.
@@ -126,7 +127,7 @@ def _prompt(con: duckdb.DuckDBPyConnection, results: Path, format: Format) -> No
     import duckdb
 
     history = _readline([view.name for view in sql.tables()])
-    print(f"{results}: {len(sql.tables())} views. .tables lists them, .help helps, .quit leaves.")
+    print(f"{foreign.plain(str(results))}: {len(sql.tables())} views. .tables lists them, .help helps, .quit leaves.")
     lines: list[str] = []
     try:
         while True:
@@ -212,9 +213,14 @@ def _readline(names: list[str]) -> Path | None:
 def _warn(con: duckdb.DuckDBPyConnection) -> None:
     broken = con.execute("SELECT file, reason FROM broken_files ORDER BY file").fetchall()
     for file, reason in broken[:5]:
-        print(f"left out: {file}: {reason}", file=sys.stderr)
+        print(f"left out: {foreign.plain(file)}: {foreign.plain(reason)}", file=sys.stderr)
     if len(broken) > 5:
         print(f"left out: {len(broken) - 5} more; see the view broken_files", file=sys.stderr)
+
+
+def _csv_cell(value: Any) -> Any:
+    text = _text(value)
+    return foreign.cell(text) if isinstance(text, str) else text
 
 
 def _text(value: Any) -> Any:
@@ -239,4 +245,4 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e6 or abs(value) >= 1e15 else f"{value:.0f}"
-    return re.sub(r"\s*\n\s*", " ", str(_text(value)))
+    return foreign.plain(re.sub(r"\s*\n\s*", " ", str(_text(value))))

@@ -15,6 +15,9 @@ from typing import Any
 
 import duckdb
 
+from campaign import foreign
+from campaign.analysis import seal
+
 SQL = Path(__file__).resolve().parents[2] / "sql"
 ANALYSIS = {
     name: f"analysis/{name}.parquet"
@@ -36,6 +39,14 @@ KINDS = {
     **ANALYSIS,
 }
 """Kind of Parquet file to where such files lie; each kind has a ``schema_<kind>`` in ``sql/10_sources.sql``."""
+
+TEXTS = {
+    "campaign": "campaign.json",
+    "journal": "journal.jsonl",
+    "units": "units/*.json",
+    "metadata": "attempts/*/[0-9]*/metadata.json",
+}
+"""Kind of text file to where such files lie; the rows of the table ``text_files``."""
 
 KEPT = frozenset(
     {
@@ -75,8 +86,12 @@ class Statement:
     file: str
 
 
-def connect(results: Path) -> duckdb.DuckDBPyConnection:
-    """An in-memory database with every view over ``results``. Raises :class:`ResultsError` where there is no campaign."""
+def connect(results: Path, *, also: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory database with every view over ``results``. Raises :class:`ResultsError` where there is no campaign.
+
+    The folder may be a stranger's: the database reaches no other file (but for what lies below ``also``), no network and no
+    extension, and that cannot be switched back on.
+    """
     results = results.resolve()
     if not results.is_dir():
         raise ResultsError(f"{results} is not a folder. Give a results folder, such as results/<campaign>.")
@@ -85,17 +100,35 @@ def connect(results: Path) -> duckdb.DuckDBPyConnection:
             f"{results} holds no campaign (no campaign.json, plan.parquet or journal.jsonl). "
             "Give a results folder, such as results/<campaign>."
         )
-    con = duckdb.connect(
-        config={"autoinstall_known_extensions": "false", "parquet_metadata_cache": "true", "timezone": "UTC"}
-    )
+    con = duckdb.connect()
     # A progress bar would be drawn into what a command prints. In Jupyter without ipywidgets there is none to switch off.
     with contextlib.suppress(duckdb.InvalidInputException):
         con.execute("SET enable_progress_bar = false")
+    con.execute("SET parquet_metadata_cache = true; SET timezone = 'UTC'")
     con.execute("SET VARIABLE results = $1", [str(results)])
+    _confine(con, [results, *([also] if also else [])])
     _find_parquet(con, results)
     for statement in statements():
         con.execute(_kept(statement) if statement.name in KEPT else statement.text)
+        if statement.name == "schema_text_files":
+            con.execute("CREATE TABLE text_files AS FROM schema_text_files")
+            _read_texts(con, results)
     return con
+
+
+def _confine(con: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
+    """Shut the database off from everything but ``folders``, for good."""
+    allowed = [text for folder in folders for text in (str(folder), _literal(folder))]
+    listed = ", ".join("'" + text.replace("'", "''") + "'" for text in dict.fromkeys(allowed))
+    con.execute(
+        f"SET allowed_directories = [{listed}]; SET enable_external_access = false; SET autoinstall_known_extensions = false; "
+        "SET autoload_known_extensions = false; SET allow_community_extensions = false; SET lock_configuration = true"
+    )
+
+
+def _literal(path: Path) -> str:
+    """``path`` as a pattern that matches itself alone: DuckDB takes every path for one."""
+    return re.sub(r"[*?[]", lambda found: f"[{found[0]}]", str(path))
 
 
 def records(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
@@ -107,17 +140,28 @@ def records(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
 
 def refresh(con: duckdb.DuckDBPyConnection) -> None:
     """Read the folder again, so that the views follow a running campaign."""
-    _find_parquet(con, Path(str(con.execute("SELECT getvariable('results')").fetchall()[0][0])))
+    results = Path(str(con.execute("SELECT getvariable('results')").fetchall()[0][0]))
+    _find_parquet(con, results)
+    con.execute("DELETE FROM text_files")
+    _read_texts(con, results)
     for statement in statements():
         if statement.name in KEPT:
             con.execute(_kept(statement))
+
+
+def output_folder(results: Path, *parts: str) -> Path:
+    """:func:`campaign.foreign.output_folder`, in words: raises :class:`ResultsError`."""
+    try:
+        return foreign.output_folder(results, *parts)
+    except foreign.Unreadable as problem:
+        raise ResultsError(str(problem)) from None
 
 
 def find_analysis(con: duckdb.DuckDBPyConnection) -> None:
     """Let the views see the tables of ``analysis/`` that were written since; everything else stays as it was read."""
     (results,) = con.execute("SELECT getvariable('results')").fetchall()[0]
     for kind, pattern in ANALYSIS.items():
-        _set_files(con, kind, sorted(Path(results).glob(pattern)))
+        _set_files(con, kind, foreign.find(Path(results), pattern)[0])
 
 
 @cache
@@ -149,19 +193,77 @@ def _kept(statement: Statement) -> str:
 
 
 def _find_parquet(con: duckdb.DuckDBPyConnection, results: Path) -> None:
-    broken: list[dict[str, str]] = []
+    left_out: list[tuple[Path, str]] = []
+    sealed = seal.made_of(results) is not None
     for kind, pattern in KINDS.items():
-        good, bad = _readable(con, sorted(results.glob(pattern)))
+        found, bad = foreign.find(results, pattern)
+        if kind in ANALYSIS and not sealed:
+            bad += [(path, "not computed here, or changed since: `campaign report` computes it again") for path in found]
+            found = []
+        good, damaged = _readable(con, found)
         _set_files(con, kind, good)
-        broken += [{"file": str(path.relative_to(results)), "reason": reason} for path, reason in bad]
+        left_out += bad + damaged
     con.execute(
-        """SET VARIABLE broken_parquet = from_json($1::JSON, '[{"file": "VARCHAR", "reason": "VARCHAR"}]')""",
-        [json.dumps(broken)],
+        """SET VARIABLE left_out = from_json($1::JSON, '[{"file": "VARCHAR", "reason": "VARCHAR"}]')""",
+        [json.dumps(_told(results, left_out))],
     )
 
 
+def _told(results: Path, left_out: list[tuple[Path, str]]) -> list[dict[str, str]]:
+    return [
+        {"file": foreign.plain(str(path.relative_to(results)), 400).replace("\n", "\\n"), "reason": reason}
+        for path, reason in left_out
+    ]
+
+
+AT_ONCE_BYTES = 64 * 2**20
+"""How much text is handed to the database in one go."""
+
+
+def _read_texts(con: duckdb.DuckDBPyConnection, results: Path) -> None:
+    """Fill ``text_files``, and add what is left alone to the variable ``left_out``."""
+    left_out: list[tuple[Path, str]] = []
+    waiting: list[dict[str, str]] = []
+    size = 0
+    for kind, pattern in TEXTS.items():
+        found, bad = foreign.find(results, pattern)
+        left_out += bad
+        for path in found:
+            try:
+                data = foreign.read_bytes(path)
+                content = data.decode(errors="replace" if kind == "journal" else "strict")
+            except FileNotFoundError:
+                continue  # it went while we looked
+            except foreign.Unreadable as problem:
+                left_out.append((path, str(problem)))
+                continue
+            except UnicodeDecodeError:
+                left_out.append((path, "not valid JSON: not UTF-8"))
+                continue
+            waiting.append({"kind": kind, "file": str(path.relative_to(results)), "content": content})
+            size += len(content)
+            if size > AT_ONCE_BYTES:
+                _insert_texts(con, waiting)
+                waiting, size = [], 0
+    _insert_texts(con, waiting)
+    con.execute(
+        """SET VARIABLE left_out = list_concat(
+            getvariable('left_out'), from_json($1::JSON, '[{"file": "VARCHAR", "reason": "VARCHAR"}]'))""",
+        [json.dumps(_told(results, left_out))],
+    )
+
+
+def _insert_texts(con: duckdb.DuckDBPyConnection, rows: list[dict[str, str]]) -> None:
+    if rows:
+        con.execute(
+            "INSERT INTO text_files "
+            "SELECT unnest($1::STRUCT(kind VARCHAR, file VARCHAR, content VARCHAR)[], max_depth := 2)",
+            [rows],
+        )
+
+
 def _set_files(con: duckdb.DuckDBPyConnection, kind: str, paths: list[Path]) -> None:
-    con.execute(f"SET VARIABLE {kind}_files = $1::VARCHAR[]", [[str(path) for path in paths]])
+    con.execute(f"SET VARIABLE {kind}_files = $1::VARCHAR[]", [[_literal(path) for path in paths]])
 
 
 def _readable(con: duckdb.DuckDBPyConnection, paths: list[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -202,7 +304,7 @@ def _damage(path: Path) -> str | None:
 
 def _footers_parse(con: duckdb.DuckDBPyConnection, paths: list[Path]) -> bool:
     try:
-        con.execute("SELECT count(num_rows) FROM parquet_file_metadata($1)", [[str(path) for path in paths]])
+        con.execute("SELECT count(num_rows) FROM parquet_file_metadata($1)", [[_literal(path) for path in paths]])
     except duckdb.Error:
         return False
     return True

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from campaign.analysis import evidence
+from campaign.analysis import evidence, sql
 from campaign.report.forms import FORMS, Table, escape
 from campaign.report.methods import methods
 from campaign.report.tables import tables
@@ -21,8 +21,8 @@ def write(results: Path) -> list[Path]:
     Raises :class:`campaign.analysis.sql.ResultsError` where there is no campaign.
     """
     con = evidence.connect(results)
-    report = results.resolve() / "report"
-    (report / "tables").mkdir(parents=True, exist_ok=True)
+    report = sql.output_folder(results.resolve(), "report")
+    sql.output_folder(results.resolve(), "report", "tables")
     made = tables(con)
     texts = {f"tables/{table.name}.{ending}": form(table) for table in made for ending, form in FORMS.items()}
     texts |= {"tables/methods.tex": methods(con), "paper.tex": document(con, made, report / "print")}

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
+from campaign import foreign
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -389,7 +391,7 @@ FIGURES = (
 
 def themed(chart: alt.TopLevelMixin, theme: dict[str, Any] = LIGHT) -> dict[str, Any]:
     """The Vega-Lite specification with a theme applied. Not checked against the schema, which takes longer than to draw it."""
-    specification: dict[str, Any] = chart.to_dict(validate=False)
+    specification: dict[str, Any] = foreign.plain_all(chart.to_dict(validate=False))
     specification["config"] = theme
     return specification
 

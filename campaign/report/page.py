@@ -223,7 +223,7 @@ def write(results: Path) -> Path:
         con = evidence.connect(results)
         con.execute("CREATE TEMP TABLE plausibility AS FROM plausibility")  # several parts of the page ask for it
         rows = evidence.rows(con)
-        figures, specifications = _figures(con, results / "report" / "figures")
+        figures, specifications = _figures(con, sql.output_folder(results, "report", "figures"))
         context = _context(con, rows) | {"figures": figures, "folder": results}
         script = bundle.result()
     from campaign.report.figures import DARK, LIGHT
@@ -239,7 +239,7 @@ def write(results: Path) -> Path:
         themes=_json({"light": LIGHT, "dark": DARK}),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
-    path = results / "report" / "index.html"
+    path = sql.output_folder(results, "report") / "index.html"
     partial = path.with_name(".index.html.partial")
     partial.write_text(page, encoding="utf-8")
     partial.rename(path)
@@ -263,9 +263,11 @@ def javascript() -> str:
 
 
 def _json(value: Any) -> Markup:
+    """JSON for a script element: without any character that could end the element or begin another state of the parser."""
     from markupsafe import Markup
 
-    return Markup(json.dumps(value, separators=(",", ":")).replace("</", "<\\/"))
+    text = json.dumps(value, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -276,7 +278,6 @@ def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[st
 
     from campaign.report import figures
 
-    folder.mkdir(parents=True, exist_ok=True)
     shown, specifications = [], {}
     for figure in figures.FIGURES:
         entry: dict[str, Any] = {

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 from altair.utils import schemapi
 
+from campaign import foreign
+
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
@@ -114,7 +116,7 @@ def _specified(draw: Draw, width: float) -> dict[str, Any] | None:
     # Checking every part of a chart against the schema takes longer than all of the drawing; the tests do that.
     with schemapi.debug_mode(False):
         chart = draw(width)
-        return None if chart is None else chart.to_dict(validate=False)
+        return None if chart is None else foreign.plain_all(chart.to_dict(validate=False))
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) 
 
     n = rows[0]["n_reference"], rows[0]["n_treatment"]
     table = Table(
-        title=f"{title}\n{treatment} (n = {n[1]}) against {reference} (n = {n[0]})",
+        title=Text(f"{title}\n{treatment} (n = {n[1]}) against {reference} (n = {n[0]})"),
         title_justify="left",
         title_style="bold",
         header_style="dim",
@@ -75,7 +75,7 @@ def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) 
     )
     table.add_column("", no_wrap=True)
     for name, role in ((reference, "reference"), (treatment, "treatment")):
-        table.add_column(name if len(name) <= _ARM_WIDTH else role, justify="right", no_wrap=True)
+        table.add_column(Text(name if len(name) <= _ARM_WIDTH else role), justify="right", no_wrap=True)
     table.add_column("change % [95 % CI]", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     styles = {True: "red", False: "green", None: ""}
@@ -84,7 +84,7 @@ def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) 
         own_n = row["n_reference"], row["n_treatment"]
         differing = "" if own_n == n else f" (n {own_n[0]}, {own_n[1]})"
         table.add_row(
-            f"{wording.SUMMARY[row['metric']]} {row['unit_of_measure']}{differing}",
+            Text(f"{wording.SUMMARY[row['metric']]} {row['unit_of_measure']}{differing}"),
             wording.mean_sd(row["mean_reference"], row["sd_reference"]),
             wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),
             Text(f"{wording.change(row).removesuffix(' %')} {wording.brackets(row)}", style=style),

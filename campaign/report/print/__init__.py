@@ -145,11 +145,10 @@ def write_figures(results: Path, widths_in: Sequence[float] = WIDTHS) -> list[Pa
 
 def write(results: Path, widths_in: Sequence[float] = WIDTHS) -> Written:
     """:func:`write_figures`, and why a figure is missing."""
-    from campaign.analysis import evidence, workers
+    from campaign.analysis import evidence, sql, workers
 
     evidence.connect(results)
-    folder = results.resolve() / "report" / "print"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = sql.output_folder(results.resolve(), "report", "print")
     for figure in FIGURES:
         for stale in folder.glob(f"{figure.name}-[0-9]*in.*"):
             stale.unlink()
