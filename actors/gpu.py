@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
@@ -18,7 +19,9 @@ import pyarrow
 import ray
 
 from actors import attempt as attempts
-from actors import host, probes
+from actors import caches, host, probes
+from actors.engines import EngineError
+from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
 from actors.environments import Arm, EnvironmentError_, image, reap, rootfs
 from actors.environments.arms import arm
@@ -78,6 +81,7 @@ class GpuActor:
         self.observe = Observe()
         self.rest_since_ns = time.monotonic_ns()
         self.arms: dict[str, Arm] = {}
+        self.caches: dict[str, Path] = {}
         self.stop = Event()
         self.watch = attempts.Watch()
         self._one_at_a_time = Lock()
@@ -99,9 +103,13 @@ class GpuActor:
         """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
         program = engine_of(engine)
-        prepared: dict[str, Prepared] = {
-            f"{model.name}/{workload.name}": program.prepare(model, workload, self.home) for model, workload in pairs
-        }
+        prepared: dict[str, Prepared] = {}
+        unprepared: dict[str, str] = {}
+        for model, workload in pairs:
+            try:
+                prepared[f"{model.name}/{workload.name}"] = program.prepare(model, workload, self.home)
+            except EngineError as error:
+                unprepared[f"{model.name}/{workload.name}"] = str(error)
         images: dict[str, ImageIdentity] = {}
         refusals: dict[str, str] = {}
         if any(environment.kind != "native-host" for environment in environments):
@@ -128,6 +136,18 @@ class GpuActor:
                 key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
                 for key, one in prepared.items()
             }
+        for model, workload in pairs:
+            key = f"{model.name}/{workload.name}"
+            try:  # what an engine's own version does not offer is found out before anything runs
+                if key in prepared:
+                    program.command(model, workload, prepared[key])
+            except EngineError as error:
+                unprepared[key] = str(error)
+        self.caches = {
+            model.name: caches.folder(self.home, engine, model, images.get("image"))
+            for model, _ in pairs
+            if engine in CACHES
+        }
         return UnitFacts(
             unit=self.unit,
             hostname=os.uname().nodename,
@@ -139,6 +159,8 @@ class GpuActor:
             details={"host": host.describe(), "sensors": self.observe.describe()},
             images=images,
             prepared=prepared,
+            unprepared=unprepared,
+            caches={model: str(place) for model, place in self.caches.items()},
             refused_options=refusals,
             warnings=tuple(warnings),
         )
@@ -157,10 +179,15 @@ class GpuActor:
                 rest_since_ns=self.rest_since_ns,
                 stop=self.stop,
                 watch=self.watch,
+                cache_variables=CACHES.get(order.engine),
             )
             self.rest_since_ns = time.monotonic_ns()
             self.telemetry.settle()
             return evidence
+
+    def cache_digest(self, model: str) -> str | None:
+        """Of the model's compile caches as they are now; None where there are none."""
+        return caches.digest(self.caches[model]) if model in self.caches else None
 
     def salvage(self, order: Attempt) -> Evidence:
         """Whatever an interrupted attempt left on this unit."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
+from actors.gate import cold_enough
 from actors.types import Evidence, Gate, TelemetrySummary
 
 PRIMARY = (
@@ -175,7 +176,7 @@ def _checks(
                 "start_temperature", None, "unknown", f"< {gate.ceiling_c:g} °C", "this unit has no temperature sensor"
             )
         else:
-            cold = opened.temperature_c < gate.ceiling_c or opened.flagged
+            cold = cold_enough(opened.temperature_c, gate) or opened.flagged
             yield Check("start_temperature", cold, f"{opened.temperature_c:g} °C", f"< {gate.ceiling_c:g} °C")
 
     if telemetry is None:

@@ -132,7 +132,17 @@ class State:
     completed: bool = False
     opened: int = 0
     breakers: dict[str, str] = field(default_factory=dict)
-    """Environment to the reason its breaker opened, since the last start."""
+    """``model__environment`` to the reason its breaker opened, since the last start."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """``model__environment__workload`` to why the campaign goes on without it."""
+    shakedowns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """Unit and cell to the last event of its shakedown."""
+    caches: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Unit and model to the digest of the compile caches that its runs began with."""
+    accepted_s: dict[str, list[float]] = field(default_factory=dict)
+    """Cell to the seconds from exec to exit of its accepted runs."""
+    power_w: dict[str, list[float]] = field(default_factory=dict)
+    """Cell to the mean GPU power of its accepted runs."""
     references: dict[str, float] = field(default_factory=dict)
     """Unit to its reference MemAvailable, GiB."""
     canaries: dict[str, float] = field(default_factory=dict)
@@ -140,6 +150,15 @@ class State:
 
     def run(self, run_id: str) -> RunState:
         return self.runs.setdefault(run_id, RunState())
+
+    def done(self, run_id: str) -> bool:
+        """Whether nothing more is to be done for the run: accepted, given up, or of a cell that is left out."""
+        return self.run(run_id).done or cell_of(run_id) in self.left_out
+
+
+def cell_of(run_id: str) -> str:
+    """``model__environment__workload`` of a run's id."""
+    return run_id.rpartition("__")[0]
 
 
 NOT_COUNTED = frozenset({"aborted", "interrupted", "gate_timeout"})
@@ -169,6 +188,9 @@ def apply(state: State, event: dict[str, Any]) -> None:
             state.canaries[event["unit"]] = max(sung, state.canaries.get(event["unit"], 0.0))
         if event["accepted"]:
             run.accepted = event["attempt"]
+            for name, into in (("run_s", state.accepted_s), ("power_w", state.power_w)):
+                if (value := event.get(name)) is not None:
+                    into.setdefault(cell_of(event["run_id"]), []).append(value)
         elif event["outcome"] not in NOT_COUNTED:
             run.rejected += 1
     elif kind == "exhausted":
@@ -178,7 +200,16 @@ def apply(state: State, event: dict[str, Any]) -> None:
         run.exhausted, run.rejected, run.accepted = False, 0, None
         state.completed = False
     elif kind == "breaker":
-        state.breakers[event["environment"]] = event["reason"]
+        cell = f"{event['model']}__{event['environment']}" if "model" in event else event["environment"]
+        state.breakers[cell] = event["reason"]
+    elif kind == "shakedown":
+        cell = f"{event['model']}__{event['environment']}__{event['workload']}"
+        state.shakedowns[event["unit"], cell] = event
+    elif kind == "left_out":
+        state.left_out = dict(event["cells"])
+        state.completed = False
+    elif kind == "caches":
+        state.caches[event["unit"], event["model"]] = event["digest"]
     elif kind == "opened":
         state.opened += 1
         state.breakers.clear()

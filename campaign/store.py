@@ -196,15 +196,20 @@ class Store:
             file.flush()
             os.fdatasync(file.fileno())
 
+    def shakedown_path(self, cell: str, attempt: int) -> Path:
+        return self.root / "shakedown" / cell / str(attempt)
+
     def commit_attempt(self, run_id: str, attempt: int, files: dict[str, bytes]) -> str:
-        """Write an attempt's folder as a whole; returns the digest that the journal carries.
+        return self.commit_folder(self.attempt_path(run_id, attempt), files)
+
+    def commit_folder(self, place: Path, files: dict[str, bytes]) -> str:
+        """Write an attempt's folder as a whole to ``place``; returns the digest that the journal carries.
 
         The folder appears by one rename. Its digest is the sha256 over ``metadata.json``, which holds the digests of the rest.
         """
-        place = self.attempt_path(run_id, attempt)
         if place.exists():
             raise StoreError(f"{place}: already there. An attempt is never overwritten.")
-        partial = place.with_name(f".{attempt}.partial")
+        partial = place.with_name(f".{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         digests = {}
@@ -259,7 +264,7 @@ class Store:
         for name in ("campaign.json", "plan.parquet"):
             if (self.root / name).exists():
                 yield name
-        for pattern in ("units/*.json", "attempts/*/[0-9]*/**/*", "telemetry/*/*.parquet"):
+        for pattern in ("units/*.json", "attempts/*/[0-9]*/**/*", "shakedown/*/[0-9]*/**/*", "telemetry/*/*.parquet"):
             for path in sorted(self.root.glob(pattern)):
                 if path.is_file():
                     yield str(path.relative_to(self.root))
@@ -357,7 +362,7 @@ def _verify_runs(store: Store, events: list[dict[str, Any]], planned: Iterable[s
             yield Problem("journal.jsonl", f"{run_id}: attempt {run.open[0]} never ended", "Run the campaign again")
     if state.completed:
         for run_id in known:
-            if not state.run(run_id).done:
+            if not state.done(run_id):
                 yield Problem("journal.jsonl", f"completed, but {run_id} is not finished", "Run the campaign again")
     for place in sorted(store.root.glob("attempts/*/[0-9]*")):
         if not place.name.isdigit():

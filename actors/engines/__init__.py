@@ -15,6 +15,10 @@ OUTPUT = "/campaign/output"
 """Where every arm sees the attempt's output folder."""
 
 
+CACHE = "/campaign/cache"
+"""Where every arm sees the engine's compile caches."""
+
+
 class EngineError(Exception):
     """A model, a workload or a report that the engine cannot handle. The message is for the person."""
 

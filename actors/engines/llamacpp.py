@@ -44,7 +44,7 @@ class LlamaCpp:
         return Prepared(
             files={"weights": str(weights), "dataset": str(dataset), "program": str(program)},
             digests={"weights": str(known["sha256"]), "dataset": dataset_digest, "program": program_digest},
-            facts={**facts, "threads": threads_of(model)},
+            facts={**facts, "model_identity": model.name, "threads": threads_of(model)},
         )
 
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
@@ -83,7 +83,7 @@ class LlamaCpp:
             failure = f"requests_failed: {report.requests.failed} of {report.requests.expected}, the first: {first}"
         return Report(
             metrics=metrics(report, lines),
-            model_identity=model.name if same else report.model.name,
+            model_identity=prepared.model_identity if same else report.model.name,
             requests_expected=workload.requests,
             requests_answered=report.requests.answered,
             requests_failed=report.requests.failed,
