@@ -129,9 +129,8 @@ class GpuActor:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:
                 self.arms[environment.name] = arm(environment, self.home)
-        warnings: list[str] = []
         if self.arms:
-            told, warnings = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
+            told = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
             prepared = {
                 key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
                 for key, one in prepared.items()
@@ -162,7 +161,6 @@ class GpuActor:
             unprepared=unprepared,
             caches={model: str(place) for model, place in self.caches.items()},
             refused_options=refusals,
-            warnings=tuple(warnings),
         )
 
     def attempt(self, order: Attempt) -> Evidence:

@@ -54,8 +54,14 @@ class RandomWeights(Frozen):
     heads: Annotated[int, Field(ge=1)]
     kv_heads: Annotated[int, Field(ge=1)]
     vocabulary: Annotated[int, Field(ge=256)] = 4096
-    precision: Literal["f16", "f32", "q8_0"] = "f16"
+    precision: Literal["f16", "f32", "q8_0", "bf16"] = "f16"
+    """``bf16`` for vllm alone, ``q8_0`` for llamacpp alone."""
     seed: int = 1
+    """For llamacpp, which writes the weights; vllm's drawn weights are the same at every start."""
+    tied_embeddings: bool = False
+    """Whether input and output embedding are one matrix (vllm alone)."""
+    context_length: Annotated[int, Field(ge=1)] = 32768
+    """Longest sequence that the shape claims to take (vllm alone)."""
 
 
 class Model(Frozen):
