@@ -210,6 +210,8 @@ class ImageIdentity(Frozen):
     workdir: str = "/"
     user: str = ""
     """``Config.User`` of the image; empty is root."""
+    entrypoint: tuple[str, ...] = ()
+    """``Config.Entrypoint`` of the image: in both arms the engine's argv is handed to it, as ``docker run IMAGE COMMAND`` does."""
     rootfs: str | None = None
     """Folder of the exported root filesystem, once there is one."""
     content_digest: str | None = None
@@ -380,6 +382,8 @@ class StageTimes(Frozen):
     start_s: float | None = None
     """From the order to start until the engine's exec."""
     gate_to_exec_ms: float | None = None
+    entrypoint_s: float | None = None
+    """From the entry point's exec until it has handed over to the engine; None where the image has none."""
     load_s: float | None = None
     warmup_s: float | None = None
     first_token_s: float | None = None
