@@ -120,7 +120,7 @@ def carry_out(
                 mark(stage)
             watch.enter("gate" if stage != "cooldown" else stage, stage)
             if order.canary and stage == "gate" and not sung:  # the gate then waits for what it has stirred up
-                sung.append(canary.sing("before", observe.gpu_name))
+                sung.append(canary.sing("before", observe.gpu_name, observe.gpu_uuid))
 
         opened = gates.wait(
             order.gate,
@@ -172,7 +172,7 @@ def carry_out(
         teardown_s = (ended_ns - closing_ns) / 1e9
 
     if order.canary:
-        sung.append(canary.sing("after", observe.gpu_name))
+        sung.append(canary.sing("after", observe.gpu_name, observe.gpu_uuid))
     report = engine.parse(output, order.model, order.workload, order.prepared) if exit_ is not None else Report()
     if outcome == "completed" and report.failure:
         outcome = "failed"
