@@ -11,6 +11,7 @@ value that was carried on would look like one that was read. ``describe()`` has 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
@@ -63,6 +64,9 @@ WATCHED_S = 1.0
 WATCHED = ("gpu_temperature_c", "gpu_power_w", "gpu_process_memory_gib")
 TRIED = 3
 """Calls whose median is the cost of one, after a first that may load code."""
+
+FATAL = ("GPU_IS_LOST", "RESET_REQUIRED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH", "UNINITIALIZED")
+"""Errors of one call that are the whole device's."""
 
 Reader = Callable[[], dict[str, Value]]
 
@@ -118,7 +122,7 @@ class NvmlSensor:
         self._paced: dict[str, Paced[dict[str, Value]]] = {}
         self._facts: dict[str, Any] = {}
         self.trouble: Trouble | None = None
-        """Why there is no GPU to ask, once probed."""
+        """Why there is no GPU to ask, or none that works, once probed."""
         self.gpu_name: str | None = None
         self.uuid: str | None = None
         self.processes: dict[int, float | None] | None = None
@@ -218,6 +222,27 @@ class NvmlSensor:
             "unsupported": self._unsupported,
         }
 
+    def settings(self) -> dict[str, float | None]:
+        """What somebody can set and leave behind; None where the device does not tell. Of locked clocks no call tells."""
+        nvml, card = self._nvml, self._card
+        calls: dict[str, Callable[[], float]] = {
+            "application_clock_mhz": lambda: nvml.nvmlDeviceGetApplicationsClock(card, nvml.NVML_CLOCK_SM),
+            "default_application_clock_mhz": lambda: nvml.nvmlDeviceGetDefaultApplicationsClock(
+                card, nvml.NVML_CLOCK_SM
+            ),
+            "power_limit_w": lambda: nvml.nvmlDeviceGetPowerManagementLimit(card) / 1e3,
+            "default_power_limit_w": lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(card) / 1e3,
+            "persistence_mode": lambda: nvml.nvmlDeviceGetPersistenceMode(card),
+            "compute_mode": lambda: nvml.nvmlDeviceGetComputeMode(card),
+        }
+        found: dict[str, float | None] = dict.fromkeys(calls)
+        if card is None:
+            return found
+        for name, call in calls.items():
+            with contextlib.suppress(nvml.NVMLError, AttributeError):
+                found[name] = float(call())
+        return found
+
     def close(self) -> None:
         if self._gpm is not None:
             self._gpm.close()
@@ -248,6 +273,8 @@ class NvmlSensor:
                 return str(problem.args[0])
             except self._nvml.NVMLError as problem:
                 why = self._why(problem)
+                if (found := trouble(problem)).name in FATAL:
+                    self.trouble = found
                 continue
             self._costs_us[fields[0]] = median(costs_us)
             self._found.append((fields, reader))
