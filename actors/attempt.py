@@ -19,11 +19,13 @@ from actors import caches, canary, watchdog
 from actors import gate as gates
 from actors.engines import CACHE, OUTPUT, Engine
 from actors.environments import Arm, Process
+from actors.kernel_log import KernelLog
 from actors.types import (
     Attempt,
     Evidence,
     Exit,
     GateRecord,
+    KernelEvent,
     Launch,
     Metric,
     Mount,
@@ -92,6 +94,7 @@ def carry_out(
     stop: Event,
     watch: Watch,
     cache_variables: dict[str, str] | None = None,
+    kernel_log: KernelLog | None = None,
 ) -> Evidence:
     """Carry out ``order`` and return its evidence, whatever happens: errors of the environment and of the engine's parser are
     outcomes. ``cache_variables`` are the engine's own, for where it keeps compiled kernels."""
@@ -132,7 +135,7 @@ def carry_out(
                 mark(stage)
             watch.enter("gate" if stage != "cooldown" else stage, stage)
             if order.canary and stage == "gate" and not extra:  # the gate then waits for what it has stirred up
-                extra.append(canary.sing("before", observe.gpu_name))
+                extra.append(canary.sing("before", observe.gpu_name, observe.gpu_uuid))
 
         opened = gates.wait(
             order.gate,
@@ -149,6 +152,8 @@ def carry_out(
             outcome, failure = "gate_timeout", "blocked by " + ", ".join(opened.blocked_by)
         else:
             watch.enter("run")
+            if kernel_log is not None:
+                kernel_log.mark()
             before_ns = time.monotonic_ns()
             exec_ns = process.start()
             mark("run", process)
@@ -186,7 +191,7 @@ def carry_out(
         teardown_s = (ended_ns - closing_ns) / 1e9
 
     if order.canary:
-        extra.append(canary.sing("after", observe.gpu_name))
+        extra.append(canary.sing("after", observe.gpu_name, observe.gpu_uuid))
     report = Report()
     if exit_ is not None:
         try:
@@ -208,6 +213,7 @@ def carry_out(
         create_s=create_s,
         start_s=start_s,
         gate_to_exec_ms=gate_to_exec_ms,
+        entrypoint_s=process.entrypoint_s if process is not None else None,
         teardown_s=teardown_s,
         harness_s=max(0.0, _seconds_since(began_ns) - known_s),
         **engine_times,
@@ -224,7 +230,8 @@ def carry_out(
         gate=opened,
         telemetry=summary,
         stages=stages,
-        metrics=(*all_metrics(report, opened, summary, stages), *extra),
+        metrics=(*all_metrics(report, opened, summary, stages, process), *extra),
+        **kernel(kernel_log, started=run_s is not None),
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,
@@ -285,7 +292,11 @@ def _seconds_since(began_ns: int) -> float:
 
 
 def all_metrics(
-    report: Report, opened: GateRecord | None, summary: TelemetrySummary | None, stages: StageTimes
+    report: Report,
+    opened: GateRecord | None,
+    summary: TelemetrySummary | None,
+    stages: StageTimes,
+    process: Process | None,
 ) -> tuple[Metric, ...]:
     """Every figure of an attempt under its standard name, each once; what is unknown says why."""
     found = {metric.name: metric for metric in report.metrics}
@@ -299,6 +310,8 @@ def all_metrics(
     for name, value in stages.model_dump().items():
         if name == "gate_s":
             add("gate_wait_s", value, "s", "unit", "the gate was not reached")
+        elif name == "entrypoint_s":
+            add(name, value, "s", "unit", process.entrypoint_unknown if process else "the attempt did not get that far")
         else:
             add(name, value, "ms" if name.endswith("_ms") else "s", "unit", "the attempt did not get that far")
     start = opened.model_dump() if opened else {}
@@ -320,6 +333,17 @@ def all_metrics(
     add("telemetry_jitter_p99_ms", summary.jitter_p99_ms if summary else None, "ms", "telemetry", lost)
     add("telemetry_cpu_pct", summary.sampler_cpu_pct if summary else None, "%", "telemetry", lost)
     return tuple(found.values())
+
+
+def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
+    """What the kernel said since the engine started, as fields of the evidence."""
+    if log is None or log.unavailable is not None or not started:
+        return {"kernel_unavailable": log.unavailable if log else "nobody listens on this unit"}
+    told = tuple(
+        KernelEvent(kind=one.kind, text=one.text, what=one.what, process=one.process, pid=one.pid)
+        for one in log.since_mark()
+    )
+    return {"kernel": told}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

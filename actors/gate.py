@@ -64,11 +64,14 @@ REAL = Clock(time.monotonic_ns, lambda event, timeout_s: event.wait(timeout_s))
 
 
 class Observe:
-    """Asks this unit's sensors directly. ``allowed`` are GPU processes that belong here (a display server, say)."""
+    """Asks this unit's sensors directly, every field anew. ``uuid`` is the unit's GPU, which may be left out where there is one;
+    ``allowed`` are GPU processes that belong here (a display server, say)."""
 
-    def __init__(self, root: Path = Path("/"), *, index: int = 0, allowed: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, root: Path = Path("/"), *, uuid: str | None = None, allowed: frozenset[int] = frozenset()
+    ) -> None:
         self._system = SystemSensor(root)
-        self._nvml = NvmlSensor(nvml.load(root), index=index, system_memory_bytes=mem_total_bytes(root))
+        self._nvml = NvmlSensor(nvml.load(root), uuid=uuid, system_memory_bytes=mem_total_bytes(root))
         self._sensors: tuple[Sensor, ...] = (self._system, self._nvml)
         self.unsupported = {field: why for sensor in self._sensors for field, why in sensor.probe().items()}
         self._allowed = allowed
@@ -78,10 +81,14 @@ class Observe:
     def gpu_name(self) -> str | None:
         return self._nvml.gpu_name
 
+    @property
+    def gpu_uuid(self) -> str | None:
+        return self._nvml.uuid
+
     def __call__(self) -> Reading:
         now = time.monotonic_ns()
         with self._lock:
-            row = {field: value for sensor in self._sensors for field, value in sensor.read().items()}
+            row = {**self._system.read(), **self._nvml.now()}
             processes = self._nvml.processes
         foreign = None if processes is None else tuple(sorted(processes.keys() - self._allowed))
         return reading({**row, "t_mono_ns": now, "foreign_gpu_pids": foreign})

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -28,6 +29,8 @@ from actors.environments.arms import arm
 from actors.environments.daemon import connect
 from actors.environments.trial import refused
 from actors.gate import Observe
+from actors.kernel_log import KernelLog
+from actors.sensors import gpus
 from actors.types import (
     Attempt,
     Environment,
@@ -68,17 +71,63 @@ class RemoteTelemetry:
             self._flushing = None
 
 
-class GpuActor:
-    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged."""
+@dataclass(frozen=True)
+class Chosen:
+    """The GPU of a unit and why it is that one; ``uuid`` is None where the unit has none."""
 
-    def __init__(self, unit: str, campaign_id: str, spool: str, telemetry: Any) -> None:
+    uuid: str | None
+    words: str = ""
+
+
+def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: str | None = None) -> Chosen:
+    """The unit's GPU: the one it had ``before``, else the first of ``wanted`` (the campaign's ``gpus``) that is here, else the one that Ray
+    ``assigned``, else the only one, else the first that nobody uses. Raises LookupError with the words for the person."""
+    found = [one for one in gpus.gpus() if not one.divided]
+    if not found:
+        if wanted or before:
+            raise LookupError(f"no GPU answers here, and the campaign asks for {before or ', '.join(wanted)}")
+        return Chosen(None)
+    if before is not None:
+        return Chosen(gpus.pick(found, before).uuid)
+    if wanted:
+        for name in wanted:
+            with contextlib.suppress(LookupError):
+                return Chosen((one := gpus.pick(found, name)).uuid, f"{one}, as `gpus:` asks" if len(found) > 1 else "")
+        here = "; ".join(map(str, found))
+        raise LookupError(f"gpus: none of {', '.join(wanted)} is here: {here}")
+    if len(found) == 1:
+        return Chosen(found[0].uuid)
+    if len(assigned) == 1:
+        one = gpus.pick(found, assigned[0])
+        return Chosen(one.uuid, f"{one}, which Ray assigned")
+    free = next((one for one in found if not one.in_use), None)
+    if free is None:
+        raise LookupError(
+            f"all {len(found)} GPUs here are in use: {'; '.join(map(str, found))}. Free one, or name it in `gpus:`"
+        )
+    return Chosen(
+        free.uuid, f"{free}, the first of {len(found)} that nobody uses; `gpus:` in the campaign chooses another"
+    )
+
+
+def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool) -> Chosen:
+    """:func:`choose_gpu` as a Ray task on the unit. Only a node that others started says by Ray's assignment which GPU is meant."""
+    ids = tuple(map(str, ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))) if shared_node else ()
+    return choose_gpu(wanted, ids, before)
+
+
+class GpuActor:
+    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged, ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
+
+    def __init__(self, unit: str, campaign_id: str, spool: str, telemetry: Any, gpu_uuid: str | None = None) -> None:
         self.unit = unit
         self.campaign_id = campaign_id
         self.home = host.home()
         self.spool = self.home / spool
         self.spool.mkdir(parents=True, exist_ok=True)
         self.telemetry = RemoteTelemetry(telemetry)
-        self.observe = Observe()
+        self.observe = Observe(uuid=gpu_uuid)
+        self.kernel_log = KernelLog()
         self.rest_since_ns = time.monotonic_ns()
         self.arms: dict[str, Arm] = {}
         self.caches: dict[str, Path] = {}
@@ -178,6 +227,7 @@ class GpuActor:
                 stop=self.stop,
                 watch=self.watch,
                 cache_variables=CACHES.get(order.engine),
+                kernel_log=self.kernel_log,
             )
             self.rest_since_ns = time.monotonic_ns()
             self.telemetry.settle()

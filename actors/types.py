@@ -393,6 +393,17 @@ class StageTimes(Frozen):
     """Time on the unit that is none of the above."""
 
 
+class KernelEvent(Frozen):
+    """One message of the kernel that matters to an attempt (``actors.kernel_log``)."""
+
+    kind: str
+    text: str
+    what: str = ""
+    """The meaning, in words."""
+    process: str | None = None
+    pid: int | None = None
+
+
 class Evidence(Frozen):
     """Everything a unit says about one attempt. ``files`` are the attempt's folder, by name."""
 
@@ -408,6 +419,10 @@ class Evidence(Frozen):
     stages: StageTimes = StageTimes()
     metrics: tuple[Metric, ...] = ()
     """All figures of the attempt: the engine's, the telemetry's and the stages'."""
+    kernel: tuple[KernelEvent, ...] = ()
+    """What the kernel said of the GPU, memory and heat from the gate's opening to the end."""
+    kernel_unavailable: str | None = None
+    """Why its log could not be read."""
     started_utc_ns: int = 0
     ended_utc_ns: int = 0
     command: dict[str, Any] = {}
@@ -455,4 +470,3 @@ class UnitFacts(Frozen):
     gpu_uuid: str | None = None
     refused_options: dict[str, str] = {}
     """Environment name to the option this host forbids and why."""
-    warnings: tuple[str, ...] = ()

@@ -58,6 +58,7 @@ class Lane(Thread):
         self.gpu: Any = None
         self.telemetry: Any = None
         self.facts: UnitFacts | None = None
+        self.gpu_uuid: str | None = None
 
     def run(self) -> None:
         block: list[Planned] | None = None
@@ -81,6 +82,7 @@ class Lane(Thread):
     # --- the unit's actors -------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        self._choose_gpu()
         self._start_telemetry()
         self._start_gpu()
         for row in self.driver.plan:
@@ -88,13 +90,25 @@ class Lane(Thread):
             if state.open and state.open[1] == self.unit.name:
                 self._interrupted(row, state.open[0])
 
+    def _choose_gpu(self) -> None:
+        """The unit is one GPU, the same as long as the campaign lives."""
+        path = self.driver.store.root / "units" / f"{self.unit.name}.json"
+        before = UnitFacts.model_validate_json(path.read_bytes()).gpu_uuid if path.exists() else None
+        task = ray.remote(gpu.assigned_gpu).options(
+            num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit), max_retries=0
+        )
+        chosen = self._get(task.remote(self.driver.campaign.gpus, before, self.driver.address is not None))
+        if chosen.words:
+            self.driver.tell(f"{self.unit.name}: on {chosen.words}")
+        self.gpu_uuid = chosen.uuid
+
     def _start_telemetry(self) -> None:
         campaign = self.driver.campaign
         spool = host.home() / "spool" / self.driver.info["campaign_id"] / self.unit.name
         self.telemetry = (
             telemetry.remote_class()
             .options(num_cpus=0, max_restarts=-1, scheduling_strategy=cluster.on(self.unit))
-            .remote(self.unit.name, str(spool), campaign.telemetry.rate_hz)
+            .remote(self.unit.name, str(spool), campaign.telemetry.rate_hz, gpu_uuid=self.gpu_uuid)
         )
 
     def _start_gpu(self) -> None:
@@ -109,7 +123,7 @@ class Lane(Thread):
             self.gpu = (
                 gpu.remote_class()
                 .options(num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit))
-                .remote(self.unit.name, info["campaign_id"], str(spool), self.telemetry)
+                .remote(self.unit.name, info["campaign_id"], str(spool), self.telemetry, self.gpu_uuid)
             )
             try:
                 for line in self._get(self.gpu.reap.remote()):
@@ -139,8 +153,6 @@ class Lane(Thread):
         facts: UnitFacts = self._get(
             self.gpu.prepare.remote(campaign.engine, campaign.image, tuple(campaign.environments), tuple(pairs))
         )
-        for line in facts.warnings:
-            driver.tell(f"{self.unit.name}: {line}")
         if facts.unprepared and not campaign.shakedown:
             raise DriverError("\n".join(f"{pair}: {why}" for pair, why in facts.unprepared.items()))
         if facts.refused_options:

@@ -28,7 +28,3 @@ def engine(name: str) -> Engine:
         return ENGINES[name]
     except KeyError:
         raise EngineError(f"no engine is called {name!r}; there are: {', '.join(sorted(ENGINES))}") from None
-
-
-CACHES: dict[str, dict[str, str]] = {}
-"""Engine to the variables that put its compile caches below :data:`actors.engines.CACHE`; an engine that compiles nothing is not here."""
