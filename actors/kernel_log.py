@@ -29,6 +29,7 @@ Kind = Literal[
     "hung_task",
     "lockup",
     "pcie",
+    "pcie_corrected",
     "memory_error",
     "storage",
     "crash",
