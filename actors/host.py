@@ -34,7 +34,8 @@ def mem_total_gib() -> float:
 
 
 def describe() -> dict[str, Any]:
-    """Kernel, firmware, CPU and distribution, as the machine itself names them."""
+    """Kernel, firmware, CPU and distribution, as the machine itself names them. It is published with the results: nothing in it tells
+    whose machine it is or when it was started (no host name, boot ID or kernel command line)."""
     uname = platform.uname()
     release: dict[str, str] = {}
     with contextlib.suppress(OSError):
@@ -43,14 +44,11 @@ def describe() -> dict[str, Any]:
         line.partition(":")[2].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")
     ]
     return {
-        "hostname": uname.node,
         "kernel": uname.release,
         "kernel_version": uname.version,
         "machine": uname.machine,
         "os": release.get("PRETTY_NAME", uname.system),
         "cpu": cpu[0] if cpu else uname.machine,
-        "boot_id": _read("/proc/sys/kernel/random/boot_id"),
-        "kernel_command_line": _read("/proc/cmdline"),
         "product": _read("/sys/class/dmi/id/product_name"),
         "vendor": _read("/sys/class/dmi/id/sys_vendor"),
         "firmware": _read("/sys/class/dmi/id/bios_version"),
