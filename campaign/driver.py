@@ -19,7 +19,7 @@ from typing import Any
 
 import ray
 
-from actors import gpu, host, telemetry
+from actors import account, gpu, host, telemetry
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, journal, prepare, provenance
 from campaign.acceptance import Verdict, canaries, judge
@@ -416,6 +416,7 @@ class Driver:
         self.snapshot.updated_utc_ns = time.time_ns()
         partial = self.store.root / ".status.json.new"
         partial.write_bytes(to_json(self.snapshot.to_json()))
+        account.give(partial)
         partial.rename(self.store.root / "status.json")
 
     def _eta_s(self) -> float | None:
