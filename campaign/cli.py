@@ -172,8 +172,6 @@ def _run(
     out.print(str(choice), soft_wrap=True)
     loaded = configs.load(choice.config)
     store = folder_for(results, loaded.name, new)
-    if address is None:
-        rights.require(loaded, rights.with_sudo("run", config))
     if store.exists() and store.info()["config_hash"] == loaded.config_hash:
         events, _, _ = journal.read(store.journal_path)
         state = journal.fold(events)
@@ -185,6 +183,8 @@ def _run(
                 store.unlock()
             out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
             return EXIT_INCOMPLETE if any(run.exhausted and run.accepted is None for run in state.runs.values()) else 0
+    if address is None:
+        rights.require(loaded, rights.with_sudo("run", config))
     store.lock()
     try:
         for line in store.repair():
