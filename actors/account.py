@@ -186,6 +186,9 @@ def settle(home: Path, checkout: Path) -> None:
         return
     if home.parent == STATE:
         claim(home, checkout)
+        models = home / "models"
+        models.mkdir(exist_ok=True)
+        os.chown(models, who.uid, who.gid)  # weights are fetched by the person, also by hand
     own = home / "home"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ROOTS:
@@ -207,9 +210,9 @@ def person_home() -> Path:
 
 
 def search_path() -> str:
-    """Where programs are: ``PATH``, which sudo cuts down, and where the person's own lie."""
-    own = (person_home() / ".local/bin", Path(sys.executable).parent)
-    return os.pathsep.join([*map(str, own), os.environ.get("PATH", "/usr/bin:/bin")])
+    """Where programs are: ``PATH``, which sudo cuts down, then this environment, then where the person's own lie."""
+    own = (Path(sys.executable).parent, person_home() / ".local/bin")
+    return os.pathsep.join([os.environ.get("PATH", "/usr/bin:/bin"), *map(str, own)])
 
 
 def token_files() -> list[Path]:

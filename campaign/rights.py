@@ -59,7 +59,8 @@ def takes_root(campaign: Campaign) -> Iterator[str]:
         yield f"{', '.join(chroots)}: unpacking the image's files with their owners, mounting, and changing the root folder"
     dropping = [arm.name for arm in campaign.environments if campaign.gate_of(arm.name).cache == "drop"]
     if dropping:
-        yield "cache: drop (gate): emptying the page cache before each attempt; `cache: keep` leaves it as it is"
+        before = "every attempt" if len(dropping) == len(campaign.environments) else f"attempts of {', '.join(dropping)}"
+        yield f"cache: drop: emptying the page cache before {before}; `cache: keep` leaves it as it is"
     for arm in campaign.environments:
         if raised := [name for name in arm.ulimits if arm.kind == "native-host" and _above(arm, name)]:
             yield f"{arm.name}: ulimits.{', ulimits.'.join(raised)} above the limit of this user"
@@ -113,7 +114,7 @@ def require_token(models: list[Model], home: Path) -> None:
         "Then make a token that reads (https://huggingface.co/settings/tokens) and keep it, as yourself, without sudo:\n"
         "  .venv/bin/hf auth login\n"
         "or hand it on for once: sudo --preserve-env=HF_TOKEN …\n"
-        f"Looked for: HF_TOKEN, {places}. Nothing was fetched.."
+        f"Looked for: HF_TOKEN, {places}. Nothing was fetched."
     )
 
 
