@@ -9,14 +9,22 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from actors import account
+
 ROOT = Path(__file__).resolve().parent.parent
 MEASURING = ("actors", "campaign", "sql")
 """Folders whose content decides what a campaign measures, accepts and aggregates."""
 
 
 def home() -> Path:
-    """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code."""
-    return Path(os.environ.get("CAMPAIGN_HOME") or ROOT / ".campaign").absolute()
+    """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code, else, where root acts for
+    the person whose checkout this is, what root keeps for it (:func:`actors.account.state`)."""
+    if named := os.environ.get("CAMPAIGN_HOME"):
+        return Path(named).absolute()
+    who = account.person()
+    if who is not None and account.owns(who, ROOT):
+        return account.state(ROOT)
+    return ROOT / ".campaign"
 
 
 def code_digest(root: Path = ROOT) -> str:

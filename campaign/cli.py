@@ -201,7 +201,7 @@ def _run(
     only_shakedown: bool = False,
 ) -> int:
     from campaign import config as configs
-    from campaign import journal
+    from campaign import journal, rights
     from campaign.choose import choose
     from campaign.store import Store, StoreError, folder_for
 
@@ -221,6 +221,8 @@ def _run(
             out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
             short = any(run.exhausted and run.accepted is None for run in state.runs.values())
             return EXIT_INCOMPLETE if short or state.left_out else 0
+    if address is None:
+        rights.require(loaded, rights.with_sudo("run", config))
     store.lock()
     try:
         for line in store.repair():
@@ -252,8 +254,9 @@ def _drive(
     """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
     from campaign.driver import Driver
     from campaign.live import Display
+    from campaign.stay_awake import stay_awake
 
-    with Display(out, loaded.gate) as display:
+    with stay_awake(lambda line: out.print(line, style="dim"), loaded.name), Display(out, loaded.gate) as display:
         driver = Driver(
             loaded,
             store,
@@ -634,11 +637,14 @@ def prepare(
         from actors import host
         from campaign import config as configs
         from campaign import prepare as prepares
+        from campaign import rights
         from campaign.choose import choose
 
         choice = choose(ROOT, str(config) if config else None)
         out.print(str(choice), soft_wrap=True)
         loaded = configs.load(choice.config)
+        if not no_fetch:
+            rights.require(loaded, rights.with_sudo("prepare", config))
         if any(environment.kind != "native-host" for environment in loaded.environments):
             from actors.environments import daemon
 
@@ -647,5 +653,37 @@ def prepare(
         raise typer.Exit(EXIT_REFUSED if failed else 0)
 
 
+@app.command(
+    epilog="Examples:\n\n  sudo .venv/bin/campaign service install configs/campaigns/spark.yaml\n\n  campaign service status"
+)
+def service(
+    action: Annotated[Literal["install", "remove", "status"], typer.Argument(help="What to do with the systemd unit.")],
+    config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
+) -> None:
+    """Carry a campaign through reboots: a systemd unit that runs it until it is finished."""
+    with told():
+        from campaign import config as configs
+        from campaign import service as services
+        from campaign.choose import choose
+
+        def say(line: str) -> None:
+            out.print(line, soft_wrap=True, markup=False)
+
+        if action == "install":
+            choice = choose(ROOT, str(config) if config else None)
+            say(str(choice))
+            services.install(configs.load(choice.config).name, choice.config, say)
+        elif action == "remove":
+            services.remove(say)
+        else:
+            say(services.status())
+
+
 def main() -> None:
-    app()
+    began_ns = time.time_ns()
+    try:
+        app()
+    finally:
+        from actors import account
+
+        account.leave(ROOT, sys.argv[1:], began_ns)

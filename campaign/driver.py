@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from actors import host
+from actors import account, host
 from actors.types import Attempt, Evidence
 from campaign import cluster, journal, prepare, provenance, shakedown
 from campaign.acceptance import Verdict, canaries
@@ -494,6 +494,7 @@ class Driver:
         self.snapshot.updated_utc_ns = time.time_ns()
         partial = self.store.root / ".status.json.new"
         partial.write_bytes(to_json(self.snapshot.to_json()))
+        account.give(partial)
         partial.rename(self.store.root / "status.json")
 
     def _eta_s(self) -> float | None:

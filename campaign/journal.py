@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from actors import account
+
 GENESIS = "0" * 64
 
 
@@ -73,6 +75,7 @@ class Journal:
         self._lock = Lock()
         torn = (path.stat().st_size if path.exists() else 0) - offset
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        account.give(path)
         if torn:
             os.ftruncate(self._file, offset)
             self.append("recovered", torn_bytes=torn)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors import account
 from campaign import journal
 
 
@@ -40,13 +41,14 @@ def sync_folder(path: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a crash leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    account.folder(path.parent)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        account.give(partial)
         partial.rename(path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -98,8 +100,10 @@ class Store:
 
     def lock(self) -> None:
         """Keep other drivers out. The lock goes with the process, however that ends."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        account.folder(self.root)
+        account.hand_over(self.root)  # what a driver that was killed had just made
         handle = os.open(self.root / ".driver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        account.give(self.root / ".driver.lock")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -195,6 +199,7 @@ class Store:
             file.write(text)
             file.flush()
             os.fdatasync(file.fileno())
+        account.give(self.manifest)
 
     def shakedown_path(self, cell: str, attempt: int) -> Path:
         return self.root / "shakedown" / cell / str(attempt)
@@ -211,7 +216,7 @@ class Store:
             raise StoreError(f"{place}: already there. An attempt is never overwritten.")
         partial = place.with_name(f".{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        account.folder(partial)
         digests = {}
         try:
             folders = {partial}
@@ -222,6 +227,7 @@ class Store:
                     folders.add(path.parent)
                 path.write_bytes(data)
                 digests[f"{place.relative_to(self.root)}/{name}"] = hashlib.sha256(data).hexdigest()
+            account.hand_over(partial)
             flush_to_disk(partial)
             partial.rename(place)
         except OSError:
