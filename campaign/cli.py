@@ -95,6 +95,7 @@ ERRORS = (
     ("actors.environments", "EnvironmentError_", EXIT_REFUSED),
     ("actors.engines", "EngineError", EXIT_REFUSED),
     ("campaign.errors", "DriverError", EXIT_REFUSED),
+    ("campaign.cluster", "ClusterError", EXIT_REFUSED),
     ("campaign.journal", "JournalError", EXIT_REFUSED),
     ("campaign.store", "StoreError", EXIT_REFUSED),
     ("campaign.analysis.sql", "ResultsError", EXIT_REFUSED),
@@ -274,15 +275,22 @@ def _drive(
         def pressed(signum: int, frame: object) -> None:
             nonlocal presses
             presses += 1
+            if signum == signal.SIGHUP and out.is_terminal:  # it is gone: what is written there now would fail
+                for stream in (sys.stdout, sys.stderr):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if presses > 1:
                 if out.is_terminal:
                     sys.stdout.write("\x1b[?25h\n")  # the live display hides the cursor
                     sys.stdout.flush()
                 os._exit(EXIT_INTERRUPTED)
-            display.tell("ending the current attempt; once more ends at once")
             driver.interrupt()
+            display.tell("ending the current attempt; once more ends at once")
 
-        previous = {number: signal.signal(number, pressed) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {
+            number: signal.signal(number, pressed)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+            if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, say
+        }
         try:
             return driver.run()
         finally:

@@ -216,7 +216,7 @@ class Driver:
         self._queues = self._deal(names, [unit.name for unit in units])
         self._orphans: deque[tuple[str, list[Planned]]] = deque()
         self._at_work: set[str] = set()
-        if not self._blocks_left() and not self.only_shakedown:
+        if self.stopping.is_set() or not (self._blocks_left() or self.only_shakedown):
             return
         self._say_stage("preparing")
         self._start_lanes(units)
