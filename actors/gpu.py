@@ -20,7 +20,7 @@ import pyarrow
 import ray
 
 from actors import attempt as attempts
-from actors import caches, host, probes
+from actors import caches, host, machine, probes
 from actors.engines import EngineError
 from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
@@ -209,6 +209,8 @@ class GpuActor:
             prepared=prepared,
             unprepared=unprepared,
             caches={model: str(place) for model, place in self.caches.items()},
+            gpu_uuid=self.observe.gpu_uuid,
+            conditions=self.conditions(),
             refused_options=refusals,
         )
 
@@ -232,6 +234,10 @@ class GpuActor:
             self.rest_since_ns = time.monotonic_ns()
             self.telemetry.settle()
             return evidence
+
+    def conditions(self) -> dict[str, str]:
+        """What must not change in silence, as it is now; cheap enough for every block."""
+        return machine.machine_facts(self.home, self.observe.gpu_uuid)
 
     def cache_digest(self, model: str) -> str | None:
         """Of the model's compile caches as they are now; None where there are none."""

@@ -468,5 +468,7 @@ class UnitFacts(Frozen):
     caches: dict[str, str] = {}
     """Model to the host folder of its compile caches on this unit; empty where the engine compiles nothing."""
     gpu_uuid: str | None = None
+    conditions: dict[str, str] = {}
+    """Versions, firmware, locks and limits that must not change in silence (``actors.machine``)."""
     refused_options: dict[str, str] = {}
     """Environment name to the option this host forbids and why."""

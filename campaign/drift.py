@@ -7,8 +7,8 @@ from typing import Any
 
 from actors.types import UnitFacts
 
-SAME = ("code_digest", "machine", "mem_total_gib", "gpu")
-"""Facts of a unit that must not change within a campaign, besides its images."""
+SAME = ("code_digest", "machine", "gpu", "gpu_uuid")
+"""Facts of a unit that must not change within a campaign, besides its images and its conditions (:mod:`actors.machine`)."""
 
 
 def lasting(facts: UnitFacts) -> dict[str, Any]:

@@ -176,12 +176,26 @@ class Driver:
             differences.append(f"code: digest was {info['code']['digest'][:12]}, is {digest[:12]}")
         return differences
 
-    def check(self, what: str, differences: list[str]) -> None:
+    def check(self, what: str, differences: list[str], unit: str | None = None) -> None:
+        """Refuses differences, or begins another session with them: no block holds runs of two. ``unit`` is the one that they are of;
+        None is the whole campaign."""
         if not differences:
             return
         if not self.accept_drift:
             raise Drift(differences)
-        self.record("override", what=what, difference=differences)
+        self.record("override", what=what, difference=differences, session=self.state.session + 1)
+        for line in differences:
+            self.tell(f"accepted: {line}")
+        blocks: dict[str, list[str]] = {}
+        for row in self.store.plan():
+            blocks.setdefault(row["block"], []).append(row["run_id"])
+        for runs in blocks.values():
+            measured = [run_id for run_id in runs if self.state.run(run_id).accepted is not None]
+            if not measured or all(self.state.done(run_id) for run_id in runs):
+                continue
+            if unit is None or any(self.state.run(run_id).unit == unit for run_id in measured):
+                for run_id in measured:
+                    self.record("reopened", run_id=run_id, reason=f"its block began before a change of {what}")
 
     def record(self, event: str, **fields: Any) -> None:
         """Journal an event, durable on return, and fold it into the state."""
@@ -384,6 +398,7 @@ class Driver:
             "identity": identity(order),
             "model_identity": order.prepared.model_identity,
             "gpu_uuid": order.gpu_uuid,
+            "session": self.state.session,
             "caches_digest": order.prepared.digests.get("caches"),
             "image_digest": order.image.digest if order.image else None,
             "userland_digest": order.image.userland if order.image else None,

@@ -121,6 +121,8 @@ class RunState:
     rejected: int = 0
     """Attempts that count against the limit: ended, not accepted, and not for a reason of ours."""
     exhausted: bool = False
+    unit: str | None = None
+    """Where it was accepted."""
 
     @property
     def done(self) -> bool:
@@ -142,6 +144,10 @@ class State:
     """Unit and cell to the last event of its shakedown."""
     caches: dict[tuple[str, str], str] = field(default_factory=dict)
     """Unit and model to the digest of the compile caches that its runs began with."""
+    conditions: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Unit to the conditions that its runs are measured under, as last accepted."""
+    session: int = 1
+    """Raised whenever something else was accepted than what the campaign began with: runs before and after are different blocks."""
     accepted_s: dict[str, list[float]] = field(default_factory=dict)
     """Cell to the seconds from exec to exit of its accepted runs."""
     power_w: dict[str, list[float]] = field(default_factory=dict)
@@ -190,7 +196,7 @@ def apply(state: State, event: dict[str, Any]) -> None:
         if sung := event.get("canary_gb_s"):
             state.canaries[event["unit"]] = max(sung, state.canaries.get(event["unit"], 0.0))
         if event["accepted"]:
-            run.accepted = event["attempt"]
+            run.accepted, run.unit = event["attempt"], event["unit"]
             for name, into in (("run_s", state.accepted_s), ("power_w", state.power_w)):
                 if (value := event.get(name)) is not None:
                     into.setdefault(cell_of(event["run_id"]), []).append(value)
@@ -211,6 +217,10 @@ def apply(state: State, event: dict[str, Any]) -> None:
     elif kind == "left_out":
         state.left_out = dict(event["cells"])
         state.completed = False
+    elif kind == "override":
+        state.session += 1
+    elif kind == "conditions":
+        state.conditions[event["unit"]] = event["facts"]
     elif kind == "caches":
         state.caches[event["unit"], event["model"]] = event["digest"]
     elif kind == "opened":

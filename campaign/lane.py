@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors import gpu, host, telemetry
+from actors import gpu, host, machine, telemetry
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, shakedown
 from campaign.acceptance import Verdict, judge
@@ -166,10 +166,20 @@ class Lane(Thread):
         if path.exists():
             then = UnitFacts.model_validate_json(path.read_bytes())
             differences = changes(lasting(then), lasting(facts))
-            driver.check(self.unit.name, [f"{self.unit.name}: {line}" for line in differences])
+            driver.check(self.unit.name, [f"{self.unit.name}: {line}" for line in differences], self.unit.name)
         else:
             driver.store.write(f"units/{self.unit.name}.json", to_json(facts.model_dump(mode="json")))
         self.facts = facts
+        self._check_conditions(facts.conditions)
+
+    def _check_conditions(self, now: dict[str, str]) -> None:
+        """Hold the unit's conditions against those that its runs are measured under."""
+        driver = self.driver
+        then = driver.state.conditions.get(self.unit.name)
+        differences = machine.changes(then, now) if then is not None else []
+        driver.check(self.unit.name, [f"{self.unit.name}: {change}" for change in differences], self.unit.name)
+        if then is None or differences:
+            driver.record("conditions", unit=self.unit.name, facts=now)
 
     def status(self) -> Status | None:
         if self.gpu is None or not self.is_alive():
@@ -199,6 +209,7 @@ class Lane(Thread):
 
     def _carry_out(self, block: list[Planned]) -> None:
         driver = self.driver
+        self._check_conditions(self._get(self.gpu.conditions.remote()))
         waiting = deque(row for row in block if not driver.state.done(row.run_id))
         while waiting and not driver.stopping.is_set():
             row = waiting.popleft()
@@ -413,6 +424,7 @@ class Lane(Thread):
             driver.check(
                 self.unit.name,
                 [f"{self.unit.name}: compile caches of {model} were {before[:12]}, are {digest[:12]}"],
+                self.unit.name,
             )
         driver.record("caches", unit=self.unit.name, model=model, digest=digest)
 

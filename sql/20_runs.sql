@@ -40,6 +40,7 @@ SELECT
     m.repetition,
     m.block,
     m.position,
+    coalesce(m.session, 1) AS session,
     coalesce(m.simulated, false) AS simulated,
     m.outcome,
     coalesce(m.failure, m.report.failure) AS failure,
@@ -116,6 +117,24 @@ SELECT
 FROM journal
 WHERE event = 'shakedown'
 QUALIFY row_number() OVER (PARTITION BY unit, model, environment, workload ORDER BY seq DESC) = 1;
+
+-- sessions: one row per stretch of a campaign under the same conditions; the second and later ones began with a difference that was
+-- accepted, which `difference` tells. No block holds runs of two sessions.
+CREATE VIEW sessions AS
+WITH accepted_changes AS (
+    SELECT row_number() OVER (ORDER BY seq) + 1 AS session, at_utc AS began_utc, details->>'what' AS changed,
+        array_to_string(from_json(details->'difference', '["VARCHAR"]'), '; ') AS difference
+    FROM journal
+    WHERE event = 'override'
+),
+every AS (
+    SELECT 1 AS session, min(at_utc) AS began_utc, NULL AS changed, NULL AS difference FROM journal
+    UNION ALL
+    SELECT * FROM accepted_changes
+)
+SELECT e.*, coalesce(a.accepted_runs, 0) AS accepted_runs
+FROM every AS e
+LEFT JOIN (SELECT session, count(*) FILTER (accepted) AS accepted_runs FROM attempts GROUP BY session) AS a USING (session);
 
 -- cells_left_out: one row per cell that the campaign goes on without, with the reason and who decided it.
 CREATE VIEW cells_left_out AS

@@ -53,6 +53,13 @@ QUALITY = (
         "left_out, outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
     ),
     Table(
+        "Sessions",
+        "Stretches under the same conditions. Each later one began with a difference that was accepted; no block holds runs of two.",
+        "No session.",
+        "SELECT session, began_utc AS began, accepted_runs AS runs, coalesce(difference, 'as the campaign began') AS difference\nFROM sessions\n"
+        "ORDER BY session",
+    ),
+    Table(
         "Shakedown",
         "Every cell once with a handful of requests, before anything was measured: kept apart from the results.",
         "No shakedown was made.",
