@@ -29,8 +29,11 @@ CONTENT_LABEL = "campaign.content"
 Say = Callable[[str], None]
 
 
-def ensure(client: docker.DockerClient, image: Image, home: Path, say: Say = lambda _: None) -> ImageIdentity:
-    """The image, present in the engine. ``say`` gets a line now and then while that takes long.
+def ensure(
+    client: docker.DockerClient, image: Image, home: Path, say: Say = lambda _: None, fetch: bool = True
+) -> ImageIdentity:
+    """The image, present in the engine. ``say`` gets a line now and then while that takes long. Without ``fetch`` nothing is
+    pulled.
 
     Raises EnvironmentError_ where it cannot be had; the message says why.
     """
@@ -39,16 +42,17 @@ def ensure(client: docker.DockerClient, image: Image, home: Path, say: Say = lam
     if image.reference is None:
         raise EnvironmentError_(f"image: source {image.source} needs a reference")
     if image.source == "registry":
-        return _registry(client, image.reference, say)
+        return _registry(client, image.reference, say, fetch)
     return _archive(client, Path(image.reference).expanduser(), home, say)
 
 
-def _identity(found: Any, reference: str, content: str | None = None, repo: str | None = None) -> ImageIdentity:
+def identity(found: Any, reference: str, content: str | None = None, repo: str | None = None) -> ImageIdentity:
+    """Of docker-py's image."""
     config = found.attrs.get("Config") or {}
     variables = dict(item.split("=", 1) for item in config.get("Env") or () if "=" in item)
     return ImageIdentity(
         reference=reference, digest=found.id, variables=variables, workdir=config.get("WorkingDir") or "/",
-        user=config.get("User") or "", content_digest=content, repo_digest=repo,
+        user=config.get("User") or "", entrypoint=tuple(config.get("Entrypoint") or ()), content_digest=content, repo_digest=repo,
     )  # fmt: skip
 
 
@@ -100,14 +104,16 @@ def _local(client: docker.DockerClient, home: Path, say: Say) -> ImageIdentity:
         finally:
             tar.unlink(missing_ok=True)
         say(f"Built {reference} from this machine: {mib:.0f} MiB, {time.monotonic() - began:.1f} s")
-    return _identity(found, reference, content=f"sha256:{gathered.digest}")
+    return identity(found, reference, content=f"sha256:{gathered.digest}")
 
 
 # --- registry -----------------------------------------------------------------------------------------------------
 
 
-def _registry(client: docker.DockerClient, reference: str, say: Say) -> ImageIdentity:
+def _registry(client: docker.DockerClient, reference: str, say: Say, fetch: bool) -> ImageIdentity:
     found = present(client, reference)
+    if found is None and not fetch:
+        raise EnvironmentError_(f"image {reference} is not here\ndocker pull {reference}")
     if found is None:
         say(f"Pulling {reference}")
         repository, tag = _split(reference)
@@ -124,7 +130,7 @@ def _registry(client: docker.DockerClient, reference: str, say: Say) -> ImageIde
     repository = _split(reference)[0]
     digests = found.attrs.get("RepoDigests") or []
     own = [digest for digest in digests if digest.split("@")[0].endswith(repository)] or digests
-    return _identity(found, reference, repo=own[0] if own else None)
+    return identity(found, reference, repo=own[0] if own else None)
 
 
 def _split(reference: str) -> tuple[str, str]:
@@ -182,7 +188,7 @@ def _archive(client: docker.DockerClient, file: Path, home: Path, say: Say) -> I
             found.reload()
         else:
             found = _import(client, file, "campaign-archive", content, [])
-    return _identity(found, reference, content=f"sha256:{content}")
+    return identity(found, reference, content=f"sha256:{content}")
 
 
 def _is_saved_image(file: Path) -> bool:
