@@ -423,17 +423,25 @@ def doctor(
         raise typer.Exit(1 if failed else 0)
 
 
-@app.command(epilog="Example:\n\n  campaign verify results/local")
-def verify(folder: Folder = None, results: ResultsRoot = Path("results")) -> None:
-    """Check digests, the journal's chain against the files, and that each finished run has one accepted attempt."""
+@app.command(epilog="Examples:\n\n  campaign verify results/local\n\n  campaign verify results/local --head 131:5f0c…")
+def verify(
+    folder: Folder = None,
+    results: ResultsRoot = Path("results"),
+    head: Annotated[
+        str | None, typer.Option(help="Head of the journal (LINES:SHA256) that was kept elsewhere, as this command prints it.")
+    ] = None,
+) -> None:
+    """Compute again whatever can be: digests, journal, plan, verdicts; and hold it against what is written."""
     with told():
         from campaign.store import Store
 
         place = latest(folder, results)
-        problems = Store(place).verify()
+        problems = Store(place).verify(head)
         for problem in problems:
             out.print(str(problem), style="red", markup=False, soft_wrap=True)
-        out.print(f"{place}: {f'{len(problems)} problems' if problems else 'clean'}")
+        out.print(f"{place}: {f'{len(problems)} problems' if problems else 'clean'}", soft_wrap=True)
+        if not problems:
+            out.print(f"head of the journal, to be kept elsewhere: {Store(place).head('journal')}", soft_wrap=True)
         raise typer.Exit(1 if problems else 0)
 
 

@@ -6,7 +6,6 @@ The driver alone writes the results folder. Before the first measured run every 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections import Counter, deque
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors import account, host
 from actors.types import Attempt, Evidence
-from campaign import cluster, journal, prepare, provenance, shakedown
+from campaign import adoption, cluster, journal, prepare, provenance, shakedown
 from campaign.acceptance import Verdict, canaries
 from campaign.config import Campaign
 from campaign.drift import changes
@@ -25,7 +24,7 @@ from campaign.lane import Lane, identity
 from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
 from campaign.shakedown import Cell, Finding, LeftOut
-from campaign.snapshot import Snapshot
+from campaign.snapshot import Snapshot, digest_of
 from campaign.store import Store, to_json
 
 if TYPE_CHECKING:
@@ -39,6 +38,10 @@ TICK_S = 1.0
 
 Choice = Literal["without", "stop"]
 """What is done about cells that cannot run: go on without them, or stop."""
+
+
+JUDGED = {"exit", "gate", "stages", "metrics", "kernel", "kernel_unavailable", "started_utc_ns", "ended_utc_ns"}
+"""What ``metadata.json`` keeps of the evidence as it is: with the report and the telemetry's summary, all that the verdict rests on."""
 
 
 class Driver:
@@ -107,7 +110,7 @@ class Driver:
             self.journal = journal.Journal(self.store.journal_path)
             self.state = journal.fold(self.journal.events)
             self.check("the driver", self._drift(self.info))
-            self.record("opened", pid=os.getpid(), host=os.uname().nodename, units=[unit.name for unit in units])
+            self.record("opened", pid=os.getpid(), host=os.uname().nodename, units=[unit.name for unit in units], accept_drift=self.accept_drift)
             self.plan = [Planned(**row) for row in self.store.plan()]
             self.snapshot.total = len(self.plan)
             self._adopt()
@@ -119,7 +122,7 @@ class Driver:
             for lane in self.lanes.values():
                 lane.release(self.snapshot.stage == "completed")
             cluster.stop()
-            self._write_status()
+            self._write_last_status()
         return self.snapshot
 
     def _shaken_as_now(self) -> bool:
@@ -162,6 +165,7 @@ class Driver:
                 config_hash=info["config_hash"],
                 plan_hash=hash_,
                 code_digest=code["digest"],
+                **self.store.take_unbound(),
             )
         writer.close()
         return info
@@ -200,28 +204,26 @@ class Driver:
     def record(self, event: str, **fields: Any) -> None:
         """Journal an event, durable on return, and fold it into the state."""
         with self._lock:
-            journal.apply(self.state, self.journal.append(event, **fields))
+            journal.apply(self.state, self.journal.append(event, **fields, **self.store.take_unbound()))
 
     def _adopt(self) -> None:
         """Journal attempts whose files became durable just before the line that speaks of them."""
-        known = {(event["run_id"], event["attempt"]) for event in journal.finished(self.journal.events)}
-        for place in sorted(self.store.root.glob("attempts/*/[0-9]*/metadata.json")):
-            run_id, number = place.parent.parent.name, int(place.parent.name)
-            if (run_id, number) in known:
+        known = {(event["run_id"], str(event["attempt"])) for event in journal.finished(self.journal.events)}
+        for place in adoption.unknown(self.store, known):
+            try:
+                metadata, digest = adoption.evidence(self.store, place, self.info, self.state)
+            except adoption.Strange as problem:
+                where = self.store.set_aside(place)
+                self.tell(f"set {place.relative_to(self.store.root)} aside: {problem}; it lies in {where}")
                 continue
-            metadata = json.loads(place.read_bytes())
             self.record(
                 "finished",
-                run_id=run_id,
-                attempt=number,
-                unit=metadata["unit"],
-                outcome=metadata["outcome"],
-                accepted=metadata["accepted"],
+                **{key: metadata[key] for key in ("run_id", "attempt", "unit", "outcome", "accepted")},
                 rejected_by=[check["check"] for check in metadata["verdict"] if check["passed"] is False],
-                evidence=hashlib.sha256(place.read_bytes()).hexdigest(),
+                evidence=digest,
                 adopted=True,
             )
-            self.tell(f"took in {run_id} attempt {number}, which had finished when the driver was killed")
+            self.tell(f"took in {metadata['run_id']} attempt {metadata['attempt']}, which had finished when the driver was killed")
 
     # --- lanes -------------------------------------------------------------------------------------------
 
@@ -389,7 +391,7 @@ class Driver:
             "accepted": verdict.accepted,
             "verdict": verdict.to_json(),
             **evidence.model_dump(
-                mode="json", include={"exit", "gate", "stages", "metrics", "started_utc_ns", "ended_utc_ns"}
+                mode="json", include=JUDGED
             ),
             "telemetry": evidence.telemetry.model_dump(mode="json", exclude={"metrics"})
             if evidence.telemetry
@@ -502,15 +504,22 @@ class Driver:
         for name, lane in self.lanes.items():
             if (status := lane.status()) is not None:
                 snapshot.lanes[name] = status
+        snapshot.updated_utc_ns = time.time_ns()
         self._write_status()
         self.show(snapshot)
 
     def _write_status(self) -> None:
-        self.snapshot.updated_utc_ns = time.time_ns()
         partial = self.store.root / ".status.json.new"
         partial.write_bytes(to_json(self.snapshot.to_json()))
         account.give(partial)
         partial.rename(self.store.root / "status.json")
+
+    def _write_last_status(self) -> None:
+        """With the heads of journal and manifest, so that an end that is removed later is missed."""
+        self.snapshot.journal, self.snapshot.manifest = self.store.head("journal"), self.store.head("manifest")
+        self.snapshot.updated_utc_ns = time.time_ns()
+        self.snapshot.digest = digest_of(self.snapshot)
+        self._write_status()
 
     def _eta_s(self) -> float | None:
         """Mean duration of this session's attempts by model, over what is left."""

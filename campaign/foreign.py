@@ -6,10 +6,13 @@ end, a link leads to files of the reader. Strings lose what a terminal, a spread
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +37,32 @@ def read_bytes(path: Path, limit: int = TEXT_MAX_BYTES) -> bytes:
 
     It is looked at after it was opened, so that nothing can be put in its place in between.
     """
+    with opened(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > limit:
+            raise Unreadable(f"{size} bytes, more than the {limit} that are read")
+        return file.read()
+
+
+def sha256(path: Path) -> str:
+    """Digest of a regular file, as :func:`read_bytes`, of any size."""
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """A regular file for reading. Raises :class:`Unreadable` for anything else, also a link, and FileNotFoundError."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as problem:
         raise Unreadable(_kind(path) or f"cannot be read: {problem.strerror}") from None
+    if reason := _not_regular(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Unreadable(reason)
     with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(file.fileno())
-        if reason := _not_regular(facts.st_mode):
-            raise Unreadable(reason)
-        if facts.st_size > limit:
-            raise Unreadable(f"{facts.st_size} bytes, more than the {limit} that are read")
-        return file.read()
+        yield file
 
 
 def why_not(path: Path) -> str | None:
@@ -169,8 +185,6 @@ def plain_all(value: Any) -> Any:
 
 def file_name(text: str) -> str:
     """A name for a file out of any string: itself where it is plain, else its harmless characters and a digest of all."""
-    import hashlib
-
     if bad_name(text) is None and not text.startswith((".", "-", "~")) and len(os.fsencode(text)) <= 200:
         return text
     harmless = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:80]

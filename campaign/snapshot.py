@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,6 +27,12 @@ class Snapshot(BaseModel):
     lanes: dict[str, Status] = {}
     pid: int = 0
     updated_utc_ns: int = 0
+    journal: str = ""
+    """Its head (``LINES:SHA256``) when the driver ended; empty while one works. With it a removed end is noticed."""
+    manifest: str = ""
+    """The same of MANIFEST.sha256."""
+    digest: str = ""
+    """Of all the rest, once the driver ended."""
 
     @property
     def done(self) -> int:
@@ -33,3 +40,8 @@ class Snapshot(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
+
+
+def digest_of(snapshot: Snapshot) -> str:
+    """sha256 over everything in a snapshot but its own digest."""
+    return hashlib.sha256(snapshot.model_copy(update={"digest": ""}).model_dump_json().encode()).hexdigest()

@@ -11,14 +11,14 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors import account
+from actors.removal import remove
 from campaign import foreign, journal
 
 
@@ -72,6 +72,30 @@ class Problem:
         return f"{self.path}: {self.what}. {self.remedy}"
 
 
+DERIVED = ("analysis/", "report/", "set-aside/", "status.json", ".status.json.new", ".driver.lock", "MANIFEST.sha256", "journal.jsonl")
+"""Beginnings of names that the manifest does not list: derived, set aside, or still growing."""
+
+FINISHED = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"campaign\.json|plan\.parquet",
+        r"units/[^/]+\.json",
+        r"(attempts|shakedown)/[^/.][^/]*/[0-9]+/.+",
+        r"telemetry/[^/]+/[^/.][^/]*\.parquet",
+    )
+)
+"""Files that never change once they are there; the manifest lists them all."""
+
+PARTIALS = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"(units/|telemetry/[^/]+/|report/|analysis/)?\.[^/]+\.partial",
+        r"(attempts|shakedown)/[^/]+/\.[0-9]+\.partial(/.*)?",
+    )
+)
+"""What is being written: beside its place, to be renamed."""
+
+
 class Store:
     """One results folder. Readers need no lock; a driver takes :meth:`lock` for as long as it lives."""
 
@@ -79,6 +103,7 @@ class Store:
         self.root = root
         self.manifest = root / "MANIFEST.sha256"
         self._lock: int | None = None
+        self._unbound: dict[str, str] = {}
 
     @property
     def journal_path(self) -> Path:
@@ -136,10 +161,8 @@ class Store:
     def clear(self) -> None:
         """Empty the folder of a campaign that measured nothing (it was refused while preparing, say)."""
         for path in self.root.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".driver.lock":
-                path.unlink()
+            if path.name != ".driver.lock":
+                remove(path)
 
     def info(self, imported: bool = False) -> dict[str, Any]:
         """``campaign.json``. Raises StoreError where it is not that of a campaign, or (but for ``imported``) of one that ran here."""
@@ -188,9 +211,16 @@ class Store:
         return value
 
     def write(self, name: str, data: bytes) -> None:
-        """A finished file of the campaign, durable and in the manifest."""
+        """A finished file of the campaign, durable and in the manifest; the next event of the journal carries its digest."""
         write_durably(self.root / name, data)
-        self.record({name: hashlib.sha256(data).hexdigest()})
+        written = {name: hashlib.sha256(data).hexdigest()}
+        self.record(written)
+        self._unbound |= written
+
+    def take_unbound(self) -> dict[str, dict[str, str]]:
+        """``files=`` for the next event of the journal: digests of what was written since the last."""
+        taken, self._unbound = self._unbound, {}
+        return {"files": taken} if taken else {}
 
     def record(self, digests: dict[str, str]) -> None:
         """Append to the manifest. A torn last line is harmless: :meth:`repair` completes it from the files."""
@@ -217,7 +247,7 @@ class Store:
         if place.exists():
             raise StoreError(f"{place}: already there. An attempt is never overwritten.")
         partial = place.with_name(f".{place.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         account.folder(partial)
         digests = {}
         try:
@@ -233,7 +263,7 @@ class Store:
             flush_to_disk(partial)
             partial.rename(place)
         except OSError:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove(partial)
             raise
         sync_folder(place.parent)
         self.record(digests)
@@ -246,14 +276,11 @@ class Store:
         self.write(path, data)
 
     def repair(self) -> list[str]:
-        """After a crash: drop partial files, complete the manifest. Returns what was done."""
+        """After a crash: drop what was being written, complete the manifest. Returns what was done. What is finished is not touched."""
         done = []
-        for partial in self.root.rglob(".*.partial"):
-            if partial.is_dir():
-                shutil.rmtree(partial)
-            else:
-                partial.unlink()
-            done.append(f"removed the unfinished {partial.relative_to(self.root)}")
+        for name in self._partials():
+            remove(self.root / name)
+            done.append(f"removed the unfinished {name}")
         if self.manifest.exists():
             text = self.manifest.read_bytes()
             if text and not text.endswith(b"\n"):
@@ -261,36 +288,75 @@ class Store:
                     file.truncate(text.rfind(b"\n") + 1)
                 done.append("cut a torn last line off MANIFEST.sha256")
         listed = set(self._manifest())
-        missing = {name: sha256(self.root / name) for name in self.finished_files() if name not in listed}
+        missing = {name: foreign.sha256(self.root / name) for name in self.finished_files() if name not in listed}
         self.record(missing)
         if missing:
             done.append(f"added {len(missing)} files to MANIFEST.sha256, the first is {next(iter(missing))}")
         return done
 
+    def _partials(self) -> list[str]:
+        """Files and folders that were being written: never anything inside a finished attempt."""
+        found = []
+        for pattern in ("*", "units/*", "telemetry/*/*", "attempts/*/*", "shakedown/*/*", "report/*", "analysis/*"):
+            folder, _, _ = pattern.rpartition("/")
+            for place in self.root.glob(folder) if folder else [self.root]:
+                if place.is_dir() and not place.is_symlink():
+                    names = (str((place / entry.name).relative_to(self.root)) for entry in place.iterdir())
+                    found += [name for name in names if any(it.fullmatch(name) for it in PARTIALS)]
+        return sorted(found)
+
     def finished_files(self) -> Iterator[str]:
-        """Names of all files that never change again."""
-        for name in ("campaign.json", "plan.parquet"):
-            if (self.root / name).exists():
+        """Names of all regular files that never change again."""
+        for name, why in foreign.walk(self.root):
+            if why is None and self.is_finished_file(name):
                 yield name
-        for pattern in ("units/*.json", "attempts/*/[0-9]*/**/*", "shakedown/*/[0-9]*/**/*", "telemetry/*/*.parquet"):
-            for path in sorted(self.root.glob(pattern)):
-                if path.is_file():
-                    yield str(path.relative_to(self.root))
+
+    @staticmethod
+    def is_finished_file(name: str) -> bool:
+        return any(pattern.fullmatch(name) for pattern in FINISHED)
+
+    def set_aside(self, place: Path) -> Path:
+        """Move something that is not this campaign's out of the way; returns where it lies now."""
+        aside = self.root / "set-aside"
+        account.folder(aside)
+        name = foreign.file_name("--".join(place.relative_to(self.root).parts))
+        number = 1
+        while os.path.lexists(target := aside / f"{name}--{number}"):
+            number += 1
+        place.rename(target)
+        return target
 
     def _manifest(self) -> dict[str, str]:
         """Name to digest; the last entry of a name counts, a torn last line does not."""
         if not self.manifest.exists():
             return {}
         entries = {}
-        for line in self.manifest.read_text(errors="replace").rpartition("\n")[0].splitlines():
+        for line in self.manifest.read_text(errors="replace").rpartition("\n")[0].split("\n"):
             value, _, name = line.partition("  ")
             if len(value) == 64 and name:
                 entries[name] = value
         return entries
 
-    def verify(self) -> list[Problem]:
-        """Digests, journal against files, exactly one accepted attempt for each finished run. Empty is clean."""
-        return list(verify(self))
+    def head(self, kind: str, lines: int | None = None) -> str:
+        """``LINES:SHA256`` of the journal (kind ``journal``: the digest of its last line, which chains all) or of the manifest (of all
+        its text), as it is or as it was with so many ``lines``; empty where there are not so many."""
+        path = self.journal_path if kind == "journal" else self.manifest
+        try:
+            whole = foreign.read_bytes(path).splitlines(keepends=True)
+        except (OSError, foreign.Unreadable):
+            return ""
+        known = [line for line in whole if line.endswith(b"\n")]
+        number = len(known) if lines is None else lines
+        if not 0 < number <= len(known):
+            return ""
+        value = journal.digest(known[number - 1]) if kind == "journal" else hashlib.sha256(b"".join(known[:number])).hexdigest()
+        return f"{number}:{value}"
+
+    def verify(self, kept: str | None = None) -> list[Problem]:
+        """Everything that :func:`campaign.verification.verify` finds. Empty is clean."""
+        from campaign.verification import verify
+
+        return list(verify(self, kept))
 
 
 def flush_to_disk(folder: Path) -> None:
@@ -302,96 +368,6 @@ def flush_to_disk(folder: Path) -> None:
         finally:
             os.close(handle)
     sync_folder(folder)
-
-
-RESTORE = "Restore it from a backup; what it proves is lost otherwise"
-
-
-def verify(store: Store) -> Iterator[Problem]:
-    root = store.root
-    try:
-        info = store.info()
-        planned = [row["run_id"] for row in store.plan()]
-    except StoreError as problem:
-        yield Problem(str(root), str(problem).rstrip("."), "Nothing else was checked")
-        return
-    manifest = store._manifest()
-    for name, expected in manifest.items():
-        path = root / name
-        if not path.exists():
-            yield Problem(name, "listed in MANIFEST.sha256 but missing", RESTORE)
-        elif sha256(path) != expected:
-            yield Problem(name, "its digest differs from MANIFEST.sha256: it was changed after it was written", RESTORE)
-    for name in store.finished_files():
-        if name not in manifest:
-            yield Problem(name, "not in MANIFEST.sha256", "`campaign run` completes the manifest at its next start")
-    for partial in root.rglob(".*.partial"):
-        yield Problem(str(partial.relative_to(root)), "left by a crash", "`campaign run` removes it at its next start")
-    try:
-        events, offset, _ = journal.read(store.journal_path)
-    except journal.JournalError as problem:
-        what = str(problem).removeprefix(f"{store.journal_path}:").rstrip(".")
-        yield Problem("journal.jsonl", f"line {what}", "Nothing in it can be trusted behind that line")
-        return
-    if not store.journal_path.exists():
-        yield Problem("journal.jsonl", "missing", RESTORE)
-        return
-    if store.journal_path.stat().st_size != offset:
-        yield Problem("journal.jsonl", "the last line is torn", "`campaign run` cuts it off at its next start")
-    if not events or events[0]["event"] != "created" or events[0].get("plan_hash") != info.get("plan_hash"):
-        yield Problem("journal.jsonl", "does not begin with the creation of this campaign", RESTORE)
-    yield from _verify_runs(store, events, planned)
-
-
-def _verify_runs(store: Store, events: list[dict[str, Any]], planned: Iterable[str]) -> Iterator[Problem]:
-    state = journal.fold(events)
-    known = set(planned)
-    accepted: dict[str, list[int]] = {}
-    reopened = Counter(event["run_id"] for event in events if event["event"] == "reopened")
-    for event in journal.finished(events):
-        run_id, number = event["run_id"], event["attempt"]
-        name = f"attempts/{run_id}/{number}"
-        if run_id not in known:
-            yield Problem("journal.jsonl", f"{run_id} is not in the plan", RESTORE)
-        if event["accepted"]:
-            accepted.setdefault(run_id, []).append(number)
-        path = store.root / name / "metadata.json"
-        if not path.exists():
-            yield Problem(name, "the journal says it finished, but its files are missing", RESTORE)
-        elif sha256(path) != event["evidence"]:
-            yield Problem(f"{name}/metadata.json", "its digest differs from the journal's", RESTORE)
-        else:
-            yield from _verify_attempt(store, name, json.loads(path.read_bytes()), event)
-    for run_id, numbers in accepted.items():
-        if len(numbers) > 1 + reopened[run_id]:
-            yield Problem("journal.jsonl", f"{run_id} has {len(numbers)} accepted attempts", RESTORE)
-    for run_id, run in state.runs.items():
-        if run.open and state.completed:
-            yield Problem("journal.jsonl", f"{run_id}: attempt {run.open[0]} never ended", "Run the campaign again")
-    if state.completed:
-        for run_id in known:
-            if not state.done(run_id):
-                yield Problem("journal.jsonl", f"completed, but {run_id} is not finished", "Run the campaign again")
-    for place in sorted(store.root.glob("attempts/*/[0-9]*")):
-        if not place.name.isdigit():
-            yield Problem(str(place.relative_to(store.root)), "not an attempt's folder", "Move it away")
-        elif state.run(place.parent.name).attempts < int(place.name):
-            yield Problem(
-                str(place.relative_to(store.root)),
-                "not in the journal",
-                "`campaign run` takes it in at its next start",
-            )
-
-
-def _verify_attempt(store: Store, name: str, metadata: dict[str, Any], event: dict[str, Any]) -> Iterator[Problem]:
-    if metadata.get("accepted") != event["accepted"]:
-        yield Problem(f"{name}/metadata.json", "its verdict differs from the journal's", RESTORE)
-    for file, expected in metadata.get("files", {}).items():
-        path = store.root / name / file
-        if not path.exists():
-            yield Problem(f"{name}/{file}", "named in metadata.json but missing", RESTORE)
-        elif sha256(path) != expected:
-            yield Problem(f"{name}/{file}", "its digest differs from metadata.json", RESTORE)
 
 
 def folder_for(root: Path, name: str, new: bool) -> Store:

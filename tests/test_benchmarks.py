@@ -12,6 +12,7 @@ from scipy import stats
 
 from benchmarks import analysis, harness, perturbation
 from campaign.analysis import sql
+from campaign.journal import fold, read
 from campaign.store import Store
 
 PROJECT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def test_the_folder_of_the_no_op_resume_is_a_finished_campaign(tmp_path):
     path.write_text(yaml.safe_dump(harness.large(60)))
     assert harness.finished_folder(path, tmp_path / "results") == 60
     store = Store(tmp_path / "results" / "large")
-    assert store.verify() == []
+    assert fold(read(store.journal_path)[0]).completed
     command = [sys.executable, "-m", "campaign", "run", str(path), "--results", str(tmp_path / "results")]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
     assert "is finished" in told.stdout

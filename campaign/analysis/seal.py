@@ -35,25 +35,47 @@ def state(results: Path) -> dict[str, Any]:
     }
 
 
-def seal(results: Path, made_of: dict[str, Any]) -> None:
-    """Vouch for the tables that now lie in ``analysis/``."""
-    folder = results / "analysis"
-    said = {"made_of": made_of, "tables": _tables(folder)}
-    text = json.dumps(said | {"seal": _seal(said, _key(make=True))}, indent=1)
-    (folder / STATE).write_text(text, encoding="utf-8")
+def seal(results: Path, made_of: dict[str, Any], folder: str = "analysis") -> None:
+    """Vouch for the files that now lie in ``folder``."""
+    said = {"made_of": made_of, "files": _files(results / folder)}
+    key = _key(make=True)
+    text = json.dumps(said | {"by": _name(key), "seal": _seal(said, key)}, indent=1)
+    (results / folder / STATE).write_text(text, encoding="utf-8")
 
 
-def made_of(results: Path) -> dict[str, Any] | None:
-    """What the tables were made of, where they are the ones that were sealed here; else None."""
-    folder = results / "analysis"
+def made_of(results: Path, folder: str = "analysis") -> dict[str, Any] | None:
+    """What the files were made of, where they are the ones that were sealed here; else None."""
+    said = _read(results / folder)
     key = _key(make=False)
-    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError, foreign.Unreadable):
-        said = json.loads(foreign.read_bytes(folder / STATE))
-        claimed = said.pop("seal")
-        if key and hmac.compare_digest(str(claimed), _seal(said, key)) and said["tables"] == _tables(folder):
-            found: dict[str, Any] = said["made_of"]
-            return found
+    if key and said and _holds(results / folder, said, key):
+        found: dict[str, Any] = said["made_of"]
+        return found
     return None
+
+
+def changed(results: Path, folder: str) -> bool:
+    """Whether the files were sealed here and are no longer what they were. Of those made elsewhere nothing can be said."""
+    said = _read(results / folder)
+    key = _key(make=False)
+    return bool(key and said and said.get("by") == _name(key) and not _holds(results / folder, said, key))
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        said = json.loads(foreign.read_bytes(folder / STATE))
+    except (OSError, ValueError, RecursionError, foreign.Unreadable):
+        return None
+    return said if isinstance(said, dict) and {"made_of", "files", "by", "seal"} <= set(said) else None
+
+
+def _holds(folder: Path, said: dict[str, Any], key: bytes) -> bool:
+    own = {"made_of": said["made_of"], "files": said["files"]}
+    return hmac.compare_digest(str(said["seal"]), _seal(own, key)) and said["files"] == _files(folder)
+
+
+def _name(key: bytes) -> str:
+    """Tells keys apart and gives none away."""
+    return hashlib.sha256(b"name of " + key).hexdigest()[:12]
 
 
 def _seal(said: dict[str, Any], key: bytes) -> str:
@@ -69,13 +91,14 @@ def _key(make: bool) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def _tables(folder: Path) -> dict[str, str | None]:
-    return {path.name: _digest(path) for path in foreign.find(folder, "*.parquet")[0]}
+def _files(folder: Path) -> dict[str, str | None]:
+    """Tables and the page. Drawings beside the page are made again with it, and stand in it."""
+    return {path.name: _digest(path) for pattern in ("*.parquet", "index.html") for path in foreign.find(folder, pattern)[0]}
 
 
 def _digest(path: Path) -> str | None:
     """None where there is no regular file."""
-    if not path.exists() or foreign.why_not(path):
+    try:
+        return foreign.sha256(path)
+    except (OSError, foreign.Unreadable):
         return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
-from campaign.analysis import evidence, questions, sql
+from campaign.analysis import evidence, questions, seal, sql
 from campaign.report import checklist, wording
+from campaign.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -244,7 +245,8 @@ def write(results: Path) -> Path:
         con.execute("CREATE TEMP TABLE plausibility AS FROM plausibility")  # several parts of the page ask for it
         rows = evidence.rows(con)
         figures, specifications = _figures(con, sql.output_folder(results, "report", "figures"))
-        context = _context(con, rows) | {"figures": figures, "folder": results}
+        heads = {kind: Store(results).head(kind) for kind in ("journal", "manifest")}
+        context = _context(con, rows, heads) | {"figures": figures, "folder": results, "heads": heads}
         script = bundle.result()
     from campaign.report.figures import DARK, LIGHT
 
@@ -263,6 +265,7 @@ def write(results: Path) -> Path:
     partial = path.with_name(".index.html.partial")
     partial.write_text(page, encoding="utf-8")
     partial.rename(path)
+    seal.seal(results, heads, "report")
     return path
 
 
@@ -325,7 +328,7 @@ def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[st
     return shown, specifications
 
 
-def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[str, Any]:
+def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row], heads: dict[str, str]) -> dict[str, Any]:
     campaign = _one(con, "FROM campaign")
     counts = _one(
         con,
@@ -381,7 +384,7 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
         "quality": quality,
         "losses": [_filled(con, table) for table in LOSSES],
         "method": _method(con, reference),
-        "provenance": _provenance(campaign),
+        "provenance": _provenance(campaign, heads),
         "units": _units(con),
         "config": _pretty(campaign.get("config")),
         "views": sql.tables(),
@@ -582,7 +585,7 @@ def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
     return lines
 
 
-def _provenance(campaign: dict[str, Any]) -> list[tuple[str, str]]:
+def _provenance(campaign: dict[str, Any], heads: dict[str, str]) -> list[tuple[str, str]]:
     facts = json.loads(campaign["facts"]) if campaign.get("facts") else {}
     lines = [
         ("campaign", campaign.get("campaign_id")),
@@ -593,6 +596,8 @@ def _provenance(campaign: dict[str, Any]) -> list[tuple[str, str]]:
         ("code digest", campaign.get("code_digest")),
         ("config hash", campaign.get("config_hash")),
         ("plan hash", campaign.get("plan_hash")),
+        ("journal, lines and head", heads["journal"]),
+        ("manifest, lines and digest", heads["manifest"]),
         *((key.replace("_", " "), _pretty(value)) for key, value in facts.items() if "digest" in key or "image" in key),
     ]
     return [(key, str(value)) for key, value in lines if value not in (None, "")]
