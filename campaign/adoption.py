@@ -43,7 +43,11 @@ def evidence(store: Store, place: Path, info: dict[str, Any], state: State) -> t
         metadata = json.loads(data)
         found = {key: metadata[key] for key in ("run_id", "attempt", "unit", "campaign_id")}
         files = dict(metadata["files"])
-        _ = [(check["check"], check["passed"]) for check in metadata["verdict"]], metadata["outcome"], metadata["accepted"]
+        _ = (
+            [(check["check"], check["passed"]) for check in metadata["verdict"]],
+            metadata["outcome"],
+            metadata["accepted"],
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError, foreign.Unreadable) as problem:
         raise Strange(f"its metadata.json cannot be read ({type(problem).__name__}: {problem})") from None
     expected = {"run_id": run_id, "attempt": number, "unit": open_[1], "campaign_id": info["campaign_id"]}

@@ -428,7 +428,8 @@ def verify(
     folder: Folder = None,
     results: ResultsRoot = Path("results"),
     head: Annotated[
-        str | None, typer.Option(help="Head of the journal (LINES:SHA256) that was kept elsewhere, as this command prints it.")
+        str | None,
+        typer.Option(help="Head of the journal (LINES:SHA256) that was kept elsewhere, as this command prints it."),
     ] = None,
 ) -> None:
     """Compute again whatever can be: digests, journal, plan, verdicts; and hold it against what is written."""

@@ -110,7 +110,13 @@ class Driver:
             self.journal = journal.Journal(self.store.journal_path)
             self.state = journal.fold(self.journal.events)
             self.check("the driver", self._drift(self.info))
-            self.record("opened", pid=os.getpid(), host=os.uname().nodename, units=[unit.name for unit in units], accept_drift=self.accept_drift)
+            self.record(
+                "opened",
+                pid=os.getpid(),
+                host=os.uname().nodename,
+                units=[unit.name for unit in units],
+                accept_drift=self.accept_drift,
+            )
             self.plan = [Planned(**row) for row in self.store.plan()]
             self.snapshot.total = len(self.plan)
             self._adopt()
@@ -223,7 +229,9 @@ class Driver:
                 evidence=digest,
                 adopted=True,
             )
-            self.tell(f"took in {metadata['run_id']} attempt {metadata['attempt']}, which had finished when the driver was killed")
+            self.tell(
+                f"took in {metadata['run_id']} attempt {metadata['attempt']}, which had finished when the driver was killed"
+            )
 
     # --- lanes -------------------------------------------------------------------------------------------
 
@@ -390,9 +398,7 @@ class Driver:
             "failure": evidence.failure,
             "accepted": verdict.accepted,
             "verdict": verdict.to_json(),
-            **evidence.model_dump(
-                mode="json", include=JUDGED
-            ),
+            **evidence.model_dump(mode="json", include=JUDGED),
             "telemetry": evidence.telemetry.model_dump(mode="json", exclude={"metrics"})
             if evidence.telemetry
             else None,

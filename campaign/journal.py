@@ -44,7 +44,9 @@ def read(path: Path) -> tuple[list[dict[str, Any]], int, str]:
     except FileNotFoundError:
         data = b""
     except foreign.Unreadable as problem:
-        raise JournalError(f"{path}: {problem}. Restore it from a backup, or start another campaign with NEW=1.") from None
+        raise JournalError(
+            f"{path}: {problem}. Restore it from a backup, or start another campaign with NEW=1."
+        ) from None
     lines = data.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         last = number == len(lines)

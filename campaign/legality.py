@@ -95,7 +95,9 @@ def _dispatched(record: Record, event: Event) -> Iterator[str]:
         yield f"{run_id}: attempt {event['attempt']} follows attempt {run.attempts}"
     if record.session is not None and unit not in record.session["units"]:
         yield f"{unit} is no unit of this driver"
-    others = [name for name, other in record.state.runs.items() if other.open and other.open[1] == unit and name != run_id]
+    others = [
+        name for name, other in record.state.runs.items() if other.open and other.open[1] == unit and name != run_id
+    ]
     if others:
         yield f"{run_id} is dispatched to {unit} while {others[0]} is under way there"
 
@@ -118,7 +120,9 @@ def _exhausted(record: Record, event: Event) -> Iterator[str]:
     run_id = event["run_id"]
     yield from _planned(record, run_id)
     run = record.state.run(run_id)
-    skips = record.config.get("gate", {}).get("on_timeout") == "skip" and str(event.get("reason", "")).startswith("gate")
+    skips = record.config.get("gate", {}).get("on_timeout") == "skip" and str(event.get("reason", "")).startswith(
+        "gate"
+    )
     most = record.config.get("attempts_max")
     if run.accepted is not None:
         yield f"{run_id} is given up although attempt {run.accepted} was accepted"

@@ -72,7 +72,16 @@ class Problem:
         return f"{self.path}: {self.what}. {self.remedy}"
 
 
-DERIVED = ("analysis/", "report/", "set-aside/", "status.json", ".status.json.new", ".driver.lock", "MANIFEST.sha256", "journal.jsonl")
+DERIVED = (
+    "analysis/",
+    "report/",
+    "set-aside/",
+    "status.json",
+    ".status.json.new",
+    ".driver.lock",
+    "MANIFEST.sha256",
+    "journal.jsonl",
+)
 """Beginnings of names that the manifest does not list: derived, set aside, or still growing."""
 
 FINISHED = tuple(
@@ -349,7 +358,11 @@ class Store:
         number = len(known) if lines is None else lines
         if not 0 < number <= len(known):
             return ""
-        value = journal.digest(known[number - 1]) if kind == "journal" else hashlib.sha256(b"".join(known[:number])).hexdigest()
+        value = (
+            journal.digest(known[number - 1])
+            if kind == "journal"
+            else hashlib.sha256(b"".join(known[:number])).hexdigest()
+        )
         return f"{number}:{value}"
 
     def verify(self, kept: str | None = None) -> list[Problem]:

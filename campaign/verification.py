@@ -96,7 +96,9 @@ def _files(store: Store, manifest: dict[str, str]) -> Iterator[Problem]:
         elif store.is_finished_file(name):
             there.add(name)
             if name not in manifest:
-                yield Problem(shown, "not in MANIFEST.sha256", "`campaign run` completes the manifest at its next start")
+                yield Problem(
+                    shown, "not in MANIFEST.sha256", "`campaign run` completes the manifest at its next start"
+                )
             elif foreign.sha256(store.root / name) != manifest[name]:
                 yield Problem(
                     shown, "its digest differs from MANIFEST.sha256: it was changed after it was written", RESTORE
@@ -261,7 +263,7 @@ def _attempt(info: dict[str, Any], row: Event, event: Event, metadata: dict[str,
     """Whether the evidence is that of this attempt of this run of this campaign."""
     name = f"attempts/{event['run_id']}/{event['attempt']}/metadata.json"
     planned = ("run_id", "phase", "model", "environment", "workload", "engine", "repetition", "block", "position")
-    expected = {key: row[key] for key in planned} | {
+    expected = {key: row.get(key) for key in planned} | {
         "attempt": event["attempt"],
         "unit": event["unit"],
         "campaign_id": info.get("campaign_id"),
@@ -387,5 +389,7 @@ def _derived(store: Store, events: list[Event]) -> Iterator[Problem]:
     for folder in ("analysis", "report"):
         if seal.changed(store.root, folder):
             yield Problem(
-                f"{folder}/", "was changed after it was written; nothing in it is believed", "`campaign report` makes it again"
+                f"{folder}/",
+                "was changed after it was written; nothing in it is believed",
+                "`campaign report` makes it again",
             )

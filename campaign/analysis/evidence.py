@@ -28,6 +28,7 @@ COPIED_VIEWS = ("descriptives", "outliers", "plausibility")
 MANY = 250
 """Runs from which the work is worth the start of other processes."""
 
+
 def connect(results: Path) -> duckdb.DuckDBPyConnection:
     """As :func:`campaign.analysis.sql.connect`, with the analysis up to date."""
     results = results.resolve()
@@ -58,9 +59,7 @@ def _spread(results: Path) -> contextlib.AbstractContextManager[workers.Spread]:
     return workers.helpers("campaign.analysis.statistics")
 
 
-def _bring_up(
-    results: Path, con: duckdb.DuckDBPyConnection, state: dict[str, Any], spread: workers.Spread
-) -> None:
+def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: dict[str, Any], spread: workers.Spread) -> None:
     if seal.made_of(results) is None and any((results / path).exists() for path in sql.ANALYSIS.values()):
         print(f"{results / 'analysis'}: not as it was computed here; computing it again", file=sys.stderr)
     folder = sql.output_folder(results, "analysis")

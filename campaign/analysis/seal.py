@@ -93,7 +93,9 @@ def _key(make: bool) -> bytes:
 
 def _files(folder: Path) -> dict[str, str | None]:
     """Tables and the page. Drawings beside the page are made again with it, and stand in it."""
-    return {path.name: _digest(path) for pattern in ("*.parquet", "index.html") for path in foreign.find(folder, pattern)[0]}
+    return {
+        path.name: _digest(path) for pattern in ("*.parquet", "index.html") for path in foreign.find(folder, pattern)[0]
+    }
 
 
 def _digest(path: Path) -> str | None:

@@ -198,7 +198,9 @@ def _find_parquet(con: duckdb.DuckDBPyConnection, results: Path) -> None:
     for kind, pattern in KINDS.items():
         found, bad = foreign.find(results, pattern)
         if kind in ANALYSIS and not sealed:
-            bad += [(path, "not computed here, or changed since: `campaign report` computes it again") for path in found]
+            bad += [
+                (path, "not computed here, or changed since: `campaign report` computes it again") for path in found
+            ]
             found = []
         good, damaged = _readable(con, found)
         _set_files(con, kind, good)

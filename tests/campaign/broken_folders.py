@@ -37,6 +37,14 @@ def tear_journal(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def unfinish(folder: Path) -> None:
+    """As if the driver had been killed just before it wrote that everything is done."""
+    path = folder / "journal.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(True)[:-1]))
+    (folder / "status.json").unlink()
+    shutil.rmtree(folder / "report", ignore_errors=True)
+
+
 def change_journal(folder: Path) -> None:
     path = folder / "journal.jsonl"
     path.write_text(path.read_text().replace('"accepted":true', '"accepted":false', 1))
@@ -70,7 +78,7 @@ STOPPED = "stopped; the same command goes on"
 
 FOLDERS = (
     Broken("journal: last line torn", tear_journal, "small is finished", "journal.jsonl: the last line is torn", "torn by a crash, ignored", STOPPED),
-    Broken("journal: a line changed", change_journal, "journal.jsonl:5: the hash chain is broken", "line 5: the hash chain is broken", "", "hash chain is broken"),
+    Broken("journal: a line changed", change_journal, "the hash chain is broken", "the hash chain is broken", "", "hash chain is broken"),
     Broken("journal: not text", lambda it: (it / "journal.jsonl").write_bytes(b"\xff\xfe\n" * 3), "journal.jsonl:1: unreadable line", "line 1: unreadable line", "journal.jsonl", "unreadable line"),
     Broken("journal: emptied", lambda it: (it / "journal.jsonl").write_bytes(b""), "missing or emptied, although attempts/ holds evidence", "does not begin with the creation", "", STOPPED),
     Broken("journal: missing", lambda it: (it / "journal.jsonl").unlink(), "missing or emptied, although attempts/ holds evidence", "journal.jsonl: missing", "", STOPPED),
@@ -92,7 +100,7 @@ FOLDERS = (
     Broken("manifest: cut in half", lambda it: halve(it, "MANIFEST.sha256"), "files to MANIFEST.sha256", "not in MANIFEST.sha256", ""),
     Broken("manifest: missing", lambda it: (it / "MANIFEST.sha256").unlink(), "files to MANIFEST.sha256", "not in MANIFEST.sha256", ""),
     Broken("facts of the unit: torn", lambda it: halve(it, "units/*.json"), FINISHED, "its digest differs from MANIFEST.sha256", "not valid JSON"),
-    Broken("status.json: torn", lambda it: halve(it, "status.json"), FINISHED, "clean", ""),
+    Broken("status.json: torn", lambda it: halve(it, "status.json"), FINISHED, "status.json: missing or unreadable", ""),
     Broken("folder: empty", empty, "", NO_CAMPAIGN, NO_CAMPAIGN, NO_CAMPAIGN),
     Broken("folder: something else", holiday, "not empty and not a campaign", NO_CAMPAIGN, NO_CAMPAIGN, NO_CAMPAIGN),
 )  # fmt: skip

@@ -47,48 +47,6 @@ def finish(store, journal, run_id, attempt, accepted):
     )
 
 
-def said(store):
-    return "\n".join(map(str, store.verify()))
-
-
-def test_a_finished_campaign_is_clean(store):
-    assert store.verify() == []
-
-
-@pytest.mark.parametrize(
-    ("name", "damage", "expected"),
-    [
-        ("attempts/a/1/stdout.log", lambda path: path.write_text("changed"), "stdout.log: its digest differs"),
-        ("attempts/a/1/stdout.log", lambda path: path.unlink(), "stdout.log: named in metadata.json but missing"),
-        ("attempts/b/1/metadata.json", lambda path: path.unlink(), "attempts/b/1: the journal says it finished"),
-        ("plan.parquet", lambda path: path.write_bytes(path.read_bytes()[:50]), "plan.parquet: unreadable"),
-        ("campaign.json", lambda path: path.write_text("{"), "campaign.json: damaged"),
-        ("journal.jsonl", lambda path: path.write_text(path.read_text().replace("true", "false", 1)), "hash chain"),
-        ("journal.jsonl", lambda path: path.write_bytes(path.read_bytes()[:-9]), "last line is torn"),
-        ("MANIFEST.sha256", lambda path: path.write_text(""), "not in MANIFEST.sha256"),
-    ],
-)
-def test_every_damage_is_found_and_named(store, name, damage, expected):
-    damage(store.root / name)
-    assert expected in said(store)
-
-
-def test_a_second_accepted_attempt_is_found(store):
-    journal = Journal(store.journal_path)
-    finish(store, journal, "a", 2, accepted=True)
-    journal.close()
-    assert "a has 2 accepted attempts" in said(store)
-
-
-def test_a_run_that_was_moved_may_be_accepted_again(store):
-    journal = Journal(store.journal_path)
-    journal.append("reopened", run_id="a", reason="its block moved")
-    finish(store, journal, "a", 2, accepted=True)
-    journal.append("completed", accepted=2, exhausted=0)
-    journal.close()
-    assert store.verify() == []
-
-
 def test_an_attempt_is_never_overwritten(store):
     with pytest.raises(StoreError, match="never overwritten"):
         store.commit_attempt("a", 1, {"metadata.json": b"{}"})
@@ -100,9 +58,11 @@ def test_a_crash_while_writing_leaves_nothing_that_counts(store):
     (partial / "stdout.log").write_text("half")
     with store.manifest.open("a") as file:
         file.write("0123abc")
-    assert "left by a crash" in said(store)
-    store.repair()
-    assert store.verify() == []
+    assert any("left by a crash" in str(it) for it in store.verify())
+    done = store.repair()
+    assert done == ["removed the unfinished attempts/a/.2.partial", "cut a torn last line off MANIFEST.sha256"]
+    assert not partial.exists() and store.manifest.read_bytes().endswith(b"\n")
+    assert not any("left by a crash" in str(it) for it in store.verify())
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):

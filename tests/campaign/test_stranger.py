@@ -37,7 +37,7 @@ NAMES = {
     "newline": "two\nlines",
     "markup": "[/bold] [red]x[/red]",
     "script": "<!--<script>alert(1)</script>",
-    "formula": "=HYPERLINK(\"http://x\",\"y\")",
+    "formula": '=HYPERLINK("http://x","y")',
     "way out": "../../../etc",
     "endless": "n" * 10_000,
     "reversed": "abc\u202etxt.exe",
@@ -93,7 +93,12 @@ def said(*words: object) -> str:
 
 
 def test_no_name_breaks_a_command_or_reaches_the_terminal_as_a_command(named, home):
-    for words in (("report", named, "--print"), ("power", named), ("sql", named, "from runs"), ("export", named, home / "out.zip")):
+    for words in (
+        ("report", named, "--print"),
+        ("power", named),
+        ("sql", named, "from runs"),
+        ("export", named, home / "out.zip"),
+    ):
         done = command(*words, home=home)
         assert done.returncode == 0, (words, done.stderr[-2000:])
         assert "Traceback" not in done.stderr
@@ -118,7 +123,9 @@ def test_no_cell_of_an_exported_table_is_a_formula(named, results, home, tmp_pat
     for path in trail.rglob("*.csv"):
         with path.open(newline="") as file:
             for row in csv.reader(file):
-                assert not [text for text in row if text.startswith(("=", "@", "\t")) or re.match(r"[+-]\D", text)], path
+                assert not [text for text in row if text.startswith(("=", "@", "\t")) or re.match(r"[+-]\D", text)], (
+                    path
+                )
     table = said("sql", named, "select '=1+1' as a, 'plain' as b, -1.5 as c", "-f", "csv")
     assert table.splitlines()[1] == "'=1+1,plain,-1.5"
 
@@ -133,12 +140,16 @@ def test_imported_names_stay_inside_the_export(named, tmp_path, home):
 # --- places ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "sibling"), [("de*o", "demo"), ("dem?", "demo"), ("demo[1]", "demo1"), ("[a-z]emo", "demo")])
+@pytest.mark.parametrize(
+    ("name", "sibling"), [("de*o", "demo"), ("dem?", "demo"), ("demo[1]", "demo1"), ("[a-z]emo", "demo")]
+)
 def test_a_folder_with_the_signs_of_a_pattern_in_its_name_is_that_folder_alone(original, tmp_path, home, name, sibling):
     folder = synthetic.write(tmp_path / name, models=("tiny",), repetitions=2, rejections=False)
     shutil.copytree(original, tmp_path / sibling)
     con = sql.connect(folder)
-    assert con.execute("SELECT count(*), count(*) FILTER (accepted), count(DISTINCT model) FROM runs").fetchall() == [(4, 4, 1)]
+    assert con.execute("SELECT count(*), count(*) FILTER (accepted), count(DISTINCT model) FROM runs").fetchall() == [
+        (4, 4, 1)
+    ]
     assert con.execute("SELECT count(*) FROM attempts").fetchall() == [(4,)]
     assert con.execute("SELECT count(DISTINCT run_id) FROM telemetry").fetchall() == [(4,)]
     assert con.execute("SELECT count(DISTINCT run_id) FROM requests").fetchall() == [(4,)]
@@ -207,9 +218,15 @@ SPECIAL = {
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", SPECIAL)
-@pytest.mark.parametrize("name", ["campaign.json", "journal.jsonl", "plan.parquet", "units/unit-a.json", "metadata.json", "requests.parquet"])
+@pytest.mark.parametrize(
+    "name", ["campaign.json", "journal.jsonl", "plan.parquet", "units/unit-a.json", "metadata.json", "requests.parquet"]
+)
 def test_what_is_no_regular_file_is_named_and_never_opened(results, kind, name):
-    path = sorted(results.glob(f"attempts/*/1/{name}"))[0] if name in {"metadata.json", "requests.parquet"} else results / name
+    path = (
+        sorted(results.glob(f"attempts/*/1/{name}"))[0]
+        if name in {"metadata.json", "requests.parquet"}
+        else results / name
+    )
     path.unlink()
     SPECIAL[kind](path)
     con = sql.connect(results)
@@ -272,7 +289,9 @@ def test_a_forged_table_of_the_analysis_is_noticed_and_computed_again(results, c
     true = throughput_change(results)
     kept = (results / "analysis" / "comparisons.parquet").stat().st_mtime_ns
     assert throughput_change(results) == true
-    assert (results / "analysis" / "comparisons.parquet").stat().st_mtime_ns == kept, "what is sealed is not computed again"
+    assert (results / "analysis" / "comparisons.parquet").stat().st_mtime_ns == kept, (
+        "what is sealed is not computed again"
+    )
     forge(results)
     broken = dict(sql.connect(results).execute("SELECT file, reason FROM broken_files").fetchall())
     assert "analysis/comparisons.parquet" in broken
@@ -345,4 +364,6 @@ def test_folders_of_any_depth_are_walked(tmp_path):
     began = time.monotonic()
     assert list(foreign.walk(tmp_path)) == []
     assert time.monotonic() >= began
-    shutil.rmtree(tmp_path / "d", ignore_errors=True) if sys.version_info >= (3, 13) else subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+    shutil.rmtree(tmp_path / "d", ignore_errors=True) if sys.version_info >= (3, 13) else subprocess.run(
+        ["rm", "-rf", tmp_path / "d"], check=True
+    )

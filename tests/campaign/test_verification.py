@@ -81,7 +81,10 @@ def appended(event: str, **fields: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         known = {"run": one(folder, "attempts/*").name}
         journal = Journal(folder / "journal.jsonl")
-        journal.append(event, **{key: known.get(value, value) if isinstance(value, str) else value for key, value in fields.items()})
+        journal.append(
+            event,
+            **{key: known.get(value, value) if isinstance(value, str) else value for key, value in fields.items()},
+        )
         journal.close()
 
     return change
@@ -359,7 +362,9 @@ def test_a_head_that_was_kept_elsewhere_tells(folder):
 def test_the_verdict_is_what_the_evidence_gives(folder):
     forged_attempt(failing)(folder)
     said = "\n".join(map(str, Store(folder).verify()))
-    assert "the evidence gives requests_answered: failed (5 of 6), written is requests_answered: passed (6 of 6)" in said
+    assert (
+        "the evidence gives requests_answered: failed (5 of 6), written is requests_answered: passed (6 of 6)" in said
+    )
 
 
 def test_nothing_outside_the_folder_is_opened(folder, tmp_path):
