@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -184,10 +185,12 @@ def carry_out(
         create_s=create_s,
         start_s=start_s,
         gate_to_exec_ms=gate_to_exec_ms,
+        entrypoint_s=process.entrypoint_s if process is not None else None,
         teardown_s=teardown_s,
         harness_s=max(0.0, _seconds_since(began_ns) - known_s),
         **engine_times,
     )
+    unknown = {"entrypoint_s": process.entrypoint_unknown} if process is not None else {}
     command: dict[str, Any] = process.command if process is not None else {"argv": list(launch.argv)}
     evidence = Evidence(
         run_id=order.run_id,
@@ -200,7 +203,7 @@ def carry_out(
         gate=opened,
         telemetry=summary,
         stages=stages,
-        metrics=(*all_metrics(report, opened, summary, stages), *sung),
+        metrics=(*all_metrics(report, opened, summary, stages, unknown), *sung),
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,
@@ -239,9 +242,13 @@ def _seconds_since(began_ns: int) -> float:
 
 
 def all_metrics(
-    report: Report, opened: GateRecord | None, summary: TelemetrySummary | None, stages: StageTimes
+    report: Report,
+    opened: GateRecord | None,
+    summary: TelemetrySummary | None,
+    stages: StageTimes,
+    unknown: Mapping[str, str] = {},
 ) -> tuple[Metric, ...]:
-    """Every figure of an attempt under its standard name, each once; what is unknown says why."""
+    """Every figure of an attempt under its standard name, each once; what is unknown says why, by stage in ``unknown``."""
     found = {metric.name: metric for metric in report.metrics}
 
     def add(name: str, value: float | None, unit: str, source: str, reason: str) -> None:
@@ -254,7 +261,8 @@ def all_metrics(
         if name == "gate_s":
             add("gate_wait_s", value, "s", "unit", "the gate was not reached")
         else:
-            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", "the attempt did not get that far")
+            reason = unknown.get(name) or "the attempt did not get that far"
+            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", reason)
     start = opened.model_dump() if opened else {}
     for name, key, unit in (
         ("start_temperature_c", "temperature_c", "°C"),
