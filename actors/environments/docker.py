@@ -339,9 +339,12 @@ class DockerProcess:
         return self._exit
 
     def close(self) -> None:
+        """Whatever is still alive is killed at once (its log would be followed without an end)."""
         with self._lock:
             if self._closed:
                 return
+            if self._waiter is not None and not self._ended.is_set():
+                self.stop(0)
             with contextlib.suppress(docker.errors.NotFound):
                 self._call(self._save_logs)
                 self._call(lambda: self._api.remove_container(self._container, force=True, v=True))
