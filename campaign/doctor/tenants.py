@@ -76,7 +76,8 @@ def _program(line: str, folder: str) -> str:
     rest = words[1:]
     while rest and rest[0].startswith("-") and rest[0] != "-m":
         rest = rest[1:]
-    return " ".join([*rest[:2], folder])
+    script = rest[1:2] if rest[:1] in (["-m"], ["run"]) else rest[:1]
+    return " ".join([*script, folder])
 
 
 def _folder(root: Path, pid: int) -> str:
