@@ -59,7 +59,9 @@ def takes_root(campaign: Campaign) -> Iterator[str]:
         yield f"{', '.join(chroots)}: unpacking the image's files with their owners, mounting, and changing the root folder"
     dropping = [arm.name for arm in campaign.environments if campaign.gate_of(arm.name).cache == "drop"]
     if dropping:
-        before = "every attempt" if len(dropping) == len(campaign.environments) else f"attempts of {', '.join(dropping)}"
+        before = (
+            "every attempt" if len(dropping) == len(campaign.environments) else f"attempts of {', '.join(dropping)}"
+        )
         yield f"cache: drop: emptying the page cache before {before}; `cache: keep` leaves it as it is"
     for arm in campaign.environments:
         if raised := [name for name in arm.ulimits if arm.kind == "native-host" and _above(arm, name)]:
