@@ -368,7 +368,12 @@ def plan(
         out.print(str(choice), soft_wrap=True)
         loaded = configs.load(choice.config)
         store = folder_for(results, loaded.name, new=False)
-        out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None))
+        known = {}
+        if store.exists():
+            from campaign import journal, shakedown
+
+            known = shakedown.speeds(journal.fold(journal.read(store.journal_path)[0]))
+        out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None, known=known))
 
 
 @app.command(epilog="Examples:\n\n  campaign status --watch\n\n  campaign status results/local --json")
