@@ -68,10 +68,15 @@ class Replicas:
         return file
 
     def remove(self) -> None:
-        """All of them, whatever names they were given meanwhile."""
-        for image in self.client.images.list(name="campaign-replica"):
-            if any(tag.startswith(f"campaign-replica:{self.tag}") for tag in image.tags):
-                self.client.images.remove(image.id, force=True)
+        """All of them, whatever names they were given meanwhile; the base last, of which the others are made."""
+        own = [
+            (reference == self.base, image.id)
+            for image in self.client.images.list(name="campaign-replica")
+            for reference in image.tags
+            if reference.startswith(f"campaign-replica:{self.tag}-")
+        ]
+        for _, image in sorted(own):
+            self.client.images.remove(image, force=True)
 
 
 def build(client: docker.DockerClient, folder: Path) -> Replicas:
