@@ -14,9 +14,22 @@ from campaign import journal
 from campaign.store import Store
 
 WEIGHT_BYTES = 32 * 2**20
-SHAPE = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 512, "vocab_size": 32768}
+SHAPE = {
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "hidden_size": 512,
+    "vocab_size": 32768,
+}
 KV_BYTES_PER_TOKEN = 4 * 2 * 4 * 64 * 2
-THROUGHPUT = {"name": "batch", "requests": 6, "input_tokens": 24, "output_tokens": 32, "warmup_requests": 1, "timeout_s": 60}
+THROUGHPUT = {
+    "name": "batch",
+    "requests": 6,
+    "input_tokens": 24,
+    "output_tokens": 32,
+    "warmup_requests": 1,
+    "timeout_s": 60,
+}
 LATENCY = {**THROUGHPUT, "name": "single", "kind": "latency", "requests": 3, "concurrency": 1}
 GATE = {
     "cooldown_s": 0.2,
@@ -83,6 +96,10 @@ class Attempt:
     @property
     def failure(self) -> str:
         return str(self.metadata["failure"])
+
+    @property
+    def command(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "command.json").read_bytes()))
 
     @property
     def metrics(self) -> dict[str, float | None]:

@@ -55,7 +55,9 @@ class Replicas:
         if not self.client.images.list(name=reference):
             container = self.client.containers.create(self.base, command=["none"])
             try:
-                container.commit("campaign-replica", f"{self.tag}-{version}", changes=[f"ENV REPLICA_VERSION={version}"])
+                container.commit(
+                    "campaign-replica", f"{self.tag}-{version}", changes=[f"ENV REPLICA_VERSION={version}"]
+                )
             finally:
                 container.remove()
         return reference
@@ -87,7 +89,9 @@ def build(client: docker.DockerClient, folder: Path) -> Replicas:
     _add(tar, _files(f"{userland.PREFIX}/{python.library}/replica", folder))
     changes = [f"ENV {name}={value}" for name, value in userland.VARIABLES.items()]
     changes += ["ENV ENV=/etc/shinit_v2", f"ENTRYPOINT {json.dumps([ENTRYPOINT])}", "WORKDIR /"]
-    answer = client.api.import_image_from_file(str(tar), repository="campaign-replica", tag=f"{tag}-base", changes=changes)
+    answer = client.api.import_image_from_file(
+        str(tar), repository="campaign-replica", tag=f"{tag}-base", changes=changes
+    )
     assert "error" not in answer, answer
     tar.unlink()
     return Replicas(client, f"campaign-replica:{tag}-base", tag)
@@ -96,7 +100,9 @@ def build(client: docker.DockerClient, folder: Path) -> Replicas:
 def _files(package: str, folder: Path) -> dict[str, tuple[int, bytes]]:
     """Path inside to mode and content."""
     found = {
-        f"{package}/{file.name}": (0o644, file.read_bytes()) for file in PROGRAMS.iterdir() if file.suffix in (".py", ".json")
+        f"{package}/{file.name}": (0o644, file.read_bytes())
+        for file in PROGRAMS.iterdir()
+        if file.suffix in (".py", ".json")
     }
     for name, module in (("trtllm-bench", "trtllm_bench"), ("vllm", "vllm_program")):
         found[f"/usr/local/bin/{name}"] = (0o755, PROGRAM.format(module=module).encode())

@@ -207,7 +207,9 @@ def _engine_memory(log: Log, checkpoint: machine.Checkpoint, fraction: float) ->
     available = machine.DEVICE_TOTAL_GIB - checkpoint.weights_gib - 8.0
     total = machine.DEVICE_TOTAL_GIB
     log.cpp(f"Loaded engine size: {math.ceil(checkpoint.weight_bytes / 2**20)} MiB")
-    log.cpp(f"Memory usage when calculating max tokens in paged kv cache: total: {total:.2f} GiB, available: {available:.2f} GiB")
+    log.cpp(
+        f"Memory usage when calculating max tokens in paged kv cache: total: {total:.2f} GiB, available: {available:.2f} GiB"
+    )
     tokens = int(available * fraction * 2**30 / checkpoint.kv_bytes_per_token)
     log.cpp(f"[MemUsageChange] Allocated {available * fraction:.2f} GiB for max tokens in paged KV cache ({tokens}).")
 
@@ -222,7 +224,9 @@ def _load(log: Log, checkpoint: machine.Checkpoint, fails: str | None) -> None:
     if fails == "killed":
         failing.be_killed()
     if fails == "ptxas":
-        log.say("Failed to initialize executor on rank 0: PTXAS error: Internal Triton PTX codegen error", "E", worker=True)
+        log.say(
+            "Failed to initialize executor on rank 0: PTXAS error: Internal Triton PTX codegen error", "E", worker=True
+        )
         print(
             "Traceback (most recent call last):\n"
             '  File "/usr/local/lib/python3.12/dist-packages/triton/backends/nvidia/compiler.py", line 442, in make_cubin\n'

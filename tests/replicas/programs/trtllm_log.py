@@ -35,7 +35,9 @@ class Log:
     def bar(self, text: str, count: int) -> None:
         for done in (0, count):
             share = 100 * done // count
-            print(f"\r{text}: {share:3d}%|{'█' * (share // 10):<10}| {done}/{count}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{text}: {share:3d}%|{'█' * (share // 10):<10}| {done}/{count}", end="", file=sys.stderr, flush=True
+            )
         print(file=sys.stderr, flush=True)
 
     # --- parts in the order of a run ---------------------------------------------------------------------------
@@ -48,10 +50,14 @@ class Log:
         )
         found = [percentiles(column) for column in columns]
         rows = ("minimum", "maximum", "average", "p50", "p90", "p95", "p99")
-        table = [
-            f"{key[:3].upper()}: " + "".join(f"{column[key]:>18.4f}" for column in found) for key in rows
+        table = [f"{key[:3].upper()}: " + "".join(f"{column[key]:>18.4f}" for column in found) for key in rows]
+        head = [
+            RULE,
+            "= DATASET DETAILS",
+            RULE,
+            f"Dataset Path:         {path}",
+            f"Number of Sequences:  {len(requests)}",
         ]
-        head = [RULE, "= DATASET DETAILS", RULE, f"Dataset Path:         {path}", f"Number of Sequences:  {len(requests)}"]
         self.say("\n" + "\n".join([*head, "", *table, RULE, ""]))
 
     def weights(self, checkpoint: Checkpoint) -> None:
@@ -62,7 +68,9 @@ class Log:
         self.say(f"Use {checkpoint.weights_gib:.2f} GB for model weights.", worker=True)
         self.say("Model init total -- 0.05s", worker=True)
 
-    def kv_cache(self, checkpoint: Checkpoint, fraction: float, most_tokens: int | None, limits: dict[str, int]) -> None:
+    def kv_cache(
+        self, checkpoint: Checkpoint, fraction: float, most_tokens: int | None, limits: dict[str, int]
+    ) -> None:
         """The trial cache, the profiling, and the cache that serves: peak + KV / fraction − trial is the device's total."""
         shown = struct.unpack("f", struct.pack("f", fraction))[0]
         per_token = checkpoint.kv_bytes_per_token
@@ -85,8 +93,12 @@ class Log:
         self.say(f"Memory used after loading model weights (outside torch) {profiling}: {OUTSIDE_GIB} GiB", worker=True)
         self.say("[Autotuner] Autotuning process starts ...", worker=True)
         self.say("[Autotuner] Autotuning process ends", worker=True)
-        self.say(f"Memory dynamically allocated during inference (inside torch) {profiling}: {DYNAMIC_GIB} GiB", worker=True)
-        self.say(f"Memory used outside torch (e.g., NCCL and CUDA graphs) {profiling}: {OUTSIDE_TORCH_GIB} GiB", worker=True)
+        self.say(
+            f"Memory dynamically allocated during inference (inside torch) {profiling}: {DYNAMIC_GIB} GiB", worker=True
+        )
+        self.say(
+            f"Memory used outside torch (e.g., NCCL and CUDA graphs) {profiling}: {OUTSIDE_TORCH_GIB} GiB", worker=True
+        )
         peak_gib = weights + DYNAMIC_GIB + OUTSIDE_TORCH_GIB
         available_gib = (DEVICE_TOTAL_GIB - peak_gib + trial_gib) * fraction
         tokens = int(available_gib * 2**30 / per_token)
@@ -186,7 +198,13 @@ class Log:
             ):
                 rows += ["", title, "", *_breakdown(name, streaming[key])]
         latencies = performance["request_latency_percentiles_ms"]
-        rows += ["", "-- Request Latency Breakdown (ms) -----------------------", "", *_breakdown("Latency", latencies), ""]
+        rows += [
+            "",
+            "-- Request Latency Breakdown (ms) -----------------------",
+            "",
+            *_breakdown("Latency", latencies),
+            "",
+        ]
         self.say("\n\n" + "\n".join(rows))
 
 

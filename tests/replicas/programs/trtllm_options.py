@@ -55,14 +55,18 @@ def _file(name: str, since: Line = FIRST, **how: Any) -> Option:
 
 def _existing(*names: str, since: Line = FIRST, **how: Any) -> Option:
     return Option(
-        names, since=since, how={"type": click.Path(exists=True, readable=True, path_type=Path, resolve_path=True), **how}
+        names,
+        since=since,
+        how={"type": click.Path(exists=True, readable=True, path_type=Path, resolve_path=True), **how},
     )
 
 
 GLOBAL = (
     Option(("--model", "-m"), how={"required": True, "type": str, "help": "Hugging Face name of the model."}),
     Option(("--model_path",), how={"type": click.Path(path_type=Path), "help": "Folder of a local checkpoint."}),
-    Option(("--workspace", "-w"), how={"type": click.Path(path_type=Path), "default": "/tmp", "help": "Scratch folder."}),
+    Option(
+        ("--workspace", "-w"), how={"type": click.Path(path_type=Path), "default": "/tmp", "help": "Scratch folder."}
+    ),
     Option(("--log_level",), how={"type": click.Choice(LOG_LEVELS), "default": "info", "help": "Least level logged."}),
     Option(("--revision",), since=(1, 2), how={"type": str, "help": "Revision on Hugging Face."}),
     Option(("--telemetry/--no-telemetry",), since=(1, 3), how={"default": True, "help": "Usage reports."}),
@@ -114,7 +118,9 @@ def _throughput(of: Line) -> Iterator[Option]:
     )
     yield Option(("--streaming",), how={"is_flag": True, "default": False, "help": "Stream the answers."})
     if of == (1, 0):
-        yield Option(("--enable_chunked_context",), how={"is_flag": True, "default": False, "help": "Chunk long prompts."})
+        yield Option(
+            ("--enable_chunked_context",), how={"is_flag": True, "default": False, "help": "Chunk long prompts."}
+        )
     else:
         both = "--enable_chunked_context/--disable_chunked_context"
         yield Option((both,), how={"default": True, "help": "Chunk long prompts."})
@@ -127,7 +133,9 @@ def _throughput(of: Line) -> Iterator[Option]:
         how={"type": click.Path(exists=True, path_type=Path), "multiple": True, "help": "Folders of own model code."},
     )
     yield Option(
-        ("--no_skip_tokenizer_init",), since=(1, 1), how={"is_flag": True, "default": False, "help": "Load the tokenizer."}
+        ("--no_skip_tokenizer_init",),
+        since=(1, 1),
+        how={"is_flag": True, "default": False, "help": "Load the tokenizer."},
     )
     yield Option(
         ("--image_data_format",),
@@ -148,7 +156,9 @@ def _latency(of: Line) -> Iterator[Option]:
     yield from _shared(of)
     yield _number("--concurrency", 1, help="Requests in flight.")
     yield Option(("--medusa_choices",), how={"type": click.Path(exists=True, path_type=Path), "help": "YAML file."})
-    yield Option(("--extra_llm_api_options",), since=(1, 1), how={"type": str, "help": "YAML file of further settings."})
+    yield Option(
+        ("--extra_llm_api_options",), since=(1, 1), how={"type": str, "help": "YAML file of further settings."}
+    )
     yield _existing("--sampler_options", since=(1, 1), help="YAML file for sampling.")
     yield Option(("--config",), since=(1, 2), how={"type": str, "help": "As --extra_llm_api_options."})
 

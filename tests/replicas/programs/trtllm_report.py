@@ -33,7 +33,9 @@ def tpot_ms(request: Served) -> float:
     return (request.end_ns - request.first_ns) / 1e6 / max(1, request.generated - 1)
 
 
-def report(engine: dict[str, Any], world: dict[str, Any], served: list[Served], dataset: str, streamed: bool) -> dict[str, Any]:
+def report(
+    engine: dict[str, Any], world: dict[str, Any], served: list[Served], dataset: str, streamed: bool
+) -> dict[str, Any]:
     """The whole report. ``engine`` and ``world`` are what was asked for; they are completed here."""
     of = line(engine["version"])
     total_s = (max(r.end_ns for r in served) - min(r.start_ns for r in served)) / 1e9

@@ -62,7 +62,11 @@ def start(model: str, given: Namespace) -> str | None:
         )
     if fails == "killed":
         failing.be_killed()
-    say(f"Model loading took {checkpoint.weights_gib:.2f} GiB memory and 0.020000 seconds", "gpu_model_runner.py:5132", prefix=CORE)
+    say(
+        f"Model loading took {checkpoint.weights_gib:.2f} GiB memory and 0.020000 seconds",
+        "gpu_model_runner.py:5132",
+        prefix=CORE,
+    )
     if fails == "ptxas":
         died(
             "triton.runtime.errors.PTXASError: PTXAS error: Internal Triton PTX codegen error",
@@ -74,8 +78,16 @@ def start(model: str, given: Namespace) -> str | None:
     say(f"Available KV cache memory: {kv_bytes / 2**30:.2f} GiB", "gpu_worker.py:466", prefix=CORE)
     say(f"GPU KV cache size: {tokens:,} tokens", "kv_cache_utils.py:1733", prefix=CORE)
     longest = given.max_model_len
-    say(f"Maximum concurrency for {longest:,} tokens per request: {tokens / longest:.2f}x", "kv_cache_utils.py:1734", prefix=CORE)
-    say("init engine (profile, create kv cache, warmup model) took 0.05 s (compilation: 0.00 s)", "core.py:302", prefix=CORE)
+    say(
+        f"Maximum concurrency for {longest:,} tokens per request: {tokens / longest:.2f}x",
+        "kv_cache_utils.py:1734",
+        prefix=CORE,
+    )
+    say(
+        "init engine (profile, create kv cache, warmup model) took 0.05 s (compilation: 0.00 s)",
+        "core.py:302",
+        prefix=CORE,
+    )
     return fails
 
 
@@ -84,7 +96,11 @@ def _compiled() -> None:
     root = Path(os.environ.get("VLLM_CACHE_ROOT") or Path.home() / ".cache" / "vllm")
     graph = root / "torch_compile_cache" / "5d8681c46a" / "rank_0_0" / "backbone"
     if graph.is_dir():
-        say("Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took 0.010 s", "backends.py:292", prefix=CORE)
+        say(
+            "Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took 0.010 s",
+            "backends.py:292",
+            prefix=CORE,
+        )
     else:
         time.sleep(0.2)
         graph.mkdir(parents=True, exist_ok=True)

@@ -17,36 +17,118 @@ from .trtllm_options import line
 
 LISTED: dict[str, list[str]] = json.loads(Path(__file__).with_name("vllm_options.json").read_text())
 
-ENGINE_011 = (
-    "--model --tokenizer --tokenizer-mode --trust-remote-code --revision --dtype --seed --max-model-len --quantization "
-    "--enforce-eager --load-format --gpu-memory-utilization --kv-cache-dtype --kv-cache-memory-bytes --block-size "
-    "--enable-prefix-caching --no-enable-prefix-caching --tensor-parallel-size --max-num-seqs --max-num-batched-tokens "
-    "--disable-log-stats --served-model-name"
-).split()
-SAMPLED_011 = (
-    "--backend --dataset-name --dataset-path --num-prompts --seed --hf-subset --hf-split --disable-tqdm --trust-remote-code"
-).split()
+ENGINE_011 = [
+    "--model",
+    "--tokenizer",
+    "--tokenizer-mode",
+    "--trust-remote-code",
+    "--revision",
+    "--dtype",
+    "--seed",
+    "--max-model-len",
+    "--quantization",
+    "--enforce-eager",
+    "--load-format",
+    "--gpu-memory-utilization",
+    "--kv-cache-dtype",
+    "--kv-cache-memory-bytes",
+    "--block-size",
+    "--enable-prefix-caching",
+    "--no-enable-prefix-caching",
+    "--tensor-parallel-size",
+    "--max-num-seqs",
+    "--max-num-batched-tokens",
+    "--disable-log-stats",
+    "--served-model-name",
+]
+SAMPLED_011 = [
+    "--backend",
+    "--dataset-name",
+    "--dataset-path",
+    "--num-prompts",
+    "--seed",
+    "--hf-subset",
+    "--hf-split",
+    "--disable-tqdm",
+    "--trust-remote-code",
+]
 LISTED_011: dict[str, list[str]] = {
     "bench_throughput": [
         *ENGINE_011,
-        *"--backend --dataset-name --dataset-path --num-prompts --input-len --output-len --n --output-json --async-engine".split(),
-        *"--disable-detokenize --lora-path --prefix-len --hf-max-batch-size".split(),
+        *[
+            "--backend",
+            "--dataset-name",
+            "--dataset-path",
+            "--num-prompts",
+            "--input-len",
+            "--output-len",
+            "--n",
+            "--output-json",
+            "--async-engine",
+        ],
+        *["--disable-detokenize", "--lora-path", "--prefix-len", "--hf-max-batch-size"],
     ],
     "bench_serve": [
         *SAMPLED_011,
-        *"--base-url --host --port --endpoint --model --tokenizer --max-concurrency --request-rate --burstiness".split(),
-        *"--save-result --save-detailed --append-result --metadata --result-dir --result-filename --ignore-eos".split(),
-        *"--percentile-metrics --metric-percentiles --random-input-len --random-output-len --random-range-ratio".split(),
-        *"--ready-check-timeout-sec --served-model-name --label --goodput --profile".split(),
+        *[
+            "--base-url",
+            "--host",
+            "--port",
+            "--endpoint",
+            "--model",
+            "--tokenizer",
+            "--max-concurrency",
+            "--request-rate",
+            "--burstiness",
+        ],
+        *[
+            "--save-result",
+            "--save-detailed",
+            "--append-result",
+            "--metadata",
+            "--result-dir",
+            "--result-filename",
+            "--ignore-eos",
+        ],
+        *[
+            "--percentile-metrics",
+            "--metric-percentiles",
+            "--random-input-len",
+            "--random-output-len",
+            "--random-range-ratio",
+        ],
+        *["--ready-check-timeout-sec", "--served-model-name", "--label", "--goodput", "--profile"],
     ],
-    "serve": [*ENGINE_011, *"--host --port --api-key --uvicorn-log-level --headless".split()],
+    "serve": [*ENGINE_011, *["--host", "--port", "--api-key", "--uvicorn-log-level", "--headless"]],
 }
 
 FLAGS = frozenset(
-    "--append-result --async-engine --disable-detokenize --disable-log-stats --disable-shuffle --disable-tqdm --enable-lora "
-    "--enable-multimodal-chat --hf-enable-torch-compile --ignore-eos --insecure --no-oversample --no-reranker --no-stream "
-    "--plot-dataset-stats --plot-timeline --profile --save-detailed --save-result --skip-chat-template --use-beam-search "
-    "--headless --grpc --prequeue-requests".split()
+    [
+        "--append-result",
+        "--async-engine",
+        "--disable-detokenize",
+        "--disable-log-stats",
+        "--disable-shuffle",
+        "--disable-tqdm",
+        "--enable-lora",
+        "--enable-multimodal-chat",
+        "--hf-enable-torch-compile",
+        "--ignore-eos",
+        "--insecure",
+        "--no-oversample",
+        "--no-reranker",
+        "--no-stream",
+        "--plot-dataset-stats",
+        "--plot-timeline",
+        "--profile",
+        "--save-detailed",
+        "--save-result",
+        "--skip-chat-template",
+        "--use-beam-search",
+        "--headless",
+        "--grpc",
+        "--prequeue-requests",
+    ]
 )
 """Take no value; so does whatever has a ``--no-`` twin."""
 
@@ -71,7 +153,15 @@ CHOICES = {"--dataset-name": ("sharegpt", "random", "sonnet", "burstgpt", "hf", 
 GROUPS = {
     "bench_throughput": ("ModelConfig", "LoadConfig", "ParallelConfig", "CacheConfig", "SchedulerConfig", "VllmConfig"),
     "bench_serve": ("options",),
-    "serve": ("Frontend", "ModelConfig", "LoadConfig", "ParallelConfig", "CacheConfig", "SchedulerConfig", "VllmConfig"),
+    "serve": (
+        "Frontend",
+        "ModelConfig",
+        "LoadConfig",
+        "ParallelConfig",
+        "CacheConfig",
+        "SchedulerConfig",
+        "VllmConfig",
+    ),
 }
 
 

@@ -54,7 +54,9 @@ class Completions(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/metrics":
             queries, _ = self.server.served
-            return self._answer(200, f"vllm:prefix_cache_queries_total {queries}.0\nvllm:prefix_cache_hits_total 0.0\n", "text/plain")
+            return self._answer(
+                200, f"vllm:prefix_cache_queries_total {queries}.0\nvllm:prefix_cache_hits_total 0.0\n", "text/plain"
+            )
         if self.path == "/v1/models":
             return self._answer(200, json.dumps({"data": [{"id": self.server.name}]}))
         return self._answer(200 if self.path in ("/health", "/ping", "/version") else 404, "{}")
@@ -64,7 +66,9 @@ class Completions(BaseHTTPRequestHandler):
         if self.path != "/v1/completions":
             return self._answer(404, "{}")
         if asked["model"] != self.server.name:
-            return self._answer(404, json.dumps({"error": {"message": f"The model `{asked['model']}` does not exist."}}))
+            return self._answer(
+                404, json.dumps({"error": {"message": f"The model `{asked['model']}` does not exist."}})
+            )
         prompt, most = len(asked["prompt"].split()), asked["max_tokens"]
         if prompt + most > self.server.given.max_model_len:
             what = f"This model's maximum context length is {self.server.given.max_model_len} tokens."
@@ -134,11 +138,16 @@ def bench(given: Namespace) -> None:
     base = urllib.parse.urlparse(given.base_url or f"http://{given.host or '127.0.0.1'}:{given.port}")
 
     def ask(prompt: str) -> Answer:
-        return _ask(base.netloc, given.endpoint or "/v1/completions", given.served_model_name or given.model, prompt, most)
+        return _ask(
+            base.netloc, given.endpoint or "/v1/completions", given.served_model_name or given.model, prompt, most
+        )
 
     patience = given.ready_check_timeout_sec
     if patience:
-        print("Starting initial single prompt test run...\n" + f"Waiting for endpoint to become up in {patience} seconds", flush=True)
+        print(
+            "Starting initial single prompt test run...\n" + f"Waiting for endpoint to become up in {patience} seconds",
+            flush=True,
+        )
         deadline = time.monotonic() + patience
         while (first := ask(prompts[0])).error:
             say(f"Endpoint is not ready. Error='{first.error}'", "ready_checker.py:70", "WARNING")
