@@ -121,9 +121,8 @@ class GpuActor:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:
                 self.arms[environment.name] = arm(environment, self.home)
-        warnings: list[str] = []
         if self.arms:
-            told, warnings = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
+            told = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
             prepared = {
                 key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
                 for key, one in prepared.items()
@@ -140,7 +139,6 @@ class GpuActor:
             images=images,
             prepared=prepared,
             refused_options=refusals,
-            warnings=tuple(warnings),
         )
 
     def attempt(self, order: Attempt) -> Evidence:

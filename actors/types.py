@@ -44,8 +44,14 @@ class RandomWeights(Frozen):
     heads: Annotated[int, Field(ge=1)]
     kv_heads: Annotated[int, Field(ge=1)]
     vocabulary: Annotated[int, Field(ge=256)] = 4096
-    precision: Literal["f16", "f32", "q8_0"] = "f16"
+    precision: Literal["f16", "f32", "q8_0", "bf16"] = "f16"
+    """``bf16`` for vllm alone, ``q8_0`` for llamacpp alone."""
     seed: int = 1
+    """For llamacpp, which writes the weights; vllm's drawn weights are the same at every start."""
+    tied_embeddings: bool = False
+    """Whether input and output embedding are one matrix (vllm alone)."""
+    context_length: Annotated[int, Field(ge=1)] = 32768
+    """Longest sequence that the shape claims to take (vllm alone)."""
 
 
 class Model(Frozen):
@@ -183,6 +189,8 @@ class ImageIdentity(Frozen):
     workdir: str = "/"
     user: str = ""
     """``Config.User`` of the image; empty is root."""
+    entrypoint: tuple[str, ...] = ()
+    """``Config.Entrypoint`` of the image: in both arms the engine's argv is handed to it, as ``docker run IMAGE COMMAND`` does."""
     rootfs: str | None = None
     """Folder of the exported root filesystem, once there is one."""
     content_digest: str | None = None
@@ -337,6 +345,8 @@ class StageTimes(Frozen):
     start_s: float | None = None
     """From the order to start until the engine's exec."""
     gate_to_exec_ms: float | None = None
+    entrypoint_s: float | None = None
+    """From the entry point's exec until it has handed over to the engine; None where the image has none."""
     load_s: float | None = None
     warmup_s: float | None = None
     first_token_s: float | None = None

@@ -261,7 +261,7 @@ def _options(arm: Environment) -> str:
 
 def _image(home: Path, campaign: Campaign | None) -> ImageIdentity | None:
     """The campaign's image where it is in the engine already, with its exported root filesystem where there is one."""
-    from actors.environments import daemon
+    from actors.environments import daemon, image
     from actors.environments.rootfs import manifest_file, rootfs_folder
 
     client = daemon.connect(home)
@@ -269,14 +269,11 @@ def _image(home: Path, campaign: Campaign | None) -> ImageIdentity | None:
     found = client.images.list(name=reference or "campaign-local")
     if not found:
         return None
-    newest = max(found, key=lambda image: str(image.attrs.get("Created")))
+    newest = max(found, key=lambda one: str(one.attrs.get("Created")))
     exported = rootfs_folder(newest.id, home)
     complete = exported.is_dir() and manifest_file(exported).is_file()
-    return ImageIdentity(
-        reference=reference or (newest.tags or [newest.id])[0],
-        digest=newest.id,
-        rootfs=str(exported) if complete else None,
-    )
+    identity = image.identity(newest, reference or (newest.tags or [newest.id])[0])
+    return identity.model_copy(update={"rootfs": str(exported) if complete else None})
 
 
 CHROOT = """

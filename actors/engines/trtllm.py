@@ -1,8 +1,8 @@
 """TensorRT-LLM by its own benchmark, ``trtllm-bench``: what to run, and what its report and log say.
 
-``throughput`` is the primary measurement and does not stream, because streaming costs a message per token. A
-``latency`` workload is a run of its own: ``trtllm-bench latency`` with one request in flight (it forces a batch of one),
-``throughput --streaming`` with several.
+The primary measurement does not stream, because streaming costs a message per token. A ``latency`` workload is a run of its
+own, ``throughput --streaming`` with as many requests in flight as it says. The subcommand ``latency`` is not used: it sizes
+itself by what NVML says of the device's memory, which a GB10 does not tell, and takes neither limits nor ``--request_json``.
 
 Names of options differ between versions, so they are chosen by what ``--help`` lists (:data:`PROBES`, kept in
 ``Prepared.facts``), never by a version string. Source: ``tensorrt_llm/bench`` and the published CLI references of 1.0 to 1.2.
@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from actors.engines import OUTPUT, EngineError, weights
+from actors.engines import CACHE, OUTPUT, EngineError, weights
 from actors.engines.dataset import dataset_file, write_dataset
 from actors.engines.requests import write_requests
 from actors.engines.trtllm_log import Log, read_log
@@ -42,19 +42,38 @@ TOKEN_IDS = range(1000, 32000)
 """Prompts are drawn from ids that every tokenizer of the study has and none uses for a special token or a lone byte,
 so that all models and all arms read one file."""
 
-PROBES: dict[str, tuple[str, ...]] = {
+PROBES: dict[str, tuple[tuple[str, ...], ...]] = {
     # The group wants --model before it shows a subcommand's help.
-    "help_throughput": ("trtllm-bench", "--model", "probe/probe", "throughput", "--help"),
-    "help_latency": ("trtllm-bench", "--model", "probe/probe", "latency", "--help"),
+    "help_throughput": (("trtllm-bench", "--model", "probe/probe", "throughput", "--help"),),
 }
-"""Fact of ``Prepared`` to the command whose output it holds, to be run once per image."""
+"""Fact of ``Prepared`` to the ways to ask an image for it, once per image."""
+
+CACHE_VARIABLES = {
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/torchinductor",
+    "TORCH_EXTENSIONS_DIR": f"{CACHE}/torch_extensions",
+    "FLASHINFER_WORKSPACE_BASE": f"{CACHE}/flashinfer",
+    "CUDA_CACHE_PATH": f"{CACHE}/nv",
+    "CUDA_CACHE_MAXSIZE": str(4 * 2**30),  # the driver's default forgets kernels beyond 256 MiB to 1 GiB
+    "TLLM_AUTOTUNER_CACHE_PATH": f"{CACHE}/trtllm_autotuner.json",
+    "TRTLLM_DG_CACHE_DIR": f"{CACHE}/trtllm_deep_gemm",
+    "DG_JIT_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "DG_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "CUTE_DSL_CACHE_DIR": f"{CACHE}/cute_dsl",
+    "TVM_FFI_CACHE_DIR": f"{CACHE}/tvm_ffi",
+    "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
+    "XDG_CACHE_HOME": f"{CACHE}/xdg",
+}
+"""What compiles or tunes at start and where it keeps the result: Triton, torch.compile, C++ extensions, FlashInfer, the driver's JIT,
+TensorRT-LLM's autotuner (which tactic each layer takes, and so the speed), its DeepGEMM, CUTLASS' DSL, models' own code."""
+
+LAST_WITH_TENSORRT = "1.2.1"
+"""The last release whose ``trtllm-bench`` runs built TensorRT engines."""
 
 COMMON = {
     # What every release from 1.0 to 1.2 lists: assumed where nobody could ask the image.
     "help_throughput": "--backend --engine_dir --dataset --num_requests --warmup --concurrency --streaming --max_batch_size "
     "--max_num_tokens --kv_cache_free_gpu_mem_fraction --tp --extra_llm_api_options --report_json --request_json",
-    "help_latency": "--backend --engine_dir --dataset --num_requests --warmup --concurrency --kv_cache_free_gpu_mem_fraction "
-    "--tp --report_json",
 }
 
 UNSUPPORTED = {
@@ -139,29 +158,18 @@ class TrtLlm:
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
         """The benchmark's argv. Global options stand before the subcommand; concurrency is always stated, because its
         default submits every request at once and turns latency into queue time."""
-        subcommand, streaming = _subcommand(model, workload, prepared)
-        listed = _listed(prepared, subcommand)
+        listed = _listed(prepared)
         batch, concurrency = _batch(model, workload), _concurrency(model, workload)
         argv = ["trtllm-bench", "--model", identity(model), "--model_path", f"{INPUT}/weights"]
-        argv += ["--workspace", f"{OUTPUT}/workspace", "--log_level", "info", subcommand]
-        backend = _backend(model)
-        if backend == "tensorrt":
-            if "--engine_dir" not in listed:
-                raise EngineError(
-                    f"model '{model.name}': this image's trtllm-bench has no TensorRT backend any more (no --engine_dir); take an "
-                    "image up to 1.2"
-                )
-            argv += ["--engine_dir", f"{INPUT}/engine"]
-        if "--backend" in listed:
-            argv += ["--backend", backend]
+        argv += ["--workspace", f"{OUTPUT}/workspace", "--log_level", "info", "throughput"]
+        argv += _backend_options(model, prepared)
         argv += ["--dataset", f"{INPUT}/dataset.jsonl", "--num_requests", str(workload.requests)]
         argv += ["--warmup", str(workload.warmup_requests), "--concurrency", str(concurrency)]
-        if subcommand == "throughput":
-            argv += ["--max_batch_size", str(batch), "--max_num_tokens", str(_max_num_tokens(model, workload))]
+        argv += ["--max_batch_size", str(batch), "--max_num_tokens", str(_max_num_tokens(model, workload))]
         argv += ["--kv_cache_free_gpu_mem_fraction", f"{model.kv_cache_fraction:g}"]
         if "--tp" in listed:
             argv += ["--tp", "1"]
-        if streaming:
+        if workload.kind == "latency":
             argv.append("--streaming")
         argv += ["--report_json", f"{OUTPUT}/report.json"]
         if "--request_json" in listed:
@@ -170,8 +178,9 @@ class TrtLlm:
             option = next((name for name in ("--extra_llm_api_options", "--config") if name in listed), None)
             if option is None:
                 raise EngineError(
-                    f"model '{model.name}' has engine options, but `trtllm-bench {subcommand} --help` lists neither "
-                    "--extra_llm_api_options nor --config"
+                    f"model '{model.name}' has engine options, but `trtllm-bench throughput --help` lists neither "
+                    "--extra_llm_api_options nor --config",
+                    "Take another version of the image, or remove engine_options and kv_cache_tokens of the model.",
                 )
             argv += [option, f"{INPUT}/llm.yml"]
         return Launch(
@@ -502,23 +511,47 @@ def _backend(model: Model) -> str:
     return backend
 
 
-def _listed(prepared: Prepared, subcommand: str) -> frozenset[str]:
+def _help(prepared: Prepared) -> str:
+    return str(prepared.facts.get("help_throughput", COMMON["help_throughput"]))
+
+
+def _listed(prepared: Prepared) -> frozenset[str]:
     """Options that the image's own help lists."""
-    role = f"help_{subcommand}"
-    text = str(prepared.facts.get(role, COMMON[role]))
-    return frozenset(re.findall(r"--[a-z][\w-]*", text))
+    return frozenset(re.findall(r"--[a-z][\w-]*", _help(prepared)))
 
 
-def _subcommand(model: Model, workload: Workload, prepared: Prepared) -> tuple[str, bool]:
-    """Subcommand, and whether ``--streaming`` is given. ``latency`` always streams, and forces a batch of one."""
-    if workload.kind == "throughput":
-        return "throughput", False
-    listed = _listed(prepared, "latency")
-    runs_backend = "--backend" in listed or _backend(model) == "tensorrt"
-    takes_options = "llm_options" not in prepared.files or bool({"--extra_llm_api_options", "--config"} & listed)
-    if _concurrency(model, workload) == 1 and runs_backend and takes_options:
-        return "latency", False
-    return "throughput", True
+def _choices(prepared: Prepared, option: str) -> tuple[str, ...]:
+    """What the help says an option may be, as click writes it: ``[pytorch|_autodeploy]``; empty where it does not say."""
+    match = re.search(rf"{option}\s+\[([^\]]+)\]", _help(prepared))
+    return tuple(choice.strip() for choice in match[1].split("|")) if match else ()
+
+
+def _backend_options(model: Model, prepared: Prepared) -> list[str]:
+    """``--backend``, and the built engine. Refused where this image's program does not have the backend.
+
+    Late 1.3 still lists ``--engine_dir``, but no TensorRT backend that could run one. Before 1.0, recognised by the absence of
+    ``--request_json``, TensorRT was what ran without a ``--backend``.
+    """
+    backend, listed, choices = _backend(model), _listed(prepared), _choices(prepared, "--backend")
+    before_1_0 = "--request_json" not in listed and "--engine_dir" in listed
+    if backend == "tensorrt":
+        implied = before_1_0 and "tensorrt" not in choices
+        if "--engine_dir" not in listed or (choices and "tensorrt" not in choices and not implied):
+            offered = f"--backend takes {', '.join(choices)}" if choices else "there is no --engine_dir"
+            raise EngineError(
+                f"model '{model.name}' needs the TensorRT backend, which this image's trtllm-bench has no more ({offered})",
+                f"Take an image up to {LAST_WITH_TENSORRT}, the last release that has it (nvcr.io/nvidia/tensorrt-llm/release:"
+                f"{LAST_WITH_TENSORRT}), a model of a newer architecture, or the vllm engine.",
+            )
+        if implied:
+            return ["--engine_dir", f"{INPUT}/engine"]
+        return ["--engine_dir", f"{INPUT}/engine", "--backend", "tensorrt"]
+    if choices and backend not in choices:
+        raise EngineError(
+            f"model '{model.name}': this image's trtllm-bench has no backend {backend} (--backend takes {', '.join(choices)})",
+            "Take an image of 1.0 or later.",
+        )
+    return ["--backend", backend] if "--backend" in listed else []
 
 
 def _concurrency(model: Model, workload: Workload) -> int:

@@ -7,6 +7,7 @@ a file. Source: ``vllm/benchmarks`` of 0.11 to 0.33.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -14,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actors.engines import OUTPUT, EngineError, weights
+from actors.engines import CACHE, OUTPUT, EngineError, vllm_random, weights
 from actors.engines.requests import write_requests
 from actors.engines.trtllm_report import ReportError, finite
 from actors.engines.vllm_report import Log, ServeReport, ThroughputReport, read_log, read_report, request_rows
-from actors.types import Launch, Metric, Model, Mount, Prepared, Report, Workload
+from actors.types import Launch, Metric, Model, Mount, Prepared, RandomWeights, Report, Workload
 
 INPUT = "/campaign/input"
 PORT = 18917
@@ -28,16 +29,39 @@ READY_S = 1800
 UTILIZATION = 0.8
 """Share of the device's memory that vLLM may take. Its own default of 0.9 leaves unified memory too little for the host."""
 
-PROBES: dict[str, tuple[str, ...]] = {
-    "help_throughput": ("vllm", "bench", "throughput", "--help"),
-    "help_serve": ("vllm", "bench", "serve", "--help"),
+PROBES: dict[str, tuple[tuple[str, ...], ...]] = {
+    # Plain --help lists groups of options only, from about 0.11 on; versions before do not understand `=all`.
+    "help_throughput": tuple(("vllm", "bench", "throughput", way) for way in ("--help=all", "--help")),
+    "help_serve": tuple(("vllm", "bench", "serve", way) for way in ("--help=all", "--help")),
 }
-"""Fact of ``Prepared`` to the command whose output it holds, to be run once per image."""
+"""Fact of ``Prepared`` to the ways to ask an image for it, once per image."""
 
 COMMON = {
     "help_throughput": "--random-input-len --random-output-len --seed",
     "help_serve": "--ready-check-timeout-sec --save-detailed --ignore-eos --seed",
 }
+"""What every version from 0.14 to 0.33 takes: assumed where nobody could ask the image."""
+
+CACHE_VARIABLES = {
+    "VLLM_CACHE_ROOT": f"{CACHE}/vllm",
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/torchinductor",
+    "TORCH_EXTENSIONS_DIR": f"{CACHE}/torch_extensions",
+    "FLASHINFER_WORKSPACE_BASE": f"{CACHE}/flashinfer",
+    "CUDA_CACHE_PATH": f"{CACHE}/nv",
+    "CUDA_CACHE_MAXSIZE": str(4 * 2**30),  # the driver's default forgets kernels beyond 256 MiB to 1 GiB
+    "DG_JIT_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "DG_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "TRTLLM_DG_CACHE_DIR": f"{CACHE}/trtllm_deep_gemm",
+    "TILELANG_CACHE_DIR": f"{CACHE}/tilelang",
+    "CUTE_DSL_CACHE_DIR": f"{CACHE}/cute_dsl",
+    "TVM_FFI_CACHE_DIR": f"{CACHE}/tvm_ffi",
+    "NUMBA_CACHE_DIR": f"{CACHE}/numba",
+    "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
+    "XDG_CACHE_HOME": f"{CACHE}/xdg",
+}
+"""What compiles or tunes at start and where it keeps the result: vLLM's torch.compile artefacts, Triton, inductor, C++ extensions,
+FlashInfer with its autotuner, the driver's JIT, DeepGEMM (vLLM's own and the one in FlashInfer), TileLang, CUTLASS' DSL, numba, models' own code."""
 
 SERVE = """\
 {server} & server=$!
@@ -63,7 +87,10 @@ class Vllm:
     name = "vllm"
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
-        """Find the weights and refuse another model's. Nothing is downloaded."""
+        """Find the weights and refuse another model's. Nothing is downloaded. A model with random weights gets its shape and a
+        tokenizer written; vLLM draws the weights when it starts."""
+        if model.random_weights is not None:
+            return _prepare_random(model, model.random_weights, cache)
         folder = weights.locate(model, cache)
         checkpoint = weights.inspect(folder)
         weights.agree(model, checkpoint)
@@ -79,26 +106,22 @@ class Vllm:
 
     def expect(self, model: Model, workload: Workload, cache: Path) -> Prepared:
         """Where :meth:`prepare` will have found things; nothing is read."""
+        if model.random_weights is not None:
+            return Prepared(files={"weights": str(vllm_random.place(model.name, model.random_weights, cache))})
         return Prepared(files={"weights": str(weights.place(model, cache))})
 
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
-        where = inside(model)
-        engine = ["--max-num-seqs", str(_concurrency(model, workload)), "--max-model-len", str(_context(workload))]
-        if model.kv_cache_tokens is not None:
-            if model.kv_bytes_per_token is None:
-                raise EngineError(
-                    f"model '{model.name}': kv_cache_tokens needs kv_bytes_per_token for vllm, which counts bytes"
-                )
-            engine += ["--kv-cache-memory-bytes", str(model.kv_cache_tokens * model.kv_bytes_per_token)]
-        engine += list(_options({"gpu-memory-utilization": UTILIZATION, **model.engine_options.get("vllm", {})}))
+        """One process where throughput is asked for, else a server and its client. An option that engine_options names takes the
+        place of the one that stands here; none is given twice."""
+        engine = _engine_options(model, workload)
         if workload.kind == "throughput":
-            argv = _throughput(where, workload, prepared, engine)
+            argv = _throughput(model, workload, prepared, engine)
         else:
             argv = _serve(model, workload, prepared, engine)
         return Launch(
             argv=tuple(argv),
             variables={"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
-            mounts=(Mount(source=prepared.files["weights"], target=where),),
+            mounts=(Mount(source=prepared.files["weights"], target=inside(model)),),
             workdir=OUTPUT,
         )
 
@@ -143,6 +166,9 @@ class Vllm:
 
 
 def identity(model: Model) -> str:
+    """What the engine must say it ran. Random weights are nobody's model, whatever shape they have."""
+    if model.random_weights is not None:
+        return f"local/{model.name}"
     return model.huggingface_id or f"local/{model.name}"
 
 
@@ -258,66 +284,144 @@ def _ran(report: ThroughputReport | ServeReport | None, log: Log) -> str | None:
     return (report.model_id if report is not None else None) or log.model
 
 
-def _throughput(where: str, workload: Workload, prepared: Prepared, engine: list[str]) -> list[str]:
+Options = dict[str, Any]
+"""Option without its dashes to its value; True is a bare flag, False and None leave it out, a table becomes JSON."""
+
+SETTLED = frozenset(
+    {"model", "tokenizer", "backend", "dataset-name", "dataset-path", "input-len", "output-len", "random-input-len", "random-output-len"}
+    | {"random-range-ratio", "num-prompts", "num-warmups", "output-json", "served-model-name", "host", "port", "max-num-seqs", "seed"}
+)  # fmt: skip
+"""What model, workload and harness say; engine_options may not say otherwise, or figures would answer another question."""
+
+
+def _prepare_random(model: Model, shape: RandomWeights, cache: Path) -> Prepared:
+    folder, digest = vllm_random.checkpoint(model.name, shape, cache)
+    held = {
+        "parameters": vllm_random.parameters(shape),
+        "weight_bytes": vllm_random.weight_bytes(shape),
+        "kv_bytes_per_token": vllm_random.kv_bytes_per_token(shape),
+        "layers": shape.layers,
+    }
+    for key, value in held.items():
+        said = getattr(model, key)
+        if said is not None and said != value:
+            raise EngineError(
+                f"model '{model.name}': models.yaml says {key} {said}, its random_weights make {value}",
+                f"Correct {key}, or leave it out.",
+            )
+    return Prepared(
+        files={"weights": str(folder)},
+        digests={"weights": digest},
+        facts={
+            "model_identity": identity(model),
+            "architecture": vllm_random.ARCHITECTURES[shape.architecture],
+            "weight_bytes": held["weight_bytes"],
+            "parameters": held["parameters"],
+            "kv_bytes_per_token": held["kv_bytes_per_token"],
+            "random_weights": 1,
+        },
+    )
+
+
+def _engine_options(model: Model, workload: Workload) -> Options:
+    """What the engine itself is given, by either program."""
+    given = {name.lstrip("-").replace("_", "-"): value for name, value in model.engine_options.get("vllm", {}).items()}
+    if forbidden := sorted(SETTLED & given.keys()):
+        raise EngineError(
+            f"model '{model.name}': engine_options: vllm sets {', '.join(forbidden)}, which the model's entry and the workload say",
+            "Remove it there; batch_size, requests, tokens and seed are keys of model and workload.",
+        )
+    options: Options = {"max-num-seqs": _concurrency(model, workload), "max-model-len": _context(workload)}
+    if model.kv_cache_tokens is not None:
+        kv_bytes = model.kv_bytes_per_token
+        if kv_bytes is None and model.random_weights is not None:
+            kv_bytes = vllm_random.kv_bytes_per_token(model.random_weights)
+        if kv_bytes is None:
+            raise EngineError(
+                f"model '{model.name}': kv_cache_tokens needs kv_bytes_per_token for vllm, which counts bytes",
+                "Add kv_bytes_per_token to the model in models.yaml.",
+            )
+        options["kv-cache-memory-bytes"] = model.kv_cache_tokens * kv_bytes
+    options["gpu-memory-utilization"] = UTILIZATION
+    if model.random_weights is not None:
+        options["load-format"] = "dummy"
+    # On by default in vLLM. A prompt that comes again, in another block or after a warm-up, would cost less than a new one.
+    caching = given.pop("enable-prefix-caching", False) is True
+    if given.pop("no-enable-prefix-caching", False) is True:
+        caching = False
+    options["enable-prefix-caching" if caching else "no-enable-prefix-caching"] = True
+    return options | given
+
+
+def _throughput(model: Model, workload: Workload, prepared: Prepared, engine: Options) -> list[str]:
     listed = _listed(prepared, "help_throughput")
-    lengths = ("--random-input-len", "--random-output-len")
-    if lengths[0] not in listed:
-        lengths = ("--input-len", "--output-len")
-    argv = ["vllm", "bench", "throughput", "--model", where, "--backend", "vllm", "--dataset-name", "random"]
-    argv += [lengths[0], str(workload.input_tokens), lengths[1], str(workload.output_tokens)]
-    argv += ["--num-prompts", str(workload.requests), "--seed", str(workload.seed)]
-    return [*argv, "--output-json", f"{OUTPUT}/report.json", *engine]
-
-
-def _serve(model: Model, workload: Workload, prepared: Prepared, engine: list[str]) -> list[str]:
-    where = inside(model)
-    listed = _listed(prepared, "help_serve")
-    server = [
-        "vllm",
-        "serve",
-        where,
-        "--served-model-name",
-        identity(model),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(PORT),
-    ]
-    server += ["--seed", str(workload.seed), *engine]
-    bench = ["vllm", "bench", "serve", "--base-url", f"http://127.0.0.1:{PORT}", "--endpoint", "/v1/completions"]
-    bench += ["--model", identity(model), "--tokenizer", where, "--dataset-name", "random"]
-    bench += ["--random-input-len", str(workload.input_tokens), "--random-output-len", str(workload.output_tokens)]
-    bench += [
-        "--num-prompts",
-        str(workload.requests),
-        "--request-rate",
-        "inf",
-        "--max-concurrency",
-        str(_concurrency(model, workload)),
-    ]
-    bench += ["--ignore-eos", "--seed", str(workload.seed)]
-    bench += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,95,99"]
-    bench += ["--save-result", "--save-detailed", "--result-dir", OUTPUT, "--result-filename", "report.json"]
+    # Both names exist from 0.14 on, and then the plain one is not the one that the random dataset reads.
+    own = "random-" if "--random-input-len" in listed or "--input-len" not in listed else ""
+    bench: Options = {
+        "model": inside(model),
+        "backend": "vllm",
+        "dataset-name": "random",
+        f"{own}input-len": workload.input_tokens,
+        f"{own}output-len": workload.output_tokens,
+        "num-prompts": workload.requests,
+    }
     if "--num-warmups" in listed:
-        bench += ["--num-warmups", str(workload.warmup_requests)]
-    if "--ready-check-timeout-sec" in listed:
-        bench += ["--ready-check-timeout-sec", str(READY_S)]
-    return ["bash", "-c", SERVE.format(server=shlex.join(server), bench=shlex.join(bench))]
+        bench["num-warmups"] = workload.warmup_requests
+    bench |= {"seed": workload.seed, "output-json": f"{OUTPUT}/report.json"}
+    return ["vllm", "bench", "throughput", *_argv(bench | engine)]
+
+
+def _serve(model: Model, workload: Workload, prepared: Prepared, engine: Options) -> list[str]:
+    where, listed = inside(model), _listed(prepared, "help_serve")
+    server: Options = {"served-model-name": identity(model), "host": "127.0.0.1", "port": PORT, "seed": workload.seed}
+    bench: Options = {
+        "base-url": f"http://127.0.0.1:{PORT}",
+        "endpoint": "/v1/completions",
+        "model": identity(model),
+        "tokenizer": where,
+        "dataset-name": "random",
+        "random-input-len": workload.input_tokens,
+        "random-output-len": workload.output_tokens,
+        "num-prompts": workload.requests,
+        "request-rate": "inf",
+        "max-concurrency": _concurrency(model, workload),
+        "ignore-eos": True,
+        "temperature": 0,  # greedy: later versions leave it to the server, and the two arms' answers are compared
+        "seed": workload.seed,
+        "percentile-metrics": "ttft,tpot,itl,e2el",
+        "metric-percentiles": "50,95,99",
+        "save-result": True,
+        "save-detailed": True,
+        "result-dir": OUTPUT,
+        "result-filename": "report.json",
+        "ready-check-timeout-sec": READY_S,
+    }
+    if "--num-warmups" in listed:
+        bench["num-warmups"] = workload.warmup_requests
+    serve = ["vllm", "serve", where, *_argv(server | engine)]
+    return [
+        "bash",
+        "-c",
+        SERVE.format(server=shlex.join(serve), bench=shlex.join(["vllm", "bench", "serve", *_argv(bench)])),
+    ]
+
+
+def _argv(options: Options) -> Iterator[str]:
+    for name, value in options.items():
+        if value is False or value is None:
+            continue
+        yield f"--{name}"
+        if isinstance(value, dict):
+            yield json.dumps(value)
+        elif isinstance(value, list | tuple):
+            yield from map(str, value)
+        elif value is not True:
+            yield str(value)
 
 
 def _concurrency(model: Model, workload: Workload) -> int:
     """As stated; else the batch size, or one request at a time where latency is asked for."""
     return workload.concurrency or (model.batch_size if workload.kind == "throughput" else 1)
-
-
-def _options(options: dict[str, Any]) -> Iterator[str]:
-    """``{"gpu-memory-utilization": 0.8, "enforce-eager": True}`` as command line options."""
-    for name, value in options.items():
-        if value is False:
-            continue
-        yield f"--{name}"
-        if value is not True:
-            yield str(value)
 
 
 def _context(workload: Workload) -> int:

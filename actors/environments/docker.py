@@ -2,7 +2,7 @@
 
 The container is created before the gate opens and started after it. It is removed by name at the end instead
 of by ``--rm``, so that its logs and its OOM state can be read first. A keeper (``keeper.py``) removes it if the
-actor dies. The image's entry point is not run: the engine's argv replaces it, as in the chroot.
+actor dies. The image's entry point is run, with the engine's argv for its command: what ``docker run IMAGE COMMAND`` does, and the chroot too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from docker.types import Mount as DockerMount
 
 from actors.environments import EnvironmentError_, owner, resolve
 from actors.environments.daemon import EngineMissing, connect
+from actors.environments.handover import Handover
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -107,8 +109,7 @@ def parameters(
     """All parameters of ``containers.create`` but the image."""
     return {
         **merge(options(spec)),
-        "entrypoint": [launch.argv[0]],
-        "command": list(launch.argv[1:]),
+        "command": list(launch.argv),
         "environment": resolve.own_variables(spec, launch, labels),
         "working_dir": launch.workdir,
         "mounts": [
@@ -153,7 +154,7 @@ def shell_line(given: dict[str, Any], image: str, mounts: tuple[Mount, ...]) -> 
         )
     argv += [f"--env={key}={value}" for key, value in given["environment"].items()]
     argv += [f"--label={key}={value}" for key, value in given["labels"].items() if key in LABELS.values()]
-    return shlex.join([*argv, f"--entrypoint={given['entrypoint'][0]}", image, *given["command"]])
+    return shlex.join([*argv, image, *given["command"]])
 
 
 def explain(error: Exception) -> str:
@@ -189,7 +190,7 @@ class DockerArm:
             "container_id": container.id,
             "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
         }
-        return DockerProcess(self.client, container.id, logs, command, keeper)
+        return DockerProcess(self.client, container.id, logs, command, keeper, Handover(image.entrypoint, launch.argv))
 
 
 def _command(
@@ -198,6 +199,7 @@ def _command(
     return {
         "environment": spec.name,
         "argv": list(launch.argv),
+        "entrypoint": list(image.entrypoint),
         "variables": {"PATH": resolve.DEFAULT_PATH, **image.variables, **given["environment"]},
         "mounts": [mount.model_dump() for mount in mounts],
         "workdir": launch.workdir,
@@ -265,6 +267,7 @@ class DockerProcess:
         logs: Path,
         command: dict[str, Any],
         keeper: subprocess.Popen[bytes] | None,
+        handover: Handover,
     ) -> None:
         self.pid: int | None = None
         self.cgroup: str | None = None
@@ -273,6 +276,7 @@ class DockerProcess:
         self._container = container
         self._logs = logs
         self._keeper = keeper
+        self._handover = handover
         self._exit: Exit | None = None
         self._ended = threading.Event()
         self._waiter: threading.Thread | None = None
@@ -297,7 +301,18 @@ class DockerProcess:
         offset_ns = time.time_ns() - time.monotonic_ns()
         started_ns = _epoch_ns(state["StartedAt"]) - offset_ns
         # A Docker engine on another machine, or a clock that was set meanwhile, is no evidence.
-        return started_ns if ordered_ns <= started_ns <= returned_ns else returned_ns
+        exec_ns = started_ns if ordered_ns <= started_ns <= returned_ns else returned_ns
+        if self.pid is not None:
+            self._handover.watch(self.pid, exec_ns)
+        return exec_ns
+
+    @property
+    def entrypoint_s(self) -> float | None:
+        return self._handover.seconds
+
+    @property
+    def entrypoint_unknown(self) -> str:
+        return self._handover.unknown
 
     def wait(self, timeout_s: float) -> Exit | None:
         self._ended.wait(timeout_s)
@@ -352,6 +367,7 @@ class DockerProcess:
             self._exit = Exit(code=-9, detail="the container was removed by somebody else")
         except (docker.errors.DockerException, requests.RequestException) as error:
             self._exit = Exit(code=None, detail=f"the Docker engine went away: {explain(error)}")
+        self._handover.end()
         self._ended.set()
 
 
@@ -387,29 +403,85 @@ def _cgroup(who: str) -> str | None:
 _known_rlimits: dict[str, Rlimits] = {}
 
 
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+
+
+TRIAL_S = 120.0
+"""A container that is only asked something, and its entry point, must have ended by then."""
+
+
+def run_once(client: docker.DockerClient, digest: str, home: Path, **given: Any) -> Ended | str:
+    """Run a container to its end and remove it; how it ended, or why it did not run, in the Docker engine's words."""
+    container = None
+    labels = {HOME_LABEL: str(home.absolute()), ACTOR_LABEL: owner.this_process()}
+    try:
+        container = client.containers.create(digest, labels=labels, **given)
+        container.start()
+        try:
+            code = int(container.wait(timeout=TRIAL_S)["StatusCode"])
+        except requests.exceptions.Timeout:
+            return f"it does not end within {TRIAL_S:g} s"
+        except requests.exceptions.ConnectionError as error:
+            if "timed out" not in str(error).lower():
+                raise
+            return f"it does not end within {TRIAL_S:g} s"
+        out, err = (
+            container.logs(stdout=name == "stdout", stderr=name == "stderr").decode(errors="replace")
+            for name in ("stdout", "stderr")
+        )
+        return Ended(code, out, err)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        return explain(error)
+    finally:
+        if container is not None:
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                container.remove(force=True, v=True)
+
+
+READERS = (
+    ("cat", "/proc/self/limits"),
+    ("python3", "-I", "-S", "-c", "print(open('/proc/self/limits').read())"),
+    ("sh", "-c", 'while read -r line; do echo "$line"; done </proc/self/limits'),
+)
+"""Programs of which an image has at least one, if it has any. Its entry point is left out: it may write a banner."""
+
+
 def container_rlimits(digest: str, home: Path) -> Rlimits | str:
     """rlimit name to (soft, hard), -1 unlimited, in a container of that image that asks for none; or why it
     cannot be told. One container is run for it, once."""
     if digest in _known_rlimits:
         return _known_rlimits[digest]
-    program = "print(open('/proc/self/limits').read())"
     try:
         client = connect(home)
-        text = client.containers.run(
-            digest,
-            ["-I", "-S", "-c", program],
-            entrypoint=["python3"],
-            network_mode="none",
-            remove=True,
-            labels={HOME_LABEL: str(home.absolute()), ACTOR_LABEL: owner.this_process()},
-        ).decode()
-    except (EngineMissing, docker.errors.DockerException, requests.RequestException) as error:
-        return f"no container could be asked for its own ({explain(error)})"
+    except EngineMissing as error:
+        return f"no container could be asked for its own ({error})"
+    why = []
+    for program, *arguments in READERS:
+        ended = run_once(client, digest, home, entrypoint=[program], command=arguments, network_mode="none")
+        if isinstance(ended, Ended) and (found := read_rlimits(ended.stdout)):
+            _known_rlimits[digest] = found
+            return found
+        why.append(ended if isinstance(ended, str) else f"{program} ends with {ended.code}: {ended.stderr[-200:]}")
+        if isinstance(ended, str) and not no_such_program(ended):
+            break
+    return f"no container could be asked for its own ({'; '.join(why)})"
+
+
+def no_such_program(message: str) -> bool:
+    """Whether the Docker engine refuses only because the image lacks the program: everything else was granted before."""
+    return "executable file not found" in message or bool(re.search(r"exec: .*no such file or directory", message))
+
+
+def read_rlimits(text: str) -> Rlimits:
+    """Of proc_pid_limits(5)."""
     found = {}
     for line in text.splitlines():
         row, *columns = re.split(r"\s{2,}", line.strip())
         if row in RLIMITS and len(columns) >= 2:
             soft, hard = (-1 if value == "unlimited" else int(value) for value in columns[:2])
             found[RLIMITS[row]] = (soft, hard)
-    _known_rlimits[digest] = found
     return found

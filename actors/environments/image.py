@@ -43,12 +43,13 @@ def ensure(client: docker.DockerClient, image: Image, home: Path, say: Say = lam
     return _archive(client, Path(image.reference).expanduser(), home, say)
 
 
-def _identity(found: Any, reference: str, content: str | None = None, repo: str | None = None) -> ImageIdentity:
+def identity(found: Any, reference: str, content: str | None = None, repo: str | None = None) -> ImageIdentity:
+    """Of docker-py's image."""
     config = found.attrs.get("Config") or {}
     variables = dict(item.split("=", 1) for item in config.get("Env") or () if "=" in item)
     return ImageIdentity(
         reference=reference, digest=found.id, variables=variables, workdir=config.get("WorkingDir") or "/",
-        user=config.get("User") or "", content_digest=content, repo_digest=repo,
+        user=config.get("User") or "", entrypoint=tuple(config.get("Entrypoint") or ()), content_digest=content, repo_digest=repo,
     )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def _local(client: docker.DockerClient, home: Path, say: Say) -> ImageIdentity:
         finally:
             tar.unlink(missing_ok=True)
         say(f"Built {reference} from this machine: {mib:.0f} MiB, {time.monotonic() - began:.1f} s")
-    return _identity(found, reference, content=f"sha256:{gathered.digest}")
+    return identity(found, reference, content=f"sha256:{gathered.digest}")
 
 
 # --- registry -----------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def _registry(client: docker.DockerClient, reference: str, say: Say) -> ImageIde
     repository = _split(reference)[0]
     digests = found.attrs.get("RepoDigests") or []
     own = [digest for digest in digests if digest.split("@")[0].endswith(repository)] or digests
-    return _identity(found, reference, repo=own[0] if own else None)
+    return identity(found, reference, repo=own[0] if own else None)
 
 
 def _split(reference: str) -> tuple[str, str]:
@@ -182,7 +183,7 @@ def _archive(client: docker.DockerClient, file: Path, home: Path, say: Say) -> I
             found.reload()
         else:
             found = _import(client, file, "campaign-archive", content, [])
-    return _identity(found, reference, content=f"sha256:{content}")
+    return identity(found, reference, content=f"sha256:{content}")
 
 
 def _is_saved_image(file: Path) -> bool:

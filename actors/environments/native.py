@@ -1,7 +1,7 @@
 """Native arms: ``native-chroot`` and ``native-host``.
 
 native-chroot runs the engine in a chroot of the exported root filesystem of the very image that the Docker arm
-runs, with the same argv, mounts, variables, user, affinity and rlimits. The root filesystem is read-only,
+runs, with the same entry point, argv, mounts, variables, user, affinity and rlimits. The root filesystem is read-only,
 since all attempts share it; ``/tmp``, ``/var/tmp``, ``/run`` and the user's home are fresh folders on disk for each
 attempt, ``/dev/shm`` a fresh tmpfs, and ``/proc``, ``/sys``, ``/dev`` the host's. All of it lives in a mount namespace of the attempt.
 
@@ -32,6 +32,7 @@ from typing import Any
 
 from actors.environments import EnvironmentError_, OptionRefused, driver, owner, processes, resolve
 from actors.environments.docker import Rlimits, container_rlimits
+from actors.environments.handover import Handover
 from actors.environments.supervisor import inside
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
@@ -73,6 +74,7 @@ class NativeArm:
             return NativeProcess(
                 order={
                     "argv": list(argv),
+                    "entrypoint": list(image.entrypoint) if chroot and image else [],
                     "variables": variables,
                     "workdir": workdir,
                     "root": root,
@@ -110,6 +112,7 @@ def _command(order: dict[str, Any], environment: str, mounts: tuple[Mount, ...],
     return {
         "environment": environment,
         "argv": order["argv"],
+        "entrypoint": order["entrypoint"],
         "variables": order["variables"],
         "mounts": [mount.model_dump() for mount in mounts],
         "workdir": order["workdir"],
@@ -144,6 +147,7 @@ def planned(
     scratch = home.absolute() / "scratch" / "ATTEMPT"
     order: dict[str, Any] = {
         "argv": list(launch.argv),
+        "entrypoint": list(image.entrypoint),
         "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels)),
         "workdir": launch.workdir,
         "root": root,
@@ -262,6 +266,7 @@ class NativeProcess:
         self.key = resolve.attempt_key(labels)
         self.command = _command(order, environment, mounts, notes)
         self._scratch = scratch
+        self._handover = Handover(order["entrypoint"], order["argv"])
         self._exit: Exit | None = None
         self._exec_ns: int | None = None
         self._error: dict[str, Any] = {}
@@ -295,10 +300,20 @@ class NativeProcess:
         self._send({"go": 1})
         self._executed.wait()
         if self._error:
-            raise EnvironmentError_(f"cannot start {self.command['argv'][0]}: {self._error['error']}")
-        if self._exec_ns is None:
+            first = [*self.command["entrypoint"], *self.command["argv"]][0]
+            raise EnvironmentError_(f"cannot start {first}: {self._error['error']}")
+        if self._exec_ns is None or self.pid is None:
             raise EnvironmentError_("it was stopped before it started")
+        self._handover.watch(self.pid, self._exec_ns)
         return self._exec_ns
+
+    @property
+    def entrypoint_s(self) -> float | None:
+        return self._handover.seconds
+
+    @property
+    def entrypoint_unknown(self) -> str:
+        return self._handover.unknown
 
     def wait(self, timeout_s: float) -> Exit | None:
         self._ended.wait(timeout_s)
@@ -356,6 +371,7 @@ class NativeProcess:
                 elif "exit" in message:
                     ended = message
                     break
+        self._handover.end()
         self._exit = _exit(ended) if ended is not None else self._orphaned()
         for event in (self._ended, self._executed, self._ready):
             event.set()
@@ -392,7 +408,7 @@ def shell_line(order: dict[str, Any]) -> str:
             argv += [_path("setpriv"), f"--reuid={who[0]}", f"--regid={who[1]}", "--clear-groups"]
         return f"(cd {shlex.quote(order['workdir'])} && exec {shlex.join([*argv, *order['argv']])})"
     argv += [_path("unshare"), f"--root={root}", f"--wd={order['workdir']}"]
-    argv += [f"--setgid={who[1]}", f"--setuid={who[0]}", *order["argv"]]
+    argv += [f"--setgid={who[1]}", f"--setuid={who[0]}", *order["entrypoint"], *order["argv"]]
     steps = ["S=$(mktemp -d)", f"mount --rbind {shlex.quote(root)} {shlex.quote(root)}"]
     for entry in order["mounts"]:
         steps += _mount_steps(root, entry)

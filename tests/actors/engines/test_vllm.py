@@ -20,6 +20,8 @@ from actors.engines.vllm import PROBES, SERVE, Vllm
 from actors.engines.vllm_report import parse_report, read_log
 from actors.types import Model, Prepared, Report, Workload
 
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "vllm" / "h100_0.22.1"
+
 QWEN = Model(
     name="qwen2-1.5b", engines=("vllm",), huggingface_id="Qwen/Qwen2-1.5B", weight_bytes=3_087_467_144, batch_size=16
 )
@@ -100,22 +102,123 @@ def test_the_whole_throughput_command() -> None:
     assert " ".join(launch.argv) == (
         "vllm bench throughput --model /campaign/input/Qwen/Qwen2-1.5B --backend vllm --dataset-name random "
         "--random-input-len 128 --random-output-len 128 --num-prompts 100 --seed 420 --output-json "
-        "/campaign/output/report.json --max-num-seqs 16 --max-model-len 320 --gpu-memory-utilization 0.8"
+        "/campaign/output/report.json --max-num-seqs 16 --max-model-len 320 --gpu-memory-utilization 0.8 "
+        "--no-enable-prefix-caching"
     )
     assert [(mount.source, mount.target) for mount in launch.mounts] == [
         ("/models/qwen", "/campaign/input/Qwen/Qwen2-1.5B")
     ]
 
 
-def test_options_follow_the_help_and_the_models_entry() -> None:
+REAL: dict[str, dict[str, list[str]]] = json.loads((FIXTURES / "options.json").read_text())
+"""Names of the options that vLLM 0.22.1 lists."""
+GROUPS_ONLY = "Config Groups:\n  ModelConfig  Model configuration\nFor full list: vllm bench throughput --help=all\n"
+
+
+def test_both_ways_to_ask_for_help_are_there_the_full_list_first() -> None:
+    assert {fact: [way[-1] for way in ways] for fact, ways in PROBES.items()} == {
+        "help_throughput": ["--help=all", "--help"],
+        "help_serve": ["--help=all", "--help"],
+    }
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"help_throughput": GROUPS_ONLY}, {"help_throughput": " ".join(REAL["bench_throughput"]["--help=all"])}],
+)
+def test_lengths_go_by_the_random_datasets_own_options(facts: dict[str, str]) -> None:
+    """The plain ones are listed as well, and the random dataset does not read them: prompts would have 1024 tokens."""
+    argv = Vllm().command(QWEN, THROUGHPUT, Prepared(files=PREPARED.files, facts=dict(facts))).argv
+    assert "--random-input-len" in argv
+    assert "--input-len" not in argv
+
+
+def test_a_version_without_the_random_options_gets_the_plain_ones() -> None:
     older = Prepared(files=PREPARED.files, facts={"help_throughput": "--input-len --output-len"})
     assert "--input-len" in Vllm().command(QWEN, THROUGHPUT, older).argv
-    eager = QWEN.model_copy(
-        update={"engine_options": {"vllm": {"enforce-eager": True, "gpu-memory-utilization": 0.85}}}
+
+
+def test_warm_up_is_asked_for_where_it_is_listed() -> None:
+    listed = Prepared(files=PREPARED.files, facts={"help_throughput": " ".join(REAL["bench_throughput"]["--help=all"])})
+    argv = Vllm().command(QWEN, THROUGHPUT, listed).argv
+    assert argv[argv.index("--num-warmups") + 1] == "2"
+    assert "--num-warmups" not in Vllm().command(QWEN, THROUGHPUT, PREPARED).argv
+
+
+def test_every_option_is_one_that_a_real_vllm_lists() -> None:
+    facts = {
+        "help_throughput": " ".join(REAL["bench_throughput"]["--help=all"]),
+        "help_serve": " ".join(REAL["bench_serve"]["--help=all"]),
+    }
+    full = Prepared(files=PREPARED.files, facts=dict(facts))
+    argv = Vllm().command(QWEN, THROUGHPUT, full).argv
+    assert {text for text in argv if text.startswith("--")} <= {*REAL["bench_throughput"]["--help=all"]}
+    server, bench = (
+        shlex.split(line.rpartition(" & ")[0]) for line in Vllm().command(QWEN, LATENCY, full).argv[2].splitlines()[:2]
     )
-    argv = Vllm().command(eager, THROUGHPUT, PREPARED).argv
-    assert argv[-3:] == ("--gpu-memory-utilization", "0.85", "--enforce-eager")
-    assert set(PROBES) == {"help_throughput", "help_serve"}
+    assert {text for text in server if text.startswith("--")} <= {*REAL["serve"]["--help=all"]}
+    assert {text for text in bench if text.startswith("--")} <= {*REAL["bench_serve"]["--help=all"]}
+    assert "--ready-check-timeout-sec" in bench
+
+
+def with_options(**options: Any) -> Model:
+    return QWEN.model_copy(
+        update={"engine_options": {"vllm": {name.replace("_", "-"): value for name, value in options.items()}}}
+    )
+
+
+def test_the_models_entry_takes_the_place_of_our_options_and_gives_none_twice() -> None:
+    for workload in (THROUGHPUT, LATENCY):
+        argv = " ".join(
+            Vllm()
+            .command(
+                with_options(gpu_memory_utilization=0.85, max_model_len=4096, enforce_eager=True), workload, PREPARED
+            )
+            .argv
+        )
+        for text in ("--gpu-memory-utilization 0.85", "--max-model-len 4096", "--enforce-eager"):
+            assert argv.count(text) == argv.count(text.split()[0]) == 1
+    underscored = QWEN.model_copy(update={"engine_options": {"vllm": {"gpu_memory_utilization": 0.7}}})
+    argv = Vllm().command(underscored, THROUGHPUT, PREPARED).argv
+    assert argv.count("--gpu-memory-utilization") == 1
+    assert "0.7" in argv
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "absent"),
+    [
+        ({}, "--no-enable-prefix-caching", "--enable-prefix-caching"),
+        ({"enable_prefix_caching": False}, "--no-enable-prefix-caching", "--enable-prefix-caching"),
+        ({"enable_prefix_caching": True}, "--enable-prefix-caching", "--no-enable-prefix-caching"),
+        ({"no_enable_prefix_caching": True}, "--no-enable-prefix-caching", "--enable-prefix-caching"),
+    ],
+)
+def test_prefix_caching_is_off_unless_the_models_entry_wants_it(
+    options: dict[str, Any], given: str, absent: str
+) -> None:
+    argv = Vllm().command(with_options(**options), THROUGHPUT, PREPARED).argv
+    assert argv.count(given) == 1
+    assert absent not in argv
+    script = shlex.split(Vllm().command(with_options(**options), LATENCY, PREPARED).argv[2])
+    assert script.count(given) == 1
+
+
+def test_what_model_and_workload_say_cannot_be_said_otherwise() -> None:
+    with pytest.raises(EngineError, match=r"engine_options: vllm sets max-num-seqs, seed"):
+        Vllm().command(with_options(seed=3, max_num_seqs=999), THROUGHPUT, PREPARED)
+
+
+def test_tables_and_lists_are_handed_over_in_vllms_form() -> None:
+    argv = (
+        Vllm().command(with_options(compilation_config={"level": 3}, middleware=["a", "b"]), THROUGHPUT, PREPARED).argv
+    )
+    assert argv[argv.index("--compilation-config") + 1] == '{"level": 3}'
+    assert argv[argv.index("--middleware") + 1 : argv.index("--middleware") + 3] == ("a", "b")
+
+
+def test_answers_are_greedy() -> None:
+    bench = shlex.split(Vllm().command(QWEN, LATENCY, PREPARED).argv[2].splitlines()[1].rpartition(" & ")[0])
+    assert bench[bench.index("--temperature") + 1] == "0"
 
 
 def test_a_fixed_kv_cache_is_given_in_bytes() -> None:

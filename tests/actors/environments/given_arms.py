@@ -35,7 +35,7 @@ from pathlib import Path
 from actors.environments.arms import arm
 from actors.types import Environment, ImageIdentity, Launch
 order = json.loads(sys.argv[1])
-image = ImageIdentity.model_validate(order["image"]) if order["image"] else None
+image = ImageIdentity.model_validate_json(json.dumps(order["image"])) if order["image"] else None
 process = arm(Environment.model_validate(order["environment"]), Path(order["home"])).create(
     Launch(argv=tuple(order["argv"])), order["labels"], Path(order["logs"]), image)
 process.start()
