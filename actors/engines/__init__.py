@@ -18,6 +18,10 @@ CACHE = "/campaign/cache"
 """Where every arm sees the engine's compile caches, read-write: an attempt's own copy of what an unmeasured start made."""
 
 
+CACHE = "/campaign/cache"
+"""Where every arm sees the engine's compile caches."""
+
+
 class EngineError(Exception):
     """A model, a workload or a report that the engine cannot handle. The message is for the person: what is wrong on the
     first line, and on those after it ``remedy``, what to do."""

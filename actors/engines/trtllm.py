@@ -21,7 +21,8 @@ import yaml
 
 from actors.engines import CACHE, OUTPUT, EngineError, weights
 from actors.engines.dataset import dataset_file, write_dataset
-from actors.engines.requests import write_requests
+from actors.engines.failures import report_missing
+from actors.engines.requests import answer_digest, write_requests
 from actors.engines.trtllm_log import Log, read_log
 from actors.engines.trtllm_report import (
     BenchReport,
@@ -195,6 +196,15 @@ class TrtLlm:
             workdir=OUTPUT,  # holds no folder by the model's name, which the program would take for a checkpoint
         )
 
+    def texts(self, output: Path) -> tuple[str, ...] | None:
+        """The answers of an attempt, or None where it kept none: the benchmark decodes tokens only where it is told to."""
+        try:
+            records = read_requests(output / "requests.json")
+        except ReportError:
+            return None
+        kept = tuple(record.output for record in records if isinstance(record.output, str) and record.output)
+        return kept or None
+
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
         """The attempt's figures. No report is a failure whatever the exit code: Ctrl-C is caught and exits with 0."""
         log = read_log(*(_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
@@ -203,9 +213,11 @@ class TrtLlm:
             report = read_report(output / "report.json")
             records = read_requests(output / "requests.json") if (output / "requests.json").exists() else ()
             check_complete(report, records, log, streaming=workload.kind == "latency")
-        except ReportError as error:
+            if records:
+                write_requests(output.parent / "requests.parquet", request_rows(records))
+        except EngineError as error:
             written = (output / "report.json").exists()
-            failure = f"report_invalid: {error}" if written else f"report_missing: {_last_words(log)}"
+            failure = f"report_invalid: {error}" if written else str(report_missing(log.lines, "--report_json"))
             if log.failure is not None:
                 failure = f"{log.failure} ({error})" if written else str(log.failure)
             return Report(
@@ -215,8 +227,6 @@ class TrtLlm:
                 failure=failure,
                 engine_version=log.version,
             )
-        if records:
-            write_requests(output.parent / "requests.parquet", request_rows(records))
         answered = (
             sum(1 for record in records if not record.error_tokens) if records else report.request_info.num_requests
         )
@@ -229,7 +239,7 @@ class TrtLlm:
             requests_answered=answered,
             requests_failed=len(records) - answered if records else 0,
             tokens_expected=asked,
-            tokens_generated=round(report.request_info.avg_output_length * report.request_info.num_requests),
+            tokens_generated=_tokens(report),
             failure="; ".join(f"{name}: {what}" for name, what in wrong) or None,
             engine_version=report.engine.version,
         )
@@ -388,6 +398,7 @@ def request_rows(records: tuple[RequestRecord, ...]) -> Iterator[dict[str, Any]]
             "ok": record.error_tokens == 0,
             "error": f"{record.error_tokens} error tokens" if record.error_tokens else None,
             "itl_ms": None,
+            "answer_sha256": answer_digest(record.output) if isinstance(record.output, str) else None,
         }
 
 
@@ -450,6 +461,8 @@ def _itl_mean(report: BenchReport | None, silent: str) -> Figure:
     name, unit, source = "itl_mean_ms", "ms", "report.json: streaming_metrics.avg_tpot_ms"
     if report is None or report.streaming_metrics is None:
         return name, None, unit, source, silent
+    if report.decoding_stats is not None:
+        return name, None, unit, source, "with speculative decoding a message brings several tokens; see tpot_*"
     lengths = report.dataset.osl_stats
     if lengths.minimum != lengths.maximum:
         return name, None, unit, source, PER_REQUEST
@@ -487,6 +500,15 @@ def _from_log(report: BenchReport | None, log: Log, reason: str) -> Iterator[Fig
         "log: memory outside torch after loading the weights",
         silent,
     )
+    rates = report.decoding_stats.draft_acceptance_rate_percentiles if report and report.decoding_stats else None
+    yield (
+        "draft_acceptance_pct",
+        100 * rates.average if rates is not None else None,
+        "%",
+        "report.json: decoding_stats.draft_acceptance_rate_percentiles.average",
+        "nothing was drafted: no speculative decoding" if report is not None else reason,
+    )
+    yield ("prefix_cache_hit_pct", None, "%", "log", "trtllm-bench switches the reuse of KV blocks off")
     yield ("weights_gib", log.weights_gb, "GiB", "log: for model weights (it says GB and counts GiB)", silent)
     yield ("model_init_s", log.model_init_s, "s", "log: Model init total", silent)
     yield ("load_s", log.load_s, "s", "log: first line until requests are taken", silent)
@@ -502,6 +524,11 @@ def check_complete(report: BenchReport, records: tuple[RequestRecord, ...], log:
             f"requests.json: {len(records)} records, request_info.num_requests is {report.request_info.num_requests}",
             "request_info.num_requests",
         )
+
+
+def _tokens(report: BenchReport) -> int | None:
+    generated = report.request_info.avg_output_length * report.request_info.num_requests
+    return round(generated) if math.isfinite(generated) else None
 
 
 def _backend(model: Model) -> str:
@@ -572,12 +599,6 @@ def _max_num_tokens(model: Model, workload: Workload) -> int:
 def _fraction_asked(model: Model) -> float:
     options = llm_options(model).get("kv_cache_config", {})
     return float(options.get("free_gpu_memory_fraction", model.kv_cache_fraction))
-
-
-def _last_words(log: Log) -> str:
-    if log.submitted:
-        return "trtllm-bench wrote no report although it served requests; was it interrupted, or killed by the kernel?"
-    return "trtllm-bench wrote no report, and its log shows no error; was it interrupted, or killed by the kernel?"
 
 
 def _text(path: Path) -> str:

@@ -56,6 +56,10 @@ class Process(Protocol):
         """Wait at most ``timeout_s``; None while it still runs."""
         ...
 
+    def output_bytes(self) -> int | None:
+        """How much it has written to stdout and stderr so far, cheaply; None where this cannot be told while it runs."""
+        ...
+
     def stop(self, grace_s: float = 5.0) -> Exit:
         """SIGTERM to everything it started, SIGKILL after the grace; safe to call at any time and twice."""
         ...

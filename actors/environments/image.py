@@ -29,8 +29,11 @@ CONTENT_LABEL = "campaign.content"
 Say = Callable[[str], None]
 
 
-def ensure(client: docker.DockerClient, image: Image, home: Path, say: Say = lambda _: None) -> ImageIdentity:
-    """The image, present in the engine. ``say`` gets a line now and then while that takes long.
+def ensure(
+    client: docker.DockerClient, image: Image, home: Path, say: Say = lambda _: None, fetch: bool = True
+) -> ImageIdentity:
+    """The image, present in the engine. ``say`` gets a line now and then while that takes long. Without ``fetch`` nothing is
+    pulled.
 
     Raises EnvironmentError_ where it cannot be had; the message says why.
     """
@@ -39,7 +42,7 @@ def ensure(client: docker.DockerClient, image: Image, home: Path, say: Say = lam
     if image.reference is None:
         raise EnvironmentError_(f"image: source {image.source} needs a reference")
     if image.source == "registry":
-        return _registry(client, image.reference, say)
+        return _registry(client, image.reference, say, fetch)
     return _archive(client, Path(image.reference).expanduser(), home, say)
 
 
@@ -107,8 +110,10 @@ def _local(client: docker.DockerClient, home: Path, say: Say) -> ImageIdentity:
 # --- registry -----------------------------------------------------------------------------------------------------
 
 
-def _registry(client: docker.DockerClient, reference: str, say: Say) -> ImageIdentity:
+def _registry(client: docker.DockerClient, reference: str, say: Say, fetch: bool) -> ImageIdentity:
     found = present(client, reference)
+    if found is None and not fetch:
+        raise EnvironmentError_(f"image {reference} is not here\ndocker pull {reference}")
     if found is None:
         say(f"Pulling {reference}")
         repository, tag = _split(reference)

@@ -264,6 +264,7 @@ class NativeProcess:
         self.supervisor_pid: int | None = None
         self.cgroup: str | None = None
         self.key = resolve.attempt_key(labels)
+        self._logs = (Path(order["stdout"]), Path(order["stderr"]))
         self.command = _command(order, environment, mounts, notes)
         self._scratch = scratch
         self._handover = Handover(order["entrypoint"], order["argv"])
@@ -318,6 +319,9 @@ class NativeProcess:
     def wait(self, timeout_s: float) -> Exit | None:
         self._ended.wait(timeout_s)
         return self._exit
+
+    def output_bytes(self) -> int | None:
+        return sum(log.stat().st_size for log in self._logs if log.exists())
 
     def stop(self, grace_s: float = 5.0) -> Exit:
         self._send({"stop": grace_s})

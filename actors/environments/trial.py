@@ -116,7 +116,7 @@ def _refused_by_host(spec: Environment, image: ImageIdentity | None, home: Path)
                 if error.option == "argv" and len(programs) > 1:
                     programs.pop(0)
                     continue
-                found[error.option or "environment"] = error.why
+                found["environment" if error.option in ("", "argv") else error.option] = error.why
                 lighter = _without(spec, error.option)
                 if lighter is None:
                     return found
