@@ -128,7 +128,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "gpu_unavailable",
         "environment",
-        r"NVIDIA driver on your system is too old \(found version (?P<have>\d+)\)",
+        r"NVIDIA driver on your system is too old \(found version (?P<have>\d{1,6})\)",
         "driver_too_old: PyTorch in the image is built for a newer CUDA than the driver offers (CUDA {have:cuda}, it says {have})",
         NEWER_DRIVER,
     ),
