@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_row_of_tokens_comes_back_as_the_same_tokens(tmp_path: Path) -> None:
     rank = {pair: index for index, pair in enumerate(merges)}
     ids = [256 + (index * 7919) % (9000 - 257) for index in range(60)]
     pieces = list("".join(entries[index] for index in ids))
-    while pairs := [pair for pair in zip(pieces, pieces[1:], strict=False) if pair in rank]:
+    while pairs := [pair for pair in pairwise(pieces) if pair in rank]:
         best = min(pairs, key=lambda pair: rank[pair])
         joined, index = [], 0
         while index < len(pieces):
@@ -127,7 +128,7 @@ def test_what_cannot_be_loaded_is_refused(shape: RandomWeights, why: str, tmp_pa
 
 
 def test_an_entry_that_describes_another_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="models.yaml says layers 28, its random_weights make 2"):
+    with pytest.raises(EngineError, match=r"models\.yaml says layers 28, its random_weights make 2"):
         Vllm().prepare(model(layers=28), WORKLOAD, tmp_path)
 
 
