@@ -225,23 +225,29 @@ def _arm(home: Path, campaign: Campaign | None, arm: Environment) -> Finding:
     refused = trial.refused(arm, identity, home)
     if not refused:
         return "ok", f"a process starts with {_options(arm)}", ""
-    what = "; ".join(f"{key}: {why}" for key, why in refused.items())
-    options = [key for key in refused if _sets(arm, key)]
+    split = {key: why.partition("\n") for key, why in refused.items()}
+    what = "; ".join(f"{key}: {first}" for key, (first, _, _) in split.items())
+    known = [rest for _, _, rest in split.values() if rest]
+    # Without its GPU an engine that runs on it is no remedy.
+    options = [key for key in refused if _sets(arm, key) and key != "gpu"]
+    without = f"`without: [{', '.join(options)}]`" if options else ""
     if campaign is None:
-        return (
-            "warn",
-            f"refused here: {what}",
-            f"A campaign can leave them out of every arm: `without: [{', '.join(options)}]`.",
-        )
+        leave = f"A campaign can leave them out of every arm: {without}." if options else ""
+        return "warn", f"refused here: {what}", "\n".join(dict.fromkeys([*known, *filter(None, [leave])]))
     if options:
-        return "fail", what, f"Permit it on this host, or take it out of every arm: `without: [{', '.join(options)}]`."
+        permit = "Or" if known else "Permit it on this host, or"
+        known.append(f"{permit} take it out of every arm: {without}.")
+    elif not known:
+        known.append(_unknown(refused))
+    return "fail", what, "\n".join(dict.fromkeys(known))
+
+
+def _unknown(refused: dict[str, str]) -> str:
+    if "gpu" in refused:
+        return "`docker run --rm --gpus all IMAGE nvidia-smi` must work by itself first: driver, NVIDIA Container Toolkit, Docker's restart."
     if "network" in refused:
-        return (
-            "fail",
-            what,
-            "Docker's default network is broken: restart the engine, or set `network: none` in the arm.",
-        )
-    return "fail", what, "Mend what the message names, or choose another environment."
+        return "Docker's default network is broken: restart the engine, or set `network: none` in the arm."
+    return "Mend what the message names, or choose another environment."
 
 
 def _sets(arm: Environment, key: str) -> bool:

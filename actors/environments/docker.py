@@ -24,7 +24,7 @@ import requests
 from docker.types import DeviceRequest, Ulimit
 from docker.types import Mount as DockerMount
 
-from actors.environments import EnvironmentError_, owner, resolve
+from actors.environments import EnvironmentError_, owner, refusals, resolve
 from actors.environments.daemon import EngineMissing, connect
 from actors.environments.handover import Handover
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
@@ -182,7 +182,8 @@ class DockerArm:
             container = self.client.containers.create(image.digest, **given)
         except (docker.errors.DockerException, requests.RequestException) as error:
             _dismiss(keeper)
-            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {explain(error)}") from error
+            why = refusals.told(explain(error), image.reference)
+            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {why}") from error
         if keeper is not None and keeper.stdin is not None:
             keeper.stdin.write(container.id.encode() + b"\n")
             keeper.stdin.flush()
@@ -190,7 +191,8 @@ class DockerArm:
             "container_id": container.id,
             "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
         }
-        return DockerProcess(self.client, container.id, logs, command, keeper, Handover(image.entrypoint, launch.argv))
+        handover = Handover(image.entrypoint, launch.argv)
+        return DockerProcess(self.client, container.id, image.reference, logs, command, keeper, handover)
 
 
 def _command(
@@ -264,6 +266,7 @@ class DockerProcess:
         self,
         client: docker.DockerClient,
         container: str,
+        image: str,
         logs: Path,
         command: dict[str, Any],
         keeper: subprocess.Popen[bytes] | None,
@@ -274,6 +277,7 @@ class DockerProcess:
         self.command = command
         self._api = client.api
         self._container = container
+        self._image = image
         self._logs = logs
         self._keeper = keeper
         self._handover = handover
@@ -292,7 +296,8 @@ class DockerProcess:
             returned_ns = time.monotonic_ns()
             state = self._api.inspect_container(self._container)["State"]
         except (docker.errors.DockerException, requests.RequestException) as error:
-            raise EnvironmentError_(f"the Docker engine does not start the container: {explain(error)}") from error
+            why = refusals.told(explain(error), self._image)
+            raise EnvironmentError_(f"the Docker engine does not start the container: {why}") from error
         if state.get("Pid"):
             self.pid = int(state["Pid"])
             self.cgroup = cgroup_of(self.pid)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import docker
 
-from actors.environments import EnvironmentError_, OptionRefused, resolve
+from actors.environments import EnvironmentError_, OptionRefused, refusals, resolve
 from actors.environments.daemon import EngineMissing, connect
 from actors.environments.docker import TRIAL_S, Options, merge, no_such_program, options, run_once
 from actors.environments.native import NativeArm
@@ -74,7 +74,7 @@ def _try(client: docker.DockerClient, image: ImageIdentity, chosen: Options, hom
         ended = run_once(client, image.digest, home, command=list(nothing), **merge(chosen))
         if isinstance(ended, str):
             if not no_such_program(ended) or image.entrypoint:
-                return ended
+                return refusals.told(ended, image.reference)
             continue
         if ended.code == expected:
             return None
@@ -93,8 +93,9 @@ def _ended(image: ImageIdentity | None, nothing: tuple[str, ...], code: int | No
     through = shlex.join([*(image.entrypoint if image else ()), *nothing])
     ends = "does not end" if code is None else f"ends with {code}"
     text = f"`{through}` {ends}" + (f": {words}" if words else "")
-    if image is None or not image.entrypoint:
-        return text
+    reference = image.reference if image else "IMAGE"
+    if image is None or not image.entrypoint or refusals.of(words, reference):
+        return refusals.told(text, reference)
     return (
         f"the image's entry point does not hand over to the command it is given: {text}. If it is a program of its own and not a "
         'script that ends with `exec "$@"`, make an image without it and name that one in the campaign: '
