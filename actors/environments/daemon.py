@@ -37,7 +37,7 @@ LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
 MADE_IN_HOME = {
-    "datasets", "digests.json", "engine.lock", "images", "models", "programs", "report", "rootfs", "scratch", "setup.log",
+    "datasets", "digests.json", "engine.lock", "images", "linker", "models", "programs", "report", "rootfs", "scratch", "setup.log",
     "spool", "sql_history", "trtllm", "uv",
 }  # fmt: skip
 """What the project makes in a home that the user chose; one called ``.campaign`` is the project's altogether."""

@@ -30,27 +30,31 @@ def nothings(image: ImageIdentity | None) -> tuple[int, list[tuple[str, ...]]]:
     return code, [("sh", "-c", f"exit {code}"), ("python3", "-I", "-S", "-c", f"raise SystemExit({code})")]
 
 
-def refused(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def refused(spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None = None) -> dict[str, str]:
     """Key of ``spec`` to why this host refuses it; empty when the arm works. ``environment`` stands for
     an arm that does not work even without options, ``combination`` for options that only fail together."""
     try:
         resolve.cpus(spec)
         resolve.mounts(spec, Launch(argv=()))
-        return _refused_by_docker(spec, image, home) if spec.kind == "docker" else _refused_by_host(spec, image, home)
+        if spec.kind == "docker":
+            return _refused_by_docker(spec, image, home, gpu_uuid)
+        return _refused_by_host(spec, image, home, gpu_uuid)
     except OptionRefused as error:
         return {error.option or "environment": error.why}
     except EnvironmentError_ as error:
         return {"environment": str(error)}
 
 
-def _refused_by_docker(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def _refused_by_docker(
+    spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None
+) -> dict[str, str]:
     if image is None:
         return {"environment": "a Docker arm needs an image"}
     try:
         client = connect(home)
     except EngineMissing as error:
         return {"environment": str(error)}
-    every = options(spec)
+    every = options(spec, gpu_uuid)
     whole = _try(client, image, every, home)
     if whole is None:
         return {}
@@ -103,7 +107,9 @@ def _ended(image: ImageIdentity | None, nothing: tuple[str, ...], code: int | No
     )
 
 
-def _refused_by_host(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def _refused_by_host(
+    spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None
+) -> dict[str, str]:
     """Takes away one refused rlimit or CPU list after the other, so that all are named."""
     found: dict[str, str] = {}
     labels = {"campaign": "trial", "run": spec.name, "attempt": "0"}
@@ -112,7 +118,7 @@ def _refused_by_host(spec: Environment, image: ImageIdentity | None, home: Path)
     while True:
         with tempfile.TemporaryDirectory(prefix="campaign-trial-") as folder:
             try:
-                process = NativeArm(spec, home).create(Launch(argv=programs[0]), labels, Path(folder), image)
+                process = NativeArm(spec, home, gpu_uuid).create(Launch(argv=programs[0]), labels, Path(folder), image)
             except OptionRefused as error:
                 if error.option == "argv" and len(programs) > 1:
                     programs.pop(0)
