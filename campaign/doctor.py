@@ -207,7 +207,7 @@ def _arm(home: Path, campaign: Campaign | None, arm: Environment) -> Finding:
     identity = None
     if arm.kind != "native-host":
         try:
-            identity = _image(home, campaign)
+            identity = image_here(home, campaign)
         except daemon.EngineMissing:
             return "warn", "not tried: no Docker engine", "See docker above."
         if identity is None:
@@ -265,7 +265,7 @@ def _options(arm: Environment) -> str:
     return ", ".join(key for key in keys if getattr(arm, key) != getattr(plain, key)) or "no options"
 
 
-def _image(home: Path, campaign: Campaign | None) -> ImageIdentity | None:
+def image_here(home: Path, campaign: Campaign | None) -> ImageIdentity | None:
     """The campaign's image where it is in the engine already, with its exported root filesystem where there is one."""
     from actors.environments import daemon, image
     from actors.environments.rootfs import manifest_file, rootfs_folder
