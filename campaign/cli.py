@@ -456,11 +456,13 @@ def diff(
 ) -> None:
     """Show what differs between two environments."""
     with told():
+        from rich.markup import escape
         from rich.table import Table
 
         from actors.environments.resolve import difference
         from campaign import config as configs
         from campaign.choose import choose
+        from campaign.diff import seen
 
         loaded = configs.load(choose(ROOT, str(config) if config else None).config)
         a, b = (loaded.environment(name) for name in (first, second))
@@ -468,7 +470,11 @@ def diff(
         for aspect, left, right in difference(a, b):
             if everything or left != right:
                 table.add_row(aspect, left, right)
+        rows, reason = seen(loaded, a, b)
+        for aspect, left, right in rows:
+            table.add_row(aspect, escape(left), escape(right))
         out.print(table)
+        out.print(reason, markup=False)
 
 
 @app.command(
