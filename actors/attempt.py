@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -218,6 +219,7 @@ def carry_out(
         harness_s=max(0.0, _seconds_since(began_ns) - known_s),
         **engine_times,
     )
+    unknown = {"entrypoint_s": process.entrypoint_unknown} if process is not None else {}
     command: dict[str, Any] = process.command if process is not None else {"argv": list(launch.argv)}
     evidence = Evidence(
         run_id=order.run_id,
@@ -230,7 +232,7 @@ def carry_out(
         gate=opened,
         telemetry=summary,
         stages=stages,
-        metrics=(*all_metrics(report, opened, summary, stages, process), *extra),
+        metrics=(*all_metrics(report, opened, summary, stages, unknown), *extra),
         **kernel(kernel_log, started=run_s is not None),
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
@@ -296,9 +298,9 @@ def all_metrics(
     opened: GateRecord | None,
     summary: TelemetrySummary | None,
     stages: StageTimes,
-    process: Process | None,
+    unknown: Mapping[str, str] = {},
 ) -> tuple[Metric, ...]:
-    """Every figure of an attempt under its standard name, each once; what is unknown says why."""
+    """Every figure of an attempt under its standard name, each once; what is unknown says why, by stage in ``unknown``."""
     found = {metric.name: metric for metric in report.metrics}
 
     def add(name: str, value: float | None, unit: str, source: str, reason: str) -> None:
@@ -310,10 +312,9 @@ def all_metrics(
     for name, value in stages.model_dump().items():
         if name == "gate_s":
             add("gate_wait_s", value, "s", "unit", "the gate was not reached")
-        elif name == "entrypoint_s":
-            add(name, value, "s", "unit", process.entrypoint_unknown if process else "the attempt did not get that far")
         else:
-            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", "the attempt did not get that far")
+            reason = unknown.get(name) or "the attempt did not get that far"
+            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", reason)
     start = opened.model_dump() if opened else {}
     for name, key, unit in (
         ("start_temperature_c", "temperature_c", "°C"),

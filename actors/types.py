@@ -77,6 +77,8 @@ class Model(Frozen):
     gated: bool = False
     parameters: Annotated[int, Field(ge=1)] | None = None
     active_parameters: Annotated[int, Field(ge=1)] | None = None
+    dense_parameters: Annotated[int, Field(ge=1)] | None = None
+    """Of a mixture of experts, what every token passes: attention and output. The rest are experts."""
     weight_bytes: Annotated[int, Field(ge=1)] | None = None
     kv_bytes_per_token: Annotated[int, Field(ge=1)] | None = None
     layers: Annotated[int, Field(ge=1)] | None = None

@@ -15,7 +15,7 @@ TENANTS = {
     "ComfyUI": (r"comfyui", ""),
     "text-generation-inference": (r"text-generation-(launcher|server|router)", ""),
     "text-generation-webui": (r"text-generation-webui|oobabooga", ""),
-    "Stable Diffusion web UI": (r"stable-diffusion-webui|invokeai|(^|/)launch\.py.*--listen", ""),
+    "Stable Diffusion web UI": (r"stable-diffusion-webui|invokeai", ""),
     "vLLM": (r"(^|/)vllm(\s|$)|vllm\.entrypoints|VLLM::", ""),
     "SGLang": (r"sglang(\.launch_server|::|\s+serve)", ""),
     "llama.cpp": (r"(^|/)llama-(server|cli|swap)(\s|$)", ""),
@@ -40,7 +40,9 @@ def tenants(asked: Asked) -> Finding:
         if pid in ours:
             continue
         for tenant, (pattern, stop) in TENANTS.items():
-            if re.search(pattern, name, re.IGNORECASE) or re.search(pattern, _program(line), re.IGNORECASE):
+            if any(
+                re.search(pattern, what, re.IGNORECASE) for what in (name, _program(line, _folder(asked.root, pid)))
+            ):
                 found.setdefault(tenant, []).append(pid)
                 if stop:
                     remedies[f"`{stop}` for the campaign's time."] = None
@@ -60,9 +62,30 @@ def tenants(asked: Asked) -> Finding:
     return "warn", f"{', '.join(words)}: it may take the GPU and its memory at any time", advice
 
 
-def _program(line: str) -> str:
-    """Program, script and module of a command line: what stands further on is somebody's data (an editor that has a file open)."""
-    return " ".join(line.split()[:4])
+INTERPRETER = re.compile(r"(python|pypy|node|bun|bash|sh|uv|conda|uvicorn|gunicorn|torchrun|accelerate)[\d.]*")
+
+
+def _program(line: str, folder: str) -> str:
+    """What a command line runs: its program, and a word that tells the program what to do; of an interpreter its script or module, and
+    the folder it works in. What stands further on is somebody's data (an editor that has a file open)."""
+    words = line.split()
+    if not words:
+        return ""
+    if not INTERPRETER.fullmatch(Path(words[0]).name):
+        return " ".join([words[0], *[word for word in words[1:2] if word.isalpha()]])
+    rest = words[1:]
+    while rest and rest[0].startswith("-") and rest[0] != "-m":
+        rest = rest[1:]
+    script = rest[1:2] if rest[:1] in (["-m"], ["run"]) else rest[:1]
+    return " ".join([*script, folder])
+
+
+def _folder(root: Path, pid: int) -> str:
+    """Where a process works, which only its own user and root may see."""
+    try:
+        return str((root / f"proc/{pid}/cwd").readlink())
+    except OSError:
+        return ""
 
 
 def _own_tree() -> set[int]:

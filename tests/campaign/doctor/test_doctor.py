@@ -14,7 +14,7 @@ from campaign import doctor
 from campaign.config import Campaign, load
 from campaign.doctor import Check
 
-LOCAL = Path(__file__).parents[2] / "configs" / "campaigns" / "local.yaml"
+LOCAL = Path(__file__).parents[3] / "configs" / "campaigns" / "local.yaml"
 
 
 def campaign(*arms: Environment, weight_bytes: int = 1000) -> Campaign:
