@@ -202,7 +202,6 @@ class GpuActor:
         }
         return UnitFacts(
             unit=self.unit,
-            hostname=os.uname().nodename,
             machine=os.uname().machine,
             gpu=self.observe.gpu_name or "none",
             cpus=os.cpu_count() or 0,

@@ -453,7 +453,8 @@ class UnitFacts(Frozen):
     """What a unit is, recorded before the first run."""
 
     unit: str
-    hostname: str
+    hostname: str = ""
+    """Empty: it would be published, and names somebody's machine. Old results have it."""
     machine: str
     gpu: str
     """GPU name, or ``none``."""

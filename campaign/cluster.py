@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import logging
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +37,9 @@ QUIET = {
     "PYTHONWARNINGS": "ignore",
 }
 
+
+LOCAL = "local"
+"""Name of the unit of a cluster of our own."""
 
 SESSION = "s"
 """Name of Ray's session in its folder: short, because a socket's path has at most 107 bytes."""
@@ -231,14 +234,16 @@ def folders() -> dict[Path, int]:
 
 
 def units() -> list[Unit]:
-    """Every alive node with a GPU slot, by name. A node's name is its label ``unit``, else its host name."""
+    """Every alive node with a GPU slot, by name. A node's name is its label ``unit``; else ``local`` for the one of our own cluster, and
+    ``node-`` with a digest of its host name for another: the name stands in every result, and results are published."""
     import ray
 
     found: list[Unit] = []
     for node in sorted(ray.nodes(), key=lambda node: (node["NodeManagerHostname"], node["NodeID"])):
         if not node["Alive"] or not node["Resources"].get("GPU"):
             continue
-        name = node.get("Labels", {}).get("unit") or node["NodeManagerHostname"] or socket.gethostname()
+        digest = hashlib.sha256(str(node["NodeManagerHostname"]).encode()).hexdigest()[:6]
+        name = node.get("Labels", {}).get("unit") or (LOCAL if _local is not None else f"node-{digest}")
         if any(unit.name == name for unit in found):
             name = f"{name}-{node['NodeID'][:6]}"
         found.append(Unit(name, node["NodeID"], node["NodeManagerAddress"]))

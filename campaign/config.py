@@ -26,6 +26,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
+from campaign import redaction
 from campaign.marked import ConfigError, Node, Problem, read, said
 
 Engine = Literal["trtllm", "llamacpp", "transformers", "vllm"]
@@ -109,9 +110,14 @@ class Campaign(Frozen):
 
     @property
     def config_hash(self) -> str:
-        """sha256 over the canonical JSON of the resolved config: comments and the order of keys do not count."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """sha256 over the canonical JSON of the resolved config as it is published: comments and the order of keys do not count."""
+        canonical = json.dumps(self.published(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def published(self) -> dict[str, Any]:
+        """The resolved config as JSON, without secrets."""
+        found: dict[str, Any] = redaction.published(self.model_dump(mode="json"))
+        return found
 
     @property
     def runs(self) -> int:

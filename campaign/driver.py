@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors import account, host
 from actors.types import Attempt, Evidence
-from campaign import adoption, cluster, journal, prepare, provenance, shakedown
+from campaign import adoption, cluster, journal, prepare, provenance, redaction, shakedown
 from campaign.acceptance import Verdict, canaries
 from campaign.config import Campaign
 from campaign.drift import changes
@@ -25,7 +25,7 @@ from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
 from campaign.shakedown import Cell, Finding, LeftOut
 from campaign.snapshot import Snapshot, digest_of
-from campaign.store import Store, to_json
+from campaign.store import Store, stored_name, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,6 +81,7 @@ class Driver:
         self._failures: Counter[str] = Counter()
         self._durations: dict[str, list[float]] = {}
         self._decided: set[str] = set()
+        self._secrets = redaction.secrets(campaign.model_dump(mode="json")) | redaction.of_surroundings()
         self._began = time.monotonic()
 
     # --- the whole ---------------------------------------------------------------------------------------
@@ -113,7 +114,6 @@ class Driver:
             self.record(
                 "opened",
                 pid=os.getpid(),
-                host=os.uname().nodename,
                 units=[unit.name for unit in units],
                 accept_drift=self.accept_drift,
             )
@@ -153,7 +153,7 @@ class Driver:
             "lanes": [unit.name for unit in units],
             "code": code,
             "host": host.describe(),
-            "config": self.campaign.model_dump(mode="json"),
+            "config": self.campaign.published(),
         }
         import io
 
@@ -180,7 +180,7 @@ class Driver:
         """How config and code differ from what the campaign began with."""
         differences = []
         if info["config_hash"] != self.campaign.config_hash:
-            then, now = info["config"], self.campaign.model_dump(mode="json")
+            then, now = info["config"], self.campaign.published()
             differences += [f"config: {line}" for line in changes(then, now)]
         if info["code"]["digest"] != (digest := host.code_digest()):
             differences.append(f"code: digest was {info['code']['digest'][:12]}, is {digest[:12]}")
@@ -210,7 +210,7 @@ class Driver:
     def record(self, event: str, **fields: Any) -> None:
         """Journal an event, durable on return, and fold it into the state."""
         with self._lock:
-            journal.apply(self.state, self.journal.append(event, **fields, **self.store.take_unbound()))
+            journal.apply(self.state, self.journal.append(event, **redaction.published(fields, self._secrets), **self.store.take_unbound()))
 
     def _adopt(self) -> None:
         """Journal attempts whose files became durable just before the line that speaks of them."""
@@ -385,7 +385,7 @@ class Driver:
 
     def _files(self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict) -> dict[str, bytes]:
         """The folder of an attempt: its evidence, and ``metadata.json`` with the digests of it."""
-        files = dict(evidence.files)
+        files = {stored_name(name): redaction.without(data, self._secrets) for name, data in evidence.files.items()}
         metadata = {
             "run_id": row.run_id,
             "attempt": evidence.attempt,
@@ -412,7 +412,7 @@ class Driver:
             "userland_digest": order.image.userland if order.image else None,
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         }
-        return {**files, "metadata.json": to_json(metadata)}
+        return {**files, "metadata.json": to_json(redaction.published(metadata, self._secrets))}
 
     def _count_failure(self, row: Planned, evidence: Evidence, verdict: Verdict) -> None:
         """Give a model in an environment up for now where it keeps failing: another model may well run there."""
@@ -516,7 +516,7 @@ class Driver:
 
     def _write_status(self) -> None:
         partial = self.store.root / ".status.json.new"
-        partial.write_bytes(to_json(self.snapshot.to_json()))
+        partial.write_bytes(to_json(redaction.published(self.snapshot.to_json(), self._secrets)))
         account.give(partial)
         partial.rename(self.store.root / "status.json")
 

@@ -7,6 +7,7 @@ durable, so a crash can lose the line but never what the line speaks of.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -26,15 +27,26 @@ class StoreError(Exception):
     """The results folder cannot be used. The message is for the person."""
 
 
+LOCAL_DISK = "Choose a --results folder on a local disk (ext4, xfs, btrfs, zfs), and copy the results afterwards."
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. StoreError, with the remedy, where its filesystem cannot."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as problem:
+        if problem.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
+            raise
+        raise StoreError(
+            f"{path}: its filesystem cannot make a new file's name durable (fsync of a folder: {problem.strerror}), so what is "
+            f"accepted could be lost with the power. {LOCAL_DISK}"
+        ) from None
     finally:
         os.close(handle)
 
@@ -140,7 +152,13 @@ class Store:
         account.give(self.root / ".driver.lock")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as problem:
+            if problem.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                os.close(handle)
+                raise StoreError(
+                    f"{self.root}: its filesystem offers no locks ({problem.strerror}), so nothing would keep a second driver out. "
+                    f"{LOCAL_DISK}"
+                ) from None
             holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(handle)
             raise StoreError(
@@ -370,6 +388,11 @@ class Store:
         from campaign.verification import verify
 
         return list(verify(self, kept))
+
+
+def stored_name(name: str) -> str:
+    """The name under which a file of an attempt is kept: its own, but for parts that no list of files could hold on a line."""
+    return "/".join(part if foreign.bad_name(part) is None else foreign.file_name(part) for part in name.split("/"))
 
 
 def flush_to_disk(folder: Path) -> None:

@@ -156,7 +156,7 @@ def test_telemetry_covers_the_whole_campaign_not_only_the_runs(finished: Finishe
     samples = duckdb.sql(f"FROM '{finished.folder}/telemetry/*/*.parquet' ORDER BY t_mono_ns").df()
     assert {"gate", "run", "cooldown", "idle"} <= set(samples.stage)
     assert set(samples[samples.stage == "run"].run_id) == {row["run_id"] for row in Store(finished.folder).plan()}
-    assert (samples.unit == os.uname().nodename).all()
+    assert (samples.unit == "local").all()
     assert samples.attempt_memory_gib[samples.stage == "run"].max() > 0
     assert (samples.t_mono_ns.diff().dropna() > 0).all(), "a sample was kept twice"
 

@@ -32,7 +32,7 @@ from pathlib import Path
 import docker
 import requests
 
-from actors import account
+from actors import account, removal
 from actors.host import ROOT
 from actors.host import home as own_home
 
@@ -363,7 +363,7 @@ def remove(home: Path) -> list[str]:
         for place in dict.fromkeys((folder, runtime)):
             unmount_below(place)
             if place.exists():
-                shutil.rmtree(place)
+                removal.remove(place)
         _delete_bridge(bridge_name(folder))
     (home / "engine.lock").unlink(missing_ok=True)
     return [f"removed the private Docker engine in {folder}"]
@@ -385,7 +385,7 @@ def clean(home: Path) -> list[str]:
     for path in home.iterdir():
         if home.name == ".campaign" or home.parent == account.STATE or path.name in MADE_IN_HOME:
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                removal.remove(path)
             else:
                 path.unlink()
     left = sorted(path.name for path in home.iterdir())

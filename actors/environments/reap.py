@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 from pathlib import Path
 
 import docker
 import requests
 
+from actors import removal
 from actors.environments import owner, processes
 from actors.environments.daemon import EngineMissing, connect, mounts_below
 from actors.environments.docker import ACTOR_LABEL, HOME_LABEL, LABELS, explain
@@ -123,6 +123,7 @@ def _scratch(home: Path) -> list[str]:
     done = []
     for path in sorted(folder.iterdir()):
         if not owner.alive(path.name.partition("_")[0]) and not mounts_below(path):
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                removal.remove(path)
             done.append(f"removed {path}" if not path.exists() else f"could not remove {path}")
     return done

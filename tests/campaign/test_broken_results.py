@@ -134,7 +134,10 @@ def put_folder_without_end(copy: Path) -> str:
     place = os.open(copy / "attempts" / open_run(copy), os.O_RDONLY)
     for name in (".3.partial", *["d"] * 1500):
         os.mkdir(name, dir_fd=place)
-        place = os.open(name, os.O_RDONLY, dir_fd=place)
+        below = os.open(name, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
     return "removed the unfinished attempts/"
 
 

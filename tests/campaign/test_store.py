@@ -1,7 +1,10 @@
 """The results folder: complete files or none, and every damage found by name."""
 
+import errno
 import hashlib
 import json
+import os
+import stat
 import subprocess
 import sys
 
@@ -10,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from campaign.journal import Journal
-from campaign.store import Store, StoreError, folder_for, write_durably
+from campaign.store import Store, StoreError, folder_for, stored_name, write_durably
 
 
 @pytest.fixture
@@ -91,6 +94,40 @@ def test_two_drivers_do_not_share_a_campaign(store):
     other = Store(store.root)
     other.lock()
     other.unlock()
+
+
+def test_a_filesystem_without_locks_is_told_from_another_driver(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StoreError, match=r"offers no locks \(No locks available\).*on a local disk"):
+        Store(tmp_path / "results").lock()
+
+
+def test_a_filesystem_without_durable_names_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def refuse(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(StoreError, match=r"cannot make a new file's name durable.*on a local disk"):
+        write_durably(tmp_path / "file", b"data")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", os.fsdecode(b"\xff\xfe.log"), "a/\x1b[2J/b", "n" * 300])
+def test_a_name_that_no_list_could_hold_is_kept_under_another(store, name):
+    kept = stored_name(name)
+    metadata = json.dumps({"files": {kept: hashlib.sha256(b"x").hexdigest()}}).encode()
+    store.commit_attempt("c", 1, {kept: b"x", "metadata.json": metadata})
+    listed = [line.split("  ", 1)[1] for line in store.manifest.read_text().splitlines()]
+    assert f"attempts/c/1/{kept}" in listed
+    assert all(store.is_finished_file(it) and (store.root / it).exists() for it in listed)
+    assert stored_name("output/report.json") == "output/report.json"
+    assert stored_name(kept) == kept
 
 
 def test_new_campaigns_get_folders_of_their_own(store, tmp_path):
