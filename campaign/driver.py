@@ -210,7 +210,10 @@ class Driver:
     def record(self, event: str, **fields: Any) -> None:
         """Journal an event, durable on return, and fold it into the state."""
         with self._lock:
-            journal.apply(self.state, self.journal.append(event, **redaction.published(fields, self._secrets), **self.store.take_unbound()))
+            journal.apply(
+                self.state,
+                self.journal.append(event, **redaction.published(fields, self._secrets), **self.store.take_unbound()),
+            )
 
     def _adopt(self) -> None:
         """Journal attempts whose files became durable just before the line that speaks of them."""

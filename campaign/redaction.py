@@ -21,7 +21,9 @@ _SECRET = re.compile(
     r"(?:^|[_.\-])(?:token|key|apikey|secret|password|passwd|passphrase|credentials?|auth)(?:$|[_.\-])|password|secret|apikey",
     re.IGNORECASE,
 )
-_NOT_SECRET = re.compile(r"(?:pad|stop|eos|bos|unk|sep|cls|mask|image|special|start|end)[_-]token$|_(?:path|file|sock)$", re.IGNORECASE)
+_NOT_SECRET = re.compile(
+    r"(?:pad|stop|eos|bos|unk|sep|cls|mask|image|special|start|end)[_-]token$|_(?:path|file|sock)$", re.IGNORECASE
+)
 """Tokens of a tokenizer, and places."""
 _URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _OPTION = re.compile(r"^--?([A-Za-z][\w.\-]*)=(.+)$", re.DOTALL)
@@ -81,7 +83,8 @@ def _sought(known: Iterable[str]) -> list[str]:
 def _published(value: Any, known: list[str]) -> Any:
     if isinstance(value, Mapping):
         return {
-            key: REMOVED if isinstance(it, str) and it and is_secret(str(key)) else _published(it, known) for key, it in value.items()
+            key: REMOVED if isinstance(it, str) and it and is_secret(str(key)) else _published(it, known)
+            for key, it in value.items()
         }
     if isinstance(value, list | tuple):
         return [

@@ -10,11 +10,12 @@ import contextlib
 import hashlib
 import hmac
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Any
 
-from actors import host, private
+from actors import account, host, private
 from campaign import foreign
 
 STATE = "state.json"
@@ -83,12 +84,17 @@ def _seal(said: dict[str, Any], key: bytes) -> str:
 
 
 def _key(make: bool) -> bytes:
-    path = host.home() / "analysis.key"
+    """The person's, also where root acts for them: who measures through sudo reads the results without it."""
+    path = Path(os.environ.get("CAMPAIGN_HOME") or host.ROOT / ".campaign").absolute() / "analysis.key"
     if make and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        account.folder(path.parent)
         with contextlib.suppress(FileExistsError):  # another process was quicker
             private.write(path, secrets.token_hex(32))
-    return path.read_bytes() if path.exists() else b""
+            account.give(path)
+    try:
+        return path.read_bytes()
+    except OSError:  # none yet, or not ours to read
+        return b""
 
 
 def _files(folder: Path) -> dict[str, str | None]:

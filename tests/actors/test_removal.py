@@ -47,7 +47,9 @@ def test_odd_names_links_fifos_and_folders_without_rights(tmp_path):
     assert (outside / "precious").read_text() == "mine"
 
 
-@pytest.mark.parametrize("make", [lambda path: path.write_text("x"), lambda path: path.symlink_to("/etc"), lambda path: None])
+@pytest.mark.parametrize(
+    "make", [lambda path: path.write_text("x"), lambda path: path.symlink_to("/etc"), lambda path: None]
+)
 def test_what_is_no_folder_goes_too(tmp_path, make):
     make(tmp_path / "it")
     remove(tmp_path / "it")
