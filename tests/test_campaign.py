@@ -130,7 +130,9 @@ def test_each_line_of_the_journal_carries_the_hash_of_the_one_before(finished: F
 
 def test_verify_finds_it_clean(finished: Finished):
     done = campaign("verify", finished.folder, home=finished.home)
-    assert (done.returncode, done.stdout.replace("\n", "")) == (0, f"{finished.folder}: clean")
+    verdict, head = done.stdout.splitlines()
+    assert (done.returncode, verdict) == (0, f"{finished.folder}: clean")
+    assert head == f"head of the journal, to be kept elsewhere: {Store(finished.folder).head('journal')}"
 
 
 def test_every_metric_has_a_value_or_a_reason(finished: Finished):
