@@ -17,16 +17,17 @@ class Strange(Exception):
     """Not an attempt of this campaign that was under way. The message says why."""
 
 
-def unknown(store: Store, known: set[tuple[str, str]]) -> Iterator[Path]:
-    """Everything in ``attempts/`` that is not a finished attempt by run and number in ``known``, in order."""
-    folder = store.root / "attempts"
-    for run in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if run.is_symlink() or not run.is_dir():
-            yield run
-            continue
-        for place in sorted(run.iterdir()):
-            if (run.name, place.name) not in known:
-                yield place
+def unknown(store: Store, known: set[str]) -> Iterator[Path]:
+    """Everything in ``attempts/`` and ``shakedown/`` that is not one of the folders ``known`` (see :func:`campaign.store.journalled`)."""
+    for kind in ("attempts", "shakedown"):
+        folder = store.root / kind
+        for run in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if run.is_symlink() or not run.is_dir():
+                yield run
+                continue
+            for place in sorted(run.iterdir()):
+                if str(place.relative_to(store.root)) not in known:
+                    yield place
 
 
 def evidence(store: Store, place: Path, info: dict[str, Any], state: State) -> tuple[dict[str, Any], str]:
@@ -34,6 +35,8 @@ def evidence(store: Store, place: Path, info: dict[str, Any], state: State) -> t
     way, whole and with all its files."""
     if place.is_symlink() or not place.is_dir() or not place.name.isdecimal():
         raise Strange("not the folder of an attempt")
+    if place.parent.parent.name != "attempts":
+        raise Strange("an attempt of the shakedown that never ended; it is made again")
     run_id, number = place.parent.name, int(place.name)
     open_ = state.runs[run_id].open if run_id in state.runs else None
     if open_ is None or str(open_[0]) != place.name:

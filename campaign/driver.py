@@ -25,7 +25,7 @@ from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
 from campaign.shakedown import Cell, Finding, LeftOut
 from campaign.snapshot import Snapshot, digest_of
-from campaign.store import Store, stored_name, to_json
+from campaign.store import Store, journalled, stored_name, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -217,14 +217,14 @@ class Driver:
 
     def _adopt(self) -> None:
         """Journal attempts whose files became durable just before the line that speaks of them."""
-        known = {(event["run_id"], str(event["attempt"])) for event in journal.finished(self.journal.events)}
-        for place in adoption.unknown(self.store, known):
+        for place in adoption.unknown(self.store, journalled(self.journal.events)):
             try:
                 metadata, digest = adoption.evidence(self.store, place, self.info, self.state)
             except adoption.Strange as problem:
                 where = self.store.set_aside(place)
                 self.tell(f"set {place.relative_to(self.store.root)} aside: {problem}; it lies in {where}")
                 continue
+            self.store.enlist(str(path.relative_to(self.store.root)) for path in place.rglob("*") if path.is_file())
             self.record(
                 "finished",
                 **{key: metadata[key] for key in ("run_id", "attempt", "unit", "outcome", "accepted")},

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -314,12 +314,26 @@ class Store:
                 with self.manifest.open("rb+") as file:
                     file.truncate(text.rfind(b"\n") + 1)
                 done.append("cut a torn last line off MANIFEST.sha256")
-        listed = set(self._manifest())
-        missing = {name: foreign.sha256(self.root / name) for name in self.finished_files() if name not in listed}
-        self.record(missing)
-        if missing:
-            done.append(f"added {len(missing)} files to MANIFEST.sha256, the first is {next(iter(missing))}")
+        try:
+            events = journal.read(self.journal_path)[0]
+        except journal.JournalError:  # told by whoever needs it; meanwhile no attempt counts as known
+            events = []
+        known = {f"{folder}/" for folder in journalled(events)}
+        enlisted = self.enlist(
+            name
+            for name in self.finished_files()
+            if not name.startswith(("attempts/", "shakedown/")) or "/".join(name.split("/")[:3]) + "/" in known
+        )
+        if enlisted:
+            done.append(f"added {len(enlisted)} files to MANIFEST.sha256, the first is {enlisted[0]}")
         return done
+
+    def enlist(self, names: Iterable[str]) -> list[str]:
+        """Add finished files to the manifest that are not in it; returns their names."""
+        listed = set(self._manifest())
+        missing = {name: foreign.sha256(self.root / name) for name in names if name not in listed}
+        self.record(missing)
+        return list(missing)
 
     def _partials(self) -> list[str]:
         """Files and folders that were being written: never anything inside a finished attempt."""
@@ -343,7 +357,7 @@ class Store:
         return any(pattern.fullmatch(name) for pattern in FINISHED)
 
     def set_aside(self, place: Path) -> Path:
-        """Move something that is not this campaign's out of the way; returns where it lies now."""
+        """Move something that is not this campaign's out of the way, and off the manifest; returns where it lies now."""
         aside = self.root / "set-aside"
         account.folder(aside)
         name = foreign.file_name("--".join(place.relative_to(self.root).parts))
@@ -351,6 +365,10 @@ class Store:
         while os.path.lexists(target := aside / f"{name}--{number}"):
             number += 1
         place.rename(target)
+        inside = f"  {place.relative_to(self.root)}/"
+        lines = self.manifest.read_text(errors="replace").splitlines(keepends=True) if self.manifest.exists() else []
+        if len(kept := [line for line in lines if not line[64:].startswith(inside)]) < len(lines):
+            write_durably(self.manifest, "".join(kept).encode())
         return target
 
     def _manifest(self) -> dict[str, str]:
@@ -388,6 +406,17 @@ class Store:
         from campaign.verification import verify
 
         return list(verify(self, kept))
+
+
+def journalled(events: list[dict[str, Any]]) -> set[str]:
+    """Folders of attempts, measured or not, that the journal knows to have finished."""
+    found = set()
+    for event in events:
+        if event["event"] == "finished":
+            found.add(f"attempts/{event['run_id']}/{event['attempt']}")
+        elif event["event"] == "shakedown":
+            found.add(f"shakedown/{event['model']}__{event['environment']}__{event['workload']}/{event['attempt']}")
+    return found
 
 
 def stored_name(name: str) -> str:

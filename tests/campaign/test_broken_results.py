@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from campaign import adoption
 from campaign.cli import EXIT_REFUSED, app
 from campaign.journal import Journal, fold, read
-from campaign.store import Store
+from campaign.store import Store, journalled
 
 
 def said(*words: object) -> str:
@@ -196,7 +196,7 @@ def test_only_the_attempt_that_was_under_way_is_taken_in(put, copy: Path):
     words = put(copy)
     store = Store(copy)
     events = read(store.journal_path)[0]
-    known = {(event["run_id"], str(event["attempt"])) for event in events if event["event"] == "finished"}
+    known = journalled(events)
     (place,) = adoption.unknown(store, known)
     with pytest.raises(adoption.Strange, match=re.escape(words)):
         adoption.evidence(store, place, store.info(), fold(events))

@@ -130,6 +130,14 @@ def test_a_name_that_no_list_could_hold_is_kept_under_another(store, name):
     assert stored_name(kept) == kept
 
 
+def test_what_is_set_aside_is_whole_and_no_longer_listed(store):
+    store.commit_attempt("c", 1, {"stdout.log": b"x", "metadata.json": b"{}"})
+    before = store.manifest.read_text()
+    where = store.set_aside(store.root / "attempts" / "c" / "1")
+    assert (where / "stdout.log").read_bytes() == b"x"
+    assert store.manifest.read_text() == "".join(it for it in before.splitlines(True) if "attempts/c/1/" not in it)
+
+
 def test_new_campaigns_get_folders_of_their_own(store, tmp_path):
     root = tmp_path / "results"
     assert folder_for(root, "demo", new=False).root.name == "demo"
