@@ -79,6 +79,15 @@ def test_a_row_of_tokens_comes_back_as_the_same_tokens(tmp_path: Path) -> None:
     assert [entries.index(piece) for piece in pieces] == ids
 
 
+def test_no_rule_splits_a_text_before_its_tokens_are_found(tmp_path: Path) -> None:
+    """The usual rule parts letters, digits and marks, of which each token here has one."""
+    folder, _ = vllm_random.checkpoint("tiny", SMALL, tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    assert tokenizer["pre_tokenizer"]["use_regex"] is False
+    assert tokenizer["pre_tokenizer"]["add_prefix_space"] is False
+    assert tokenizer["added_tokens"][0]["id"] == 8999
+
+
 def test_preparing_twice_writes_once_and_repairs_what_is_damaged(tmp_path: Path) -> None:
     first = Vllm().prepare(model(), WORKLOAD, tmp_path)
     folder = Path(first.files["weights"])
