@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from actors.engines import EngineError, vllm_random
 from actors.engines.vllm import Vllm
@@ -35,6 +36,25 @@ def test_shapes_weigh_what_the_published_models_weigh() -> None:
     assert vllm_random.kv_bytes_per_token(QWEN) == 28_672
     assert vllm_random.parameters(LLAMA) == 8_030_261_248
     assert vllm_random.kv_bytes_per_token(LLAMA) == 131_072
+
+
+LISTED = [
+    Model.model_validate_json(json.dumps(entry))
+    for entry in yaml.safe_load((Path(__file__).parents[3] / "configs" / "models.yaml").read_text())["models"]
+    if "random_weights" in entry and "vllm" in entry["engines"]
+]
+
+
+@pytest.mark.parametrize("listed", LISTED, ids=lambda listed: str(listed.name))
+def test_models_yaml_tells_the_truth_about_each_random_model_of_vllm(listed: Model, tmp_path: Path) -> None:
+    prepared = Vllm().prepare(listed, WORKLOAD, tmp_path)  # refuses where the entry says otherwise
+    assert prepared.facts["weight_bytes"] == listed.weight_bytes
+    assert listed.random_weights is not None
+    assert listed.precision == listed.random_weights.precision
+
+
+def test_there_are_shapes_of_two_architectures_at_true_size() -> None:
+    assert {model.random_weights.architecture for model in LISTED if model.random_weights} == {"qwen2", "llama"}
 
 
 def test_the_configuration_is_the_shape(tmp_path: Path) -> None:
