@@ -28,7 +28,7 @@ from pydantic_core import ErrorDetails
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.marked import ConfigError, Node, Problem, read, said
 
-Engine = Literal["trtllm", "llamacpp", "transformers", "vllm"]
+Engine = Literal["trtllm", "llamacpp", "vllm"]
 Order = Literal["alternate", "williams", "random"]
 LIBRARY = ("models", "environments", "workloads")
 MAX_RUNS = 100_000
