@@ -308,7 +308,7 @@ def _chroot(campaign: Campaign | None) -> Finding:
         )
     if tried.returncode == 0:
         return "ok", "unshare, mount and chroot are permitted", ""
-    remedy = "Run as root, or use native-host, whose libraries are not the image's."
+    remedy = "Run as root: sudo make campaign. (native-host needs no root, but an engine installed on this machine.)"
     needed = campaign is not None and any(arm.kind == "native-chroot" for arm in campaign.environments)
     return "fail" if needed else "warn", tried.stderr.strip()[-200:], remedy
 
