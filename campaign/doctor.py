@@ -247,7 +247,7 @@ def _unknown(refused: dict[str, str]) -> str:
         return "`docker run --rm --gpus all IMAGE nvidia-smi` must work by itself first: driver, NVIDIA Container Toolkit, Docker's restart."
     if "network" in refused:
         return "Docker's default network is broken: restart the engine, or set `network: none` in the arm."
-    return "Mend what the message names, or choose another environment."
+    return "Mend what the message names. By hand: docker run --rm --entrypoint sh IMAGE -c true; if that fails too, no option is to blame."
 
 
 def _sets(arm: Environment, key: str) -> bool:

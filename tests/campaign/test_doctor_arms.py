@@ -47,7 +47,7 @@ def test_a_limit_may_be_taken_out_and_the_remedies_of_both_are_told(refused):
 def test_what_is_not_known_still_has_a_remedy(refused):
     assert "nvidia-smi` must work" in refused({"gpu": "an unheard-of fault"})[2]
     assert "Permit it on this host, or take it out" in refused({"ulimits.memlock": "an unheard-of fault"})[2]
-    assert refused({"environment": "an unheard-of fault"})[2].startswith("Mend what")
+    assert refused({"environment": "an unheard-of fault"})[2].startswith("Mend what the message names")
 
 
 def test_without_a_campaign_it_is_a_warning(refused):
