@@ -249,3 +249,7 @@ def run_as_person(command: list[str]) -> subprocess.CompletedProcess[str]:
         command, stderr=subprocess.PIPE, text=True, check=False, env=variables,
         user=who.uid, group=who.gid, extra_groups=who.groups or (who.gid,),
     )  # fmt: skip
+
+
+if __name__ == "__main__":  # of other commands of the Makefile, at their end
+    hand_over(Path.cwd())
