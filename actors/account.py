@@ -144,7 +144,8 @@ def state(checkout: Path) -> Path:
         return found[0]
     for salt in range(100):
         digest = hashlib.sha256(f"{checkout}{salt or ''}".encode()).hexdigest()[:8]
-        if not (place := STATE / f"{checkout.name[:24]}-{digest}").exists():
+        place = STATE / f"{checkout.name[:24]}-{digest}"
+        if not (place / RECORD).exists():
             return place
     raise OSError(f"{STATE} has no free name for {checkout}")
 
