@@ -21,6 +21,7 @@ import yaml
 from actors.environments import userland
 
 PROGRAMS = Path(__file__).with_name("programs")
+OPTIONS_OF_VLLM = Path(__file__).parents[1] / "fixtures" / "vllm" / "h100_0.22.1" / "options.json"
 ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
 ONLY_BY_ENTRYPOINT = "/usr/local/tensorrt/lib"
 ONLY_BY_CACHE = "/opt/hpcx/lib"
@@ -99,11 +100,8 @@ def build(client: docker.DockerClient, folder: Path) -> Replicas:
 
 def _files(package: str, folder: Path) -> dict[str, tuple[int, bytes]]:
     """Path inside to mode and content."""
-    found = {
-        f"{package}/{file.name}": (0o644, file.read_bytes())
-        for file in PROGRAMS.iterdir()
-        if file.suffix in (".py", ".json")
-    }
+    programs = [*PROGRAMS.glob("*.py"), OPTIONS_OF_VLLM]
+    found = {f"{package}/{file.name}": (0o644, file.read_bytes()) for file in programs}
     for name, module in (("trtllm-bench", "trtllm_bench"), ("vllm", "vllm_program")):
         found[f"/usr/local/bin/{name}"] = (0o755, PROGRAM.format(module=module).encode())
     library = _any_library()
