@@ -24,7 +24,7 @@ from actors import caches, host, machine, probes
 from actors.engines import EngineError
 from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
-from actors.environments import Arm, EnvironmentError_, image, reap, rootfs
+from actors.environments import Arm, EnvironmentError_, alike, image, reap, rootfs
 from actors.environments.arms import arm
 from actors.environments.daemon import connect
 from actors.environments.trial import refused
@@ -177,7 +177,11 @@ class GpuActor:
             if problems:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:
-                self.arms[environment.name] = arm(environment, self.home)
+                self.arms[environment.name] = arm(environment, self.home, self.observe.gpu_uuid)
+        if unlike := alike.arms_alike(list(self.arms.values()), images.get("image")):
+            raise EnvironmentError_(
+                "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
+            )
         if self.arms:
             told = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
             prepared = {

@@ -438,14 +438,14 @@ class Driver:
         failing = {found.cell: found.cause for found in findings if not found.passed}
         without = shakedown.left_out(every, failing, self.campaign.reference)
         if any(lane.tried for lane in waiting.values()) or self.only_shakedown:
-            speeds = {found.cell: found.speed for found in findings if found.speed}
+            known = shakedown.speeds(self.state, self.lanes)
             self.present(
                 shakedown.describe(
                     self.campaign,
                     findings,
                     without,
-                    total_s=shakedown.total_s(self.campaign, self.plan, speeds, {}),
-                    without_s=shakedown.total_s(self.campaign, self.plan, speeds, without.reasons),
+                    total_s=shakedown.total_s(self.campaign, self.plan, known, {}),
+                    without_s=shakedown.total_s(self.campaign, self.plan, known, without.reasons),
                 )
             )
         self._settle(every, without)

@@ -253,8 +253,8 @@ class Lane(Thread):
         workload = campaign.asked(row.model, row.workload)
         cell = str(Cell(row.model, row.environment, row.workload))
         found = state.shakedowns.get((self.unit.name, cell))
-        speed = Finding.from_json(found).speed if found else None
-        powers = state.power_w.get(cell) or ([speed.power_w] if speed and speed.power_w else [])
+        known_w = Finding.from_json(found).power_w if found else None
+        powers = state.power_w.get(cell) or ([known_w] if known_w else [])
         return self._base_order(row, number, workload).model_copy(
             update={
                 "gate": campaign.gate_of(row.environment),
@@ -263,8 +263,7 @@ class Lane(Thread):
                 "limit_s": limit_s(
                     campaign.watchdog,
                     workload,
-                    forecast_s=self._forecast_s(row, workload),
-                    speed=speed,
+                    expected_s=self._expected_s(row, workload),
                     accepted_s=state.accepted_s.get(cell, ()),
                 ),
                 "usual_power_w": sum(powers) / len(powers) if powers else None,
@@ -298,10 +297,10 @@ class Lane(Thread):
             simulated=row.simulated,
         )
 
-    def _forecast_s(self, row: Planned, workload: Workload) -> float:
-        """Seconds from exec to exit, as nobody has measured them yet."""
+    def _expected_s(self, row: Planned, workload: Workload) -> float:
+        """Seconds from exec to exit, by the cell's shakedown where it had one; ``workload`` may be the shakedown's own."""
         campaign = self.driver.campaign
-        before, answering = parts_s(campaign, row)
+        before, answering = parts_s(campaign, row, shakedown.speeds(self.driver.state, [self.unit.name]))
         share = workload.requests / campaign.asked(row.model, row.workload).requests
         return before - campaign.gate.cooldown_s - campaign.gate.dwell_s + share * answering
 
@@ -361,7 +360,7 @@ class Lane(Thread):
                 "limit_s": limit_s(
                     campaign.watchdog.model_copy(update={"slack_s": campaign.watchdog.slack_s + FIRST_START_S}),
                     small,
-                    forecast_s=self._forecast_s(row, small),
+                    expected_s=self._expected_s(row, small),
                 ),
                 "fills_caches": True,
             }

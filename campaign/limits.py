@@ -4,37 +4,15 @@ cell's own accepted runs."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from actors.types import Watchdog, Workload
 
 
-@dataclass(frozen=True)
-class Speed:
-    """What an unmeasured start of a cell showed."""
-
-    start_s: float
-    """From exec to the first measured request: entry point, load, compilation, warm-up."""
-    tok_s: float
-    """Output tokens per second of the whole engine."""
-    power_w: float | None = None
-
-    def expected_s(self, workload: Workload) -> float:
-        """Seconds that a whole run takes at this speed."""
-        asked = (workload.requests + workload.warmup_requests) * workload.output_tokens
-        return self.start_s + asked / self.tok_s
-
-
 def limit_s(
-    rules: Watchdog,
-    workload: Workload,
-    *,
-    forecast_s: float,
-    speed: Speed | None = None,
-    accepted_s: Sequence[float] = (),
+    rules: Watchdog, workload: Workload, *, expected_s: float, accepted_s: Sequence[float] = ()
 ) -> float | None:
-    """Seconds after its exec at which a run counts as hung; None where the workload's own ``timeout_s`` comes first. ``forecast_s`` is
-    a guess of exec to exit; ``accepted_s`` are those of the cell's accepted runs, the longest of which counts."""
-    expected_s = max(accepted_s) if accepted_s else speed.expected_s(workload) if speed else forecast_s
-    limit = rules.factor * expected_s + rules.slack_s
+    """Seconds after its exec at which a run counts as hung; None where the workload's own ``timeout_s`` comes first. ``expected_s`` is
+    exec to exit as the shakedown or the forecast has it; once there are ``accepted_s``, those of the cell's accepted runs, the longest of
+    them counts instead."""
+    limit = rules.factor * max(accepted_s, default=expected_s) + rules.slack_s
     return limit if limit < workload.timeout_s else None

@@ -51,6 +51,7 @@ def planned_command(
     unit: str = "UNIT",
     prepared: Prepared | None = None,
     image: ImageIdentity | None = None,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """What the first attempt of ``run_id`` will record as its ``command.json``. ``prepared`` and ``image`` where a unit has told
     them. Raises EngineError for a run that is not planned or an engine that must prepare first."""
@@ -91,7 +92,7 @@ def planned_command(
     spool = home / "spool" / campaign_id / unit
     launch = launch_of(order, program, working_folder(spool, run_id, 1) / "output")
     labels = {"campaign": campaign_id, "run": run_id, "attempt": "1"}
-    command: dict[str, Any] = _arm(environment)(environment, launch, labels, image, home)
+    command: dict[str, Any] = _arm(environment)(environment, launch, labels, image, home, gpu_uuid)
     return command | {"run_id": run_id, "notes": [*notes, *command["notes"]]}
 
 

@@ -40,7 +40,8 @@ class NotPrepared(EngineError):
     def __init__(self, missing: list[str]) -> None:
         self.missing = missing
         lines = "\n".join(f"  {line}" for line in missing)
-        super().__init__(f"not prepared:\n{lines}\n`campaign prepare CONFIG` puts it in place, or says how.")
+        sudo = "sudo .venv/bin/" if account.person() else ""
+        super().__init__(f"not prepared:\n{lines}\n`{sudo}campaign prepare CONFIG` puts it in place, or says how.")
 
 
 @dataclass(frozen=True)

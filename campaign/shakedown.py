@@ -11,17 +11,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.types import Attempt, Evidence, Gate, Workload
 from campaign.acceptance import Verdict
-from campaign.forecast import duration, parts_s
-from campaign.limits import Speed
+from campaign.forecast import CellSpeed, duration, estimate_s
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from campaign.config import Campaign
+    from campaign.journal import State
     from campaign.plan import Planned
 
 SUFFIX = ".shakedown"
@@ -46,8 +46,7 @@ REQUESTS = 4
 """At least so many, and two batches: the second shows the rate without the first one's compilation."""
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     model: str
     environment: str
     workload: str
@@ -75,12 +74,12 @@ class Finding:
     power_w: float | None = None
 
     @property
-    def speed(self) -> Speed | None:
-        return Speed(self.start_s, self.tok_s, self.power_w) if self.start_s is not None and self.tok_s else None
+    def speed(self) -> CellSpeed | None:
+        return CellSpeed(self.start_s, self.tok_s) if self.passed and self.start_s is not None and self.tok_s else None
 
     def to_json(self) -> dict[str, Any]:
         rest = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "cell"}
-        return {**self.cell.__dict__, **rest}
+        return {**self.cell._asdict(), **rest}
 
     @classmethod
     def from_json(cls, event: Mapping[str, Any]) -> Finding:
@@ -190,21 +189,31 @@ def left_out(every: Iterable[Cell], failing: Mapping[Cell, str], reference: str)
     return LeftOut(reasons)
 
 
+def speeds(state: State, units: Iterable[str] = ()) -> dict[tuple[str, str, str], CellSpeed]:
+    """What the journal's shakedowns measured, by cell; of several units the slowest start and rate count. All units unless named."""
+    found: dict[tuple[str, str, str], CellSpeed] = {}
+    chosen = set(units)
+    for (unit, _), event in state.shakedowns.items():
+        one = Finding.from_json(event)
+        if one.speed is None or (chosen and unit not in chosen):
+            continue
+        other = found.get(one.cell, one.speed)
+        found[one.cell] = CellSpeed(max(other.start_s, one.speed.start_s), min(other.tok_s, one.speed.tok_s))
+    return found
+
+
 def total_s(
-    campaign: Campaign, runs: Iterable[Planned], speeds: Mapping[Cell, Speed], without: Iterable[Cell]
+    campaign: Campaign,
+    runs: Iterable[Planned],
+    known: Mapping[tuple[str, str, str], CellSpeed],
+    without: Iterable[Cell],
 ) -> float:
-    """Seconds of one unit for the campaign as the shakedown saw its cells; one that it could not time counts as forecast."""
-    gone, gate_s = set(without), campaign.gate.cooldown_s + campaign.gate.dwell_s
+    """Seconds of the longest lane without those cells, at the speeds that are known; the others count as forecast."""
+    gone = set(without)
     lanes: dict[int, float] = {}
     for run in runs:
-        cell = Cell(run.model, run.environment, run.workload)
-        if cell in gone:
-            continue
-        speed = speeds.get(cell)
-        took = (
-            gate_s + speed.expected_s(campaign.asked(run.model, run.workload)) if speed else sum(parts_s(campaign, run))
-        )
-        lanes[run.lane] = lanes.get(run.lane, 0.0) + took
+        if Cell(run.model, run.environment, run.workload) not in gone:
+            lanes[run.lane] = lanes.get(run.lane, 0.0) + estimate_s(campaign, run, known=known)
     return max(lanes.values(), default=0.0)
 
 

@@ -128,7 +128,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "gpu_unavailable",
         "environment",
-        r"NVIDIA driver on your system is too old \(found version (?P<have>\d+)\)",
+        r"NVIDIA driver on your system is too old \(found version (?P<have>\d{1,6})\)",
         "driver_too_old: PyTorch in the image is built for a newer CUDA than the driver offers (CUDA {have:cuda}, it says {have})",
         NEWER_DRIVER,
     ),
@@ -157,7 +157,7 @@ CAUSES: tuple[Cause, ...] = (
         r"|invalid device ordinal|CUDA-capable device\(s\) is/are busy or unavailable|NVML Shared Library Not Found"
         r"|NVMLError_LibraryNotFound|NVMLError_DriverNotLoaded|Driver Not Loaded|Can't initialize NVML|Torch not compiled with CUDA enabled"
         r"|CUDA unknown error - this may be due to an incorrectly set up environment|cuda is not available|Unexpected error from cudaGetDeviceCount"
-        r"|nvidia-container-cli: initialization error|unresolvable CDI devices?|0 active drivers)",
+        r"|nvidia-container-cli: initialization error|unresolvable CDI devices?|0 active drivers|CUDA error: initialization error|CUDA initialization error|cudaErrorInitializationError|CUDA_ERROR_SYSTEM_NOT_READY|unsupported display driver / cuda driver combination)",
         "{d}",
         SEE_GPU,
     ),
@@ -197,7 +197,7 @@ CAUSES: tuple[Cause, ...] = (
         "environment",
         r"(?P<d>Failed to find C compiler|Could not find nvcc|nvcc: (?:command )?not found|CUDA_HOME environment variable is not set|"
         r"(?:Cannot|Could not) find ptxas[^\n]{0,60}|Ninja is required to load C\+\+ extensions|No such file or directory: '(?:ninja|nvcc|gcc|ptxas|[^'\n]*/nvcc)'"
-        r"|fatal error: Python\.h: No such file or directory|Error building extension '[^'\n]+'|Ninja build failed)",
+        r"|fatal error: Python\.h: No such file or directory|Error building extension '[^'\n]+'|Ninja build failed|Command '\['(?:ninja|nvcc|gcc)'[^\n]*returned non-zero exit status \d+)",
         "kernels are compiled at start, and the compiler is missing or failed: {d}",
         "Take the image that carries compiler and headers (the -devel variant), set CC, CUDA_HOME and PATH to them under `variables:`, or "
         "choose kernels that are shipped compiled.",
@@ -217,7 +217,7 @@ CAUSES: tuple[Cause, ...] = (
         r"|is only supported on (?:\w+ )?(?:SM ?\d+|Hopper|Blackwell|devices)[^\n]{0,60}|[Uu]nsupported SM(?: version)?[: ]\s*\w+|not supported on (?:SM|sm_)\s?\d+\w*"
         r"|not compatible with the current PyTorch installation|No (?:supported|compatible) (?:CUTLASS|FlashInfer|kernel)[^\n]{0,60}|requires (?:compute capability|SM) ?\d[^\n]{0,60}"
         r"|No valid attention backend[^\n]{0,60}|[Ff]ailed to find a kernel that can implement[^\n]{0,40}|Error Internal\b[^\n]{0,40}cutlass|Failed to initialize cutlass[^\n]{0,60}"
-        r"|no valid (?:config|tactic)s?[^\n]{0,60}|No supported CUDA architectures found[^\n]{0,60}|There is no kernel for[^\n]{0,60})",
+        r"|does not support (?:backend|(?:compute )?capability)[^\n]{0,60}|[Uu]nsupported compute capability[^\n]{0,30}|sm_?1\d\d\w* is not supported|capability \(?\d+[., ]+\d+\)? is not supported|not supported on (?:this|the current) (?:GPU|device|arch\w*)[^\n]{0,40}|CUDA error: invalid device function|kernels? (?:are |is )?(?:unavailable for|not found)[^\n]{0,60}|Error occurred when running GEMM|no valid (?:config|tactic)s?[^\n]{0,60}|No supported CUDA architectures found[^\n]{0,60}|There is no kernel for[^\n]{0,60})",
         "{d}",
         OTHER_KERNEL,
     ),
@@ -270,7 +270,7 @@ CAUSES: tuple[Cause, ...] = (
         "missing_weights",
         r"(?P<d>LocalEntryNotFoundError|OfflineModeIsEnabled|outgoing traffic has been disabled|We couldn't connect to '?https://huggingface\.co"
         r"|couldn't find (?:it|them) in the cached files|Cannot reach https://huggingface\.co[^\n]{0,40}|offline mode is enabled|Cannot find an appropriate cached snapshot"
-        r"|Max retries exceeded with url: /(?:api/)?[^\n]{0,60}(?=[^\n]*huggingface)|Failed to resolve 'huggingface\.co')",
+        r"|Failed to resolve 'huggingface\.co'|HTTPSConnectionPool\(host='huggingface\.co'|Name or service not known|Temporary failure in name resolution|\[Errno -[23]\])",
         "files of the model are not here, and nothing is fetched while a run is measured: {d}",
         GET_WEIGHTS,
     ),
@@ -392,6 +392,14 @@ CAUSES: tuple[Cause, ...] = (
         "Build the engine for longer sequences (`campaign prepare` takes the longest workload), or ask for fewer tokens in the workload.",
     ),
     Cause(
+        "engine_of_another_version",
+        "config",
+        r"(?P<d>[Ff]ailed to deserialize cuda engine|[Ee]ngine plan file is not compatible with this version of TensorRT[^\n]{0,60}"
+        r"|Serialization assertion [^\n]{0,100}|Version tag does not match[^\n]{0,60})",
+        "the built engine is of another version or device: {d}",
+        "Delete the model's folder below trtllm/engines in Campaign's home, and let `campaign prepare` build it with this image.",
+    ),
+    Cause(
         "empty_prompt",
         "config",
         r"(?P<d>(?:decoder|encoder)? ?prompt cannot be empty)",
@@ -487,7 +495,7 @@ CAUSES: tuple[Cause, ...] = (
         "gpu_fault",
         "crash",
         r"(?P<d>an illegal memory access was encountered|unspecified launch failure|uncorrectable ECC error|CUDA error: device-side assert triggered|misaligned address"
-        r"|CUDA_ERROR_ILLEGAL_ADDRESS|CUDA_ERROR_LAUNCH_FAILED|CUDA error: an illegal instruction|cudaErrorIllegalAddress|GPU is lost|has fallen off the bus|NVRM: Xid[^\n]{0,100}"
+        r"|CUDA_ERROR_ILLEGAL_ADDRESS|CUDA_ERROR_LAUNCH_FAILED|CUDA error: an illegal instruction|cudaErrorIllegalAddress|cudaErrorIllegalInstruction|GPU is lost|has fallen off the bus|NVRM: Xid[^\n]{0,100}"
         r"|CUBLAS_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR|NOT_SUPPORTED|INVALID_VALUE)|CUDNN_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR)|CUDA error: unknown error|the launch timed out and was terminated)",
         "the GPU stopped on an error: {d}",
         POWER_CYCLE,
@@ -504,7 +512,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "killed",
         "killed",
-        r"(?P<d>(?:line \d+:\s+\d+ |^|\s)Killed(?:\s|$)[^\n]{0,80}|exit(?:ed)?(?: with)?(?: code| status)?:? (?:137|-9)\b|exitcode[=:] ?-9\b|[Ss]ignal:? ?(?:9\b|Killed)|on signal 9|SIGKILL|died with <Signals\.SIGKILL: 9>)",
+        r"(?P<d>(?:line \d+:\s+\d+ |^|\s)Killed(?:\s|$)[^\n]{0,80}|exit(?:ed)?(?: with)?(?: code| status)?:? (?:137|-9)\b|exitcode\s*[=:] ?-9\b|Failed core proc\(s\): \{[^}\n]*: -9\b|non-zero exit status 137|code[=:] ?137\b|[Ss]ignal:? ?(?:9\b|Killed)|on signal 9|SIGKILL|died with <Signals\.SIGKILL: 9>)",
         "ended by SIGKILL, which the kernel's OOM killer sends when memory runs out: {d}",
         KERNEL_LOG,
     ),
@@ -549,7 +557,7 @@ CAUSES: tuple[Cause, ...] = (
         "executor_failed",
         "executor",
         r"(?P<d>Executor worker returned error|Executor creation failed[^\n]{0,80}|Engine core initialization failed|EngineCore (?:failed to start|encountered (?:a fatal error|an issue))|EngineDeadError|Engine core proc[^\n]{0,30} died unexpectedly"
-        r"|WorkerProc initialization failed|Worker(?:Proc)? [^\n]{0,40}died unexpectedly)",
+        r"|WorkerProc initialization failed|Engine process failed to start|Executor worker (?:died|exited)[^\n]{0,40}|exited with non-zero status|Worker(?:Proc)? [^\n]{0,40}died unexpectedly)",
         "{d}, and nothing above it says why",
         "Read the attempt's stderr.log from its first error on; if a process just vanished, see the kernel log for the OOM killer.",
     ),
@@ -572,6 +580,7 @@ HARMLESS: tuple[str, ...] = (
 """Error lines that engines write and get over: a choice between kernels, an optional part that is not there."""
 
 WRAPPERS = (
+    r"Engine process failed to start|Executor worker (?:died|exited)|exited with non-zero status|Child job \d+ terminated normally|"
     r"Executor worker returned error|Engine core initialization failed|EngineCore (?:failed to start|encountered)|EngineDeadError|died unexpectedly"
     r"|WorkerProc initialization failed|ended before the benchmark, exit code|^SystemExit|CalledProcessError|MPI_ABORT was invoked|Primary job +terminated normally"
     r"|Failed core proc|See root cause above|^Exception: WorkerProc|Process \w+-\d+:$|^Aborted!$|ChildFailedError"

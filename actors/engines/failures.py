@@ -29,8 +29,8 @@ STANDING = re.compile(
     r"\*\*\* Process received signal|\bSignal: [A-Z]|MPI_ABORT was invoked|Segmentation fault|Bus error|core dumped|Illegal instruction"
     r"|(?:^|\s)Error: (?:No such|Missing|Invalid|Got unexpected)|(?:^|\s)Error: [Oo]ption|Usage: |: (?:command )?not found$|executable file not found"
     r"|^[\w./ -]+: error: |^usage: |unrecognized option|: error while loading shared libraries: |symbol lookup error|cannot execute binary file|[Ee]xec format error"
-    r"|^\s*ptxas (?:fatal|error)|^(?:\S+\(\d+\): )?(?:fatal )?error\s*: |terminate called after throwing|^\s*what\(\): |Fatal Python error|double free or corruption|free\(\): invalid"
-    r"|line \d+:\s+\d+ (?:Killed|Terminated|Aborted|Segmentation|Bus error)|^Killed$|exit(?:ed)?(?: with)?(?: code| status)?:? (?:137|139|134|143|-9|-11|-6|-15)\b|exitcode[=:] ?-\d|exited on signal|SIGKILL|SIGBUS"
+    r"|^Could not load library|^\s*(?:ptxas|nvcc) (?:fatal|error)|^ptxas [^;]*; (?:fatal|error)|^(?:\S+\(\d+\): )?(?:fatal )?error\s*: |terminate called after throwing|^\s*what\(\): |Fatal Python error|double free or corruption|free\(\): invalid"
+    r"|line \d+:\s+\d+ (?:Killed|Terminated|Aborted|Segmentation|Bus error)|^Killed$|exit(?:ed)?(?: with)?(?: code| status)?:? (?:137|139|134|143|-9|-11|-6|-15)\b|exitcode\s*[=:] ?-\d|non-zero exit status (?:137|139|134)|exited with non-zero status|CUDA initialization: |exited on signal|SIGKILL|SIGBUS"
     r"|There are not enough slots|ORTE was unable|It looks like (?:MPI_INIT|orte_init|opal_init|prte_init) failed|mpirun has detected an attempt to run as root|OPAL ERROR|PRTE ERROR"
     r"|^ERROR: |NVIDIA Driver was not detected|nvidia-container-cli|[Ee]rror response from daemon|OCI runtime create failed|[Oo]ut of memory: Kill|Memory cgroup out of memory|oom-kill:|invoked oom-killer|oom_reaper|OOMKilled"
     r"|NVRM: Xid|^error: |: error: |GGML_ASSERT|failed to load model|failed to create context|ggml_\w+: failed to allocate|earlyoom|systemd-oomd|NCCL WARN|^(?:\S+: )?[Ee]xec(?:format)? "
@@ -42,7 +42,7 @@ CONTINUES = 8
 """Lines after a standing one that may still belong to it."""
 
 PREFIX = re.compile(
-    r"^(?:\((?:\w+(?: \w+=\w+)?[ ,]?(?:pid|rank)=\d+(?: ?pid=\d+)?|[^)]*pid=\d+[^)]*)\) ?)?"
+    r"^(?:[\w.-]+ +\| )?(?:\((?:\w+(?: \w+=\w+)?[ ,]?(?:pid|rank)=\d+(?: ?pid=\d+)?|[^)]*pid=\d+[^)]*)\) ?)?"
     r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d(?: \[[^\]]*\]| \S+:\d+\])? ?"
     r"|(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] )?\[TRT-LLM\] (?:\[RANK \d+\] )?\[[IWEVDT]\] ?|\[TensorRT-LLM\]\[[A-Z]+\] ?)?"
 )
@@ -51,6 +51,8 @@ FRAME = re.compile(
     r"|^\s*[\^~]+\s*$|^Exception raised from|^\s*\([^()\s]+:\d+\)\s*$"
 )
 PROGRESS = re.compile(r"\d+%\|| ?\d+(?:\.\d+)?(?:it/s|s/it|B/s)[\],]|\d+% Completed \|")
+WRAPPER = "executor_failed"
+"""The cause that says only that there is another, whose words are given where it has no name."""
 CHAIN = "The above exception was the direct cause"
 DURING = "During handling of the above exception"
 SCAFFOLD = re.compile(
@@ -107,13 +109,15 @@ def find_failure(lines: Iterable[str]) -> Failure | None:
         return None
     text = "\n".join(kept)
     stage = stage_of(lines)
-    failed = re.search(r"Requests failed: [^\n]*\((\d+) requests\)", text)
+    failed = re.search(r"Requests failed: [^\n]*\((\d{1,9}) requests\)", text)
     if stage == "startup" and re.search(r"Executor creation failed|Failed to initialize executor", text):
         stage = "executor_creation"
     for cause in CAUSES:
         match = re.search(cause.pattern, text, re.MULTILINE)
         if match is not None:
             detail = _filled(cause.says, match)
+            if cause.name == WRAPPER and (own := last_words(kept)) and not _WRAPPERS.search(own):
+                detail = own
             number = int(failed[1]) if failed else None
             return Failure(cause.name, cause.reference, stage, detail, number, cause.remedy)
     words = "" if served_all else last_words(kept)

@@ -20,7 +20,7 @@ GIB = {"KiB": 2**-20, "MiB": 2**-10, "GiB": 1.0, "KB": 1e3 / 2**30, "MB": 1e6 / 
 
 VERSION = re.compile(r"\[TensorRT-LLM\] TensorRT[- ]LLM version: (?P<version>\S+)")
 ALLOCATED = re.compile(
-    r"\[MemUsageChange\] Allocated (?P<size>\d+(?:\.\d+)?) (?P<unit>[KMG]i?B) for max tokens in paged KV cache \((?P<tokens>\d+)\)"
+    r"\[MemUsageChange\] Allocated (?P<size>\d+(?:\.\d+)?) (?P<unit>[KMG]i?B) for max tokens in paged KV cache \((?P<tokens>\d{1,15})\)"
 )
 PEAK = re.compile(
     r"Peak memory during memory usage profiling \(torch \+ non-torch\): (?P<peak>\d+(?:\.\d+)?) GiB"
@@ -32,17 +32,17 @@ PEAK = re.compile(
 )
 QUOTA = re.compile(r"KV cache manager v2 device quota set to (?P<gib>\d+(?:\.\d+)?) ?GiB")
 BOTH_LIMITS = re.compile(
-    r"Both free_gpu_memory_fraction and max_tokens are set \(to (?P<fraction>\d+(?:\.\d+)?) and (?P<tokens>\d+), respectively\)"
+    r"Both free_gpu_memory_fraction and max_tokens are set \(to (?P<fraction>\d+(?:\.\d+)?) and (?P<tokens>\d{1,15}), respectively\)"
 )
-POOL = re.compile(r"Number of blocks in KV cache primary pool: (?P<blocks>\d+)")
-TOKENS_PER_BLOCK = re.compile(r"Number of tokens per block: (?P<tokens>\d+)")
+POOL = re.compile(r"Number of blocks in KV cache primary pool: (?P<blocks>\d{1,15})")
+TOKENS_PER_BLOCK = re.compile(r"Number of tokens per block: (?P<tokens>\d{1,15})")
 WEIGHTS = re.compile(r"Use (?P<gb>\d+(?:\.\d+)?) GB for model weights")
 MODEL_INIT = re.compile(r"Model init total -- (?P<s>\d+(?:\.\d+)?)s")
 OUTSIDE_TORCH = re.compile(
     r"Memory used after loading model weights \(outside torch\) in memory usage profiling: (?P<gib>\d+(?:\.\d+)?) GiB"
 )
 LIMITS = re.compile(
-    r"max_seq_len=(?P<seq>\d+), max_num_requests=(?P<req>\d+), max_num_tokens=(?P<tok>\d+), max_batch_size=(?P<mbs>\d+)"
+    r"max_seq_len=(?P<seq>\d{1,15}), max_num_requests=(?P<req>\d{1,15}), max_num_tokens=(?P<tok>\d{1,15}), max_batch_size=(?P<mbs>\d{1,15})"
 )
 TRT_MEMORY = re.compile(
     r"Memory usage when calculating max tokens in paged kv cache: total: (?P<total>\d+(?:\.\d+)?) GiB, "
@@ -50,10 +50,12 @@ TRT_MEMORY = re.compile(
 )
 HEURISTICS = re.compile(
     r"Max batch size and max num tokens not provided\. Using heuristics or pre-defined settings: "
-    r"max_batch_size=(?P<mbs>\d+), max_num_tokens=(?P<mnt>\d+)"
+    r"max_batch_size=(?P<mbs>\d{1,15}), max_num_tokens=(?P<mnt>\d{1,15})"
 )
-SHORTENED = re.compile(r"Adjusted max_seq_len to (?P<n>\d+)|Attention window size \d+ exceeds upper bound (?P<x>\d+)")
-SUBMITTED = re.compile(r"Request submission complete\. \[count=(?P<n>\d+), time=(?P<s>\d+(?:\.\d+)?)s")
+SHORTENED = re.compile(
+    r"Adjusted max_seq_len to (?P<n>\d{1,15})|Attention window size \d+ exceeds upper bound (?P<x>\d{1,15})"
+)
+SUBMITTED = re.compile(r"Request submission complete\. \[count=(?P<n>\d{1,15}), time=(?P<s>\d+(?:\.\d+)?)s")
 OTHER_RANK = re.compile(r"\[TRT-LLM\] \[RANK [1-9]\d*\]|^\[\d+,[1-9]\d*\]<std(?:out|err)>:?")
 """A line of another process than the first of several, each on a GPU of its own."""
 PROFILED = re.compile(

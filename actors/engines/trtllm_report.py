@@ -314,8 +314,11 @@ def is_newer_than_read(version: str) -> bool:
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None where the program wrote NaN or Infinity."""
-    return value if value is not None and math.isfinite(value) else None
+    """The value, or None where the program wrote NaN or Infinity, or a number beyond all floats."""
+    try:
+        return value if value is not None and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def read_text(path: Path) -> str:

@@ -34,7 +34,7 @@ PREFIX_HITS = re.compile(r"(?<!External )[Pp]refix cache hit rate: (?:GPU: )?(?P
 DRAFTED = re.compile(r"SpecDecoding metrics:.*?Accepted: (?P<accepted>\d+) tokens, Drafted: (?P<drafted>\d+) tokens")
 SPECULATIVE = re.compile(r"\bspeculative_config=(?!None\b)\w")
 NO_PREFIX_CACHE = re.compile(r"\benable_prefix_caching=False\b")
-OTHER_RANK = re.compile(r"^\((?:[^)]*\b(?:TP|PP|DP)[1-9]\d*\b|[^)]*rank=[1-9]|[^)]*EngineCore_(?:DP)?[1-9])")
+OTHER_RANK = re.compile(r"^\((?:\w*(?:TP|PP|DP|EP|EngineCore_)[1-9]\d*[ _)]|[^)]*\brank=[1-9])")
 """A line of another process than the first of several on different GPUs."""
 
 TIME = re.compile(r"(?P<statistic>mean|median|std|p\d+(?:\.\d+)?)_(?P<kind>ttft|tpot|itl|e2el|latency)_ms")

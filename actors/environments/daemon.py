@@ -41,8 +41,8 @@ LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
 MADE_IN_HOME = {
-    account.RECORD, "datasets", "digests.json", "engine.lock", "home", "images", "models", "prepared", "probes", "programs",
-    "pycache", "report", "rootfs", "scratch", "setup.log", "spool", "sql_history", "trtllm", "uv",
+    account.RECORD, "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker", "models", "prepared", "probes",
+    "programs", "pycache", "report", "rootfs", "scratch", "setup.log", "spool", "sql_history", "trtllm", "uv", "vllm-random",
 }  # fmt: skip
 """What the project makes in a home that the user chose; ``.campaign`` and root's state of a checkout are the project's altogether."""
 Say = Callable[[str], None]

@@ -24,7 +24,7 @@ import requests
 from docker.types import DeviceRequest, Ulimit
 from docker.types import Mount as DockerMount
 
-from actors.environments import EnvironmentError_, owner, resolve
+from actors.environments import EnvironmentError_, driver, gpus, owner, refusals, resolve
 from actors.environments.daemon import EngineMissing, connect
 from actors.environments.handover import Handover
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
@@ -51,14 +51,15 @@ RLIMITS = {
 """Row of /proc/<pid>/limits to the name in setrlimit(2)."""
 
 
-def options(spec: Environment) -> Options:
+def options(spec: Environment, gpu_uuid: str | None = None) -> Options:
     """Key of the environment to the parameters of ``containers.create`` that it sets; only keys that are used.
 
-    One table serves the container, its shell line and the trial that names what a host refuses.
+    One table serves the container, its shell line and the trial that names what a host refuses. ``gpu_uuid``: the unit's GPU, which
+    the container gets alone; None is all. Raises OptionRefused for an arm that names another.
     """
     found: Options = {}
     if spec.gpu.by != "none":
-        found["gpu"] = _gpu(spec)
+        found["gpu"] = _gpu(spec, gpu_uuid)
     if spec.ipc is not None:
         found["ipc"] = {"ipc_mode": spec.ipc}
     for name, value in sorted(spec.ulimits.items()):
@@ -79,8 +80,11 @@ def options(spec: Environment) -> Options:
     return found
 
 
-def _gpu(spec: Environment) -> dict[str, Any]:
-    named = list(spec.gpu.devices)
+def _gpu(spec: Environment, gpu_uuid: str | None) -> dict[str, Any]:
+    gpus.check(spec, gpu_uuid)
+    named = [] if gpus.every_one(spec) else list(spec.gpu.devices)
+    if gpu_uuid is not None and not named and not gpus.every_one(spec) and spec.gpu.by != "devices":
+        named = [gpu_uuid if spec.gpu.by == "toolkit" else gpus.cdi_name(gpu_uuid, driver.written())]
     if spec.gpu.by == "toolkit":
         which: dict[str, Any] = {"device_ids": named} if named else {"count": -1}
         return {"device_requests": [DeviceRequest(capabilities=[["gpu"]], **which)]}
@@ -105,12 +109,13 @@ def parameters(
     image: ImageIdentity,
     home: Path,
     planned: bool = False,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """All parameters of ``containers.create`` but the image."""
     return {
-        **merge(options(spec)),
+        **merge(options(spec, gpu_uuid)),
         "command": list(launch.argv),
-        "environment": resolve.own_variables(spec, launch, labels),
+        "environment": resolve.own_variables(spec, launch, labels, gpu_uuid),
         "working_dir": launch.workdir,
         "mounts": [
             DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)
@@ -163,9 +168,10 @@ def explain(error: Exception) -> str:
 
 
 class DockerArm:
-    def __init__(self, spec: Environment, home: Path) -> None:
+    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
         self.spec = spec
         self.home = home
+        self.gpu_uuid = gpu_uuid
         try:
             self.client = connect(home)
         except EngineMissing as error:
@@ -175,14 +181,15 @@ class DockerArm:
         """Create the container. Raises EnvironmentError_ with the Docker engine's words."""
         if image is None:
             raise EnvironmentError_(f"{self.spec.name}: a Docker arm needs an image")
-        given = parameters(self.spec, launch, labels, image, self.home)
+        given = parameters(self.spec, launch, labels, image, self.home, gpu_uuid=self.gpu_uuid)
         mounts = resolve.mounts(self.spec, launch)
         keeper = _keeper(self.client, resolve.attempt_key(labels))
         try:
             container = self.client.containers.create(image.digest, **given)
         except (docker.errors.DockerException, requests.RequestException) as error:
             _dismiss(keeper)
-            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {explain(error)}") from error
+            why = refusals.told(explain(error), image.reference)
+            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {why}") from error
         if keeper is not None and keeper.stdin is not None:
             keeper.stdin.write(container.id.encode() + b"\n")
             keeper.stdin.flush()
@@ -190,7 +197,8 @@ class DockerArm:
             "container_id": container.id,
             "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
         }
-        return DockerProcess(self.client, container.id, logs, command, keeper, Handover(image.entrypoint, launch.argv))
+        handover = Handover(image.entrypoint, launch.argv)
+        return DockerProcess(self.client, container.id, image.reference, logs, command, keeper, handover)
 
 
 def _command(
@@ -211,10 +219,15 @@ def _command(
 
 
 def planned(
-    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+    spec: Environment,
+    launch: Launch,
+    labels: dict[str, str],
+    image: ImageIdentity,
+    home: Path,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """What :meth:`DockerArm.create` would record as its command, without a Docker engine, an image or the mounts' sources."""
-    given = parameters(spec, launch, labels, image, home, planned=True)
+    given = parameters(spec, launch, labels, image, home, planned=True, gpu_uuid=gpu_uuid)
     mounts = resolve.mounts(spec, launch, planned=True)
     return _command(spec, launch, image, given, mounts) | {"notes": []}
 
@@ -264,6 +277,7 @@ class DockerProcess:
         self,
         client: docker.DockerClient,
         container: str,
+        image: str,
         logs: Path,
         command: dict[str, Any],
         keeper: subprocess.Popen[bytes] | None,
@@ -274,6 +288,7 @@ class DockerProcess:
         self.command = command
         self._api = client.api
         self._container = container
+        self._image = image
         self._logs = logs
         self._keeper = keeper
         self._handover = handover
@@ -294,7 +309,8 @@ class DockerProcess:
             inspected = self._api.inspect_container(self._container)
             state = inspected["State"]
         except (docker.errors.DockerException, requests.RequestException) as error:
-            raise EnvironmentError_(f"the Docker engine does not start the container: {explain(error)}") from error
+            why = refusals.told(explain(error), self._image)
+            raise EnvironmentError_(f"the Docker engine does not start the container: {why}") from error
         self._log = Path(inspected["LogPath"]) if inspected.get("LogPath") else None
         if state.get("Pid"):
             self.pid = int(state["Pid"])

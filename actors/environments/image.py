@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 from docker.errors import APIError, ImageNotFound
 
-from actors.environments import EnvironmentError_, userland
+from actors.environments import EnvironmentError_, refusals, userland
 from actors.environments.rootfs import check_rootfs, export_rootfs
 from actors.types import Image, ImageIdentity
 
@@ -35,8 +36,20 @@ def ensure(
     """The image, present in the engine. ``say`` gets a line now and then while that takes long. Without ``fetch`` nothing is
     pulled.
 
-    Raises EnvironmentError_ where it cannot be had; the message says why.
+    Raises EnvironmentError_ where it cannot be had; the message says why, its lines after the first what to do.
     """
+    try:
+        return _ensure(client, image, home, say, fetch)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        name = image.reference or "campaign-local"
+        raise EnvironmentError_(f"image {name}: {_told(error, name)}") from None
+
+
+def _told(error: Exception, reference: str) -> str:
+    return refusals.told(str(getattr(error, "explanation", None) or error).strip(), reference)
+
+
+def _ensure(client: docker.DockerClient, image: Image, home: Path, say: Say, fetch: bool) -> ImageIdentity:
     if image.source == "local":
         return _local(client, home, say)
     if image.reference is None:
@@ -121,16 +134,18 @@ def _registry(client: docker.DockerClient, reference: str, say: Say, fetch: bool
             for line in _progress(client.api.pull(repository, tag=tag, stream=True, decode=True)):
                 say(f"Pulling {reference}: {line}")
             found = client.images.get(reference)
-        except (APIError, ImageNotFound) as error:
-            raise EnvironmentError_(
-                f"image {reference} is not here and cannot be pulled: {error.explanation or error}\n"
-                "Log in to its registry (docker login), or bring it as a file: docker save on a machine that has it, then\n"
-                "image: {source: archive, reference: FILE} in the campaign."
-            ) from None
+        except (APIError, ImageNotFound, EnvironmentError_) as error:
+            why = _told(error, reference)
+            remedy = "" if "\n" in why else f"\n{BY_HAND}"
+            raise EnvironmentError_(f"image {reference} is not here and cannot be pulled: {why}{remedy}") from None
     repository = _split(reference)[0]
     digests = found.attrs.get("RepoDigests") or []
     own = [digest for digest in digests if digest.split("@")[0].endswith(repository)] or digests
     return identity(found, reference, repo=own[0] if own else None)
+
+
+BY_HAND = """Try `docker pull` by hand. If its registry wants an account: docker login. Without a network bring it as a file: docker save on a
+machine that has it, then image: {source: archive, reference: FILE} in the campaign."""
 
 
 def _split(reference: str) -> tuple[str, str]:
@@ -149,7 +164,7 @@ def _progress(lines: Iterable[dict[str, Any]], every_s: float = 5.0) -> Iterator
     told = time.monotonic()
     for line in lines:
         if "error" in line:
-            raise EnvironmentError_(f"the pull failed: {line['error']}")
+            raise EnvironmentError_(str(line["error"]))
         detail = line.get("progressDetail") or {}
         if line.get("status") == "Downloading" and detail.get("total"):
             layers[line["id"]] = (detail["current"], detail["total"])

@@ -30,7 +30,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from actors.environments import EnvironmentError_, OptionRefused, driver, owner, processes, resolve
+from actors.environments import EnvironmentError_, OptionRefused, driver, gpus, linker, owner, processes, resolve
 from actors.environments.docker import Rlimits, container_rlimits
 from actors.environments.handover import Handover
 from actors.environments.supervisor import inside
@@ -43,9 +43,10 @@ _attempts = itertools.count()
 
 
 class NativeArm:
-    def __init__(self, spec: Environment, home: Path) -> None:
+    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
         self.spec = spec
         self.home = home
+        self.gpu_uuid = gpu_uuid
 
     def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> NativeProcess:
         """Start the supervisor and the engine's process, which waits confined for :meth:`NativeProcess.start`."""
@@ -57,7 +58,8 @@ class NativeArm:
         asked = spec.user or (image.user if chroot and image else "")
         who = resolve.user(asked, root or "/") if asked or chroot else _myself()
         mounts = resolve.mounts(spec, launch)
-        own = resolve.own_variables(spec, launch, labels)
+        gpus.check(spec, self.gpu_uuid)
+        own = resolve.own_variables(spec, launch, labels, self.gpu_uuid)
         argv, workdir = launch.argv, launch.workdir
         if chroot and image:
             variables = resolve.chroot_variables(image, who, own)
@@ -69,7 +71,7 @@ class NativeArm:
         explicit: Rlimits = {name: (value, value) for name, value in spec.ulimits.items()}
         scratch = self.home.absolute() / "scratch" / f"{owner.this_process()}_{next(_attempts)}"
         try:
-            gpu = _driver_files(spec, notes) if root else ()
+            gpu = _driver_files(spec, root, self.home, notes) if root else ()
             mounted = _chroot_mounts(root, who, (*gpu, *mounts), scratch, notes) if root else []
             return NativeProcess(
                 order={
@@ -126,7 +128,12 @@ def _command(order: dict[str, Any], environment: str, mounts: tuple[Mount, ...],
 
 
 def planned(
-    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+    spec: Environment,
+    launch: Launch,
+    labels: dict[str, str],
+    image: ImageIdentity,
+    home: Path,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """What :meth:`NativeArm.create` would record as its command for a chroot, on a machine that has neither the image nor
     its root filesystem nor the mounts' sources. ``notes`` says what only the unit can tell."""
@@ -141,14 +148,16 @@ def planned(
     mounts = resolve.mounts(spec, launch, planned=True)
     gpu: tuple[Mount, ...] = ()
     try:
-        gpu = _driver_files(spec, notes)
+        gpu = _driver_files(spec, root, home, notes, planned=True)
     except OptionRefused:
-        notes.append("mounted besides: the GPU driver's files that `nvidia-ctk cdi generate` names on the unit")
+        notes.append(
+            "mounted besides: the GPU driver's files that `nvidia-ctk cdi generate` names on the unit, and a linker cache with them"
+        )
     scratch = home.absolute() / "scratch" / "ATTEMPT"
     order: dict[str, Any] = {
         "argv": list(launch.argv),
         "entrypoint": list(image.entrypoint),
-        "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels)),
+        "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels, gpu_uuid)),
         "workdir": launch.workdir,
         "root": root,
         "mounts": _in_order(
@@ -163,13 +172,28 @@ def planned(
     return _command(order, spec.name, mounts, notes)
 
 
-def _driver_files(spec: Environment, notes: list[str]) -> tuple[Mount, ...]:
-    """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's files."""
+def _driver_files(
+    spec: Environment, root: str, home: Path, notes: list[str], planned: bool = False
+) -> tuple[Mount, ...]:
+    """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's files and a linker cache that has them."""
     if spec.gpu.by not in ("toolkit", "cdi"):
         return ()
-    found, left_out = driver.mounts()
-    notes += left_out
-    return found
+    found = driver.found()
+    notes += found.notes
+    if not found.folders:
+        return found.mounts
+    compat = None
+    if found.compat is not None and Path(root).is_dir():
+        compat, why = driver.compat_folder(root, found.compat)
+        if compat is not None:
+            notes.append(
+                f"forward compatibility: {compat} comes before the driver's libraries, as in a container: {why}"
+            )
+    binds = [_bind(mount.source, mount.target, mount.read_only) for mount in found.mounts]
+    file = linker.place(root, binds, list(found.folders), compat, home)
+    if not planned and (why := linker.make(root, binds, list(found.folders), compat, file)):
+        raise OptionRefused("gpu", f"the linker cache with the driver's libraries cannot be made: {why}")
+    return (*found.mounts, Mount(source=str(file), target=linker.CACHE))
 
 
 def _myself() -> resolve.User:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import docker
 
-from actors.environments import EnvironmentError_, OptionRefused, resolve
+from actors.environments import EnvironmentError_, OptionRefused, refusals, resolve
 from actors.environments.daemon import EngineMissing, connect
 from actors.environments.docker import TRIAL_S, Options, merge, no_such_program, options, run_once
 from actors.environments.native import NativeArm
@@ -30,27 +30,31 @@ def nothings(image: ImageIdentity | None) -> tuple[int, list[tuple[str, ...]]]:
     return code, [("sh", "-c", f"exit {code}"), ("python3", "-I", "-S", "-c", f"raise SystemExit({code})")]
 
 
-def refused(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def refused(spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None = None) -> dict[str, str]:
     """Key of ``spec`` to why this host refuses it; empty when the arm works. ``environment`` stands for
     an arm that does not work even without options, ``combination`` for options that only fail together."""
     try:
         resolve.cpus(spec)
         resolve.mounts(spec, Launch(argv=()))
-        return _refused_by_docker(spec, image, home) if spec.kind == "docker" else _refused_by_host(spec, image, home)
+        if spec.kind == "docker":
+            return _refused_by_docker(spec, image, home, gpu_uuid)
+        return _refused_by_host(spec, image, home, gpu_uuid)
     except OptionRefused as error:
         return {error.option or "environment": error.why}
     except EnvironmentError_ as error:
         return {"environment": str(error)}
 
 
-def _refused_by_docker(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def _refused_by_docker(
+    spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None
+) -> dict[str, str]:
     if image is None:
         return {"environment": "a Docker arm needs an image"}
     try:
         client = connect(home)
     except EngineMissing as error:
         return {"environment": str(error)}
-    every = options(spec)
+    every = options(spec, gpu_uuid)
     whole = _try(client, image, every, home)
     if whole is None:
         return {}
@@ -74,7 +78,7 @@ def _try(client: docker.DockerClient, image: ImageIdentity, chosen: Options, hom
         ended = run_once(client, image.digest, home, command=list(nothing), **merge(chosen))
         if isinstance(ended, str):
             if not no_such_program(ended) or image.entrypoint:
-                return ended
+                return refusals.told(ended, image.reference)
             continue
         if ended.code == expected:
             return None
@@ -93,8 +97,9 @@ def _ended(image: ImageIdentity | None, nothing: tuple[str, ...], code: int | No
     through = shlex.join([*(image.entrypoint if image else ()), *nothing])
     ends = "does not end" if code is None else f"ends with {code}"
     text = f"`{through}` {ends}" + (f": {words}" if words else "")
-    if image is None or not image.entrypoint:
-        return text
+    reference = image.reference if image else "IMAGE"
+    if image is None or not image.entrypoint or refusals.of(words, reference):
+        return refusals.told(text, reference)
     return (
         f"the image's entry point does not hand over to the command it is given: {text}. If it is a program of its own and not a "
         'script that ends with `exec "$@"`, make an image without it and name that one in the campaign: '
@@ -102,7 +107,9 @@ def _ended(image: ImageIdentity | None, nothing: tuple[str, ...], code: int | No
     )
 
 
-def _refused_by_host(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def _refused_by_host(
+    spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None
+) -> dict[str, str]:
     """Takes away one refused rlimit or CPU list after the other, so that all are named."""
     found: dict[str, str] = {}
     labels = {"campaign": "trial", "run": spec.name, "attempt": "0"}
@@ -111,7 +118,7 @@ def _refused_by_host(spec: Environment, image: ImageIdentity | None, home: Path)
     while True:
         with tempfile.TemporaryDirectory(prefix="campaign-trial-") as folder:
             try:
-                process = NativeArm(spec, home).create(Launch(argv=programs[0]), labels, Path(folder), image)
+                process = NativeArm(spec, home, gpu_uuid).create(Launch(argv=programs[0]), labels, Path(folder), image)
             except OptionRefused as error:
                 if error.option == "argv" and len(programs) > 1:
                     programs.pop(0)

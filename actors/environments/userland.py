@@ -106,9 +106,7 @@ def interpreter(executable: str | None = None) -> Interpreter:
     return Interpreter(**json.loads(told.stdout))
 
 
-def gather(
-    python: Interpreter, packages: tuple[str, ...] = ("xllamacpp",), tools: tuple[str, ...] = TOOLS
-) -> Userland:
+def gather(python: Interpreter, packages: tuple[str, ...] = ("xllamacpp",), tools: tuple[str, ...] = TOOLS) -> Userland:
     """Everything that ``python``, ``packages`` (installed distributions of this process) and ``tools`` need to run."""
     entries = {path: Entry(mode) for path, mode in FOLDERS.items()}
     entries |= {path: Entry(0o644, data=data) for path, data in FILES.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, Literal
 
 from actors.types import Environment, ImageIdentity
@@ -119,23 +120,29 @@ def trial(arm: Environment, asked: Asked) -> Finding:
     refused = tried(arm, identity, asked.home)
     if not refused:
         return "ok", f"a process starts with {_options(arm)}", ""
-    what = "; ".join(f"{key}: {why}" for key, why in refused.items())
-    options = [key for key in refused if _sets(arm, key)]
+    split = {key: why.partition("\n") for key, why in refused.items()}
+    what = "; ".join(f"{key}: {first}" for key, (first, _, _) in split.items())
+    known = [rest for _, _, rest in split.values() if rest]
+    # Without its GPU an engine that runs on it is no remedy.
+    options = [key for key in refused if _sets(arm, key) and key != "gpu"]
+    without = f"`without: [{', '.join(options)}]`" if options else ""
     if asked.campaign is None:
-        return (
-            "warn",
-            f"refused here: {what}",
-            f"A campaign can leave them out of every arm: `without: [{', '.join(options)}]`.",
-        )
+        leave = f"A campaign can leave them out of every arm: {without}." if options else ""
+        return "warn", f"refused here: {what}", "\n".join(dict.fromkeys([*known, *filter(None, [leave])]))
     if options:
-        return "fail", what, f"Permit it on this host, or take it out of every arm: `without: [{', '.join(options)}]`."
+        permit = "Or" if known else "Permit it on this host, or"
+        known.append(f"{permit} take it out of every arm: {without}.")
+    elif not known:
+        known.append(_unknown(refused))
+    return "fail", what, "\n".join(dict.fromkeys(known))
+
+
+def _unknown(refused: dict[str, str]) -> str:
+    if "gpu" in refused:
+        return "`docker run --rm --gpus all IMAGE nvidia-smi` must work by itself first: driver, NVIDIA Container Toolkit, Docker's restart."
     if "network" in refused:
-        return (
-            "fail",
-            what,
-            "Docker's default network is broken: restart the engine, or set `network: none` in the arm.",
-        )
-    return "fail", what, "Mend what the message names, or choose another environment."
+        return "Docker's default network is broken: restart the engine, or set `network: none` in the arm."
+    return "Mend what the message names, or choose another environment."
 
 
 def _sets(arm: Environment, key: str) -> bool:
@@ -154,18 +161,21 @@ def _options(arm: Environment) -> str:
 
 
 def image_of(asked: Asked) -> ImageIdentity | None:
+    return image_here(asked.home, asked.campaign)
+
+
+def image_here(home: Path, campaign: Campaign | None) -> ImageIdentity | None:
     """The campaign's image where it is in the engine already, with its exported root filesystem where there is one."""
     from actors.environments import daemon, image
     from actors.environments.rootfs import manifest_file, rootfs_folder
 
-    campaign = asked.campaign
-    client = daemon.connect(asked.home)
+    client = daemon.connect(home)
     reference = campaign.image.reference if campaign and campaign.image.source != "local" else None
     found = client.images.list(name=reference or "campaign-local")
     if not found:
         return None
     newest = max(found, key=lambda one: str(one.attrs.get("Created")))
-    exported = rootfs_folder(newest.id, asked.home)
+    exported = rootfs_folder(newest.id, home)
     complete = exported.is_dir() and manifest_file(exported).is_file()
     identity = image.identity(newest, reference or (newest.tags or [newest.id])[0])
     return identity.model_copy(update={"rootfs": str(exported) if complete else None})

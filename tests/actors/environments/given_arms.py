@@ -169,3 +169,41 @@ def entered(built: Build, docker_engine: docker.DockerClient, session_home: Path
         **{"entry.sh": ENTRY.encode(), "exports": SOURCED.encode(), "library": Path(library).read_bytes()},
     )
     return image.export_rootfs(docker_engine, identity, session_home) if os.geteuid() == 0 else identity
+
+
+def libcuda(mark: bytes) -> bytes:
+    """A shared library with the SONAME libcuda.so.1: one of the C library's whose name is as long. ``mark`` makes it unlike others."""
+    shell = os.path.realpath("/bin/sh")
+    libc = userland.linked_libraries([shell])[shell]["libc.so.6"]
+    assert libc is not None
+    return Path(libc).with_name("libutil.so.1").read_bytes().replace(b"libutil.so.1", b"libcuda.so.1") + mark
+
+
+LINKS = """
+import os
+os.makedirs("/usr/local/cuda-13.1/compat/")
+os.symlink("cuda-13.1", "/usr/local/cuda")
+os.rename("/compat", "/usr/local/cuda-13.1/compat/libcuda.so.590.48.01")
+os.symlink("libcuda.so.590.48.01", "/usr/local/cuda-13.1/compat/libcuda.so.1")
+open("/etc/ld.so.conf", "w").write("include /etc/ld.so.conf.d/*.conf")
+"""
+
+
+@pytest.fixture(scope="session")
+def cuda_image(built: Build, docker_engine: docker.DockerClient, session_home: Path) -> ImageIdentity:
+    """As NVIDIA's are: Ubuntu's ldconfig, which is a script around ldconfig.real, a linker cache, and a libcuda of its own for
+    forward compatibility."""
+    identity = built(
+        "COPY ldconfig.real ldconfig /usr/bin/",
+        "COPY driver.conf /etc/ld.so.conf.d/aarch64-linux-gnu.conf",
+        "COPY compat /compat",
+        f"RUN {json.dumps(['python3', '-c', LINKS])}",
+        'RUN ["/sbin/ldconfig.real"]',
+        **{
+            "ldconfig.real": Path("/sbin/ldconfig").read_bytes(),
+            "ldconfig": b'#!/bin/sh\nexec /sbin/ldconfig.real "$@"\n',
+            "driver.conf": b"/usr/local/lib\n",
+            "compat": libcuda(b"the image's"),
+        },
+    )
+    return image.export_rootfs(docker_engine, identity, session_home) if os.geteuid() == 0 else identity

@@ -23,7 +23,9 @@ KINDS = [
     "docker",
     pytest.param("native-chroot", marks=pytest.mark.skipif(os.geteuid() != 0, reason="a chroot needs root")),
 ]
-SHOW = "import ctypes, os; ctypes.CDLL('libonlyhere.so.1'); print(os.environ['LD_LIBRARY_PATH'], os.environ['FROM_ENTRY'])"
+SHOW = (
+    "import ctypes, os; ctypes.CDLL('libonlyhere.so.1'); print(os.environ['LD_LIBRARY_PATH'], os.environ['FROM_ENTRY'])"
+)
 
 
 def environment(kind: str) -> Environment:
