@@ -18,7 +18,7 @@ from pathlib import Path
 import docker
 import yaml
 
-from actors.environments import userland
+from actors.environments import rootfs, userland
 
 PROGRAMS = Path(__file__).with_name("programs")
 OPTIONS_OF_VLLM = Path(__file__).parents[1] / "fixtures" / "vllm" / "h100_0.22.1" / "options.json"
@@ -70,8 +70,9 @@ class Replicas:
             out.writelines(self.client.images.get(self.version(version)).save(named=True))
         return file
 
-    def remove(self) -> None:
-        """All of them, whatever names they were given meanwhile; the base last, of which the others are made."""
+    def remove(self, home: Path) -> None:
+        """All of them, whatever names they were given meanwhile, the base last, of which the others are made; and what was
+        exported of them to ``home``."""
         own = [
             (reference == self.base, image.id)
             for image in self.client.images.list(name="campaign-replica")
@@ -80,6 +81,7 @@ class Replicas:
         ]
         for _, image in sorted(own):
             self.client.images.remove(image, force=True)
+            shutil.rmtree(rootfs.rootfs_folder(image, home), ignore_errors=True)
 
 
 def build(client: docker.DockerClient, folder: Path) -> Replicas:
