@@ -173,7 +173,7 @@ class GpuActor:
                     )
             images["image"] = identity
         for environment in environments:
-            problems = refused(environment, images.get("image"), self.home)
+            problems = refused(environment, images.get("image"), self.home, self.observe.gpu_uuid)
             if problems:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:

@@ -163,7 +163,7 @@ def test_the_driver_asks_before_it_starts_anything(home: Path, tmp_path: Path) -
     assert not store.exists(), "nothing was begun"
 
 
-@pytest.mark.parametrize("file", ["local", "gpu-smoke"])
+@pytest.mark.parametrize("file", ["local", "gpu-vllm"])
 def test_a_campaign_with_random_weights_needs_no_preparing(file: str, home: Path) -> None:
     missing = prepare.missing(load(CONFIGS / f"{file}.yaml"), home)
     assert [line for line in missing if not line.startswith("image ")] == []
