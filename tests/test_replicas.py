@@ -236,10 +236,10 @@ CAUSES = {
     "ptxas": ("toolchain_too_old", "sm_121a"),
     "hang_at_load": (),
     "hang_in_decode": (),
-    "killed": ("kill",),
+    "killed": ("killed: ended by SIGKILL",),
     "no_report": ("report_missing",),
 }
-HANGS_S = 6
+HANGS_S = 3
 """Silence that counts as a hang."""
 
 
