@@ -4,6 +4,8 @@
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
+# Ends a recipe that may run through sudo: what it made in the checkout is the person's.
+GIVE := ; code=$$?; $(BIN)/python -m actors.account; exit $$code
 
 help:  ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,15 +25,13 @@ report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=
 	@$(BIN)/campaign report $(RESULTS) $(ARGS)
 
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS) $(GIVE)
 
 check: setup  ## ruff, format, mypy
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy; } $(GIVE)
 
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(ARGS) $(GIVE)
 
 clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docker engine; results/ stays
 	@kept=''; for place in '$(HOME_FOLDER)/engine' '$(HOME_FOLDER)/rootfs' /var/lib/campaign/*/checkout.json; do \

@@ -144,7 +144,8 @@ def state(checkout: Path) -> Path:
         return found[0]
     for salt in range(100):
         digest = hashlib.sha256(f"{checkout}{salt or ''}".encode()).hexdigest()[:8]
-        if not (place := STATE / f"{checkout.name[:24]}-{digest}").exists():
+        place = STATE / f"{checkout.name[:24]}-{digest}"
+        if not (place / RECORD).exists():
             return place
     raise OSError(f"{STATE} has no free name for {checkout}")
 
@@ -249,3 +250,7 @@ def run_as_person(command: list[str]) -> subprocess.CompletedProcess[str]:
         command, stderr=subprocess.PIPE, text=True, check=False, env=variables,
         user=who.uid, group=who.gid, extra_groups=who.groups or (who.gid,),
     )  # fmt: skip
+
+
+if __name__ == "__main__":  # of other commands of the Makefile, at their end
+    hand_over(Path.cwd())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import time
 import traceback
 from collections.abc import Mapping
@@ -286,6 +287,11 @@ def _watch(
 def _exit_text(exit_: Exit) -> str:
     if exit_.oom_killed:
         return "out_of_memory: killed by the kernel"
+    if exit_.code == -signal.SIGKILL:
+        return (
+            "killed: ended by SIGKILL, which the campaign did not send. The kernel's OOM killer does: see `journalctl -k`, and free "
+            "memory or ask for less"
+        )
     return f"exit code {exit_.code}" + (f": {exit_.detail}" if exit_.detail else "")
 
 

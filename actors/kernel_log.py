@@ -29,7 +29,7 @@ Kind = Literal[
     "hung_task",
     "lockup",
     "pcie",
-    "pcie_corrected",
+    "corrected",
     "memory_error",
     "storage",
     "crash",
@@ -37,7 +37,7 @@ Kind = Literal[
 SERIOUS: frozenset[Kind] = frozenset(
     {"xid", "gpu_lost", "gpu_driver", "oom_kill", "thermal", "hung_task", "lockup", "pcie", "memory_error", "storage"}
 )
-"""Kinds after which an attempt's figures cannot be trusted; the others (a crash of some program, a transfer that the bus repeated) are
+"""Kinds after which an attempt's figures cannot be trusted; the others (a crash of some program, an error that was corrected) are
 told and left to the person."""
 LONGEST_RECORD = 8192
 """The kernel writes none that is longer."""
@@ -84,9 +84,10 @@ WORDINGS: tuple[tuple[Kind, str], ...] = (
                 r"|thermal.*(?:shutting down|shutdown|throttl)|throttled due to (?:thermal|heat)|SW Thermal Slowdown"),
     ("hung_task", r"INFO: task (?P<process>.+?):(?P<pid>\d+) (?:is )?blocked (?:for|on|in)"),
     ("lockup", r"(?:soft|hard) lockup|rcu(?:_\w+)?:? .*(?:self-)?detected stalls?\b|NMI watchdog: Watchdog detected"),
-    ("pcie_corrected", r"AER: (?:Multiple )?Correct(?:ed|able) error|PCIe Bus Error: severity=Correct"),
+    ("corrected", r"AER: (?:Multiple )?Correct(?:ed|able) error|PCIe Bus Error: severity=Correct|EDAC .*\bCE\b"
+                  r"|\[Hardware Error\]: (?:event severity: corrected|Corrected error|It has been corrected)"),
     ("pcie", r"AER: .*(?:error|recovery)|PCIe Bus Error: severity|pcieport.*(?:link is down|Link Down)|DPC: containment event"),
-    ("memory_error", r"\[Hardware Error\]|EDAC .*\b[UC]E\b|Memory failure:|Machine check|mce: .*(?:error|exception)"),
+    ("memory_error", r"\[Hardware Error\]|EDAC .*\bUE\b|Memory failure:|Machine check|mce: .*(?:error|exception)"),
     ("storage", r"I/O error, dev|EXT4-fs error|XFS .*(?:corruption|error)|nvme\d*: .*(?:timeout|reset controller|controller is down)|"
                 r"Remounting filesystem read-only"),
     ("crash", r"(?P<process>\S+)\[(?P<pid>\d+)\]: segfault at|traps: (?P<process2>\S+)\[(?P<pid2>\d+)\]|general protection fault"
@@ -101,7 +102,7 @@ PATTERNS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in
 HARMLESS = re.compile(
     r"gpuClearFbhubPoisonIntr|NVRM: loading NVIDIA|Persistence mode is deprecated|"
     r"NVRM: (?:This PCI I/O region assigned to your NVIDIA device is invalid|os_pci_init_handle: invalid context)|"
-    r"AER: enabled with IRQ|mce: CPU\d+: Thermal monitoring enabled|thermal_sys: Registered thermal governor",
+    r"NVRM: nvCheckOkFailedNoLog: Check failed: .*NV_ERR_NOT_SUPPORTED|AER: enabled with IRQ|mce: CPU\d+: Thermal monitoring enabled|thermal_sys: Registered thermal governor",
     re.IGNORECASE,
 )
 """Said by drivers in order, though words of error are in it."""

@@ -29,7 +29,7 @@ from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetr
 from campaign import redaction
 from campaign.marked import ConfigError, Node, Problem, read, said
 
-Engine = Literal["trtllm", "llamacpp", "transformers", "vllm"]
+Engine = Literal["trtllm", "llamacpp", "vllm"]
 Order = Literal["alternate", "williams", "random"]
 LIBRARY = ("models", "environments", "workloads")
 MAX_RUNS = 100_000

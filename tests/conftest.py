@@ -17,6 +17,12 @@ from actors.types import Image, ImageIdentity
 PROJECT = Path(__file__).parent.parent
 
 
+def pytest_configure() -> None:
+    """Through sudo the tests are root's own all the same; those about sudo set what it sets."""
+    for name in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One home for what is expensive to make: the exported root filesystem, models."""

@@ -38,10 +38,19 @@ SERVED = ("latency_mean_ms", "latency_p95_ms", "ttft_mean_ms", "ttft_p95_ms", "t
 
 
 @pytest.fixture(scope="session")
-def replicas(docker_engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+def replicas(
+    docker_engine: docker.DockerClient, session_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Replicas]:
     made = image.build(docker_engine, tmp_path_factory.mktemp("replica"))
     yield made
-    made.remove()
+    made.remove(session_home)
+
+
+def in_place(replicas: Replicas, version: str, home: Path) -> dict[str, str]:
+    """The campaign's ``image:`` with that version, put in place as `campaign prepare` does."""
+    given = Image(source="registry", reference=replicas.version(version))
+    images.export_rootfs(replicas.client, images.ensure(replicas.client, given, home), home)
+    return given.model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -57,9 +66,7 @@ class Finished:
 
 
 def carry_out(config: Path, home: Path, *words: str) -> Finished:
-    """`campaign prepare`, then `campaign run`."""
-    prepared = campaign("prepare", config, home=home)
-    assert prepared.returncode == 0, prepared.stdout
+    """`campaign run`."""
     done = campaign("run", config, "--results", config.parent / "results", *words, home=home)
     return Finished(config.parent / "results" / config.stem, done.stdout, done.returncode)
 
@@ -94,7 +101,7 @@ def test_1_0_is_accepted_in_throughput_and_latency(replicas, session_home, tmp_p
         engine="trtllm",
         models=[model],
         workloads=[THROUGHPUT, LATENCY],
-        image={"source": "registry", "reference": replicas.version("1.0.0")},
+        image=in_place(replicas, "1.0.0", session_home),
     )
     finished = carry_out(config, session_home, "--no-report")
     assert_good(finished, runs=4)
@@ -117,9 +124,8 @@ def test_1_1_goes_on_after_a_kill_and_keeps_to_a_fixed_kv_cache(replicas, sessio
         engine="trtllm",
         models=[model],
         repetitions=2,
-        image={"source": "registry", "reference": replicas.version("1.1.0rc3")},
+        image=in_place(replicas, "1.1.0rc3", session_home),
     )
-    assert campaign("prepare", config, home=session_home).returncode == 0
     killed = start("run", config, "--results", tmp_path / "results", "--no-report", home=session_home)
     accepted = _kill_after_the_first_acceptance(killed, tmp_path / "results" / "trtllm-1.1")
     finished = carry_out(config, session_home, "--no-report")
@@ -159,12 +165,16 @@ def test_1_2_from_a_saved_image_also_builds_and_runs_a_tensorrt_engine(replicas,
         "trtllm-1.2",
         engine="trtllm",
         models=models,
-        image={"source": "archive", "reference": str(replicas.archive("1.2.0", tmp_path))},
+        image={"source": "archive", "reference": str(archive := replicas.archive("1.2.0", tmp_path))},
     )
+    prepared = campaign("prepare", config, home=session_home)
+    assert prepared.returncode == 0, prepared.stdout
+    assert "engine of built" in prepared.stdout
     finished = carry_out(config, session_home)
     assert_good(finished, runs=4)
     assert_both_arms_ran_the_same(finished)
     assert (finished.folder / "report" / "index.html").is_file()
+    archive.unlink()
     for attempt in finished.attempts:
         assert ("--engine_dir" in attempt.command["argv"]) == (attempt.metadata["model"] == "built")
         # The TensorRT backend profiles no peak; missing with a reason is no ground to reject.
@@ -178,7 +188,7 @@ def test_1_3_streams_one_request_at_a_time_on_a_device_that_tells_no_memory(repl
         engine="trtllm",
         models=[checkpoint(tmp_path, "llama")],
         workloads=[LATENCY],
-        image={"source": "registry", "reference": replicas.version("1.3.0rc13")},
+        image=in_place(replicas, "1.3.0rc13", session_home),
     )
     finished = carry_out(config, session_home, "--no-report")
     assert_good(finished, runs=2)
@@ -200,7 +210,8 @@ def test_vllm_is_accepted_in_throughput_and_against_a_server(replicas, session_h
         engine="vllm",
         models=[checkpoint(tmp_path, "llama")],
         workloads=[THROUGHPUT, LATENCY],
-        image={"source": "registry", "reference": replicas.version("0.22.1")},
+        shakedown=True,
+        image=in_place(replicas, "0.22.1", session_home),
     )
     finished = carry_out(config, session_home)
     assert_good(finished, runs=4)
@@ -210,6 +221,10 @@ def test_vllm_is_accepted_in_throughput_and_against_a_server(replicas, session_h
         assert attempt.metadata["report"]["model_identity"] == "example/llama"
         for name in (*PRIMARY, *(SERVED if attempt.metadata["workload"] == "single" else ())):
             assert attempt.metrics[name] > 0, name
+        # What an unmeasured start has compiled is found by the measured ones, in both arms.
+        log = (attempt.folder / "stdout.log").read_text()
+        assert "Directly load the compiled graph" in log
+        assert "Compiling a graph" not in log
 
 
 # --- failures in a campaign -----------------------------------------------------------------------------------
@@ -221,36 +236,28 @@ CAUSES = {
     "ptxas": ("toolchain_too_old", "sm_121a"),
     "hang_at_load": (),
     "hang_in_decode": (),
-    "killed": ("kill",),
+    "killed": ("killed: ended by SIGKILL",),
     "no_report": ("report_missing",),
 }
-HANGS_S = 6
-FIRST_MEASURED = 2
-"""Start of a model in an arm: the shakedown has had the first."""
+HANGS_S = 3
+"""Silence that counts as a hang."""
 
 
 @pytest.fixture(scope="module")
 def failed(replicas: Replicas, session_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """One model for each way to fail, which fails at its first measured start, and one that never starts at all."""
+    """One model for each way to fail, and one that runs."""
     place = tmp_path_factory.mktemp("failing")
-    models = [
-        checkpoint(place, kind.replace("_", "-"), {"fails": kind, "starts": [FIRST_MEASURED]}) for kind in CAUSES
-    ] + [checkpoint(place, "never", {"fails": "ptxas"}), checkpoint(place, "good")]
-    arms = []
-    for name in ("native-chroot", "docker-baseline"):
-        starts = place / f"starts-{name}"
-        starts.mkdir()
-        mount = {"source": str(starts), "target": "/replica/starts", "read_only": False}
-        arms.append({"name": f"{name.split('-')[0]}-counted", "extends": name, "mounts": [mount]})
     config = write(
         place,
         "failing",
         engine="trtllm",
-        models=models,
-        environments=arms,
-        workloads=[{**THROUGHPUT, "timeout_s": HANGS_S}],
+        models=[
+            *(checkpoint(place, kind.replace("_", "-"), {"fails": kind}) for kind in CAUSES),
+            checkpoint(place, "good"),
+        ],
         attempts_max=1,
-        image={"source": "registry", "reference": replicas.version("1.2.0")},
+        watchdog={"stall_s": HANGS_S, "factor": 3, "slack_s": HANGS_S},
+        image=in_place(replicas, "1.2.0", session_home),
     )
     return carry_out(config, session_home, "--no-report")
 
@@ -267,7 +274,7 @@ def test_a_failure_is_rejected_with_its_cause_in_both_arms(failed, kind):
         assert not attempt.accepted
         assert all(word in attempt.failure for word in CAUSES[kind]), attempt.failure
         outcome = attempt.metadata["outcome"]
-        assert outcome in (("hung", "timeout") if kind.startswith("hang") else ("failed",))
+        assert outcome == ("hung" if kind.startswith("hang") else "failed")
 
 
 def test_no_report_is_a_failure_whatever_the_exit_code(failed):
@@ -275,10 +282,8 @@ def test_no_report_is_a_failure_whatever_the_exit_code(failed):
     assert ended == [(0, "failed")] * 2
 
 
-def test_one_model_that_cannot_start_takes_nothing_from_the_others(failed):
+def test_seven_models_that_cannot_run_take_nothing_from_the_eighth(failed):
     assert failed.code == EXIT_INCOMPLETE
-    assert [attempt for attempt in of(failed, "never") if attempt.accepted] == []
-    assert "toolchain_too_old" in failed.said.replace("\n", "")
     assert [attempt.accepted for attempt in of(failed, "good")] == [True, True]
     assert Store(failed.folder).verify() == []
 
@@ -303,7 +308,7 @@ def attempt(
     engine: str,
     workload: dict[str, Any],
     entry: dict[str, Any],
-    longest_s: float = 60,
+    *mounts: Mount,
 ) -> Report:
     """One attempt in a container, without a campaign."""
     program = engine_of(engine)
@@ -317,13 +322,12 @@ def attempt(
         update={"mounts": (*launch.mounts, Mount(source=str(output), target=OUTPUT, read_only=False))}
     )
     labels = {"campaign": f"replica-{os.getpid()}", "run": tmp_path.name, "attempt": "1"}
-    process = arm(Environment(name="docker", kind="docker"), tmp_path / "home").create(
+    process = arm(Environment(name="docker", kind="docker", mounts=mounts), tmp_path / "home").create(
         launch, labels, output.parent, image
     )
     try:
         process.start()
-        if process.wait(longest_s) is None:
-            process.stop(0)
+        assert process.wait(60) is not None
     finally:
         process.close()
     return program.parse(output, model, asked, prepared)
@@ -358,3 +362,16 @@ def test_trtllm_fails_with_its_cause(identity, tmp_path, kind, words):
     report = attempt(tmp_path, identity["1.1.0rc3"], "trtllm", THROUGHPUT, entry)
     assert report.failure is not None
     assert all(word in report.failure for word in words), report.failure
+
+
+def test_a_replica_may_fail_at_one_start_alone(identity, tmp_path):
+    """For tests of what comes after: the retry, the shakedown before it."""
+    entry = checkpoint(tmp_path, "llama", {"fails": "killed", "starts": [2]})
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    counter = Mount(source=str(starts), target="/replica/starts", read_only=False)
+    reports = [
+        attempt(tmp_path / str(start), identity["1.1.0rc3"], "trtllm", THROUGHPUT, entry, counter)
+        for start in (1, 2, 3)
+    ]
+    assert [report.requests_answered for report in reports] == [6, 0, 6]

@@ -21,6 +21,8 @@ from small_campaign import PROJECT, write_config
 
 from actors import account
 from actors.environments.daemon import mounts_below
+from actors.types import Model
+from campaign import prepare
 
 NOBODY = pwd.getpwnam("nobody")
 SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -55,8 +57,14 @@ def checkout(place: Path) -> Iterator[Path]:
     folder = place / "checkout"
     for name in CODE:
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["git", "init", "-q", folder], check=True)
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=x", "-c", "user.email=x", "commit", "-q", "-m", "x"],
+    ):
+        subprocess.run(["git", "-C", folder, *words], check=True)
     give(folder)
+    os.utime(folder / "actors/host.py", (1, 1))  # git would note that in its index: root would write it anew
     yield folder
     kept = account.state(folder)
     assert mounts_below(kept) == []
@@ -87,6 +95,25 @@ def test_a_campaign_through_sudo_leaves_nothing_of_roots_behind(
     assert any(kept.glob("rootfs/*/usr"))
     assert kept.stat().st_uid == 0
     assert (kept / "home").stat().st_mode & 0o777 == 0o700
+
+
+def test_weights_are_fetched_as_the_person_with_their_token(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in as_sudo(HF_TOKEN="hf_x").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", str(place), prepend=":")
+    log = place / "asked"
+    (place / "hf").write_text(
+        f'#!/bin/sh\necho "$(id -u) $HF_TOKEN" >{log}\nwhile [ "$1" != --local-dir ]; do shift; done\n'
+        'echo "{}" >"$2/config.json"; : >"$2/model.safetensors"\n'
+    )
+    (place / "hf").chmod(0o755)
+    kept = place.parent / "kept"  # root's, as below /var/lib/campaign
+    kept.mkdir()
+    kept.chmod(0o755)
+    model = Model(name="closed", engines=("trtllm",), huggingface_id="example/closed", gated=True)
+    folder = prepare._weights(model, kept, True, lambda _: None)
+    assert log.read_text() == f"{NOBODY.pw_uid} hf_x\n"
+    assert set(belonging_to(NOBODY.pw_uid, folder)) == {".", "config.json", "model.safetensors"}
 
 
 @pytest.fixture

@@ -47,3 +47,7 @@ class Engine(Protocol):
         """Read what the program wrote to the output folder (and ``stdout.log``/``stderr.log`` beside it, in
         ``output.parent``). Never raises for a bad report: names the failure in ``Report.failure``."""
         ...
+
+    def texts(self, output: Path) -> tuple[str, ...] | None:
+        """The answers of an attempt in order of submission, or None where its program kept none. Never raises."""
+        ...

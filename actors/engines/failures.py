@@ -156,8 +156,13 @@ def error_lines(lines: Iterable[str]) -> list[str]:
     continued = in_traceback = False
     standing = 0
     for line in lines:
-        if PROGRESS.search(line) and TRACEBACK not in line:
-            continue
+        if PROGRESS.search(line):  # a bar ends without a new line, so a message may follow it in its line
+            follows = line.find(TRACEBACK) if TRACEBACK in line else -1
+            if follows < 0 and (spoken := LEVEL.search(line)) is not None:
+                follows = spoken.start()
+            if follows < 0:
+                continue
+            line = line[follows:]
         level = LEVEL.search(line)
         harmless = any(pattern.search(line) for pattern in _HARMLESS)
         if level is not None:

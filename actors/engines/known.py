@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from actors.engines import Engine, EngineError, trtllm, vllm
 from actors.engines.llamacpp import LlamaCpp
-from actors.engines.transformers import Transformers
 from actors.engines.trtllm import TrtLlm
 from actors.engines.vllm import Vllm
 
 ENGINES: dict[str, Engine] = {
     "llamacpp": LlamaCpp(),
-    "transformers": Transformers(),
     "trtllm": TrtLlm(),
     "vllm": Vllm(),
 }

@@ -142,7 +142,7 @@ TABLE: tuple[tuple[str, Make], ...] = (
     # --- limits and namespaces
     (r"error setting rlimits?[^\n]*operation not permitted|setrlimit[^\n]*operation not permitted|error setting rlimit type \d+[^\n]*",
      _is("this Docker engine may not raise a limit (it is rootless, or in a container that has none to give)",
-         "Run the campaign on the system's own Docker engine, as root; or take the limit out of every arm.")),
+         "Run the campaign on the system's own Docker engine, as root.")),
     (r"cgroup-parent for systemd cgroup should be a valid slice named as \"xxx\.slice\"|invalid cgroup ?parent[^\n]*|valid slice",
      _is("Docker uses the systemd cgroup driver, which wants a name that ends in .slice", "Set cgroup_parent: bench.slice in the arm.")),
     (r"cannot enter cgroupv2[^\n]*|failed to (?:apply|write)[^\n]*cgroup[^\n]*|cgroups?: cannot[^\n]*|error (?:setting|applying) cgroup[^\n]*|"

@@ -63,8 +63,8 @@ def export_rootfs(
         return exported
     if os.geteuid() != 0:
         raise EnvironmentError_(
-            "native-chroot needs root, to export the image's files with their owners\nGive the same command with sudo; "
-            "results stay yours."
+            "native-chroot needs root: the image's files are exported with their owners, and the engine is run in them\n"
+            "Run it as root, from the same folder: sudo make campaign (or sudo .venv/bin/campaign prepare CONFIG)."
         )
     with _locked(folder.parent):
         _clear_unfinished(client, home)

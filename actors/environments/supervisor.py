@@ -106,7 +106,7 @@ def build_root(root: str, mounts: list[dict[str, Any]]) -> None:
         raise Refused(
             "kind",
             f"unshare(CLONE_NEWNS): {os.strerror(ctypes.get_errno())}. native-chroot needs CAP_SYS_ADMIN: run as root "
-            "(sudo), or choose `kind: native-host`",
+            "(sudo make campaign)",
         )
     # Without this the mounts below would appear on the host: nothing may go on if it fails.
     mount("none", "/", None, MS_REC | MS_PRIVATE)

@@ -132,6 +132,9 @@ def _refused_by_host(
             try:
                 process.start()
                 ended = process.wait(TRIAL_S)
+            except EnvironmentError_ as error:
+                reference = image.reference if image else "IMAGE"
+                return found | {"environment": refusals.told(str(error), reference)}
             finally:
                 process.close()
             code = None if ended is None else ended.code

@@ -142,7 +142,7 @@ def _unknown(refused: dict[str, str]) -> str:
         return "`docker run --rm --gpus all IMAGE nvidia-smi` must work by itself first: driver, NVIDIA Container Toolkit, Docker's restart."
     if "network" in refused:
         return "Docker's default network is broken: restart the engine, or set `network: none` in the arm."
-    return "Mend what the message names, or choose another environment."
+    return "Mend what the message names. By hand: docker run --rm --entrypoint sh IMAGE -c true; if that fails too, no option is to blame."
 
 
 def _sets(arm: Environment, key: str) -> bool:
@@ -233,6 +233,6 @@ def chroot(asked: Asked) -> Finding:
         )
     if tried.returncode == 0:
         return "ok", "unshare, mount and chroot are permitted", ""
-    remedy = "Run as root, or use native-host, whose libraries are not the image's."
+    remedy = "Run as root: sudo make campaign. (native-host needs no root, but an engine installed on this machine.)"
     needed = asked.campaign is not None and any(arm.kind == "native-chroot" for arm in asked.campaign.environments)
     return "fail" if needed else "warn", tried.stderr.strip()[-200:], remedy

@@ -96,6 +96,22 @@ def test_the_shell_lines_are_words_that_a_shell_reads(tmp_path: Path) -> None:
     assert native["shell"].endswith(f"{shlex.join(native['argv'])}'")
 
 
+def test_the_images_entry_point_is_given_the_engines_command_in_both_arms(tmp_path: Path) -> None:
+    image = ImageIdentity(reference=IMAGE, digest="sha256:1", rootfs="/root", entrypoint=("/opt/nvidia/entry.sh",))
+    for arm in ("native-chroot", "docker-baseline"):
+        command = planned_command(SPARK, run_of(arm), tmp_path, image=image)
+        assert command["entrypoint"] == ["/opt/nvidia/entry.sh"]
+        assert "handed over to it by the image's entry point\n  /opt/nvidia/entry.sh" in text(command)
+        assert "--entrypoint" not in command["shell"], "Docker takes the image's own"
+        in_chroot = shlex.join(["/opt/nvidia/entry.sh", *command["argv"]])
+        assert (in_chroot in command["shell"]) == (arm == "native-chroot")
+
+
+def test_the_units_gpu_is_in_the_planned_command(tmp_path: Path) -> None:
+    shell = planned_command(SPARK, run_of("docker-baseline"), tmp_path, gpu_uuid="GPU-1")["shell"]
+    assert shlex.split(shell)[3:5] == ["--gpus", '"device=GPU-1"']
+
+
 @pytest.mark.parametrize("file", ["spark", "spark-amended", "spark-latency", "spark-vllm", "page-cache"])
 def test_every_arm_of_the_sparks_campaigns_has_a_command(file: str, tmp_path: Path) -> None:
     asked = load(CAMPAIGNS / f"{file}.yaml")

@@ -75,6 +75,7 @@ def write(folder: Path, name: str, **keys: Any) -> Path:
         "without": ["gpu", "ulimits.memlock"],
         "workloads": [THROUGHPUT],
         "repetitions": 1,
+        "shakedown": False,
         "gate": GATE,
         **keys,
     }

@@ -18,9 +18,10 @@ from pathlib import Path
 import docker
 import yaml
 
-from actors.environments import userland
+from actors.environments import rootfs, userland
 
 PROGRAMS = Path(__file__).with_name("programs")
+OPTIONS_OF_VLLM = Path(__file__).parents[1] / "fixtures" / "vllm" / "h100_0.22.1" / "options.json"
 ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
 ONLY_BY_ENTRYPOINT = "/usr/local/tensorrt/lib"
 ONLY_BY_CACHE = "/opt/hpcx/lib"
@@ -69,8 +70,9 @@ class Replicas:
             out.writelines(self.client.images.get(self.version(version)).save(named=True))
         return file
 
-    def remove(self) -> None:
-        """All of them, whatever names they were given meanwhile; the base last, of which the others are made."""
+    def remove(self, home: Path) -> None:
+        """All of them, whatever names they were given meanwhile, the base last, of which the others are made; and what was
+        exported of them to ``home``."""
         own = [
             (reference == self.base, image.id)
             for image in self.client.images.list(name="campaign-replica")
@@ -79,6 +81,7 @@ class Replicas:
         ]
         for _, image in sorted(own):
             self.client.images.remove(image, force=True)
+            shutil.rmtree(rootfs.rootfs_folder(image, home), ignore_errors=True)
 
 
 def build(client: docker.DockerClient, folder: Path) -> Replicas:
@@ -99,11 +102,8 @@ def build(client: docker.DockerClient, folder: Path) -> Replicas:
 
 def _files(package: str, folder: Path) -> dict[str, tuple[int, bytes]]:
     """Path inside to mode and content."""
-    found = {
-        f"{package}/{file.name}": (0o644, file.read_bytes())
-        for file in PROGRAMS.iterdir()
-        if file.suffix in (".py", ".json")
-    }
+    programs = [*PROGRAMS.glob("*.py"), OPTIONS_OF_VLLM]
+    found = {f"{package}/{file.name}": (0o644, file.read_bytes()) for file in programs}
     for name, module in (("trtllm-bench", "trtllm_bench"), ("vllm", "vllm_program")):
         found[f"/usr/local/bin/{name}"] = (0o755, PROGRAM.format(module=module).encode())
     library = _any_library()

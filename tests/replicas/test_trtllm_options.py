@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -11,27 +13,18 @@ from click.testing import CliRunner
 from replicas.programs.trtllm_options import program
 
 VERSIONS = ("1.0.0", "1.1.0rc3", "1.2.0", "1.3.0rc13")
+FACTS = json.loads((Path(__file__).parents[1] / "fixtures" / "engines" / "trtllm_options.json").read_text())
 SINCE = {
-    # subcommand, option: versions that list it
-    ("throughput", "--request_json"): VERSIONS,
-    ("throughput", "--extra_llm_api_options"): VERSIONS,
-    ("throughput", "--config"): VERSIONS[2:],
-    ("throughput", "--engine_dir"): VERSIONS,
-    ("throughput", "--streaming"): VERSIONS,
-    ("throughput", "--disable_chunked_context"): VERSIONS[1:],
-    ("throughput", "--sampler_options"): VERSIONS[1:],
-    ("throughput", "--custom_module_dirs"): VERSIONS[1:],
-    ("throughput", "--duration"): VERSIONS[3:],
-    ("throughput", "--custom_tokenizer"): VERSIONS[3:],
-    ("latency", "--backend"): VERSIONS,
-    ("latency", "--extra_llm_api_options"): VERSIONS[1:],
-    ("latency", "--sampler_options"): VERSIONS[1:],
-    ("latency", "--config"): VERSIONS[2:],
-    ("latency", "--streaming"): (),
-    ("latency", "--max_batch_size"): (),
-    ("latency", "--max_num_tokens"): (),
-    ("latency", "--request_json"): (),
-    ("latency", "--output_json"): (),
+    # of `latency`: versions that list it
+    "--backend": VERSIONS,
+    "--extra_llm_api_options": VERSIONS[1:],
+    "--sampler_options": VERSIONS[1:],
+    "--config": VERSIONS[2:],
+    "--streaming": (),
+    "--max_batch_size": (),
+    "--max_num_tokens": (),
+    "--request_json": (),
+    "--output_json": (),
 }
 
 
@@ -56,9 +49,22 @@ def listed(version: str, subcommand: str) -> set[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(("subcommand", "option"), SINCE)
-def test_an_option_is_listed_by_the_versions_that_have_it(version, subcommand, option):
-    assert (option in listed(version, subcommand)) == (version in SINCE[subcommand, option])
+def test_throughput_lists_exactly_what_the_published_reference_of_the_version_lists(version):
+    assert listed(version, "throughput") - {"--help"} == FACTS["throughput"][version[:3]].keys()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_choices_are_those_of_the_version(version):
+    _, text = run(version, "--model", "a/b", "throughput", "--help")
+    for option, kind in FACTS["throughput"][version[:3]].items():
+        if isinstance(kind, list):
+            assert f"{option} [{'|'.join(kind)}]" in text
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("option", SINCE)
+def test_latency_lists_an_option_in_the_versions_that_have_it(version, option):
+    assert (option in listed(version, "latency")) == (version in SINCE[option])
 
 
 @pytest.mark.parametrize("version", VERSIONS)

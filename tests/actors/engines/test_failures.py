@@ -233,6 +233,14 @@ def test_a_cause_is_no_progress_bar() -> None:
     assert failure.detail == "ValueError: the moon is full"
 
 
+def test_an_error_in_the_same_line_as_a_progress_bar_is_seen() -> None:
+    bar = "Processed prompts:   0%|          | 0/256 [00:00<?, ?it/s, est. speed input: 0.00 toks/s]"
+    for text in (VLLM + "RuntimeError: the moon is full", TRACE + "RuntimeError: the moon is full"):
+        failure = find_failure((bar + text).split("\n"))
+        assert failure is not None
+        assert failure.detail == "RuntimeError: the moon is full"
+
+
 def test_a_message_of_several_lines_is_kept_whole() -> None:
     text = f"{TRACE}RuntimeError: the moon is full\nand so is the sun;\ntry another sky.\n\nsomething else\n"
     failure = find_failure(text.split("\n"))

@@ -18,7 +18,9 @@ from actors.types import RandomWeights
 
 ROOT = Path(__file__).resolve().parents[3]
 LISTED = [
-    entry for entry in yaml.safe_load((ROOT / "configs/models.yaml").read_text())["models"] if "random_weights" in entry
+    entry
+    for entry in yaml.safe_load((ROOT / "configs/models.yaml").read_text())["models"]
+    if "random_weights" in entry and "llamacpp" in entry["engines"]
 ]
 
 

@@ -60,6 +60,30 @@ def test_a_single_kv_cache_line_of_the_tensorrt_backend_counts() -> None:
     assert (log.device_total_gib, log.available_gib, log.peak_gib) == (119.7, 92.1, None)
 
 
+SAID = "[TensorRT-LLM][INFO] [MemUsageChange] Allocated {size} GiB for max tokens in paged KV cache ({tokens}).\n"
+
+
+def test_ranks_that_say_the_same_line_made_no_trial_cache() -> None:
+    log = read_log(SAID.format(size="52.08", tokens=2730752) * 8)
+    assert (log.kv_cache_gib, log.kv_cache_tokens, log.kv_estimation_gib) == (52.08, 2730752, None)
+
+
+def test_of_several_ranks_that_tried_a_cache_first_trial_and_cache_are_told_apart() -> None:
+    trial, real = SAID.format(size="0.22", tokens=4096), SAID.format(size="40.00", tokens=745654)
+    peak = "[TRT-LLM] [RANK {rank}] [I] Peak memory during memory usage profiling (torch + non-torch): {gib} GiB\n"
+    text = (
+        trial
+        + peak.format(rank=1, gib="99.00")
+        + trial
+        + peak.format(rank=0, gib="23.00")
+        + peak.format(rank=1, gib="98.00")
+        + real * 2
+    )
+    log = read_log(text)
+    assert (log.kv_cache_gib, log.kv_estimation_gib) == (40.0, 0.22)
+    assert log.peak_gib == 23.0, "of rank 0"
+
+
 def test_the_second_kv_cache_manager_prints_a_quota_instead() -> None:
     log = read_log("[TRT-LLM] [I] KV cache manager v2 device quota set to 83.71234 GiB\n")
     assert log.kv_cache_gib == 83.71234

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from actors.engines.trtllm_report import (
     ReportError,
+    finite,
     nearest_rank,
     parse_report,
     parse_version,
@@ -119,6 +120,31 @@ def _at(report: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         report = report[key]
     return report
+
+
+UNUSED = [
+    ("engine", "engine_dir"), ("engine", "dtype"), ("engine", "kv_cache_dtype"), ("world_info", "issue_rate"), ("world_info", "scheduling_policy"),
+    ("world_info", "ep_size"), ("performance", "output_throughput_per_gpu_tok_s"), ("dataset", "dataset_path"), ("dataset", "seq_len_stats"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", UNUSED, ids=".".join)
+def test_a_version_after_those_read_may_drop_what_no_figure_comes_from(path: tuple[str, str]) -> None:
+    """TensorRT-LLM dropped engine_dir with its TensorRT backend."""
+    report = without(json.loads(REPORTS["throughput_v1.1.0rc3"]), path)
+    with pytest.raises(ReportError, match=path[1]):
+        parse_report(json.dumps(report))
+    newer = json.loads(REPORTS["throughput_streaming_v1.2.0"])
+    newer["engine"]["version"] = "2.0.0"
+    assert parse_report(json.dumps(without(newer, path))).performance.request_throughput_req_s
+    with pytest.raises(ReportError, match="system_output_throughput_tok_s"):
+        parse_report(json.dumps(without(newer, ("performance", "system_output_throughput_tok_s"))))
+
+
+def test_a_number_beyond_all_floats_is_missing() -> None:
+    assert finite(10**400) is None
+    assert finite(float("nan")) is None
+    assert finite(1.5) == 1.5
 
 
 def test_nan_is_read_and_counts_as_missing_later() -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from actors.engines import EngineError, vllm_random
 from actors.engines.vllm import Vllm
@@ -35,6 +36,25 @@ def test_shapes_weigh_what_the_published_models_weigh() -> None:
     assert vllm_random.kv_bytes_per_token(QWEN) == 28_672
     assert vllm_random.parameters(LLAMA) == 8_030_261_248
     assert vllm_random.kv_bytes_per_token(LLAMA) == 131_072
+
+
+LISTED = [
+    Model.model_validate_json(json.dumps(entry))
+    for entry in yaml.safe_load((Path(__file__).parents[3] / "configs" / "models.yaml").read_text())["models"]
+    if "random_weights" in entry and "vllm" in entry["engines"]
+]
+
+
+@pytest.mark.parametrize("listed", LISTED, ids=lambda listed: str(listed.name))
+def test_models_yaml_tells_the_truth_about_each_random_model_of_vllm(listed: Model, tmp_path: Path) -> None:
+    prepared = Vllm().prepare(listed, WORKLOAD, tmp_path)  # refuses where the entry says otherwise
+    assert prepared.facts["weight_bytes"] == listed.weight_bytes
+    assert listed.random_weights is not None
+    assert listed.precision == listed.random_weights.precision
+
+
+def test_there_are_shapes_of_two_architectures_at_true_size() -> None:
+    assert {model.random_weights.architecture for model in LISTED if model.random_weights} == {"qwen2", "llama"}
 
 
 def test_the_configuration_is_the_shape(tmp_path: Path) -> None:
@@ -77,6 +97,15 @@ def test_a_row_of_tokens_comes_back_as_the_same_tokens(tmp_path: Path) -> None:
         pieces = joined
     # A pair followed by a token that goes on where it ends would join; capitals begin every token, so none does.
     assert [entries.index(piece) for piece in pieces] == ids
+
+
+def test_no_rule_splits_a_text_before_its_tokens_are_found(tmp_path: Path) -> None:
+    """The usual rule parts letters, digits and marks, of which each token here has one."""
+    folder, _ = vllm_random.checkpoint("tiny", SMALL, tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    assert tokenizer["pre_tokenizer"]["use_regex"] is False
+    assert tokenizer["pre_tokenizer"]["add_prefix_space"] is False
+    assert tokenizer["added_tokens"][0]["id"] == 8999
 
 
 def test_preparing_twice_writes_once_and_repairs_what_is_damaged(tmp_path: Path) -> None:

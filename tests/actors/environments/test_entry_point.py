@@ -164,6 +164,17 @@ def test_an_entry_point_that_does_not_run_its_command_is_refused(kind, entrypoin
     assert shlex.join(entrypoint) in found["environment"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a chroot needs root")
+def test_a_chroot_of_another_architecture_is_told_as_docker_would(session_home, local_image, tmp_path):
+    """The kernel's answer to a program that it cannot run."""
+    (tmp_path / "root/bin").mkdir(parents=True)
+    (tmp_path / "root/bin/sh").write_bytes(b"\x7fELF of another machine")
+    (tmp_path / "root/bin/sh").chmod(0o755)
+    other = local_image.model_copy(update={"rootfs": str(tmp_path / "root")})
+    (told,) = refused(environment("native-chroot"), other, session_home).values()
+    assert "another processor architecture" in told and "linux/" in told.partition("\n")[2]
+
+
 def test_limits_are_read_without_the_entry_point_and_by_what_the_image_has(session_home, local_image, built, entered):
     usual = container_rlimits(local_image.digest, session_home)
     assert isinstance(usual, dict) and usual["nofile"][1] > 0

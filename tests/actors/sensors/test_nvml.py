@@ -214,3 +214,17 @@ def test_the_gate_sees_the_described_machine() -> None:
     assert seen.temperature_c == 36.0
     assert seen.mem_available_gib == 116.0
     assert seen.foreign_gpu_pids == (4243,)
+
+
+def test_the_gate_reads_every_field_at_every_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field that is slow and paced would be missing, and a missing power opens the gate."""
+    ask = RecordedNvml.__getattr__
+
+    def slowly(answers: RecordedNvml, name: str) -> object:
+        if name == "nvmlDeviceGetPowerUsage":
+            time.sleep(0.003)
+        return ask(answers, name)
+
+    monkeypatch.setattr(RecordedNvml, "__getattr__", slowly)
+    observe = Observe(GB10)
+    assert [observe().power_w for _ in range(3)] == [4.12] * 3

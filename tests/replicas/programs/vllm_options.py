@@ -1,6 +1,6 @@
 """The options of ``vllm bench throughput``, ``vllm bench serve`` and ``vllm serve``, read by argparse as vLLM reads them.
 
-``vllm_options.json`` has the names that ``--help=all`` of a real 0.22.1 listed. The older version, 0.11, has the names of
+``options.json`` has the names that ``--help=all`` of a real 0.22.1 listed. The older version, 0.11, has the names of
 its own help that matter here, and lists them all on a plain ``--help``. Nobody may take an abbreviation for an option.
 """
 
@@ -15,7 +15,17 @@ from typing import Any
 
 from .trtllm_options import line
 
-LISTED: dict[str, list[str]] = json.loads(Path(__file__).with_name("vllm_options.json").read_text())
+RECORDED = "options.json"
+"""In an image beside this file; in the project among what a real 0.22.1 wrote."""
+
+_HERE = Path(__file__).with_name(RECORDED)
+_PLACE = _HERE if _HERE.exists() else Path(__file__).parents[2] / "fixtures" / "vllm" / "h100_0.22.1" / RECORDED
+
+LISTED: dict[str, list[str]] = {
+    # Its help wraps names at a dash, and speaks of --json-arg in general: neither is an option.
+    command: [name for name in told["--help=all"] if not name.endswith("-") and name not in ("--help", "--json-arg")]
+    for command, told in json.loads(_PLACE.read_text()).items()
+}
 
 ENGINE_011 = [
     "--model",
