@@ -84,7 +84,9 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """
     return sql.records(
         con,
-        f"""SELECT c.* REPLACE (CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model),
+        f"""SELECT c.* REPLACE (
+                CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model
+            ),
             coalesce(NOT interleaved, false) AS separated
         FROM comparisons AS c
         LEFT JOIN metric_facts AS f ON f.metric = c.metric
@@ -112,6 +114,7 @@ def _analyse(
         planned=chosen["planned"],
         planned_repetitions=chosen["planned_repetitions"],
         refused=asked.refused,
+        units=asked.units,
     )
     requests = latencies.result()
     works = [

@@ -30,13 +30,18 @@ class Asked:
     settings: dict[str, Any]
     refused: dict[str, str]
     """Model to the status that forbids statistics on it."""
+    units: dict[str, str]
+    """Metric to its unit of measure."""
 
 
 def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     """Everything but the latencies."""
     table, cells = run_table(con)
     implausible = con.execute("SELECT DISTINCT model FROM rooflines WHERE measured_tok_s > bound_tok_s").fetchall()
-    return Asked(table, cells, settings(con), {model: "error_implausible" for (model,) in implausible})
+    units = con.execute(
+        "SELECT metric, any_value(unit_of_measure) FROM metrics WHERE unit_of_measure IS NOT NULL GROUP BY metric"
+    ).fetchall()
+    return Asked(table, cells, settings(con), {model: "error_implausible" for (model,) in implausible}, dict(units))
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:

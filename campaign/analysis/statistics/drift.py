@@ -12,18 +12,23 @@ from campaign.analysis.statistics.descriptive import median
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, chi2_upper, normal_two_sided
 
 FEWEST = 10
+DIGITS = 37
+"""Binary digits of the size of the values to which a series is rounded (eleven decimal ones)."""
 
 
-def series_checks(series: FloatArray) -> dict[str, Any]:
+def series_checks(series: FloatArray, scale: float) -> dict[str, Any]:
     """Mann-Kendall, Ljung-Box and runs test of one series; needs ten values.
 
-    Rounded to 1e-9 before ranking: residuals that differ by rounding alone are ties.
+    Rounded before ranking to eleven digits of ``scale``, the size of the values that the series came from: residuals that differ by
+    rounding alone are ties, in whatever unit.
     """
     n = len(series)
     names = ("lag", "ljung_box_Q", "ljung_box_p", "runs_z", "runs_p", "r1", "n_eff", "mann_kendall")
     if n < FEWEST:
         return {"n": n} | dict.fromkeys(names) | {"reason": "fewer_than_10_values"}
-    rounded = np.round(series, 9)
+    # To a power of two, which changes no digit of what is kept.
+    grain = 2.0 ** (math.frexp(scale)[1] - DIGITS) if scale > 0 else 1.0
+    rounded = np.round(series / grain) * grain
     centred = rounded - rounded.mean()
     energy = float(centred @ centred)
     if energy <= 0:
@@ -69,7 +74,7 @@ def _pairs(n: int) -> tuple[IntArray, IntArray]:
 def runs_test(series: FloatArray) -> tuple[float | None, float | None]:
     """Wald-Wolfowitz about the median: z and two-sided p, no continuity; values at the median are dropped."""
     middle = median(series)
-    above = series[np.abs(series - middle) > 1e-12] > middle
+    above = series[series != middle] > middle
     n1, n2 = int(above.sum()), int((~above).sum())
     if n1 == 0 or n2 == 0:
         return None, None

@@ -47,7 +47,7 @@ def analyze_units(samples: Mapping[str, Arms]) -> dict[str, Any]:
         blocked = was_blocked(treatment, reference, schedule)
         a, b = treatment.value[t], reference.value[r]
         per_unit[unit] = unit_estimate(a, b) if blocked else {"n": len(t), "reason": "no_blocks"}
-        if blocked and len(t) >= 3 and not is_constant(a - b):
+        if blocked and len(t) >= 3 and not is_constant(a - b, float(np.abs(a).max())):
             pairs[unit] = (a, b)
     out: dict[str, Any] = {"k_units": len(samples), "per_unit": per_unit}
     if len(pairs) < 2:
@@ -65,7 +65,7 @@ def unit_estimate(treatment: FloatArray, reference: FloatArray) -> dict[str, Any
         return out | {"reason": "insufficient_n"}
     differences = treatment - reference
     out["mean_diff"] = float(differences.mean())
-    if is_constant(differences):
+    if is_constant(differences, float(np.abs(treatment).max())):
         out["reason"] = "deterministic"
     else:
         result = paired_t(differences)
