@@ -80,12 +80,19 @@ def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: str, spread:
 def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The headline comparisons, as records for ``report.wording``, in the order of the plan and of printing.
 
-    Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name.
+    Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name. Number, mean and deviation of
+    the arms are of the runs that the claim rests on, so that all figures of a row are of one set.
     """
+    decided = ", ".join(
+        f"CASE WHEN status LIKE 'error%' THEN {name}_{arm} ELSE decided_{name}_{arm} END AS {name}_{arm}"
+        for name in ("n", "mean", "sd")
+        for arm in ("reference", "treatment")
+    )
     return sql.records(
         con,
         f"""SELECT c.* REPLACE (
-                CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model
+                CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model,
+                {decided}
             ),
             coalesce(NOT interleaved, false) AS separated
         FROM comparisons AS c

@@ -59,6 +59,10 @@ class Claim:
     test: str | None
     n_reference: int
     n_treatment: int
+    mean_reference: float | None
+    mean_treatment: float | None
+    sd_reference: float | None
+    sd_treatment: float | None
     scale: Literal["ratio", "difference"]
     effect: float | None
     interval: Limits | None
@@ -127,7 +131,7 @@ def _sentence(c: Claim) -> str:
         within = f"{within_limits(c.interval, c)}; " if c.interval else ""
         return f"{what} is equivalent to {c.reference} within {margin} ({within}{c.n})."
     if c.verdict == "inconclusive":
-        seen = f"; anything {compatible(c.interval, c)} is compatible with the data" if c.interval else ""
+        seen = f"; {compatible(c.interval, c)}" if c.interval else ""
         worse = f" It is no worse than {c.reference} by more than {number(c.margin_pct)} %." if c.noninferior else ""
         return f"{what}: undecided. A difference from {c.reference} cannot be told at this N{seen} ({c.n}){_needs(c)}.{worse}"
     if c.verdict == "deterministic":
@@ -172,9 +176,13 @@ def within_limits(limits: Limits | None, c: Claim) -> str:
 
 
 def compatible(limits: Limits, c: Claim) -> str:
-    """``within −2.1 to +0.4 % (95 % interval)``."""
+    """``anything within −2.1 to +0.4 % (95 % interval) is compatible with the data``."""
     unit = "%" if c.scale == "ratio" else c.unit_of_measure or ""
-    return f"within {range_text(limits.low, limits.high, unit)} ({level_text(limits.level)} % interval)"
+    level = f"{level_text(limits.level)} % interval"
+    if limits.low is None and limits.high is None:
+        return f"the data set no limit to it ({level})"
+    within = "within " if limits.bounded else ""
+    return f"anything {within}{range_text(limits.low, limits.high, unit)} ({level}) is compatible with the data"
 
 
 def level_text(level: float) -> str:

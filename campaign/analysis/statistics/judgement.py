@@ -158,6 +158,11 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
     screened = c["kind"] == "screen"
     n = {arm: ((c["desc"] or {}).get(arm) or {"n": 0})["n"] for arm in ("reference", "treatment")}
     decided_on: Any = None if verdict in ("no_data", "missing_arm") or verdict.startswith("error") else "all runs"
+    described = {
+        f"{name}_{arm}": ((c["desc"] or {}).get(arm) or {}).get(name)
+        for arm in ("reference", "treatment")
+        for name in ("mean", "sd")
+    }
     difference = equivalence = alone = None
     effect, scale = c["pct_change"], "ratio"
     if effect is None:
@@ -166,6 +171,12 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
         if layer.test == "paired_t":
             decided_on = "complete blocks"
             n = dict.fromkeys(n, layer.n)
+            described = {
+                "mean_reference": layer.mean_reference,
+                "mean_treatment": layer.mean_treatment,
+                "sd_reference": (layer.v_rr * layer.n) ** 0.5,
+                "sd_treatment": (layer.v_tt * layer.n) ** 0.5,
+            }
         scale = layer.scale
         effect = _shown(layer, layer.estimate)
         difference = _limits(layer, tails[0], deciding.UNSEEN_DIFFERENCE)
@@ -190,6 +201,7 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
         test=detail["test"],
         n_reference=n["reference"],
         n_treatment=n["treatment"],
+        **described,
         scale=scale,  # type: ignore[arg-type]
         effect=None if effect is None else effect + 0.0,
         interval=(equivalence if verdict == "equivalent" else difference) if interpretable else None,
@@ -224,10 +236,12 @@ def needs(layer: deciding.Layer | None, detail: Mapping[str, Any]) -> Needs | No
     Equivalence if nothing differed; where the runs at hand were enough for that and are undecided all the same, because the estimate is
     off zero, whatever the estimate says if it is the truth. Always above the N at hand.
     """
-    if layer is None or layer.scale != "ratio":
+    if layer is None:
         return None
     blocks, at_hand = layer.test == "paired_t", layer.n
     what = "blocks" if blocks else "runs per arm"
+    if layer.scale != "ratio":
+        return Needs(None, what, "a mean is not clear of zero, so that no N can be told for a margin in percent")
     variance = layer.v_tt - 2 * layer.v_tr + layer.v_rr
     spread = 100 * (variance * at_hand) ** 0.5 / abs(layer.mean_reference)
     if spread <= 0:

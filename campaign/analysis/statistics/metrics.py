@@ -67,3 +67,17 @@ def facts_of(
             fact = replace(fact, better=way, source="declared")
         found[metric] = replace(fact, unit_of_measure=(units or {}).get(metric))
     return found
+
+
+def declared(texts: Iterable[str]) -> dict[str, Better | None]:
+    """``NAME=higher``, ``NAME=lower`` or ``NAME=neither`` as a person writes them. Raises ``TableError`` for anything else."""
+    from campaign.analysis.statistics.table import TableError
+
+    ways: dict[str, Better | None] = {"higher": "higher", "lower": "lower", "neither": None}
+    found = {}
+    for text in texts:
+        name, _, way = text.rpartition("=")
+        if not name or way.strip() not in ways:
+            raise TableError(f"--better {text!r}: write NAME=higher, NAME=lower or NAME=neither")
+        found[name.strip()] = ways[way.strip()]
+    return found

@@ -38,7 +38,7 @@ from campaign.analysis.statistics.sets import (
     within_protocol,
 )
 from campaign.analysis.statistics.table import Cell, RunTable, TableError, check_runs, reference_arm
-from campaign.analysis.statistics.units import analyze_units
+from campaign.analysis.statistics.units import analyze_units, over_units
 from campaign.analysis.statistics.validation import validate_model
 from campaign.analysis.workers import Job, Work, together
 
@@ -497,6 +497,12 @@ def _models(
             "contrast": f"{contrast.treatment}_vs_{contrast.reference}",
         }
         out.append(first | by_metric[metrics[0]] | {"by_metric": by_metric})
+    confirmatory = [metric for metric in metrics if settings.facts[metric].role == "confirmatory"]
+    for chosen in (confirmatory or metrics, [metric for metric in metrics if metric not in (confirmatory or metrics)]):
+        entries = [entry["by_metric"][metric] for entry in out for metric in chosen]
+        over_units(entries, [settings.margin_pct[metric] for _ in out for metric in chosen])
+    for entry in out:
+        entry["over_units"] = entry["by_metric"][entry["metric"]]["over_units"]
     return out
 
 
@@ -584,15 +590,40 @@ def _joined(a: Sample, b: Sample) -> Sample:
     )
 
 
-def analyze_requests(table: pd.DataFrame, *, reference: str | None = None, seed: int = 0) -> dict[str, Any]:
+def analyze_requests(
+    table: pd.DataFrame, *, reference: str | None = None, seed: int = 0, runs: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """Analyse a request table, one row per request: percentiles within and across runs, and their differences.
 
-    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first.
+    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first. With the run table beside it only
+    the requests of runs in the protocol set are taken.
     """
+    kept = table if runs is None else table[_of_protocol(table, runs)]
+    if kept.empty:
+        raise TableError("no request belongs to a run that the protocol keeps: check run_id, model, environment, repetition")
     return json_ready(  # type: ignore[no-any-return]
         {
             "computed_with": versions(),
-            "models": analyze_latency(table, reference, seed),
-            "manifest": {"request_rows": len(table), "campaign_seed": seed},
+            "models": analyze_latency(kept, reference, seed),
+            "manifest": {"request_rows": len(table), "requests_of_excluded_runs": len(table) - len(kept), "campaign_seed": seed},
         }
     )
+
+
+def _of_protocol(requests: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[bool]:
+    """Which requests are of an attempt that the technical criteria keep: by run id, else by what both tables tell of a run."""
+    kept = {
+        arm.run_ids[i]
+        for cell in _alike(check_runs(runs)).cells
+        for arm in cell.arms.values()
+        for i in arm.lowest(arm.ok & ~arm.throttled & arm.cool())
+    }
+    named = runs.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
+    ids = named["run_id"].astype(str) if "run_id" in named else pd.Series([f"row-{i + 2}" for i in range(len(named))])
+    chosen = named[ids.isin(kept)]
+    if "run_id" in named and "run_id" in requests:
+        return requests["run_id"].astype(str).isin(kept)
+    keys = [name for name in ("phase", "unit", "model", "environment", "repetition") if name in named and name in requests]
+    wanted = set(chosen[keys].astype(str).itertuples(index=False, name=None))
+    told = requests[keys].astype(str).itertuples(index=False, name=None)
+    return pd.Series([key in wanted for key in told], index=requests.index)

@@ -24,8 +24,8 @@ def sample(x: list[float] | Any) -> Sample:
     return Sample([f"r{i}" for i in range(n)], np.arange(n), np.array(x, dtype=float), order, np.full(n, 40.0))
 
 
-def compared(treatment: list[float], reference: list[float], metric: str = METRIC) -> dict[str, Any]:
-    return compare(sample(treatment), sample(reference), metric, blocked=True)
+def compared(treatment: list[float], reference: list[float], better: int = 1) -> dict[str, Any]:
+    return compare(sample(treatment), sample(reference), better, blocked=True)
 
 
 def close(a: Any, b: Any) -> bool:
