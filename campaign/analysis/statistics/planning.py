@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -16,6 +17,7 @@ from scipy import special
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.families import stepping_down
+from campaign.analysis.statistics.power import correlation_gain, detectable_dz, independent_power, paired_power
 from campaign.analysis.statistics.seeds import derived_seed, generator
 
 TABLES = 2_000
@@ -138,3 +140,84 @@ def _grid(most: int) -> tuple[int, ...]:
     while found[-1] < most:
         found.append(min(most, max(found[-1] + 1, math.floor(found[-1] * 1.05))))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a design gets of its family at one N, and the N that it needs: for each comparison (the share that Holm passes), and for all
+    of them together. None beyond :data:`MOST`."""
+
+    difference_each: float
+    difference_all: float
+    equivalence_each: float
+    equivalence_all: float
+    n_difference_each: int | None
+    n_difference_all: int | None
+    n_equivalence_each: int | None
+    n_equivalence_all: int | None
+    detectable_pct: float
+    """Difference that each comparison shows with the target power at this N."""
+
+
+def outlook(
+    blocks: bool, spread_pct: float, effect_pct: float, margin_pct: float, n: int, m: int, target: float = 0.8
+) -> Outlook:
+    """A family of m comparisons, all truly ``effect_pct`` apart (difference) or not at all (equivalence within ``margin_pct``).
+
+    ``spread_pct`` is the standard deviation of a block difference, or of two runs of either arm, in percent of the mean.
+    """
+    effect, margin = effect_pct / spread_pct, margin_pct / (1 + margin_pct / 100) / spread_pct
+
+    def difference(runs: int, true: float = effect) -> tuple[float, float]:
+        return in_family(drawn(runs, blocks).p_difference(true), m)
+
+    def equivalence(runs: int) -> tuple[float, float]:
+        return in_family(drawn(runs, blocks).p_equivalence(0.0, margin), m)
+
+    low, high = 0.0, 1.0
+    while difference(n, high)[0] < target and high < 1e6:
+        low, high = high, 2 * high
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (low, middle) if difference(n, middle)[0] >= target else (middle, high)
+    return Outlook(
+        *difference(n),
+        *equivalence(n),
+        *(smallest(lambda k, i=i: difference(k)[i] >= target) for i in (0, 1)),  # type: ignore[misc]
+        *(smallest(lambda k, i=i: equivalence(k)[i] >= target) for i in (0, 1)),  # type: ignore[misc]
+        high * spread_pct,
+    )
+
+
+def plan_runs(
+    effect_pct: float, margin_pct: float, cv_pct: float, *, rho: float = 0.0, n: int = 30, m: int = 30, target: float = 0.8
+) -> dict[str, Any]:
+    """What N a design needs before any run, and what the N at hand can see, by the rule that will decide.
+
+    ``effect_pct`` is the difference to be seen and ``margin_pct`` the equivalence margin, both in percent of the
+    reference mean; ``cv_pct`` is the run-to-run coefficient of variation of one arm; ``rho`` the correlation of the
+    two runs of a block (a pilot's ``r_xy``); ``m`` the number of comparisons in the family.
+    """
+    if cv_pct <= 0:
+        raise ValueError(f"the coefficient of variation must be above 0 %, not {cv_pct}: give a pilot's or a guess")
+    if not -1 < rho < 1:
+        raise ValueError(f"the correlation within blocks must lie between -1 and 1, not {rho}")
+    medium = independent_power(0.5, n, n, 0.05)
+    pays = 1 - (0.5 / detectable_dz(n, 0.05, target)) ** 2 / 2
+    gain = correlation_gain(0.5, rho)
+    return {
+        "n": n,
+        "m": m,
+        "rho": rho,
+        "cv_pct": cv_pct,
+        "target_power": target,
+        "arms": outlook(False, cv_pct * math.sqrt(2), effect_pct, margin_pct, n, m, target),
+        "blocks": outlook(True, cv_pct * math.sqrt(2 * (1 - rho)), effect_pct, margin_pct, n, m, target),
+        "statement": (
+            f"{n} runs per arm have {100 * medium:.0f} % power for d = 0.5 in the independent test at alpha 0.05 "
+            f"({100 * independent_power(0.5, n, n, 0.05 / m):.0f} % after Bonferroni over {m}). "
+            f"Blocks reach {100 * target:.0f} % for the same effect only where the two runs of a block correlate "
+            f"by {pays:.2f} or more; at the given correlation of {rho:.2f} d = 0.5 is dz = "
+            f"{gain:.2f} with {100 * paired_power(gain, n, 0.05):.0f} % power. (Textbook t tests; the table is of the rule that decides.)"
+        ),
+    }
