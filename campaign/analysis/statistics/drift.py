@@ -12,23 +12,20 @@ from campaign.analysis.statistics.descriptive import median
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, chi2_upper, normal_two_sided
 
 FEWEST = 10
-DIGITS = 37
-"""Binary digits of the size of the values to which a series is rounded (eleven decimal ones)."""
+ROUNDING = 1e-11
+"""Distance, by the size of the values, below which two of them are one."""
 
 
 def series_checks(series: FloatArray, scale: float) -> dict[str, Any]:
     """Mann-Kendall, Ljung-Box and runs test of one series; needs ten values.
 
-    Rounded before ranking to eleven digits of ``scale``, the size of the values that the series came from: residuals that differ by
-    rounding alone are ties, in whatever unit.
+    Values nearer to each other than rounding of ``scale``, the size of the values that the series came from, are ties, in whatever unit.
     """
     n = len(series)
     names = ("lag", "ljung_box_Q", "ljung_box_p", "runs_z", "runs_p", "r1", "n_eff", "mann_kendall")
     if n < FEWEST:
         return {"n": n} | dict.fromkeys(names) | {"reason": "fewer_than_10_values"}
-    # To a power of two, which changes no digit of what is kept.
-    grain = 2.0 ** (math.frexp(scale)[1] - DIGITS) if scale > 0 else 1.0
-    rounded = np.round(series / grain) * grain
+    rounded = _tied(series, ROUNDING * scale)
     centred = rounded - rounded.mean()
     energy = float(centred @ centred)
     if energy <= 0:
@@ -48,6 +45,16 @@ def series_checks(series: FloatArray, scale: float) -> dict[str, Any]:
         "n_eff": n * (1 - r[0]) / (1 + r[0]),
         "mann_kendall": mann_kendall(rounded),
     }
+
+
+def _tied(series: FloatArray, near: float) -> FloatArray:
+    """The series with each value that lies within ``near`` of the next smaller one set to it."""
+    order = np.argsort(series, kind="stable")
+    ascending = series[order]
+    first = np.maximum.accumulate(np.where(np.diff(ascending, prepend=-np.inf) > near, np.arange(len(series)), 0))
+    out = np.empty_like(series)
+    out[order] = ascending[first]
+    return out
 
 
 def mann_kendall(series: FloatArray) -> dict[str, float]:

@@ -284,7 +284,6 @@ def _all_sets(
             raised.append("confounded_with_time")
         elif done[key]["order"]["balanced"] is False:
             raised.append("order_imbalanced")
-        raised += done[key]["time_matters"]
         found = done[key] | shared | {"analysis_set": PUBLISHED.get(name, name), "flags": raised, "interleaved": mixed}
         found["cautions"] = list(found["cautions"])
         if name in (PROTOCOL, ALL_VALID):
