@@ -141,7 +141,7 @@ CREATE TABLE schema_request_percentiles (
 );
 
 -- request_percentiles: one row per model, workload, arm, latency and percentile: pooled over all requests of the arm (what a user
--- sees) with a cluster bootstrap over runs, beside the mean and median of the runs' own percentiles, which are other quantities,
+-- sees) with a cluster bootstrap over runs, widened for what few runs do not show and NULL below 30 of them, beside the mean and median of the runs' own percentiles, which are other quantities,
 -- and the difference from the reference arm.
 CREATE VIEW request_percentiles AS
 FROM parquet_files('request_percentiles');

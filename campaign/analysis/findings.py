@@ -324,6 +324,8 @@ def request_percentiles(percentiled: Percentiled, reference: str) -> Iterator[di
 def _percentiles(
     model: str, workload: str, metric: str, block: Mapping[str, Any], reference: str
 ) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.statistics.latency import guarded
+
     arms = {name: part for name, part in block.items() if isinstance(part, Mapping) and "n_requests" in part}
     contrasts = block.get("contrasts") or {}
     for arm, part in arms.items():
@@ -332,8 +334,10 @@ def _percentiles(
         for percentile, summary in part["summary"].items():
             found = _get(contrast, "hierarchical_bootstrap", percentile) or {}
             against = {} if arm == reference else found
-            limits = found.get(f"{arm}_cluster") or {}
-            diff = against.get("diff_cluster_blocks") or against.get("diff_cluster_independent") or {}
+            limits = guarded(summary.get("pooled"), found.get(f"{arm}_cluster"), part["n_runs"])
+            few = min(its["n_runs"] for its in arms.values())
+            between = against.get("diff_cluster_blocks") or against.get("diff_cluster_independent")
+            diff = guarded(against.get("pooled_diff"), between, few)
             run_level = {} if arm == reference else _get(contrast, "run_level_welch", percentile) or {}
             yield {
                 "model": model,
@@ -352,5 +356,5 @@ def _percentiles(
                 "diff_high": diff.get("high"),
                 "run_level_diff": run_level.get("diff"),
                 "run_level_p": run_level.get("p"),
-                "reason": found.get("reason"),
+                "reason": found.get("reason") or limits["reason"],
             }

@@ -267,4 +267,4 @@ def _signed_range(rows: Sequence[Row]) -> str:
 
 
 def _places(rows: Sequence[Row]) -> int:
-    return min(len(change(row).removesuffix(" %").partition(".")[2]) for row in rows)
+    return max(1, min(len(change(row).removesuffix(" %").partition(".")[2]) for row in rows))

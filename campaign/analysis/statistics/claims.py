@@ -188,8 +188,9 @@ def compatible(limits: Limits, c: Claim) -> str:
 def level_text(level: float) -> str:
     """A confidence level in percent, with as many digits as tell it from 100."""
     short = 100 - level
-    places = 0 if short >= 1 else min(6, 1 - math.floor(math.log10(short))) if short > 0 else 0
-    return f"{level:.{places}f}".rstrip("0").rstrip(".") if places else f"{level:g}"
+    places = min(6, max(1, 1 - math.floor(math.log10(short)))) if short > 0 else 0
+    text = f"{level:.{places}f}"
+    return text.rstrip("0").rstrip(".") if places else text
 
 
 def range_text(low: float | None, high: float | None, unit: str) -> str:

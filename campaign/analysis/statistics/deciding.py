@@ -6,7 +6,7 @@ set of θ that are not rejected. The rule was chosen by simulation (``benchmarks
 stalls and resemblance of neighbours do not make the errors much larger than they are said to be:
 
 * a one-sided question is answered yes only where the t test and its version corrected for skewness (Hall 1992) both say so;
-* the standard error is larger by √(1 + k/n), as if k runs had been left unseen (k = 4 for difference, 16 for equivalence);
+* the standard error is larger by √(1 + k/n), as if k runs had been left unseen (k = 4 for difference, 14 for equivalence);
 * where block differences resemble their neighbours (first-order autocorrelation more than one standard error above what
   independent ones have), the standard error and the degrees of freedom are those of as many independent blocks as they are worth.
 """
@@ -23,11 +23,12 @@ from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, moments
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_upper
 from campaign.analysis.statistics.ratio import mean_covariance, ratio_df
 
-UNSEEN_DIFFERENCE, UNSEEN_EQUIVALENCE = 4.0, 16.0
+UNSEEN_DIFFERENCE, UNSEEN_EQUIVALENCE = 4.0, 14.0
 """Runs taken as unseen in a question of difference and of equivalence."""
 RESEMBLES_FROM = 6
 """Blocks from which resemblance of neighbours can be estimated."""
-MOST_RESEMBLANCE = 0.9
+MOST_RESEMBLANCE = 0.7
+"""Autocorrelation that is allowed for at most: with some twenty blocks a larger estimate is mostly noise."""
 CLEAR_OF_ZERO = 8.0
 """Standard errors that a mean must be above zero for its ratio to be told."""
 Scale = Literal["ratio", "difference"]

@@ -118,7 +118,7 @@ def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
     The unit is the experimental unit: one log ratio each, t with k - 1, guarded as every decision is. Below :data:`FEWEST_UNITS` there is
     the interval and no verdict.
     """
-    layers = [_unit_layer(entry) for entry in entries]
+    layers = [unit_layer(_log_ratios(entry)) for entry in entries]
     p = [None if layer is None else layer.p_difference() for layer in layers]
     sides = [
         None if layer is None else _equivalence(layer, margin) for layer, margin in zip(layers, margins_pct, strict=True)
@@ -158,14 +158,19 @@ def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
         }
 
 
-def _unit_layer(entry: dict[str, Any]) -> deciding.Layer | None:
-    """Log ratios of the units as a layer on the scale of differences."""
+def _log_ratios(entry: dict[str, Any]) -> FloatArray:
     if not entry.get("two_stage_log_ratio"):
+        return np.empty(0)
+    return np.array([unit["log_ratio"] for unit in entry["per_unit"].values() if unit.get("var_log_ratio")])
+
+
+def unit_layer(y: FloatArray) -> deciding.Layer | None:
+    """Log ratios of the units, shape (units,), as a layer on the scale of differences; None for fewer than two, or all alike."""
+    if len(y) < 2:
         return None
-    y = np.array([unit["log_ratio"] for unit in entry["per_unit"].values() if unit.get("var_log_ratio")])
     errors = y - y.mean()
     spread = float(errors.std())
-    if len(y) < 2 or spread <= 0:
+    if spread <= 0:
         return None
     skewness = float((errors**3).mean()) / spread**3 / math.sqrt(len(y))
     variance = float(y.var(ddof=1)) / len(y)

@@ -32,7 +32,8 @@ def table(seed: int) -> pd.DataFrame:
     arms = ["native", "docker_baseline", "docker_optimized"][: rng.choice([1, 2, 2, 2, 3])]
     units = ["u0", "u1"][: rng.choice([1, 1, 1, 2])]
     shape = rng.choice(["normal", "skewed", "ties", "outliers", "constant", "near zero", "drift"])
-    shift = float(rng.choice([0.0, 0.0, 0.3, 1.5, 5.0]))
+    shift = float(rng.choice([0.0, 0.0, 0.3, 1.0, 1.5, 5.0]))
+    spread = float(rng.choice([0.2, 1.0]))
     random_order = bool(rng.integers(2))
     rows, order = [], 0
     for unit in units:
@@ -43,7 +44,7 @@ def table(seed: int) -> pd.DataFrame:
                 order += 1
                 if rng.random() < 0.06:
                     continue
-                noise = rng.normal(0, 1) + 0.5 * level
+                noise = spread * (rng.normal(0, 1) + 0.5 * level)
                 value = 100 + noise - shift * arms.index(arm)
                 if shape == "skewed":
                     value = 100 * np.exp(0.02 * noise) * (1 + 0.1 * rng.exponential() * (arm != "native"))
