@@ -326,7 +326,15 @@ def percentile_rates(n: int, slow: float, tables: int, seed: int) -> dict[str, f
 def rule(tables: int, seed: int, out: Path | None) -> None:
     """Print, and keep as JSON, what the rule that decides does on every kind of data."""
     found: list[dict[str, Any]] = []
-    names = ("coverage t", "coverage flips", "coverage rule", "type I t", "type I flips", "type I t and flips", "type I rule")
+    names = (
+        "coverage t",
+        "coverage flips",
+        "coverage rule",
+        "type I t",
+        "type I flips",
+        "type I t and flips",
+        "type I rule",
+    )
     print(f"{'data':<34}{'n':>4}" + "".join(f"{name:>19}" for name in names))
     for kind in ROWS:
         for n in SIZES:
@@ -338,7 +346,9 @@ def rule(tables: int, seed: int, out: Path | None) -> None:
         print(found[-1])
     for n in (10, 20, 30, 40):
         for slow in (0.0, 0.1):
-            found.append({"data": f"pooled p95, {slow:.0%} slow runs", "n": n} | percentile_rates(n, slow, tables // 4, seed))
+            found.append(
+                {"data": f"pooled p95, {slow:.0%} slow runs", "n": n} | percentile_rates(n, slow, tables // 4, seed)
+            )
             print(found[-1])
     print(f"{tables} tables each, seed {seed}; margin {MARGIN:g} %, run SD {100 * SPREAD:g} %")
     if out:

@@ -59,7 +59,15 @@ def describe_power(
     if effect_pct <= 0 or margin <= 0 or n < 2 or m < 1:
         raise PowerRefused("effect and margin must be above 0 %, n at least 2 and m at least 1")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-    names = ("CV %", "r", "design", f"power, {effect_pct:g} %", "sees %", f"N for {effect_pct:g} %", f"N for ±{margin:g} %")
+    names = (
+        "CV %",
+        "r",
+        "design",
+        f"power, {effect_pct:g} %",
+        "sees %",
+        f"N for {effect_pct:g} %",
+        f"N for ±{margin:g} %",
+    )
     table.add_column("model", overflow="fold")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

@@ -137,7 +137,11 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         "decided_on": claim["decided_on"],
         "decided_n_reference": claim["n_reference"],
         "decided_n_treatment": claim["n_treatment"],
-        **{f"decided_{name}_{arm}": claim[f"{name}_{arm}"] for arm in ("reference", "treatment") for name in ("mean", "sd")},
+        **{
+            f"decided_{name}_{arm}": claim[f"{name}_{arm}"]
+            for arm in ("reference", "treatment")
+            for name in ("mean", "sd")
+        },
         "scale": claim["scale"],
         "better": claim["better"],
         "better_source": claim["better_source"],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from actors import host
 from campaign.analysis import evidence, questions, sql
 from campaign.analysis.statistics import deciding
-from campaign.analysis.statistics.claims import MINIMUM_N
+from campaign.analysis.statistics.claims import MINIMUM_N, number
 from campaign.report import checklist, wording
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ STATISTICS = (
         "where the order was drawn at random; its 95 % interval (percent) is by inversion. Beside it the change if every missing run had been as "
         "extreme as the worst and best seen.",
         "No comparison yet.",
-        'SELECT model, treatment AS arm, reference AS against, label AS metric, randomisation_design AS design, rearrangements, randomisation_exact AS exact, randomisation_p AS p,\n'
+        "SELECT model, treatment AS arm, reference AS against, label AS metric, randomisation_design AS design, rearrangements, randomisation_exact AS exact, randomisation_p AS p,\n"
         '    randomisation_p_adjusted AS "p adjusted", randomisation_low AS low, randomisation_high AS high, randomisation_tost_p AS "TOST p", verdict,\n'
         '    worst_case_low AS "worst case low (%)", worst_case_high AS "worst case high (%)", arm_time_correlation AS "arm with time", longest_stretch AS "longest stretch"\n'
         "FROM comparisons\nWHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, family, metric",
@@ -560,7 +560,7 @@ def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
         "Whether a metric is better higher or lower is taken from metric_facts, or declared; without either no side is called better.",
         "A randomisation test (arms swapped within blocks, else labels permuted; exact up to 2^20 rearrangements, else 9 999 seeded draws; its interval by "
         "inversion) stands beside every verdict; where it does not show a difference that is claimed, the comparison is flagged randomisation_disagrees.",
-        f"Two arms are called equivalent only where two one-sided tests put their ratio within ±{wording.number(chosen['margin_pct'])} % "
+        f"Two arms are called equivalent only where two one-sided tests put their ratio within ±{number(chosen['margin_pct'])} % "
         f"({'declared in the config' if chosen['margin_declared'] else 'the default: the config declares none'}), the lower bound being the inverse of the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
         f"p values are adjusted after Holm over the {chosen['planned']['F_doc']} planned comparisons of throughput, mean latency and peak memory (family "
         f"F_doc; {chosen['planned']['F_primary5']} with request throughput and KV cache, F_primary5); secondary metrics by Benjamini-Hochberg. Bonferroni, "
@@ -604,7 +604,7 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     for unit in sql.records(con, "FROM units ORDER BY unit"):
         warnings = "; ".join(json.loads(unit["warnings"] or "[]"))
         refused = "; ".join(f"{name}: {why}" for name, why in json.loads(unit["refused_options"] or "{}").items())
-        memory = wording.number(unit["mem_total_gib"])
+        memory = number(unit["mem_total_gib"])
         facts = [
             ("host", unit["hostname"]),
             ("machine", f"{unit['machine']}, {unit['cpus']} CPUs, {memory} GiB"),
@@ -677,7 +677,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")
     if isinstance(value, float):
-        return wording.number(value)
+        return number(value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "–"
     return "–" if value is None else str(value)

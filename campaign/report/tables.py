@@ -273,7 +273,16 @@ def tests(rows: list[Row]) -> Table:
     def cells(row: Row) -> tuple[str | None, ...]:
         places = width_places(row["welch_low"], row["welch_high"])
         named = {"mannwhitney": "U", "student": "t", "welch": "Welch"}.get(str(row["document_test"]))
-        tested = ("document_p", "welch_p", "paired_p", "p_adjusted", "p_bonferroni", "p_bh", "tost_p_adjusted", "randomisation_p_adjusted")
+        tested = (
+            "document_p",
+            "welch_p",
+            "paired_p",
+            "p_adjusted",
+            "p_bonferroni",
+            "p_bh",
+            "tost_p_adjusted",
+            "randomisation_p_adjusted",
+        )
         return (
             fixed(row["diff"], places) if present(row["welch_low"]) else plain(row["diff"]),
             interval(row["welch_low"], row["welch_high"], places),

@@ -214,7 +214,9 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
         margin_pct=detail["margin_pct"],
         better=fact.better,
         better_source=fact.source,
-        noninferior=None if detail["noninferiority_p_adjusted"] is None else detail["noninferiority_p_adjusted"] < ALPHA,
+        noninferior=None
+        if detail["noninferiority_p_adjusted"] is None
+        else detail["noninferiority_p_adjusted"] < ALPHA,
         needs=needs(layer, detail) if verdict == "inconclusive" and not screened else None,
         screening=screened,
     )

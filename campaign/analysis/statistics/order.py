@@ -235,9 +235,7 @@ def _within_blocks(differences: FloatArray) -> dict[str, Any]:
     }
 
 
-def _order_models(
-    y: FloatArray, trt: FloatArray, repetition: IntArray, order: FloatArray, ran: Ran
-) -> dict[str, Any]:
+def _order_models(y: FloatArray, trt: FloatArray, repetition: IntArray, order: FloatArray, ran: Ran) -> dict[str, Any]:
     """Models with the arm that really ran before, kept in the analysis or not; a run with none before it is dropped.
 
     The arm before is the treatment or it is not: with three arms the third counts with the reference.

@@ -56,7 +56,7 @@ class Drawn:
 
     def p_difference(self, true: float) -> FloatArray:
         """Two-sided."""
-        return np.minimum(1.0, 2 * np.minimum(*self.sides(0.0, true, deciding.UNSEEN_DIFFERENCE)))
+        return np.asarray(np.minimum(1.0, 2 * np.minimum(*self.sides(0.0, true, deciding.UNSEEN_DIFFERENCE))))
 
 
 @lru_cache(maxsize=1024)
@@ -64,10 +64,10 @@ def drawn(n: int, blocks: bool) -> Drawn:
     """Tables of n blocks, or of n runs in each of two independent arms."""
     rng = generator(derived_seed(0, "planning", "blocks" if blocks else "arms", str(n)))
     if n > SIMULATED_TO:
-        df = float(n - 1 if blocks else 2 * n - 2)
-        se = np.sqrt(rng.chisquare(df, TABLES) / df / n)
+        freedom = float(n - 1 if blocks else 2 * n - 2)
+        se = np.sqrt(rng.chisquare(freedom, TABLES) / freedom / n)
         zeros = np.zeros(TABLES)
-        return Drawn(rng.standard_normal(TABLES) / math.sqrt(n), se, np.full(TABLES, df), zeros, n)
+        return Drawn(rng.standard_normal(TABLES) / math.sqrt(n), se, np.full(TABLES, freedom), zeros, n)
     if not blocks:
         x = rng.standard_normal((2, TABLES, n)) / math.sqrt(2)
         means, spread = x.mean(axis=2), x.var(axis=2, ddof=1) / n
@@ -98,9 +98,7 @@ def _reach(n: int, blocks: bool, tail: float, unseen: float) -> tuple[FloatArray
     flat = np.abs(its.skewness) < 1e-9
     g = np.where(flat, 1.0, its.skewness)
     width = its.se * math.sqrt(1 + unseen / n)
-    up, down = (
-        np.where(flat, x, 3 / g * (np.cbrt(1 + g * (x - g / 6)) - 1)) for x in (c, -c)
-    )
+    up, down = (np.where(flat, x, 3 / g * (np.cbrt(1 + g * (x - g / 6)) - 1)) for x in (c, -c))
     return width * np.maximum(c, up), width * np.maximum(c, -down)
 
 
@@ -199,16 +197,27 @@ def outlook(
         middle = (low + high) / 2
         low, high = (low, middle) if difference(n, middle)[0] >= target else (middle, high)
     return Outlook(
-        *difference(n),
-        *equivalence(n),
-        *(smallest(lambda k, i=i: difference(k)[i] >= target) for i in (0, 1)),  # type: ignore[misc]
-        *(smallest(lambda k, i=i: equivalence(k)[i] >= target) for i in (0, 1)),  # type: ignore[misc]
-        high * spread_pct,
+        difference_each=difference(n)[0],
+        difference_all=difference(n)[1],
+        equivalence_each=equivalence(n)[0],
+        equivalence_all=equivalence(n)[1],
+        n_difference_each=smallest(lambda k: difference(k)[0] >= target),
+        n_difference_all=smallest(lambda k: difference(k)[1] >= target),
+        n_equivalence_each=smallest(lambda k: equivalence(k)[0] >= target),
+        n_equivalence_all=smallest(lambda k: equivalence(k)[1] >= target),
+        detectable_pct=high * spread_pct,
     )
 
 
 def plan_runs(
-    effect_pct: float, margin_pct: float, cv_pct: float, *, rho: float = 0.0, n: int = 30, m: int = 30, target: float = 0.8
+    effect_pct: float,
+    margin_pct: float,
+    cv_pct: float,
+    *,
+    rho: float = 0.0,
+    n: int = 30,
+    m: int = 30,
+    target: float = 0.8,
 ) -> dict[str, Any]:
     """What N a design needs before any run, and what the N at hand can see, by the rule that will decide.
 

@@ -61,7 +61,9 @@ def randomisation(
     k = math.ceil(ALPHA / 2 * every) - least
     low = high = None
     if 1 <= k <= len(thresholds):
-        low, high = (float(x) for x in np.partition(thresholds, [k - 1, len(thresholds) - k])[[k - 1, len(thresholds) - k]])
+        low, high = (
+            float(x) for x in np.partition(thresholds, [k - 1, len(thresholds) - k])[[k - 1, len(thresholds) - k]]
+        )
     p_low, p_high = (above(margins(margin_pct)[0]), below(margins(margin_pct)[1])) if positive else (None, None)
     return {
         "design": "arms swapped within blocks" if blocked else "labels of all runs permuted",

@@ -32,10 +32,10 @@ from campaign.analysis.statistics.sets import (
     accounting,
     alike_ceiling,
     exclusions,
-    worst_case,
     select,
     valid,
     within_protocol,
+    worst_case,
 )
 from campaign.analysis.statistics.table import Cell, RunTable, TableError, check_runs, reference_arm
 from campaign.analysis.statistics.units import analyze_units, over_units
@@ -256,7 +256,8 @@ def _all_sets(
         "settings_differ": {
             name: {arm: list(seen[arm]) for arm in (contrast.treatment, contrast.reference)}
             for name, seen in cell.settings.items()
-            if seen.get(contrast.treatment) and seen.get(contrast.reference)
+            if seen.get(contrast.treatment)
+            and seen.get(contrast.reference)
             and not set(seen[contrast.treatment]) & set(seen[contrast.reference])
         },
     }
@@ -291,7 +292,9 @@ def _all_sets(
             if key not in resampled:
                 names = (cell.model, metric, pair, PROTOCOL if key == headline else name)
                 resampled[key] = {
-                    "bootstrap": comparing.bootstrap(found, t, r, settings.seed, names, settings.facts[metric].direction),
+                    "bootstrap": comparing.bootstrap(
+                        found, t, r, settings.seed, names, settings.facts[metric].direction
+                    ),
                     "randomisation": _rearranged(found, t, r, was_blocked(t, r, cell.schedule), settings, metric),
                 }
             found |= resampled[key]
@@ -599,12 +602,18 @@ def analyze_requests(
     """
     kept = table if runs is None else table[_of_protocol(table, runs)]
     if kept.empty:
-        raise TableError("no request belongs to a run that the protocol keeps: check run_id, model, environment, repetition")
+        raise TableError(
+            "no request belongs to a run that the protocol keeps: check run_id, model, environment, repetition"
+        )
     return json_ready(  # type: ignore[no-any-return]
         {
             "computed_with": versions(),
             "models": analyze_latency(kept, reference, seed),
-            "manifest": {"request_rows": len(table), "requests_of_excluded_runs": len(table) - len(kept), "campaign_seed": seed},
+            "manifest": {
+                "request_rows": len(table),
+                "requests_of_excluded_runs": len(table) - len(kept),
+                "campaign_seed": seed,
+            },
         }
     )
 
@@ -622,7 +631,9 @@ def _of_protocol(requests: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[bool]:
     chosen = named[ids.isin(kept)]
     if "run_id" in named and "run_id" in requests:
         return requests["run_id"].astype(str).isin(kept)
-    keys = [name for name in ("phase", "unit", "model", "environment", "repetition") if name in named and name in requests]
+    keys = [
+        name for name in ("phase", "unit", "model", "environment", "repetition") if name in named and name in requests
+    ]
     wanted = set(chosen[keys].astype(str).itertuples(index=False, name=None))
     told = requests[keys].astype(str).itertuples(index=False, name=None)
     return pd.Series([key in wanted for key in told], index=requests.index)

@@ -121,7 +121,8 @@ def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
     layers = [unit_layer(_log_ratios(entry)) for entry in entries]
     p = [None if layer is None else layer.p_difference() for layer in layers]
     sides = [
-        None if layer is None else _equivalence(layer, margin) for layer, margin in zip(layers, margins_pct, strict=True)
+        None if layer is None else _equivalence(layer, margin)
+        for layer, margin in zip(layers, margins_pct, strict=True)
     ]
     m = len(entries)
     adjusted, alike = holm(p, m), holm(sides, m)
@@ -129,7 +130,11 @@ def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
     for i, (entry, layer) in enumerate(zip(entries, layers, strict=True)):
         k = entry["k_units"]
         if layer is None:
-            words = "one unit: nothing is said of others" if k < 2 else "too few units with blocks: nothing is said of others"
+            words = (
+                "one unit: nothing is said of others"
+                if k < 2
+                else "too few units with blocks: nothing is said of others"
+            )
             entry["over_units"] = {"verdict": None, "reason": entry.get("reason") or "no_log_ratio", "words": words}
             continue
         verdict = four_way(adjusted[i], alike[i])
@@ -181,16 +186,12 @@ def unit_layer(y: FloatArray) -> deciding.Layer | None:
 
 def _equivalence(layer: deciding.Layer, margin_pct: float) -> float:
     low, high = (math.log(bound) for bound in deciding.margins(margin_pct))
-    return max(
-        layer.p_above(low, deciding.UNSEEN_EQUIVALENCE), layer.p_below(high, deciding.UNSEEN_EQUIVALENCE)
-    )
+    return max(layer.p_above(low, deciding.UNSEEN_EQUIVALENCE), layer.p_below(high, deciding.UNSEEN_EQUIVALENCE))
 
 
 def _percent_limits(layer: deciding.Layer, tail: float, unseen: float) -> list[float | None]:
     # A limit beyond any number is none.
-    return [
-        None if limit is None or limit > 700 else 100 * math.expm1(limit) for limit in layer.interval(tail, unseen)
-    ]
+    return [None if limit is None or limit > 700 else 100 * math.expm1(limit) for limit in layer.interval(tail, unseen)]
 
 
 def _one_sample(x: FloatArray) -> dict[str, Any]:

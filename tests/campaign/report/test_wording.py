@@ -53,7 +53,13 @@ def test_an_interval_is_printed_with_its_level_and_its_open_sides():
     assert (wording.interval(ROW), wording.level(ROW)) == ("−2.1 to −0.9 %", "95")
     assert wording.interval(ROW | {"pct_low": None, "pct_level": 99.8333}) == "below −0.9 %"
     assert wording.level(TOO_FEW) == "–"
-    in_units = {"scale": "difference", "difference_low": -3.0, "difference_high": 2.0, "difference_level": 99.0, "unit_of_measure": "s"}
+    in_units = {
+        "scale": "difference",
+        "difference_low": -3.0,
+        "difference_high": 2.0,
+        "difference_level": 99.0,
+        "unit_of_measure": "s",
+    }
     assert wording.interval(ROW | in_units) == "−3.0 to +2.0 s"
 
 
@@ -65,9 +71,15 @@ def test_an_interval_is_printed_with_its_level_and_its_open_sides():
         [INCONCLUSIVE],
         [TOO_FEW],
         [ROW, INCONCLUSIVE | {"model": "small"}],
-        [ROW | {"verdict": "missing_arm", "n_treatment": 0, "pct": None, "pct_low": None, "pct_high": None, "side": None}],
+        [
+            ROW
+            | {"verdict": "missing_arm", "n_treatment": 0, "pct": None, "pct_low": None, "pct_high": None, "side": None}
+        ],
         [ROW | {"verdict": "not_interpretable", "reason": "the arms were not interleaved in time", "side": None}],
-        [ROW | {"verdict": "deterministic", "effect": 0.0, "pct": 0.0, "pct_low": None, "pct_high": None, "side": None}],
+        [
+            ROW
+            | {"verdict": "deterministic", "effect": 0.0, "pct": 0.0, "pct_low": None, "pct_high": None, "side": None}
+        ],
     ],
 )
 def test_sameness_is_never_claimed(rows):
@@ -80,7 +92,10 @@ def test_the_headline_counts_the_models():
         ROW,
         ROW | {"model": "small", "pct": -2.34, "pct_low": -2.9, "pct_high": -1.8},
     ]
-    assert wording.headline(rows) == "docker-baseline lowers throughput on all 2 models, by 1.5 to 2.3 % against native-chroot."
+    assert (
+        wording.headline(rows)
+        == "docker-baseline lowers throughput on all 2 models, by 1.5 to 2.3 % against native-chroot."
+    )
 
 
 def test_the_range_is_of_all_models_and_not_of_those_that_passed_a_test():
@@ -96,7 +111,12 @@ def test_the_range_is_of_all_models_and_not_of_those_that_passed_a_test():
 
 
 def test_a_screen_is_neither_a_result_nor_pooled_with_one():
-    option = ROW | {"phase": "screening", "kind": "screen", "reference": "docker-baseline", "treatment": "docker-shm-32g"}
+    option = ROW | {
+        "phase": "screening",
+        "kind": "screen",
+        "reference": "docker-baseline",
+        "treatment": "docker-shm-32g",
+    }
     assert wording.headline([option]).startswith("Screening only")
     assert wording.verdict_word(option) == "passes screen"
     validated = ROW | {"phase": "validation", "kind": "three_arm", "pct": -0.6, "pct_low": -0.9, "pct_high": -0.3}
@@ -115,7 +135,14 @@ def test_several_arms_are_grouped_by_what_is_known_of_them():
 
 
 def test_each_arm_is_held_against_the_arm_that_it_was_compared_with():
-    option = ROW | {"reference": "docker-baseline", "pct": 1.2, "effect": 1.2, "pct_low": 0.8, "pct_high": 1.6, "side": "better"}
+    option = ROW | {
+        "reference": "docker-baseline",
+        "pct": 1.2,
+        "effect": 1.2,
+        "pct_low": 0.8,
+        "pct_high": 1.6,
+        "side": "better",
+    }
     rows = [
         option | {"treatment": "docker-shm-32g"},
         ROW,

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from run_tables import METRIC, drawn, run_table
 
-from campaign.analysis.statistics import TableError, analyze_requests, analyze_runs
-from campaign.analysis.statistics import deciding
+from campaign.analysis.statistics import TableError, analyze_requests, analyze_runs, deciding
 from campaign.analysis.statistics.claims import Claim, Limits, decimals, level_text, number, range_text
 from campaign.analysis.statistics.families import holm, local_level
 from campaign.analysis.statistics.metrics import declared, facts_of, known
@@ -70,7 +69,7 @@ def test_a_direction_that_cannot_be_read_is_refused_with_the_form(text: str) -> 
 
 
 def test_a_direction_for_a_metric_that_is_not_there_is_refused() -> None:
-    with pytest.raises(TableError, match="tok_per_s.*its metrics are token_throughput_tok_s"):
+    with pytest.raises(TableError, match=r"tok_per_s.*its metrics are token_throughput_tok_s"):
         analyze_runs(drawn(12), better={"tok_per_s": "higher"})
 
 
@@ -103,7 +102,7 @@ def test_the_interval_is_at_the_level_at_which_the_family_was_decided() -> None:
         excludes = difference["low"] > 0 or difference["high"] < 0
         assert excludes == (found["verdict_detail"]["p_adjusted"] < 0.05)
         within = claim["equivalence_interval"]
-        inside = 100 * (1 / 1.02 - 1) < within["low"] and within["high"] < 2.0
+        inside = within["low"] > 100 * (1 / 1.02 - 1) and within["high"] < 2.0
         assert inside == (found["verdict_detail"]["tost_p_adjusted"] < 0.05)
 
 
@@ -153,7 +152,9 @@ def test_a_larger_family_needs_more_runs() -> None:
 
 def test_a_screen_is_judged_by_dunnett_and_never_the_result() -> None:
     out = analyze_runs(screen(good=3.0, idle=0.0))
-    options = {c["treatment"]: c for c in out["comparisons"] if c["kind"] == "screen" and c["analysis_set"] == "protocol"}
+    options = {
+        c["treatment"]: c for c in out["comparisons"] if c["kind"] == "screen" and c["analysis_set"] == "protocol"
+    }
     for found in options.values():
         assert found["verdict_detail"]["adjustment"] == "dunnett"
         assert found["verdict_detail"]["p_adjusted"] == found["dunnett"]["dunnett_p"]
@@ -198,7 +199,9 @@ def test_a_setting_that_differs_between_the_arms_forbids_a_claim(column: str, va
 
 def test_a_start_temperature_read_in_one_arm_only_excludes_nobody() -> None:
     table = drawn(12)
-    table["start_temp_c"] = np.where(table["environment"] == "native", np.nan, np.where(table["repetition"] == 1, 60.0, np.nan))
+    table["start_temp_c"] = np.where(
+        table["environment"] == "native", np.nan, np.where(table["repetition"] == 1, 60.0, np.nan)
+    )
     assert headline(table)["excluded_run_ids"] == []
     table["start_temp_c"] = np.where(table["repetition"] == 1, 60.0, 40.0)
     assert len(headline(table)["excluded_run_ids"]) == 2
@@ -208,8 +211,17 @@ def test_the_requests_of_an_excluded_run_are_in_no_percentile() -> None:
     runs = drawn(8)
     runs.loc[0, "throttled"] = 1
     requests = pd.DataFrame(
-        {"run_id": run, "model": "m", "environment": arm, "repetition": rep, "request_index": i, "latency_ms": 100.0 + i + 1000 * slow}
-        for run, arm, rep, slow in zip(runs["run_id"], runs["environment"], runs["repetition"], runs["throttled"], strict=True)
+        {
+            "run_id": run,
+            "model": "m",
+            "environment": arm,
+            "repetition": rep,
+            "request_index": i,
+            "latency_ms": 100.0 + i + 1000 * slow,
+        }
+        for run, arm, rep, slow in zip(
+            runs["run_id"], runs["environment"], runs["repetition"], runs["throttled"], strict=True
+        )
         for i in range(20)
     )
     assert analyze_requests(requests)["models"][0]["native"]["n_runs"] == 8
@@ -270,7 +282,9 @@ def test_the_size_of_a_family_does_not_hang_on_how_columns_are_called() -> None:
     for i, name in enumerate(("token_throughput_mine", "peak_memory_of_x", "kv_cache_whatever", "avg_latency_2")):
         table[name] = drawn(12, seed=20 + i)[METRIC].to_numpy()
     plain = analyze_runs(table)["families"]
-    renamed = analyze_runs(table.rename(columns=lambda c: f"q{c}" if c.endswith(("mine", "_x", "ever", "_2")) else c))["families"]
+    renamed = analyze_runs(table.rename(columns=lambda c: f"q{c}" if c.endswith(("mine", "_x", "ever", "_2")) else c))[
+        "families"
+    ]
     for families in (plain, renamed):
         assert families["F_doc"]["m_planned"] == 1
         assert families["F_secondary"]["m_planned"] == 4
@@ -309,8 +323,8 @@ def test_units_pay_for_each_other() -> None:
 
 
 def test_a_reduction_of_an_overhead_that_cannot_be_told_from_zero_has_no_interval() -> None:
-    from campaign.analysis.statistics.validation import validate_model
     from campaign.analysis.statistics.sets import Sample
+    from campaign.analysis.statistics.validation import validate_model
 
     rng = np.random.default_rng(1)
     arms = {
@@ -368,7 +382,17 @@ def test_a_demonstrated_difference_is_stated_with_its_interval_and_side() -> Non
 
 
 @pytest.mark.parametrize(
-    "verdict", ["different", "inconclusive", "insufficient_n", "missing_arm", "not_interpretable", "no_data", "error_x", "deterministic"]
+    "verdict",
+    [
+        "different",
+        "inconclusive",
+        "insufficient_n",
+        "missing_arm",
+        "not_interpretable",
+        "no_data",
+        "error_x",
+        "deterministic",
+    ],
 )
 def test_sameness_is_never_claimed(verdict: str) -> None:
     said = claim(verdict=verdict, effect=0.0 if verdict == "deterministic" else -1.5).sentence.lower()

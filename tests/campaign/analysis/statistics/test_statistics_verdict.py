@@ -27,7 +27,10 @@ def test_difference_and_equivalence_are_two_questions(p: float | None, q: float 
 def test_a_large_difference_is_claimed_with_its_interval_and_its_side() -> None:
     found = analyze_runs(drawn(30, shift=-5.0))["comparisons"][0]
     assert found["verdict"] == "different"
-    assert "is 5.0 % lower than under native, which is worse (95 % interval −5.5 to −4.4 %; 30 complete blocks)" in found["claim"]
+    assert (
+        "is 5.0 % lower than under native, which is worse (95 % interval −5.5 to −4.4 %; 30 complete blocks)"
+        in found["claim"]
+    )
     assert found["verdict_detail"]["test"] == "paired_t"
 
 
