@@ -81,14 +81,16 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The headline comparisons, as records for ``report.wording``, in the order of the plan and of printing.
 
     Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name. Number, mean and deviation of
-    the arms are of the runs that the claim rests on, so that all figures of a row are of one set.
+    the arms are of the runs that the claim rests on, so that all figures of a row are of one set. ``twins`` is true where the config
+    defines both arms alike (A/A).
     """
+    alike = questions.twins(con)
     decided = ", ".join(
         f"CASE WHEN status LIKE 'error%' THEN {name}_{arm} ELSE decided_{name}_{arm} END AS {name}_{arm}"
         for name in ("n", "mean", "sd")
         for arm in ("reference", "treatment")
     )
-    return sql.records(
+    found = sql.records(
         con,
         f"""SELECT c.* REPLACE (
                 CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model,
@@ -100,6 +102,7 @@ def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         WHERE analysis_set = '{findings.HEADLINE_SET}'
         ORDER BY place, treatment, unit, f.print_order NULLS LAST, c.metric""",
     )
+    return [row | {"twins": (row["reference"], row["treatment"]) in alike} for row in found]
 
 
 def _analyse(

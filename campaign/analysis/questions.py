@@ -128,6 +128,20 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     }
 
 
+def twins(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+    """Pairs of arms (both ways round) that the resolved config defines alike but for name and description: what they differ by is noise."""
+    (config,) = con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
+    arms = [arm for arm in (json.loads(config) if config else {}).get("environments") or [] if isinstance(arm, dict)]
+    told = [
+        (
+            str(arm.get("name")),
+            {key: value for key, value in arm.items() if key not in ("name", "description", "extends")},
+        )
+        for arm in arms
+    ]
+    return {(a, b) for a, x in told for b, y in told if a != b and x == y and x}
+
+
 def _ceiling(con: duckdb.DuckDBPyConnection) -> float | None:
     found = con.execute("SELECT (config->'gate'->>'ceiling_c')::DOUBLE FROM campaign").fetchall()
     return None if not found else found[0][0]

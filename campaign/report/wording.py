@@ -130,20 +130,37 @@ def verdict_word(row: Row) -> str:
 def headline(rows: Sequence[Row]) -> str:
     """The verdict on the whole campaign: a sentence about throughput for each arm that others are compared with, phase by phase.
 
-    Options of a screen are not in it: their estimates are biased upwards by the choice and are never the result.
+    What two arms of one definition show (A/A) comes first: it says what to think of the rest. Options of a screen are not in it: their estimates are biased upwards by the choice and are never the result.
     """
+    first = [_between_twins(row) for row in rows if row["metric"] == HEADLINE and row.get("twins")]
+    rows = [row for row in rows if not row.get("twins")]
     contrasts = _throughput(rows)
     if not contrasts:
+        if first:
+            return " ".join(first)
         if any(row["metric"] == HEADLINE and row["kind"] == "screen" for row in rows):
             return "Screening only: estimates are biased upwards by the choice among options, and nothing is claimed from them."
         return "Nothing can be claimed yet: no accepted run has a throughput in two arms."
-    said = []
+    said = first
     for phase, reference in dict.fromkeys((phase, reference) for phase, reference, _ in contrasts):
         mine = {arm: its for (of, against, arm), its in contrasts.items() if (of, against) == (phase, reference)}
         sentence = _summed_up(reference, mine) if len(mine) > 1 else _sentence(*mine.values())
         several = len({phase for phase, _, _ in contrasts}) > 1
         said.append(f"{phase}: {sentence}" if several else sentence)
     return " ".join(said)
+
+
+def _between_twins(row: Row) -> str:
+    """What the comparison of two arms that are defined alike says of the comparisons that are not."""
+    named = f"A/A on {row['model']}, {row['treatment']} against {row['reference']}, two arms of one definition"
+    seen = f"{change(row)} ({interval(row)} at {level(row)} %)"
+    if row["verdict"] in DIFFERENT:
+        return f"{named}: they differ by {seen}, which casts doubt on every difference of that size here."
+    if row["verdict"] == "equivalent":
+        return f"{named}: equivalent within ±{number(row['margin_pct'])} %, as they should be."
+    if row["verdict"] == "inconclusive":
+        return f"{named}: nothing is shown between them, {seen}; smaller differences than that interval's cannot be told here."
+    return f"{named}: no verdict ({verdict_word(row)})."
 
 
 def _summed_up(reference: str, by_treatment: dict[str, list[Row]]) -> str:
@@ -198,7 +215,8 @@ def _alike_kind(rows: Sequence[Row]) -> str:
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """One sentence for each pair of arms about its throughput."""
+    """One sentence for each pair of arms about its throughput, but for arms of one definition."""
+    rows = [row for row in rows if not row.get("twins")]
     return [_sentence(mine) for mine in _throughput(rows).values()]
 
 

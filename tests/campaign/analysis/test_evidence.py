@@ -238,3 +238,19 @@ def test_memory_free_at_the_start_is_a_covariate(tmp_path):
         "SELECT memory_slope, memory_p, effect_at_equal_memory FROM order_effects WHERE metric = 'token_throughput_tok_s'"
     ).fetchall()
     assert all(value is not None for value in row)
+
+
+def test_arms_of_one_definition_are_known_as_twins(tmp_path):
+    synthetic.write(tmp_path, repetitions=3)
+    path = tmp_path / "campaign.json"
+    facts = json.loads(path.read_text())
+    same = {"kind": "docker", "ipc": "host"}
+    facts["config"]["environments"] = [
+        {"name": name, "description": name} | same for name in ("native-chroot", "docker-baseline")
+    ]
+    path.write_text(json.dumps(facts))
+    con = analysed(tmp_path)
+    assert all(row["twins"] for row in evidence.rows(con))
+    facts["config"]["environments"][0]["ipc"] = "private"
+    path.write_text(json.dumps(facts))
+    assert not any(row["twins"] for row in evidence.rows(analysed(tmp_path)))

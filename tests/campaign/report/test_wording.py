@@ -110,6 +110,17 @@ def test_the_range_is_of_all_models_and_not_of_those_that_passed_a_test():
     )
 
 
+def test_what_two_equal_arms_show_comes_first():
+    twin = INCONCLUSIVE | {"treatment": "docker-twin", "reference": "docker-baseline", "twins": True}
+    said = wording.headline([ROW, twin])
+    assert said.startswith(
+        "A/A on tiny, docker-twin against docker-baseline, two arms of one definition: nothing is shown between them"
+    )
+    assert said.endswith("docker-baseline lowers throughput on tiny, by 1.5 % against native-chroot.")
+    assert "casts doubt" in wording.headline([twin | {"verdict": "different"}])
+    assert len(wording.sentences([ROW, twin])) == 1
+
+
 def test_a_screen_is_neither_a_result_nor_pooled_with_one():
     option = ROW | {
         "phase": "screening",
