@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from campaign.analysis.statistics.metrics import Better
 
@@ -89,6 +89,13 @@ class Claim:
         if not shown or not self.effect or self.better is None:
             return None
         return "better" if (self.effect > 0) == (self.better == "higher") else "worse"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field and the side, for JSON."""
+        plain = {
+            name: vars(value) if isinstance(value, Limits | Needs) else value for name, value in vars(self).items()
+        }
+        return plain | {"side": self.side}
 
     @property
     def n(self) -> str:

@@ -28,6 +28,7 @@ from campaign.analysis.statistics.power import posthoc
 from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, independent_ratio, percent_interval
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import Sample
+from campaign.analysis.statistics.verdict import BLOCKS_FOR_HEADLINE
 
 FEWEST = 3
 SMALL = 10
@@ -86,8 +87,10 @@ def compare(
     out["paired"] = _pairs(treatment, reference, better, blocked=blocked, m=m, margins=margins)
     out["bootstrap"] = {}
     out["order"] = order_balance(treatment, reference)
-    out["time_matters"] = resembles_time(treatment, reference) if status == "ok" else []
     out["layers"] = _layers(treatment, reference, blocked) if status == "ok" else {}
+    # Asked only where it can change which layer leads.
+    few = status == "ok" and out["paired"]["n_pairs"] < BLOCKS_FOR_HEADLINE
+    out["time_matters"] = resembles_time(treatment, reference) if few else None
     return out
 
 

@@ -42,10 +42,15 @@ def family_of(comparison: Comparison, facts: Facts, confirmatory_exists: bool) -
 
 
 def judge(
-    comparisons: list[Comparison], margin_of: Mapping[str, float], planned: Mapping[str, int], facts: Facts
+    comparisons: list[Comparison],
+    margin_of: Mapping[str, float],
+    planned: Mapping[str, int],
+    facts: Facts,
+    *,
+    claims: bool,
 ) -> dict[str, Any]:
-    """Set ``headline_test``, ``verdict``, ``verdict_detail`` and ``claimed`` (a :class:`Claim`) of every comparison in place; return the
-    families.
+    """Set ``headline_test``, ``verdict``, ``verdict_detail`` and (with ``claims``) ``claimed``, a :class:`Claim`, of every comparison in
+    place; return the families.
 
     ``comparisons`` are all of one analysis set, of every unit: units pay for each other. ``margin_of`` gives each metric's equivalence
     margin in percent; ``planned`` overrides the size of a family, which is otherwise the number of its comparisons, testable or not.
@@ -65,7 +70,7 @@ def judge(
     for (name, phase), group in members.items():
         several = sum(key[0] == name for key in members) > 1
         label = f"{name}@{phase}" if several and phase is not None else name
-        out[label] = _family(name, group, margin_of, planned, facts)
+        out[label] = _family(name, group, margin_of, planned, facts, claims)
     if "F_doc" in out:
         known = ("labels", "m_planned")
         out["F_equiv"] = {key: out["F_doc"][key] for key in known} | out["F_doc"]["equivalence"]
@@ -79,7 +84,12 @@ def layer_of(c: Comparison) -> deciding.Layer | None:
 
 
 def _family(
-    name: str, group: list[Comparison], margin_of: Mapping[str, float], planned: Mapping[str, int], facts: Facts
+    name: str,
+    group: list[Comparison],
+    margin_of: Mapping[str, float],
+    planned: Mapping[str, int],
+    facts: Facts,
+    claims: bool,
 ) -> dict[str, Any]:
     layers = [layer_of(c) for c in group]
     p = [None if layer is None else layer.p_difference() for layer in layers]
@@ -121,7 +131,8 @@ def _family(
             _screen(c)
         elif _contradicted(c, random[i]):
             c["flags"] = [*c["flags"], "randomisation_disagrees"]
-        c["claimed"] = _claim(c, layers[i], tails, facts[c["metric"]])
+        if claims:
+            c["claimed"] = _claim(c, layers[i], tails, facts[c["metric"]])
     tests = {test: adjust([test_p(c, test) for c in group], m) for test in TESTS}
     return (
         {"labels": [label(c, name) for c in group], "m_planned": m, "m_tested": sum(x is not None for x in p)}

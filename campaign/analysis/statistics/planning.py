@@ -20,8 +20,8 @@ from campaign.analysis.statistics.families import stepping_down
 from campaign.analysis.statistics.power import correlation_gain, detectable_dz, independent_power, paired_power
 from campaign.analysis.statistics.seeds import derived_seed, generator
 
-TABLES = 2_000
-"""Simulated tables for each N: one standard error of a power of 80 % is 0.9 points."""
+TABLES = 1_000
+"""Simulated tables for each N: one standard error of a power of 80 % is 1.3 points."""
 MOST = 100_000
 """N beyond which none is named."""
 SIMULATED_TO = 200

@@ -92,7 +92,7 @@ def _swapped(t: FloatArray, r: FloatArray, exact: bool, seed: int, positive: boo
         sums = [_subset_sums(x) for x in ((t, r) if positive else (t - r, np.ones(len(t))))]
         return np.asarray(sums[0][1:] / sums[1][1:]), 1
     chosen = _drawn_sets(len(t), seed)
-    top, bottom = (chosen @ x for x in ((t, r) if positive else (t - r, np.ones(len(t)))))
+    top, bottom = (chosen @ np.column_stack((t, r) if positive else (t - r, np.ones(len(t))))).T
     return np.asarray(top / bottom), 1
 
 

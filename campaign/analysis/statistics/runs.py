@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -185,7 +185,10 @@ def _compared(
                 by_set[name].append(one[name])
         series += checks
     margins = settings.margin_pct
-    families = {name: judge(found, margins, settings.planned, settings.facts) for name, found in by_set.items()}
+    families = {
+        name: judge(found, margins, settings.planned, settings.facts, claims=name in (PROTOCOL, ALL_VALID))
+        for name, found in by_set.items()
+    }
     plain = plain_families(by_set[PROTOCOL], settings.planned, settings.facts)
     plain_families(by_set[ALL_VALID], settings.planned, settings.facts)
     _conclude(by_set)
@@ -384,7 +387,7 @@ def _refused(name: str, status: str, flags: list[str], details: dict[str, Any]) 
         {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
         | empty
         | {"paired": nothing, "bootstrap": {}, "randomisation": None, "interleaved": None, "reasons": {}}
-        | {"layers": {}, "time_matters": [], "order": {"balanced": None}, "worst_case": None}
+        | {"layers": {}, "time_matters": None, "order": {"balanced": None}, "worst_case": None}
         | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
         | details
     )
@@ -427,7 +430,7 @@ def _conclude(by_set: dict[str, list[dict[str, Any]]]) -> None:
             found = by_set[name][i]
             stated = found.pop("claimed")
             found["claim"] = stated.sentence
-            found["claim_detail"] = asdict(stated) | {"side": stated.side}
+            found["claim_detail"] = stated.as_dict()
             found["reason"] = stated.reason
             del found["layers"]
 

@@ -15,7 +15,7 @@ def headline_test(comparison: dict[str, Any]) -> str:
     pairs = comparison["paired"]
     usable = "paired_t" in comparison["layers"] and bool(comparison["interleaved"])
     enough = usable and pairs["n_pairs"] >= BLOCKS_FOR_HEADLINE
-    return "paired_t" if enough or (usable and comparison["time_matters"]) else "welch"
+    return "paired_t" if enough or (usable and bool(comparison["time_matters"])) else "welch"
 
 
 def test_p(comparison: dict[str, Any], test: str) -> float | None:
