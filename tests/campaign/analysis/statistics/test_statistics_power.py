@@ -66,7 +66,7 @@ def test_a_planned_n_has_the_power_it_is_named_for_under_the_rule_that_decides()
         np.mean(np.array(holm([max(alike[int(i)] or (1, 1)) for i in rng.integers(0, 600, m)], m)) < 0.05)
         for _ in range(200)
     ]
-    assert np.mean(rates) == pytest.approx(0.8, abs=0.06)
+    assert 0.77 < np.mean(rates) < 0.93  # the N before the next step of the grid would have less
 
 
 def test_the_n_for_equivalence_falls_with_the_margin_and_rises_with_spread_and_family() -> None:
