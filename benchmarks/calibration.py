@@ -3,7 +3,7 @@
     python benchmarks/calibration.py [--campaigns 1000] [--seed 1] [--figure calibration.svg] [--json calibration.json]
     python benchmarks/calibration.py --rule [--tables 2000]
 
-``--rule`` is about the rule that decides (``campaign.analysis.statistics.deciding``): coverage of its 95 % interval and chance of calling
+Without ``--rule`` the plain tests first, then the rule. ``--rule`` is about the rule that decides (``campaign.analysis.statistics.deciding``): coverage of its 95 % interval and chance of calling
 equivalent what lies exactly at the margin (the worse side), over kinds of data that people have, beside those of the plain paired t, of
 the sign-flip randomisation test, and of both together; of the two-stage interval over units; and of the interval of a pooled percentile.
 
@@ -362,8 +362,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--figure", type=Path, help="SVG, PNG or PDF")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--rule", action="store_true", help="the rule that decides, instead of the plain tests")
-    parser.add_argument("--tables", type=int, default=2000, help="with --rule: simulated tables for each figure")
+    parser.add_argument("--rule", action="store_true", help="the rule that decides, without the plain tests")
+    parser.add_argument("--tables", type=int, default=2000, help="simulated tables for each figure of the rule")
     chosen = parser.parse_args()
     if chosen.rule:
         rule(chosen.tables, chosen.seed, chosen.json)
@@ -391,6 +391,7 @@ def main() -> None:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
     if chosen.figure:
         figure(pd.DataFrame(found)).save(chosen.figure, ppi=200)
+    rule(chosen.tables, chosen.seed, None)
 
 
 if __name__ == "__main__":
