@@ -14,6 +14,7 @@ NAMES = {
     "harness": "gate to exec, time per run, no-op resume, planning",
     "peers": "cost per run beside other experiment runners",
     "telemetry": "coverage, jitter and CPU share of the sampler",
+    "calibration": "coverage and error rates of the tests and of the rule that decides (tens of minutes)",
     "analysis": "analysis and report of 900 runs beside pandas and pingouin",
 }
 

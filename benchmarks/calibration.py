@@ -1,6 +1,11 @@
 """Do the tests err as often as they say? Simulated campaigns through the shipped tests, with a figure.
 
     python benchmarks/calibration.py [--campaigns 1000] [--seed 1] [--figure calibration.svg] [--json calibration.json]
+    python benchmarks/calibration.py --rule [--tables 2000]
+
+Without ``--rule`` the plain tests first, then the rule. ``--rule`` is about the rule that decides (``campaign.analysis.statistics.deciding``): coverage of its 95 % interval and chance of calling
+equivalent what lies exactly at the margin (the worse side), over kinds of data that people have, beside those of the plain paired t, of
+the sign-flip randomisation test, and of both together; of the two-stage interval over units; and of the interval of a pooled percentile.
 
 A campaign is a family of 30 comparisons (ten models, three metrics) of 30 runs per arm, in blocks for the paired tests and spread at random
 for the independent ones. Its run data are normal, skewed (lognormal), heteroscedastic (the Docker arm twice as variable)
@@ -15,6 +20,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +28,17 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from campaign.analysis.statistics import deciding
+from campaign.analysis.statistics.descriptive import quantiles
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import tost_paired, tost_ratio
 from campaign.analysis.statistics.families import holm
 from campaign.analysis.statistics.independent import mann_whitney, welch
+from campaign.analysis.statistics.latency import Pool, cluster_quantiles, widened
 from campaign.analysis.statistics.paired import paired_t
 from campaign.analysis.statistics.power import independent_power, paired_power
+from campaign.analysis.statistics.randomisation import randomisation
+from campaign.analysis.statistics.units import unit_layer
 
 KINDS = ("normal", "skewed", "heteroscedastic", "autocorrelated")
 BLOCKS, FAMILY, CV, MARGIN, MEDIUM = 30, 30, 0.01, 2.0, 0.5
@@ -179,6 +190,171 @@ def figure(rates: pd.DataFrame) -> alt.VConcatChart:
     return drawn
 
 
+STALL, STALLS = 7.5, 0.07
+"""Size of a stall in standard deviations, and how often a run has one."""
+SIZES = (10, 20, 30)
+EVERY = 8
+"""Of so many tables one is also rearranged."""
+SPREAD = 0.005
+"""Standard deviation of a run, of its mean."""
+ROWS = (
+    "normal",
+    "lognormal, both arms",
+    "lognormal, one arm",
+    "stalls 7 %, one arm",
+    "AR(1) .5 over runs, random order",
+    "AR(1) .5 over runs, alternating",
+    "AR(1) .5 in the differences",
+)
+
+
+def series(n: int, rho: float, rng: np.random.Generator) -> FloatArray:
+    """A stationary first-order autoregression of variance 1."""
+    noise = rng.standard_normal(n)
+    out = np.empty(n)
+    out[0] = noise[0]
+    for i in range(1, n):
+        out[i] = rho * out[i - 1] + math.sqrt(1 - rho * rho) * noise[i]
+    return out
+
+
+def blocks_of(kind: str, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Treatment and reference of n blocks in time, both with mean 1."""
+
+    def lognormal(size: int) -> FloatArray:
+        mean = math.exp(SIGMA**2 / 2)
+        return np.asarray((np.exp(SIGMA * rng.standard_normal(size)) - mean) / (mean * math.sqrt(math.expm1(SIGMA**2))))
+
+    z = rng.standard_normal((2, n))
+    if kind == "lognormal, both arms":
+        z = np.stack([lognormal(n), lognormal(n)])
+    elif kind == "lognormal, one arm":
+        z = np.stack([lognormal(n), 0.3 * z[1]])
+    elif kind == "stalls 7 %, one arm":
+        z[0] += STALL * ((rng.random(n) < STALLS) - STALLS)
+    elif kind == "AR(1) .5 in the differences":
+        z = np.stack([series(n, 0.5, rng), np.zeros(n)])
+    elif kind.startswith("AR(1)"):
+        pairs = series(2 * n, 0.5, rng).reshape(n, 2)
+        turned = rng.random(n) < 0.5 if "random" in kind else np.arange(n) % 2 == 1
+        z = np.where(turned[:, None], pairs[:, ::-1], pairs).T
+    return 1 + SPREAD * z[0], 1 + SPREAD * z[1]
+
+
+def rule_rates(kind: str, n: int, tables: int, seed: int) -> dict[str, float]:
+    """Coverage and type I at the margin of each way of deciding, over ``tables`` tables (randomisation: every eighth of them, for time)."""
+    rng = np.random.default_rng([seed, ROWS.index(kind), n])
+    low, high = deciding.margins(MARGIN)
+    covered = dict.fromkeys(("t", "flips", "rule"), 0)
+    claimed = {name: [0, 0] for name in ("t", "flips", "t and flips", "rule")}
+    for i in range(tables):
+        rearranged = i % EVERY == 0
+        t, r = blocks_of(kind, n, rng)
+        layer = deciding.blocks(t, r, np.arange(n, dtype=float))
+        plain = replace(layer, df=n - 1, skewness=0.0, resemblance=1.0)
+        intervals = {
+            "t": plain.interval(0.025, 0.0),
+            "rule": layer.interval(0.025, deciding.UNSEEN_DIFFERENCE),
+        }
+        if rearranged:
+            flips = randomisation(t, r, True, 1, MARGIN)
+            intervals["flips"] = flips["low"], flips["high"]
+        for name, (a, b) in intervals.items():
+            covered[name] += a is not None and b is not None and a <= 1 <= b
+        # The truth at either margin: the treatment's mean is that times the reference's.
+        for side, bound in enumerate((low, high)):
+            moved = t * bound
+            at = deciding.blocks(moved, r, np.arange(n, dtype=float))
+            pair = at.p_equivalence(MARGIN)
+            assert pair is not None
+            alike = replace(at, df=n - 1, skewness=0.0, resemblance=1.0)
+            p = {
+                "t": max(alike.p_above(low, 0.0), alike.p_below(high, 0.0)),
+                "rule": max(pair),
+            }
+            if rearranged:
+                p["flips"] = randomisation(moved, r, True, 1, MARGIN)["tost_p"]
+                p["t and flips"] = max(p["t"], p["flips"])
+            for name, value in p.items():
+                claimed[name][side] += value < ALPHA
+    of = {name: len(range(0, tables, EVERY)) if "flips" in name else tables for name in (*covered, *claimed)}
+    return {f"coverage {name}": hits / of[name] for name, hits in covered.items()} | {
+        f"type I {name}": max(sides) / of[name] for name, sides in claimed.items()
+    }
+
+
+def unit_rates(k: int, tables: int, seed: int) -> dict[str, float]:
+    """Coverage of the plain and the guarded two-stage interval over k units of which a quarter is 5 % slower."""
+    rng = np.random.default_rng([seed, 99, k])
+    hits = {"plain": 0, "guarded": 0}
+    for _ in range(tables):
+        y = -0.005 - 0.05 * (rng.random(k) < 0.25) + 0.003 * rng.standard_normal(k)
+        layer = unit_layer(y)
+        if layer is None:
+            continue
+        for name, its, unseen in (
+            ("plain", replace(layer, skewness=0.0), 0.0),
+            ("guarded", layer, deciding.UNSEEN_DIFFERENCE),
+        ):
+            a, b = its.interval(0.025, unseen)
+            hits[name] += a is not None and b is not None and a <= -0.005 - 0.0125 <= b
+    return {f"coverage {name}": found / tables for name, found in hits.items()}
+
+
+def percentile_rates(n: int, slow: float, tables: int, seed: int) -> dict[str, float]:
+    """Coverage of the intervals of a pooled p95 over n runs of 60 requests, of which a share is half slower."""
+    rng = np.random.default_rng([seed, 98, n, round(100 * slow)])
+
+    def runs(count: int) -> FloatArray:
+        level = rng.normal(0, 0.03, count) + 0.5 * (rng.random(count) < slow)
+        return np.asarray(np.exp(level[:, None] + 0.2 * rng.standard_normal((count, 60))))
+
+    truth = float(np.quantile(runs(50_000), 0.95))
+    hits = {"plain": 0, "guarded": 0}
+    for _ in range(tables):
+        x = runs(n)
+        pool = Pool.of(list(x))
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=400)
+        limits = quantiles(cluster_quantiles(pool, counts, 0.95), (0.025, 0.975))
+        estimate = quantiles(pool.values, (0.95,))[0]
+        wide = widened(estimate, limits[0], limits[1], n)
+        hits["plain"] += limits[0] <= truth <= limits[1]
+        hits["guarded"] += wide[0] <= truth <= wide[1]
+    return {f"coverage {name}": found / tables for name, found in hits.items()}
+
+
+def rule(tables: int, seed: int, out: Path | None) -> None:
+    """Print, and keep as JSON, what the rule that decides does on every kind of data."""
+    found: list[dict[str, Any]] = []
+    names = (
+        "coverage t",
+        "coverage flips",
+        "coverage rule",
+        "type I t",
+        "type I flips",
+        "type I t and flips",
+        "type I rule",
+    )
+    print(f"{'data':<34}{'n':>4}" + "".join(f"{name:>19}" for name in names))
+    for kind in ROWS:
+        for n in SIZES:
+            rates = rule_rates(kind, n, tables, seed)
+            found.append({"data": kind, "n": n} | rates)
+            print(f"{kind:<34}{n:>4}" + "".join(f"{rates[name]:>19.3f}" for name in names), flush=True)
+    for k in (3, 5, 8, 10, 12, 15):
+        found.append({"data": "units, a quarter slow", "n": k} | unit_rates(k, tables, seed))
+        print(found[-1])
+    for n in (10, 20, 30, 40):
+        for slow in (0.0, 0.1):
+            found.append(
+                {"data": f"pooled p95, {slow:.0%} slow runs", "n": n} | percentile_rates(n, slow, tables // 4, seed)
+            )
+            print(found[-1])
+    print(f"{tables} tables each, seed {seed}; margin {MARGIN:g} %, run SD {100 * SPREAD:g} %")
+    if out:
+        out.write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main() -> None:
     """Simulate, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,7 +362,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--figure", type=Path, help="SVG, PNG or PDF")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--rule", action="store_true", help="the rule that decides, without the plain tests")
+    parser.add_argument("--tables", type=int, default=2000, help="simulated tables for each figure of the rule")
     chosen = parser.parse_args()
+    if chosen.rule:
+        rule(chosen.tables, chosen.seed, chosen.json)
+        return
     started = time.monotonic()
     found: list[dict[str, Any]] = []
     for i, kind in enumerate(KINDS):
@@ -210,6 +391,7 @@ def main() -> None:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
     if chosen.figure:
         figure(pd.DataFrame(found)).save(chosen.figure, ppi=200)
+    rule(chosen.tables, chosen.seed, None)
 
 
 if __name__ == "__main__":

@@ -613,12 +613,16 @@ def analyze(
     json_: Annotated[Path, typer.Option("--json", help="File for the results.")],
     reference: Annotated[str | None, typer.Option(help="Reference arm; default: `native…`.")] = None,
     requests: Annotated[Path | None, typer.Option(help="Request table for latency percentiles.")] = None,
+    better: Annotated[
+        list[str] | None, typer.Option(help="NAME=higher|lower|neither: which way a metric is better; repeatable.")
+    ] = None,
 ) -> None:
     """Run the statistics on any run table, without a campaign."""
     with told():
         from campaign.analysis.statistics.analyze import analyze_file
+        from campaign.analysis.statistics.metrics import declared
 
-        analyze_file(table, json_, reference, requests)
+        analyze_file(table, json_, reference, requests, better=declared(better or []))
         out.print(f"wrote {json_}")
 
 

@@ -1,9 +1,17 @@
 -- Metrics: the figures of attempts, long and wide.
 
 -- metric_facts: one row per metric that is known by name: how to print it, which way is better (higher, lower, or
--- NULL for a figure without a direction), and its group.
+-- NULL for a figure without a direction), its group, and its role in the families of comparisons. No other place says what a name
+-- means: a metric that is neither here nor declared has no better side.
 CREATE TABLE metric_facts AS
-SELECT * FROM (VALUES
+SELECT
+    *,
+    CASE
+        WHEN metric IN ('token_throughput_tok_s', 'latency_mean_ms', 'peak_memory_gib') THEN 'confirmatory'
+        WHEN family = 'primary' THEN 'derived'
+        ELSE 'secondary'
+    END AS role
+FROM (VALUES
     (1, 'token_throughput_tok_s', 'output token throughput', 'higher', 'primary'),
     (2, 'request_throughput_req_s', 'request throughput', 'higher', 'primary'),
     (3, 'latency_mean_ms', 'mean latency', 'lower', 'primary'),
@@ -57,6 +65,25 @@ SELECT * FROM (VALUES
     (71, 'telemetry_jitter_p99_ms', 'telemetry jitter, p99', NULL, 'sampler'),
     (72, 'telemetry_cpu_pct', 'sampler CPU, of one core', NULL, 'sampler')
 ) AS known (print_order, metric, label, better, family);
+
+-- metric_aliases: one row per other name of a known metric, whole names only (run tables of the method call them so); an alias has the
+-- direction and the role of its metric, whatever its unit.
+CREATE TABLE metric_aliases AS
+SELECT * FROM (VALUES
+    ('token_throughput', 'token_throughput_tok_s'),
+    ('token_throughput_tps', 'token_throughput_tok_s'),
+    ('request_throughput', 'request_throughput_req_s'),
+    ('avg_latency', 'latency_mean_ms'),
+    ('avg_latency_ms', 'latency_mean_ms'),
+    ('mean_latency_ms', 'latency_mean_ms'),
+    ('latency_ms', 'latency_mean_ms'),
+    ('ttft_ms', 'ttft_mean_ms'),
+    ('itl_ms', 'itl_mean_ms'),
+    ('peak_memory', 'peak_memory_gib'),
+    ('peak_memory_gb', 'peak_memory_gib'),
+    ('kv_cache', 'kv_cache_gib'),
+    ('kv_cache_gb', 'kv_cache_gib')
+) AS known (alias, metric);
 
 -- metrics: one row per attempt and metric, accepted or not. `value` is NULL with a `reason` where it could not be
 -- measured. Derived here: `startup_s` = create + start + load, so that start-up never leaks into throughput, and the energy of

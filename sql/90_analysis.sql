@@ -43,16 +43,29 @@ CREATE TABLE schema_comparisons (
     bca_diff_low DOUBLE, bca_diff_high DOUBLE, bca_overhead_low DOUBLE, bca_overhead_high DOUBLE,
     n_pairs INTEGER, paired_diff DOUBLE, paired_low DOUBLE, paired_high DOUBLE, paired_t DOUBLE, paired_p DOUBLE, paired_dz DOUBLE,
     wilcoxon_p DOUBLE, r_blocks DOUBLE,
-    headline_test VARCHAR, method VARCHAR, pct DOUBLE, pct_low DOUBLE, pct_high DOUBLE,
+    headline_test VARCHAR, method VARCHAR, decided_on VARCHAR, decided_n_reference INTEGER, decided_n_treatment INTEGER,
+    decided_mean_reference DOUBLE, decided_sd_reference DOUBLE, decided_mean_treatment DOUBLE, decided_sd_treatment DOUBLE, scale VARCHAR,
+    better_source VARCHAR, side VARCHAR, effect DOUBLE, pct DOUBLE, pct_level DOUBLE, pct_low DOUBLE, pct_high DOUBLE,
+    difference_level DOUBLE, difference_low DOUBLE, difference_high DOUBLE,
+    equivalence_level DOUBLE, equivalence_low DOUBLE, equivalence_high DOUBLE, alone_level DOUBLE, alone_low DOUBLE, alone_high DOUBLE,
+    noninferior BOOLEAN, noninferiority_p_adjusted DOUBLE,
+    randomisation_design VARCHAR, randomisation_exact BOOLEAN, rearrangements BIGINT, randomisation_p DOUBLE,
+    randomisation_p_adjusted DOUBLE, randomisation_low DOUBLE, randomisation_high DOUBLE, randomisation_tost_p DOUBLE,
+    longest_stretch INTEGER, arm_time_correlation DOUBLE, worst_case_low DOUBLE, worst_case_high DOUBLE,
     p DOUBLE, p_adjusted DOUBLE, p_bonferroni DOUBLE, p_bh DOUBLE, p_by DOUBLE, adjustment VARCHAR, family VARCHAR, m_planned INTEGER,
     tost_p DOUBLE, tost_p_adjusted DOUBLE, margin_pct DOUBLE,
     verdict VARCHAR, verdict_all_valid_first_attempt VARCHAR, verdict_document_rerun_outliers VARCHAR,
-    verdict_protocol_minus_outliers VARCHAR, needs_n INTEGER, needs_what VARCHAR, claim VARCHAR
+    verdict_protocol_minus_outliers VARCHAR, needs_n INTEGER, needs_what VARCHAR, needs_for VARCHAR,
+    reason VARCHAR, claim VARCHAR
 );
 
 -- comparisons: one row per unit, model, workload, pair of arms, metric and analysis set (`protocol` is the headline): every test,
--- interval and effect size, the verdict and the one sentence that may be claimed. Signs are treatment minus reference; `pct` with
--- its limits is the headline change in percent of the reference. Headline rows also have the verdict of the other sets of attempts.
+-- interval and effect size, the verdict and the one sentence that may be claimed. Signs are treatment minus reference. `pct` is the
+-- change in percent of the reference over the runs that decided (`decided_on`, `decided_n_…`) and its limits are dual to the verdict: of
+-- the difference, or of equivalence where that is the verdict, at `pct_level` percent, the level of the family; `alone_…` is the 95 %
+-- interval of the comparison by itself. `p` and `tost_p` are of the deciding rule; `welch_…`, `paired_…` are the plain tests over all runs
+-- and complete blocks; `randomisation_…` rearranges the schedule; `worst_case_…` bounds the change had all missing runs been extreme.
+-- Headline rows also have the verdict of the other sets of attempts.
 CREATE VIEW comparisons AS
 FROM parquet_files('comparisons');
 
@@ -71,11 +84,11 @@ FROM parquet_files('equivalence');
 CREATE TABLE schema_power (
     phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, layer VARCHAR,
     n_reference INTEGER, n_treatment INTEGER, effect DOUBLE, posthoc DOUBLE, posthoc_bonferroni DOUBLE, mde DOUBLE, mde_bonferroni DOUBLE,
-    mde_pct DOUBLE, needs_n INTEGER, needs_what VARCHAR
+    mde_pct DOUBLE, needs_n INTEGER, needs_what VARCHAR, needs_for VARCHAR
 );
 
 -- power: one row per comparison and layer: what this N could see. `posthoc` restates p and says nothing of N; `mde` is the
--- smallest effect (d, or dz in blocks) seen with 80 % power, `mde_pct` the same in percent, `needs_n` what equivalence would take.
+-- smallest effect (d, or dz in blocks) seen with 80 % power, `mde_pct` the same in percent, `needs_n` what settles it (`needs_for`).
 CREATE VIEW power AS
 FROM parquet_files('power');
 
@@ -128,7 +141,7 @@ CREATE TABLE schema_request_percentiles (
 );
 
 -- request_percentiles: one row per model, workload, arm, latency and percentile: pooled over all requests of the arm (what a user
--- sees) with a cluster bootstrap over runs, beside the mean and median of the runs' own percentiles, which are other quantities,
+-- sees) with a cluster bootstrap over runs, widened for what few runs do not show and NULL below 30 of them, beside the mean and median of the runs' own percentiles, which are other quantities,
 -- and the difference from the reference arm.
 CREATE VIEW request_percentiles AS
 FROM parquet_files('request_percentiles');

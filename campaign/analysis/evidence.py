@@ -80,17 +80,29 @@ def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: dict[str, An
 def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The headline comparisons, as records for ``report.wording``, in the order of the plan and of printing.
 
-    Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name.
+    Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name. Number, mean and deviation of
+    the arms are of the runs that the claim rests on, so that all figures of a row are of one set. ``twins`` is true where the config
+    defines both arms alike (A/A).
     """
-    return sql.records(
+    alike = questions.twins(con)
+    decided = ", ".join(
+        f"CASE WHEN status LIKE 'error%' THEN {name}_{arm} ELSE decided_{name}_{arm} END AS {name}_{arm}"
+        for name in ("n", "mean", "sd")
+        for arm in ("reference", "treatment")
+    )
+    found = sql.records(
         con,
-        f"""SELECT c.* REPLACE (CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model),
+        f"""SELECT c.* REPLACE (
+                CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model,
+                {decided}
+            ),
             coalesce(NOT interleaved, false) AS separated
         FROM comparisons AS c
         LEFT JOIN metric_facts AS f ON f.metric = c.metric
         WHERE analysis_set = '{findings.HEADLINE_SET}'
         ORDER BY place, treatment, unit, f.print_order NULLS LAST, c.metric""",
     )
+    return [row | {"twins": (row["reference"], row["treatment"]) in alike} for row in found]
 
 
 def _analyse(
@@ -112,6 +124,7 @@ def _analyse(
         planned=chosen["planned"],
         planned_repetitions=chosen["planned_repetitions"],
         refused=asked.refused,
+        units=asked.units,
     )
     requests = latencies.result()
     works = [

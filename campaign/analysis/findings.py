@@ -27,23 +27,17 @@ def _key(found: Mapping[str, Any], cells: Mapping[str, Cellname]) -> dict[str, A
     return same | {"model": model, "workload": workload}
 
 
-def _needs(found: Mapping[str, Any], margin: float) -> dict[str, Any]:
-    from campaign.analysis.statistics.verdict import runs_to_settle
-
-    if found["verdict"] != "inconclusive":
-        return {"needs_n": None, "needs_what": None}
-    what = "blocks" if found.get("headline_test") == "paired_t" else "runs per arm"
-    return {"needs_n": runs_to_settle(dict(found), margin), "needs_what": what}
+def _needs(found: Mapping[str, Any]) -> dict[str, Any]:
+    needs = _get(found, "claim_detail", "needs") or {}
+    return {f"needs_{name}": needs.get(key) for name, key in (("n", "n"), ("what", "what"), ("for", "question"))}
 
 
 def comparisons(
     con: duckdb.DuckDBPyConnection, result: Mapping[str, Any], cells: Mapping[str, Cellname]
 ) -> Iterator[dict[str, Any]]:
     facts = {
-        metric: {"label": label, "better": better, "group": family}
-        for metric, label, better, family in con.execute(
-            "SELECT metric, label, better, family FROM metric_facts"
-        ).fetchall()
+        metric: {"label": label, "group": family}
+        for metric, label, family in con.execute("SELECT metric, label, family FROM metric_facts").fetchall()
     }
     units = dict(con.execute("SELECT metric, any_value(unit_of_measure) FROM metrics GROUP BY metric").fetchall())
     places = {
@@ -64,17 +58,23 @@ def comparisons(
             | _one(found)
             | (_described(con, found, key) if str(found["status"]).startswith("error") else {})
             | {f"verdict_{name}": verdict for name, verdict in (found.get("verdict_by_set") or {}).items()}
-            | _needs(found, result["settings"]["margin_pct"][found["metric"]])
+            | _needs(found)
         )
 
 
-def _one(found: Mapping[str, Any]) -> dict[str, Any]:
-    from campaign.analysis.statistics.verdict import interval_pct
+METHODS = {
+    "paired_t": "blocks, guarded Fieller with covariance",
+    "welch": "independent arms, guarded Fieller",
+    "dunnett": "screen, Dunnett over the options",
+}
+"""Test that decides to the interval that goes with it (``docs/statistics.md``)."""
 
-    paired, detail = found["paired"] or {}, found.get("verdict_detail") or {}
-    limits = interval_pct(dict(found)) if found["status"] == "ok" else None
-    by_blocks = found.get("headline_test") == "paired_t"
-    ratio, bootstrap = found.get("ratio"), found.get("bootstrap") or {}
+
+def _one(found: Mapping[str, Any]) -> dict[str, Any]:
+    paired, detail, claim = found["paired"] or {}, found.get("verdict_detail") or {}, found["claim_detail"]
+    ratio, bootstrap, order = found.get("ratio"), found.get("bootstrap") or {}, found.get("order") or {}
+    random, worst = found.get("randomisation") or {}, found.get("worst_case") or {}
+    percent = claim["scale"] == "ratio"
     out: dict[str, Any] = {
         name: found.get(name)
         for name in (
@@ -88,6 +88,7 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
             "overhead_pct",
             "verdict",
             "claim",
+            "reason",
         )
     }
     for arm in ("reference", "treatment"):
@@ -131,11 +132,40 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         "paired_dz": paired.get("dz"),
         "wilcoxon_p": _get(paired, "wilcoxon", "p"),
         "r_blocks": paired.get("r_xy"),
-        "headline_test": found.get("headline_test"),
-        "method": "blocks, Fieller with covariance" if by_blocks else "independent arms, Fieller",
-        "pct": limits[0] if limits else found.get("pct_change"),
-        "pct_low": limits[1] if limits else None,
-        "pct_high": limits[2] if limits else None,
+        "headline_test": claim["test"],
+        "method": METHODS.get(claim["test"]),
+        "decided_on": claim["decided_on"],
+        "decided_n_reference": claim["n_reference"],
+        "decided_n_treatment": claim["n_treatment"],
+        **{
+            f"decided_{name}_{arm}": claim[f"{name}_{arm}"]
+            for arm in ("reference", "treatment")
+            for name in ("mean", "sd")
+        },
+        "scale": claim["scale"],
+        "better": claim["better"],
+        "better_source": claim["better_source"],
+        "side": claim["side"],
+        "effect": claim["effect"],
+        "pct": claim["effect"] if percent else None,
+        **_limits("pct", claim["interval"] if percent else None),
+        **_limits("difference", claim["difference_interval"]),
+        **_limits("equivalence", claim["equivalence_interval"]),
+        **_limits("alone", claim["alone"]),
+        "noninferior": claim["noninferior"],
+        "noninferiority_p_adjusted": detail.get("noninferiority_p_adjusted"),
+        "randomisation_design": random.get("design"),
+        "randomisation_exact": random.get("exact"),
+        "rearrangements": random.get("rearrangements"),
+        "randomisation_p": random.get("p"),
+        "randomisation_p_adjusted": detail.get("randomisation_p_adjusted"),
+        "randomisation_low": _percent(random.get("low")) if random.get("scale") == "ratio" else random.get("low"),
+        "randomisation_high": _percent(random.get("high")) if random.get("scale") == "ratio" else random.get("high"),
+        "randomisation_tost_p": random.get("tost_p"),
+        "longest_stretch": order.get("longest_stretch"),
+        "arm_time_correlation": order.get("arm_time_correlation"),
+        "worst_case_low": worst.get("pct_low"),
+        "worst_case_high": worst.get("pct_high"),
         "p": detail.get("p"),
         "p_adjusted": detail.get("p_adjusted"),
         "p_bonferroni": detail.get("p_bonferroni"),
@@ -148,6 +178,10 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         "tost_p_adjusted": detail.get("tost_p_adjusted"),
         "margin_pct": detail.get("margin_pct"),
     }
+
+
+def _limits(name: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {f"{name}_{part}": None if found is None else found[part] for part in ("level", "low", "high")}
 
 
 def _described(con: duckdb.DuckDBPyConnection, found: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +218,7 @@ def equivalence(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Ite
 def power(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
     for found in _headline(result):
         n = {f"n_{arm}": _get(found, "desc", arm, "n") for arm in ("reference", "treatment")}
-        shared = _key(found, cells) | n | _needs(found, result["settings"]["margin_pct"][found["metric"]])
+        shared = _key(found, cells) | n | _needs(found)
         if alone := found.get("power"):
             yield shared | {
                 "layer": "independent",
@@ -261,7 +295,7 @@ def phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "estimate": pooled["pct"],
                 "p": pooled["dunnett_p"],
                 "rank": rank,
-                "decision": "candidate" if arm in found["selection"] else "not carried on",
+                "decision": "candidate" if arm in found["selection"] else _why_not(arm),
             }
     for metric, found in (result.get("validation_by_metric") or {}).items():
         for model, trio in found["validation"].items():
@@ -277,6 +311,13 @@ def phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
+def _why_not(arm: str) -> str:
+    from campaign.analysis.statistics.screening import never_chosen
+
+    why = never_chosen(arm)
+    return "not carried on" if why is None else f"not carried on: {why}"
+
+
 def request_percentiles(percentiled: Percentiled, reference: str) -> Iterator[dict[str, Any]]:
     for workload, entries in percentiled:
         for entry in entries:
@@ -287,6 +328,8 @@ def request_percentiles(percentiled: Percentiled, reference: str) -> Iterator[di
 def _percentiles(
     model: str, workload: str, metric: str, block: Mapping[str, Any], reference: str
 ) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.statistics.latency import guarded
+
     arms = {name: part for name, part in block.items() if isinstance(part, Mapping) and "n_requests" in part}
     contrasts = block.get("contrasts") or {}
     for arm, part in arms.items():
@@ -295,8 +338,10 @@ def _percentiles(
         for percentile, summary in part["summary"].items():
             found = _get(contrast, "hierarchical_bootstrap", percentile) or {}
             against = {} if arm == reference else found
-            limits = found.get(f"{arm}_cluster") or {}
-            diff = against.get("diff_cluster_blocks") or against.get("diff_cluster_independent") or {}
+            limits = guarded(summary.get("pooled"), found.get(f"{arm}_cluster"), part["n_runs"])
+            few = min(its["n_runs"] for its in arms.values())
+            between = against.get("diff_cluster_blocks") or against.get("diff_cluster_independent")
+            diff = guarded(against.get("pooled_diff"), between, few)
             run_level = {} if arm == reference else _get(contrast, "run_level_welch", percentile) or {}
             yield {
                 "model": model,
@@ -315,5 +360,5 @@ def _percentiles(
                 "diff_high": diff.get("high"),
                 "run_level_diff": run_level.get("diff"),
                 "run_level_p": run_level.get("p"),
-                "reason": found.get("reason"),
+                "reason": found.get("reason") or limits["reason"],
             }

@@ -30,13 +30,18 @@ class Asked:
     settings: dict[str, Any]
     refused: dict[str, str]
     """Model to the status that forbids statistics on it."""
+    units: dict[str, str]
+    """Metric to its unit of measure."""
 
 
 def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     """Everything but the latencies."""
     table, cells = run_table(con)
     implausible = con.execute("SELECT DISTINCT model FROM rooflines WHERE measured_tok_s > bound_tok_s").fetchall()
-    return Asked(table, cells, settings(con), {model: "error_implausible" for (model,) in implausible})
+    units = con.execute(
+        "SELECT metric, any_value(unit_of_measure) FROM metrics WHERE unit_of_measure IS NOT NULL GROUP BY metric"
+    ).fetchall()
+    return Asked(table, cells, settings(con), {model: "error_implausible" for (model,) in implausible}, dict(units))
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:
@@ -121,6 +126,20 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "m_planned": max(3 * contrasts, 1),
         "planned": {"F_doc": 3 * contrasts, "F_primary5": 5 * contrasts, "F_three_arm": 9 * cells},
     }
+
+
+def twins(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
+    """Pairs of arms (both ways round) that the resolved config defines alike but for name and description: what they differ by is noise."""
+    (config,) = con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
+    arms = [arm for arm in (json.loads(config) if config else {}).get("environments") or [] if isinstance(arm, dict)]
+    told = [
+        (
+            str(arm.get("name")),
+            {key: value for key, value in arm.items() if key not in ("name", "description", "extends")},
+        )
+        for arm in arms
+    ]
+    return {(a, b) for a, x in told for b, y in told if a != b and x == y and x}
 
 
 def _ceiling(con: duckdb.DuckDBPyConnection) -> float | None:

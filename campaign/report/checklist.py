@@ -31,7 +31,7 @@ def checklist(con: duckdb.DuckDBPyConnection) -> list[Item]:
             count(*) FILTER (status = 'ok' AND shapiro_p_reference IS NULL AND sd_reference > 0 AND n_reference >= 3) AS unchecked,
             count(*) FILTER (status = 'ok' AND better = 'higher' AND mean_reference > 0 AND hmean_reference IS NULL) AS no_harmonic,
             count(*) FILTER (list_contains(flags, 'sensitive_to_exclusions')) AS sensitive,
-            count(*) FILTER (interleaved = false) AS separated, count(*) FILTER (interleaved) AS mixed,
+            count(*) FILTER (interleaved = false OR list_contains(flags, 'order_imbalanced')) AS separated, count(*) FILTER (interleaved) AS mixed,
             count(*) FILTER (verdict IN ('equivalent', 'different_but_negligible')) AS alike,
             count(*) FILTER (verdict IN ('equivalent', 'different_but_negligible') AND NOT tost_p_adjusted < 0.05) AS alike_untested,
             count(DISTINCT family) AS families, max(m_planned) AS m, count(DISTINCT unit) AS units
@@ -67,7 +67,7 @@ def _rules(
         _item("HB2", "what was left out is said and justified", flow["planned"] and not facts["imported"], missing == 0 or facts["left_out"] not in (None, "{}"), f"{flow['analysed']} of {flow['planned']} planned runs analysed; losses by reason under Quality; left out by the config: {facts['left_out'] or 'nothing'}"),
         _item("HB3", "arithmetic means for costs, harmonic for rates", c["tested"], not c["no_harmonic"], "hmean beside the mean of every rate in `comparisons` and `descriptives`; no mean of rates over models"),
         _item("HB4", "no means of ratios over models", c["n"], True, "by construction: the report forms no mean over models"),
-        _item("HB5", "deterministic or with intervals", c["n"], not c["untested"], f"{c['constant']} comparisons are deterministic, {c['tested']} carry 95 % intervals"),
+        _item("HB5", "deterministic or with intervals", c["n"], not c["untested"], f"{c['constant']} comparisons are deterministic, {c['tested']} carry intervals"),
         _item("HB6", "normality is tested, not assumed", c["tested"], not c["unchecked"], "Shapiro-Wilk for each arm in `comparisons`; Mann-Whitney and bootstrap beside every t test"),
         _item("HB7", "comparisons rest on tests", c["tested"], not c["untested"], f"{c['tested']} comparisons with test, adjusted p and interval of the effect"),
         _item("HB8", "percentiles where the mean misleads", latency["n"], latency["bounded"] > 0, f"{latency['n']} latency percentiles, {latency['bounded']} with intervals over runs (`request_percentiles`)"),
@@ -83,7 +83,7 @@ def _ours(c: dict[str, Any], flow: dict[str, Any], facts: dict[str, Any], identi
     identified = identity["checked"] > 0 and not identity["wrong"] and not identity["alike"]
     return [
         _item("PREREG", "the design was fixed before the first run", facts["first_run"], before and facts["config_hash"], f"config {str(facts['config_hash'])[:12]} and plan {str(facts['plan_hash'])[:12]}, recorded {facts['created']}" if before else "nothing shows a plan from before the first run"),
-        _item("CONCUR", "arms ran interleaved in time", c["mixed"] + c["separated"], not c["separated"], f"{c['separated']} of {c['mixed'] + c['separated']} comparisons have one arm wholly before the other"),
+        _item("CONCUR", "arms ran interleaved in time", c["mixed"] + c["separated"], not c["separated"], f"{c['separated']} of {c['mixed'] + c['separated']} comparisons have one arm wholly before the other, or arms that alternate too seldom"),
         _item("IDENT", "the model that was named is the one that ran", flow["analysed"], identified, f"{identity['checked']} attempts with an identity check, {identity['wrong']} wrong; {identity['alike']} pairs of models cannot be told apart"),
         _item("EXCL", "exclusions are listed and their weight is shown", flow["attempts"], True, f"{flow['rejected']} of {flow['attempts']} attempts do not count, each with its reason; {c['sensitive']} verdicts depend on them"),
         _item("MULT", "families and their sizes are printed", c["n"], c["families"] > 0, f"{c['families']} families; the largest counts {c['m'] or 0} planned comparisons"),

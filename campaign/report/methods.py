@@ -97,9 +97,10 @@ def methods(con: duckdb.DuckDBPyConnection) -> str:
     used = list(dict.fromkeys(row["method"] for row in evidence.rows(con) if present(row["pct_low"])))
     if used:
         said.append(
-            f"The run is the experimental unit. Arms are compared by 95 % confidence intervals ({'; '.join(used)}); verdicts rest on the "
-            "p of a paired t test over blocks, or of Welch's t test, adjusted after Holm over the planned comparisons "
-            "(secondary metrics: after Benjamini and Hochberg)."
+            f"The run is the experimental unit. Arms are compared by confidence intervals ({'; '.join(used)}) that are dual to the verdicts: "
+            "those rest on a paired t test over blocks, or Welch's t test, guarded against skewness, unseen runs and resembling "
+            "neighbours, adjusted after Holm over the planned comparisons (secondary metrics: after Benjamini and Hochberg), and each interval "
+            "has the level at which its family was decided. A randomisation test over the schedule stands beside."
         )
     margin = config.get("margin_pct")
     if isinstance(margin, int | float):

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from actors import host
 from campaign.analysis import evidence, questions, seal, sql
+from campaign.analysis.statistics import deciding
+from campaign.analysis.statistics.claims import MINIMUM_N, number
 from campaign.report import checklist, wording
 from campaign.store import Store
 
@@ -140,7 +142,7 @@ STATISTICS = (
         "All metrics, tests and adjustments; the headline set of attempts. p after Holm (secondary metrics: Benjamini-Hochberg) "
         "over the comparisons that were planned.",
         "No comparison yet.",
-        'SELECT model, treatment AS arm, reference AS against, label AS metric, pct AS "change (%)", pct_low AS "low", pct_high AS "high",\n'
+        'SELECT model, treatment AS arm, reference AS against, label AS metric, pct AS "change (%)", pct_low AS "low", pct_high AS "high", pct_level AS "level (%)",\n'
         '    headline_test AS test, p, p_adjusted AS "p adjusted", p_bonferroni AS "Bonferroni", p_bh AS "BH", p_by AS "BY", tost_p_adjusted AS "TOST p adjusted",\n'
         '    document_test AS "rule of the document", document_p AS "its p", welch_p AS "Welch p", mwu_p AS "MWU p", paired_p AS "paired p",\n'
         '    cohens_d AS d, hedges_g AS g, hl_shift AS "HL shift", verdict\n'
@@ -158,6 +160,17 @@ STATISTICS = (
         "WHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, print_order",
     ),
     Table(
+        "Randomisation test",
+        "What the difference would have been had the schedule fallen otherwise: arms swapped within blocks, or labels permuted. Exact under any noise "
+        "where the order was drawn at random; its 95 % interval (percent) is by inversion. Beside it the change if every missing run had been as "
+        "extreme as the worst and best seen.",
+        "No comparison yet.",
+        "SELECT model, treatment AS arm, reference AS against, label AS metric, randomisation_design AS design, rearrangements, randomisation_exact AS exact, randomisation_p AS p,\n"
+        '    randomisation_p_adjusted AS "p adjusted", randomisation_low AS low, randomisation_high AS high, randomisation_tost_p AS "TOST p", verdict,\n'
+        '    worst_case_low AS "worst case low (%)", worst_case_high AS "worst case high (%)", arm_time_correlation AS "arm with time", longest_stretch AS "longest stretch"\n'
+        "FROM comparisons\nWHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, family, metric",
+    ),
+    Table(
         "Equivalence",
         "Two one-sided tests of the ratio at the margins 1, 2, 3, 5 % and the declared one, before adjustment. Only an equivalence test may "
         "say that two arms are alike.",
@@ -171,7 +184,7 @@ STATISTICS = (
         "power of about one half, whatever N; it says nothing about whether N sufficed.",
         "No comparison yet.",
         'SELECT p.model, p.treatment AS arm, f.label AS metric, p.layer, p.n_reference AS "n reference", p.n_treatment AS "n arm", p.effect AS "d or dz",\n'
-        '    p.mde AS "MDE", p.mde_bonferroni AS "MDE, Bonferroni", p.mde_pct AS "MDE (%)", p.posthoc AS "observed power", p.needs_n AS "needs N", p.needs_what AS "of"\n'
+        '    p.mde AS "MDE", p.mde_bonferroni AS "MDE, Bonferroni", p.mde_pct AS "MDE (%)", p.posthoc AS "observed power", p.needs_n AS "needs N", p.needs_what AS "of", p.needs_for AS "for"\n'
         "FROM power AS p\nJOIN metric_facts AS f ON f.metric = p.metric AND f.family = 'primary'\nORDER BY p.model, p.treatment, f.print_order, p.layer",
     ),
     Table(
@@ -223,7 +236,8 @@ STATISTICS = (
 )
 """What the statistics found, beyond the sentence of each model."""
 
-COMPARISON_SQL = """SELECT model, treatment, reference, mean_reference, sd_reference, mean_treatment, sd_treatment, pct, pct_low, pct_high,
+COMPARISON_SQL = """SELECT model, treatment, reference, decided_on, decided_n_reference, decided_mean_reference, decided_sd_reference,
+    decided_n_treatment, decided_mean_treatment, decided_sd_treatment, pct, pct_low, pct_high, pct_level,
     method, p_adjusted, tost_p_adjusted, margin_pct, verdict, needs_n, claim
 FROM comparisons
 WHERE metric = 'token_throughput_tok_s' AND analysis_set = 'protocol'
@@ -363,7 +377,8 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row], heads: dic
         "method_line": (
             "Mean ± standard deviation over accepted runs; change and interval in percent of the reference. "
             + (
-                f"Intervals: 95 % each, {' / '.join(methods)}. Verdicts rest on p values adjusted over all planned comparisons."
+                f"Intervals: {' / '.join(methods)}, each dual to its verdict at the level of its family (of equivalence where that is the "
+                "verdict, else of the difference)."
                 if methods
                 else ""
             )
@@ -518,6 +533,7 @@ def _cells(row: wording.Row) -> dict[str, Any]:
         "n_treatment": row["n_treatment"],
         "change": wording.change(row),
         "interval": wording.interval(row),
+        "level": wording.level(row),
         "verdict": wording.verdict_word(row),
         "tone": {True: "worse", False: "better", None: "unclear"}[wording.worse(row)],
     }
@@ -564,11 +580,18 @@ def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
     lines = [
         f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",
-        "From 10 complete blocks of interleaved arms on, the headline test is the paired t test and its interval Fieller's with covariance; below "
-        "that Welch's test and Fieller's interval for independent arms. Below "
-        f"{wording.MINIMUM_N} runs in an arm nothing is inferred.",
-        f"Two arms are called equivalent only where two one-sided tests put their ratio within ±{wording.number(chosen['margin_pct'])} % "
-        f"({'declared in the config' if chosen['margin_declared'] else 'the default: the config declares none'}). An interval that covers zero shows nothing.",
+        "From 10 complete blocks of interleaved arms on (or fewer, where runs drift in time), the headline test is the paired t test and its "
+        "interval Fieller's with covariance; below that Welch's test and Fieller's interval for independent arms. Both are guarded, by a rule "
+        "chosen by simulation (docs/statistics.md): each side must also pass with the t corrected for skewness; the standard error is larger by "
+        f"√(1 + k/n), k = {deciding.UNSEEN_DIFFERENCE:g} for difference and {deciding.UNSEEN_EQUIVALENCE:g} for equivalence, for what n runs did not show; and blocks that "
+        "resemble their neighbours count as the fewer independent ones that they are worth. The interval of a claim is the set of effects that its "
+        "test does not reject at the level at which its family was decided (Holm: 0.05 by the comparisons not rejected). Below "
+        f"{MINIMUM_N} runs in an arm nothing is inferred.",
+        "Whether a metric is better higher or lower is taken from metric_facts, or declared; without either no side is called better.",
+        "A randomisation test (arms swapped within blocks, else labels permuted; exact up to 2^20 rearrangements, else 9 999 seeded draws; its interval by "
+        "inversion) stands beside every verdict; where it does not show a difference that is claimed, the comparison is flagged randomisation_disagrees.",
+        f"Two arms are called equivalent only where two one-sided tests put their ratio within ±{number(chosen['margin_pct'])} % "
+        f"({'declared in the config' if chosen['margin_declared'] else 'the default: the config declares none'}), the lower bound being the inverse of the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
         f"p values are adjusted after Holm over the {chosen['planned']['F_doc']} planned comparisons of throughput, mean latency and peak memory (family "
         f"F_doc; {chosen['planned']['F_primary5']} with request throughput and KV cache, F_primary5); secondary metrics by Benjamini-Hochberg. Bonferroni, "
         "Benjamini-Hochberg and the rule as first written down stand beside them.",
@@ -613,7 +636,7 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     for unit in sql.records(con, "FROM units ORDER BY unit"):
         warnings = "; ".join(json.loads(unit["warnings"] or "[]"))
         refused = "; ".join(f"{name}: {why}" for name, why in json.loads(unit["refused_options"] or "{}").items())
-        memory = wording.number(unit["mem_total_gib"])
+        memory = number(unit["mem_total_gib"])
         facts = [
             ("host", unit["hostname"]),
             ("machine", f"{unit['machine']}, {unit['cpus']} CPUs, {memory} GiB"),
@@ -686,7 +709,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")
     if isinstance(value, float):
-        return wording.number(value)
+        return number(value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "–"
     return "–" if value is None else str(value)

@@ -51,8 +51,8 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     else:
         parts.append(
             Text(
-                "Mean ± standard deviation over accepted runs. Intervals, 95 % each: "
-                f"{' / '.join(dict.fromkeys(row['method'] for row in rows))}. Verdicts: p adjusted over the planned comparisons.",
+                "Mean ± standard deviation over accepted runs. Intervals, dual to the verdicts at the levels of their families: "
+                f"{' / '.join(dict.fromkeys(row['method'] for row in rows if row['method']))}. Verdicts: p adjusted over the planned comparisons.",
                 style="dim",
             )
         )
@@ -76,7 +76,7 @@ def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) 
     table.add_column("", no_wrap=True)
     for name, role in ((reference, "reference"), (treatment, "treatment")):
         table.add_column(Text(name if len(name) <= _ARM_WIDTH else role), justify="right", no_wrap=True)
-    table.add_column("change % [95 % CI]", justify="right", no_wrap=True)
+    table.add_column("change % [interval]", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     styles = {True: "red", False: "green", None: ""}
     for row in map(wording.readable, rows):

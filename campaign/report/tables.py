@@ -22,7 +22,7 @@ from campaign.report.digits import (
 )
 from campaign.report.forms import Column, Table
 from campaign.report.methods import facts_of, parsed, reference_of
-from campaign.report.wording import HEADLINE, Row, by_contrast, present, verdict_word
+from campaign.report.wording import HEADLINE, Row, by_contrast, level, present, verdict_word
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,7 +64,8 @@ def brief(rows: list[Row], reference: str) -> Table:
         Column("n treat.", "number"),
         Column("Treat. (tok/s)", "number"),
         Column("Change (%)", "number"),
-        Column("95 % CI (%)", "interval"),
+        Column("CI (%)", "interval"),
+        Column("Level (%)"),
         Column("Verdict"),
     )
     cells = tuple(
@@ -78,6 +79,7 @@ def brief(rows: list[Row], reference: str) -> Table:
             mean_text(row, "treatment"),
             change_text(row),
             interval(row["pct_low"], row["pct_high"], pct_places(row)),
+            None if (shown := level(row)) == "–" else shown,
             verdict_word(row),
         )
         for row in rows
@@ -228,7 +230,8 @@ def comparisons(rows: list[Row]) -> Table:
             for what in ("n", "mean", "SD")
         ),
         Column("Change (%)", "number"),
-        Column("95 % CI (%)", "interval"),
+        Column("CI (%)", "interval"),
+        Column("Level (%)"),
         Column("Verdict"),
     )
 
@@ -242,6 +245,7 @@ def comparisons(rows: list[Row]) -> Table:
             sd_text(row, "treatment"),
             change_text(row),
             interval(row["pct_low"], row["pct_high"], pct_places(row)),
+            None if (shown := level(row)) == "–" else shown,
             verdict_word(row),
         )
 
@@ -263,12 +267,22 @@ def tests(rows: list[Row]) -> Table:
         Column("p Bonf.", "number"),
         Column("p BH", "number"),
         Column("p TOST", "number"),
+        Column("p rand.", "number"),
     )
 
     def cells(row: Row) -> tuple[str | None, ...]:
         places = width_places(row["welch_low"], row["welch_high"])
         named = {"mannwhitney": "U", "student": "t", "welch": "Welch"}.get(str(row["document_test"]))
-        tested = ("document_p", "welch_p", "paired_p", "p_adjusted", "p_bonferroni", "p_bh", "tost_p_adjusted")
+        tested = (
+            "document_p",
+            "welch_p",
+            "paired_p",
+            "p_adjusted",
+            "p_bonferroni",
+            "p_bh",
+            "tost_p_adjusted",
+            "randomisation_p_adjusted",
+        )
         return (
             fixed(row["diff"], places) if present(row["welch_low"]) else plain(row["diff"]),
             interval(row["welch_low"], row["welch_high"], places),
@@ -279,7 +293,8 @@ def tests(rows: list[Row]) -> Table:
     families = ", ".join(sorted({f"{row['family']} (m = {row['m_planned']})" for row in rows if row["family"]}))
     notes = (
         "Difference: treatment minus reference, Welch's interval. Rule: the pre-registered choice among Student's t, Welch and "
-        "Mann-Whitney's U. Blocks: paired t. Adjusted: Holm, for secondary metrics Benjamini-Hochberg (BH), of the headline test. "
+        "Mann-Whitney's U. Blocks: paired t. Adjusted: Holm, for secondary metrics Benjamini-Hochberg (BH), of the guarded test that decides. "
+        "Rand.: randomisation over the schedule, Holm. "
         f"TOST: equivalence within the declared margin, Holm. Families: {families or 'none'}."
     )
     return _by_contrast("tests", "Tests behind the comparisons.", columns, cells, rows, notes)
@@ -339,7 +354,7 @@ def power(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> Table:
 
     notes = (
         "MDE: smallest effect seen with 80 % power (d of independent arms, dz of blocks). Observed power restates p: p = 0.05 is a power of "
-        "about one half, whatever N; it says nothing about whether N sufficed. Needs N: to settle equivalence within the margin with 80 % power."
+        "about one half, whatever N; it says nothing about whether N sufficed. Needs N: to settle the comparison with 80 % power in its family; none where it is settled."
     )
     return _by_contrast("power", "What this N could see, primary metrics.", columns, cells, found, notes)
 
@@ -496,7 +511,8 @@ def _notes(rows: list[Row]) -> str:
         return "No interval: too few runs."
     minor = " Minor: differs, inside the margin." if any(verdict_word(row) == "minor" for row in rows) else ""
     return (
-        f"Intervals: {'; '.join(methods)}, each at 95 %. Verdicts: p adjusted over the planned comparisons.{minor} "
+        f"Intervals (CI): {'; '.join(methods)}; each is dual to its verdict, at the level at which its family of planned comparisons was decided: of "
+        f"equivalence where that is the verdict, else of the difference.{minor} n, mean and SD of the runs that decided. "
         "Values to the second significant digit of their standard error."
     )
 

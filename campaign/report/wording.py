@@ -1,7 +1,5 @@
-"""How figures and claims are put into words. A report may say only what this module says.
-
-The words "identical", "no overhead", "same performance" are not here. That two arms are alike may be said only as *equivalent
-within* a margin that was declared, and only where the equivalence test says so.
+"""How figures are put into words for print. What is claimed is made elsewhere, once (``campaign.analysis.statistics.claims``); here it is
+read from the rows of ``comparisons``, and summed up over models and arms.
 """
 
 from __future__ import annotations
@@ -10,10 +8,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, decimals, level_text, number, range_text
+
 Row = dict[str, Any]
 """One row of ``evidence.rows``."""
-MINIMUM_N = 3
-"""Runs per arm below which nothing is inferred."""
 
 HEADLINE = "token_throughput_tok_s"
 SUMMARY = {
@@ -47,18 +45,6 @@ def present(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
-def number(value: Any, digits: int = 4) -> str:
-    """At most ``digits`` significant digits without exponent; a dash where there is no value."""
-    if not present(value):
-        return "–"
-    if value == 0:
-        return "0"
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{min(places, 6)}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return text.replace(",", "\u202f").replace("-", "−")
-
-
 def mean_sd(mean: Any, sd: Any) -> str:
     """``33.30 ± 0.13``: to the second significant digit of the standard deviation."""
     if not present(mean):
@@ -79,102 +65,56 @@ def readable(row: Row) -> Row:
 
 
 def interval(row: Row) -> str:
-    """The headline interval in percent: two significant digits of its width, and the sign of each limit."""
-    low, high = row["pct_low"], row["pct_high"]
-    if not (present(low) and present(high)):
-        return "–"
-    places = _decimals(low, high)
-    return f"{low:+.{places}f} to {high:+.{places}f} %".replace("-", "−")
+    """The interval that decided, in percent: two significant digits of its width, and the sign of each limit."""
+    if row["scale"] == "difference":
+        low, high = row["difference_low"], row["difference_high"]
+        bounded = present(low) and present(high)
+        return range_text(low, high, row["unit_of_measure"] or "") if bounded else "–"
+    low, high = (value if present(value) else None for value in (row["pct_low"], row["pct_high"]))
+    return "–" if low is None and high is None else range_text(low, high, "%")
+
+
+def level(row: Row) -> str:
+    """Confidence level of :func:`interval` in percent; a dash without one."""
+    found = row["difference_level"] if row["scale"] == "difference" else row["pct_level"]
+    return level_text(found) if present(found) and interval(row) != "–" else "–"
 
 
 def brackets(row: Row) -> str:
-    """The headline interval as ``[−2.2, −0.9]``, percent."""
-    return "–" if interval(row) == "–" else f"[{interval(row).removesuffix(' %').replace(' to ', ', ')}]"
+    """The interval that decided as ``[−2.2, −0.9]``, percent."""
+    if not (present(row["pct_low"]) and present(row["pct_high"])):
+        return "–"
+    return f"[{interval(row).removesuffix(' %').replace(' to ', ', ')}]"
 
 
 def change(row: Row) -> str:
-    """The headline change in percent, to the precision of its interval (two digits without one)."""
+    """The change in percent, to the precision of its interval (two digits without one)."""
     value = row["pct"]
     if not present(value):
         return "–"
     bounded = present(row["pct_low"]) and present(row["pct_high"])
-    places = _decimals(row["pct_low"], row["pct_high"]) if bounded else (0 if abs(value) >= 100 else 2)
+    places = decimals(row["pct_low"], row["pct_high"]) if bounded else (0 if abs(value) >= 100 else 2)
     sign = "+" if round(value, places) else ""
     return f"{round(value, places) or 0.0:{sign}.{places}f} %".replace("-", "−") if value else "0 %"
 
 
 def worse(row: Row) -> bool | None:
     """Whether a demonstrated difference is for the worse; None where nothing is demonstrated or no way is better."""
-    different = row["verdict"] in ("different", "different_but_negligible") or (
-        row["verdict"] == "deterministic" and row["diff"] != 0
-    )
-    if not different or not present(row["better"]):
-        return None
-    return bool((row["diff"] < 0) == (row["better"] == "higher"))
+    return {"worse": True, "better": False}.get(row["side"])
 
 
 def claim(row: Row) -> str:
     """What may be said of one comparison, as a sentence."""
-    what = f"{row['label'] if present(row['label']) else row['metric']} under {row['treatment']}"
-    what = what[0].upper() + what[1:]
-    against = row["reference"]
-    n = f"n = {row['n_reference']} and {row['n_treatment']}"
-    verdict, bounded = row["verdict"], present(row["pct_low"])
-    margin = f"±{number(row.get('margin_pct'))} %"
-    if verdict in ("different", "different_but_negligible") and bounded:
-        direction = "higher" if row["pct"] > 0 else "lower"
-        inside = f", inside the {margin} margin" if verdict == "different_but_negligible" else ""
-        return f"{what} is {change(row)[1:]} {direction} than under {against} (95 % interval {interval(row)}; {n}){inside}."
-    if verdict == "equivalent":
-        within = f" (95 % interval {interval(row)}; {n})" if bounded else f" ({n})"
-        return f"{what} is equivalent to {against} within {margin}{within}."
-    if verdict in ("different", "different_but_negligible"):
-        return f"{what} differs from {against} by {number(row['diff'])} {row['unit_of_measure']} ({n})."
-    if verdict == "inconclusive" and bounded:
-        return (
-            f"{what}: undecided. A difference from {against} cannot be told at this N; "
-            f"anything within {interval(row)} is compatible with the data ({n}){_needs(row)}."
-        )
-    if verdict == "inconclusive":
-        return f"{what}: undecided. A difference from {against} cannot be told at this N ({n}){_needs(row)}."
-    if verdict == "deterministic":
-        same = "the same value in every run"
-        return f"{what} did not vary within either arm: {same if row['diff'] == 0 else change(row) + ' against ' + against} ({n})."
-    if verdict == "insufficient_n":
-        return f"{what}: nothing can be claimed from {n}; at least {MINIMUM_N} runs in each arm are needed."
-    if verdict == "not_interpretable":
-        return f"{what}: the arms were not interleaved in time, so a difference from {against} may be time's."
-    if str(verdict).startswith("error"):
-        return f"{what}: nothing is claimed, {ERRORS.get(verdict, str(verdict).replace('_', ' '))}."
-    if verdict == "no_data":
-        return f"{what}: not measured in any accepted run of either arm."
-    missing = row["treatment"] if not row["n_treatment"] else against
-    return f"{what}: no accepted run of {missing} yet."
-
-
-ERRORS = {
-    "error_implausible": "the output rate is above what the memory's bandwidth permits",
-    "error_duplicate_cell": "a run is recorded twice",
-    "error_model_identity": "the weights that were loaded differ",
-    "error_environment_changed": "image, driver or data changed between the arms",
-}
-"""Statuses that forbid statistics, in words."""
-
-
-def _needs(row: Row) -> str:
-    """What it would take to decide: ``; needs N = 42 blocks …``."""
-    if not present(row.get("needs_n")):
-        return ""
-    return (
-        f"; needs N = {row['needs_n']} {row['needs_what']} to settle equivalence within ±{number(row['margin_pct'])} %"
-    )
+    return str(row["claim"])
 
 
 def verdict_word(row: Row) -> str:
     """The verdict in a table cell."""
     if row["verdict"] == "different_but_negligible":
         return "minor"
-    if row["verdict"] == "different" or (row["verdict"] == "deterministic" and row["diff"] != 0):
+    if row["kind"] == "screen" and row["verdict"] in (*DIFFERENT, "inconclusive"):
+        return "passes screen" if row["verdict"] in DIFFERENT else "screened out"
+    if row["verdict"] == "different" or (row["verdict"] == "deterministic" and row["effect"]):
         return {True: "worse", False: "better", None: "differs"}[worse(row)]
     return {
         "equivalent": "in margin",
@@ -188,35 +128,75 @@ def verdict_word(row: Row) -> str:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The verdict on the whole campaign: a sentence about throughput for each arm that others are compared with."""
+    """The verdict on the whole campaign: a sentence about throughput for each arm that others are compared with, phase by phase.
+
+    What two arms of one definition show (A/A) comes first: it says what to think of the rest. Options of a screen are not in it: their estimates are biased upwards by the choice and are never the result.
+    """
+    first = [_between_twins(row) for row in rows if row["metric"] == HEADLINE and row.get("twins")]
+    rows = [row for row in rows if not row.get("twins")]
     contrasts = _throughput(rows)
     if not contrasts:
+        if first:
+            return " ".join(first)
+        if any(row["metric"] == HEADLINE and row["kind"] == "screen" for row in rows):
+            return "Screening only: estimates are biased upwards by the choice among options, and nothing is claimed from them."
         return "Nothing can be claimed yet: no accepted run has a throughput in two arms."
-    said = []
-    for reference in dict.fromkeys(reference for reference, _ in contrasts):
-        mine = {treatment: its for (against, treatment), its in contrasts.items() if against == reference}
-        said.append(_summed_up(reference, mine) if len(mine) > 1 else _sentence(*mine.values()))
+    said = first
+    for phase, reference in dict.fromkeys((phase, reference) for phase, reference, _ in contrasts):
+        mine = {arm: its for (of, against, arm), its in contrasts.items() if (of, against) == (phase, reference)}
+        sentence = _summed_up(reference, mine) if len(mine) > 1 else _sentence(*mine.values())
+        several = len({phase for phase, _, _ in contrasts}) > 1
+        said.append(f"{phase}: {sentence}" if several else sentence)
     return " ".join(said)
+
+
+def _between_twins(row: Row) -> str:
+    """What the comparison of two arms that are defined alike says of the comparisons that are not."""
+    named = f"A/A on {row['model']}, {row['treatment']} against {row['reference']}, two arms of one definition"
+    seen = f"{change(row)} ({interval(row)} at {level(row)} %)"
+    if row["verdict"] in DIFFERENT:
+        return f"{named}: they differ by {seen}, which casts doubt on every difference of that size here."
+    if row["verdict"] == "equivalent":
+        return f"{named}: equivalent within ±{number(row['margin_pct'])} %, as they should be."
+    if row["verdict"] == "inconclusive":
+        return f"{named}: nothing is shown between them, {seen}; smaller differences than that interval's cannot be told here."
+    return f"{named}: no verdict ({verdict_word(row)})."
 
 
 def _summed_up(reference: str, by_treatment: dict[str, list[Row]]) -> str:
     kinds: dict[str, list[str]] = {}
     for treatment, mine in by_treatment.items():
+        if all(_silent(row) for row in mine):
+            kinds.setdefault("nothing is claimed", []).append(treatment)
+            continue
         found = {way for row in mine if (way := _way(row)) is not None}
         scope = "on every model" if all(_way(row) is not None for row in mine) else "on some models"
         kind = _alike_kind(mine) if not found else {True: "lower ", False: "higher "}[found.pop()] + scope
         kinds.setdefault("lower on some models, higher on others" if found else kind, []).append(treatment)
-    order = sorted(kinds, key=lambda kind: (kind == "cannot be told at this N", kind.startswith("higher")))
+    last = ("cannot be told at this N", "nothing is claimed")
+    order = sorted(kinds, key=lambda kind: (kind in last, kind.startswith("higher")))
     parts = "; ".join(f"{kind} under {_listed(kinds[kind])}" for kind in order)
     return f"Throughput against {reference}: {parts}."
 
 
-def _throughput(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Reference and treatment to their comparisons of throughput, over all models."""
-    found: dict[tuple[str, str], list[Row]] = {}
-    for group in by_contrast([row for row in rows if row["metric"] == HEADLINE]):
-        found.setdefault((group[0]["reference"], group[0]["treatment"]), []).extend(group)
-    return found
+def _throughput(rows: Sequence[Row]) -> dict[tuple[Any, str, str], list[Row]]:
+    """Phase, reference and treatment to their comparisons of throughput, over all models; without what only screens.
+
+    The overhead that was measured beside a screen stands only where no other phase measured it.
+    """
+    found: dict[tuple[Any, str, str], list[Row]] = {}
+    for group in by_contrast([row for row in rows if row["metric"] == HEADLINE and row["kind"] != "screen"]):
+        found.setdefault((group[0].get("phase"), group[0]["reference"], group[0]["treatment"]), []).extend(group)
+    confirmed = {key[1:] for key, group in found.items() if any(row["kind"] != "screen_base" for row in group)}
+    return {
+        key: group
+        for key, group in found.items()
+        if key[1:] not in confirmed or any(row["kind"] != "screen_base" for row in group)
+    }
+
+
+def _silent(row: Row) -> bool:
+    return row["verdict"] == "not_interpretable" or str(row["verdict"]).startswith("error")
 
 
 def _way(row: Row) -> bool | None:
@@ -235,7 +215,8 @@ def _alike_kind(rows: Sequence[Row]) -> str:
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """One sentence for each pair of arms about its throughput."""
+    """One sentence for each pair of arms about its throughput, but for arms of one definition."""
+    rows = [row for row in rows if not row.get("twins")]
     return [_sentence(mine) for mine in _throughput(rows).values()]
 
 
@@ -247,10 +228,13 @@ def _sentence(mine: Sequence[Row]) -> str:
     rest = len(mine) - len(lower) - len(higher) - len(alike)
     parts = []
     if lower:
-        parts.append(f"lowers throughput {_on(lower, mine)}, by {_range(lower)}")
+        parts.append(f"lowers throughput {_on(lower, mine)}{_by(lower, mine)}")
     if higher:
-        parts.append(f"raises throughput {_on(higher, mine)}, by {_range(higher)}")
+        parts.append(f"raises throughput {_on(higher, mine)}{_by(higher, mine)}")
     tail = f"; {rest} of {len(mine)} cannot be told" if rest else ""
+    if (lower or higher) and max(len(lower), len(higher)) < len(mine):
+        # The range of those that passed a test is biased away from zero, so all are stated.
+        tail += f"; the estimates on all {len(mine)} are {_signed_range(mine)}"
     within = f"equivalent within ±{number(mine[0].get('margin_pct'))} % {_on(alike, mine)}" if alike else ""
     if parts:
         return f"{treatment} {' and '.join(parts)} against {against}{f'; {within}' if within else ''}{tail}."
@@ -258,11 +242,11 @@ def _sentence(mine: Sequence[Row]) -> str:
         return f"Throughput under {treatment} and {against} is {within}{tail}."
     if all(row["verdict"] in ("insufficient_n", "missing_arm", "no_data") for row in mine):
         return f"Too few runs to compare {treatment} with {against}: nothing is claimed."
-    if all(row["verdict"] == "not_interpretable" or str(row["verdict"]).startswith("error") for row in mine):
+    if all(_silent(row) for row in mine):
         why = dict.fromkeys(
-            "the arms were not interleaved in time"
+            str(row["reason"])
             if row["verdict"] == "not_interpretable"
-            else f"{ERRORS.get(row['verdict'], row['verdict'])} on {row['model']}"
+            else f"{NO_VERDICT.get(row['verdict'], row['verdict'])} on {row['model']}"
             for row in mine
         )
         return f"Nothing is claimed about {treatment} against {against}: {'; '.join(why)}."
@@ -280,23 +264,25 @@ def _on(some: Sequence[Row], all_: Sequence[Row]) -> str:
     return f"on {'all' if len(some) == len(all_) else len(some)}{'' if len(some) == len(all_) else ' of'} {len(all_)} {what}"
 
 
+def _by(some: Sequence[Row], all_: Sequence[Row]) -> str:
+    """``, by 1.5 to 2.3 %`` where that is said of all."""
+    return f", by {_range(some)}" if len(some) == len(all_) else ""
+
+
 def _range(rows: Sequence[Row]) -> str:
     """``1.5 to 2.3 %``, to the precision of the least precise."""
-    shown = [change(row)[1:].removesuffix(" %") for row in rows]
-    places = min(len(text.partition(".")[2]) for text in shown)
+    places = _places(rows)
     sizes = sorted(abs(row["pct"]) for row in rows)
     low, high = f"{sizes[0]:.{places}f}", f"{sizes[-1]:.{places}f}"
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
-def _decimals(low: float, high: float) -> int:
-    """Decimal places for an interval in percent: two significant digits of its width but no more than three of its larger
-    limit, and no limit that rounds to zero; at most 4."""
-    width = high - low
-    if not math.isfinite(width) or width <= 0:
-        return 2
-    largest = max(abs(low), abs(high))
-    places = min(4, max(0, min(1 - math.floor(math.log10(width)), 2 - math.floor(math.log10(largest)))))
-    while places < 4 and any(limit != 0 and round(limit, places) == 0 for limit in (low, high)):
-        places += 1
-    return places
+def _signed_range(rows: Sequence[Row]) -> str:
+    """``−2.3 to +0.4 %``."""
+    known = [row for row in rows if present(row["pct"])]
+    places, sizes = _places(known), sorted(row["pct"] for row in known)
+    return f"{sizes[0]:+.{places}f} to {sizes[-1]:+.{places}f} %".replace("-", "−")
+
+
+def _places(rows: Sequence[Row]) -> int:
+    return max(1, min(len(change(row).removesuffix(" %").partition(".")[2]) for row in rows))

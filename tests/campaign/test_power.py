@@ -25,7 +25,7 @@ def test_it_states_plainly_what_thirty_runs_can_see():
 
 def test_a_wider_spread_needs_more_runs():
     def runs_for_equivalence(cv):
-        return int(re.search(r"any model .*?(\d+) / \d+ Two figures", printed(cv_pct=cv)).group(1))
+        return int(re.search(r"blocks .*?(\d+) / \d+ Two figures", printed(cv_pct=cv)).group(1))
 
     assert runs_for_equivalence(0.5) < runs_for_equivalence(2.0) < runs_for_equivalence(8.0)
 

@@ -5,7 +5,8 @@
 """
 
 from campaign.analysis.statistics.analyze import analyze_file
-from campaign.analysis.statistics.power import plan_runs, power_table
+from campaign.analysis.statistics.planning import plan_runs
+from campaign.analysis.statistics.power import power_table
 from campaign.analysis.statistics.runs import analyze_requests, analyze_runs, compare_runs
 from campaign.analysis.statistics.table import TableError
 

@@ -34,7 +34,7 @@ def analyze_file(
     if table is not None:
         result = analyze_runs(table, reference=reference, seed=seed, **settings)
     if request_table is not None:
-        found = analyze_requests(request_table, reference=reference, seed=seed)
+        found = analyze_requests(request_table, reference=reference, seed=seed, runs=table)
         result = found if not result else result | {"models": _merged(result["models"], found["models"])}
     files = {"runs": csv if table is not None else None, "requests": requests or (csv if table is None else None)}
     inputs = {

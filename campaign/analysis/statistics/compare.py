@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.bootstrap import bootstrap_independent, bootstrap_paired
 from campaign.analysis.statistics.descriptive import describe, is_constant, moments, outliers
 from campaign.analysis.statistics.distributions import FloatArray
@@ -21,13 +22,13 @@ from campaign.analysis.statistics.independent import (
     student,
     welch,
 )
-from campaign.analysis.statistics.metrics import direction
-from campaign.analysis.statistics.order import complete_blocks
+from campaign.analysis.statistics.order import complete_blocks, order_balance, resembles_time
 from campaign.analysis.statistics.paired import paired
 from campaign.analysis.statistics.power import posthoc
 from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, independent_ratio, percent_interval
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import Sample
+from campaign.analysis.statistics.verdict import BLOCKS_FOR_HEADLINE
 
 FEWEST = 3
 SMALL = 10
@@ -52,18 +53,19 @@ def status_of(treatment: FloatArray, reference: FloatArray) -> str:
 def compare(
     treatment: Sample,
     reference: Sample,
-    metric: str,
+    better: int,
     *,
     blocked: bool,
     m: int = 30,
     margins: Margins = MARGINS_PCT,
 ) -> dict[str, Any]:
-    """Everything about ``treatment`` against ``reference`` but the bootstrap and the verdict.
+    """Everything about ``treatment`` against ``reference`` but the bootstrap, the randomisation test and the verdict.
 
-    ``m`` is the number of planned comparisons behind the ``*_bonferroni`` fields. Fields that the data do not permit are None; the
+    ``better`` is 1 where higher is better, -1 where lower is, 0 for neither. ``layers`` holds what may decide (``deciding.Layer``) by the
+    name of its test, and is for the judgement only. ``m`` is the number of planned comparisons behind the ``*_bonferroni`` fields. Fields that the data do not permit are None; the
     reason is in ``status``, or in ``reasons`` by field.
     """
-    t, r, better = treatment.value, reference.value, direction(metric)
+    t, r = treatment.value, reference.value
     status = status_of(t, r)
     out: dict[str, Any] = {
         "status": status,
@@ -84,7 +86,37 @@ def compare(
             out["cautions"] = ["small_n", "bootstrap_small_n"]
     out["paired"] = _pairs(treatment, reference, better, blocked=blocked, m=m, margins=margins)
     out["bootstrap"] = {}
+    out["order"] = order_balance(treatment, reference)
+    out["layers"] = _layers(treatment, reference, blocked) if status == "ok" else {}
+    # Asked only where it can change which layer leads.
+    few = status == "ok" and out["paired"]["n_pairs"] < BLOCKS_FOR_HEADLINE
+    out["time_matters"] = resembles_time(treatment, reference) if few else None
     return out
+
+
+def _layers(treatment: Sample, reference: Sample, blocked: bool) -> dict[str, deciding.Layer]:
+    found = {"welch": deciding.arms(treatment.value, reference.value)}
+    t, r = complete_blocks(treatment, reference)
+    if not blocked or len(t) < FEWEST:
+        return found
+    a, b = treatment.value[t], reference.value[r]
+    if not is_constant(a - b, max(abs(moments(arm).mean) for arm in (a, b))):
+        found["paired_t"] = deciding.blocks(a, b, _block_times(treatment, reference))
+    return found
+
+
+def _block_times(treatment: Sample, reference: Sample) -> FloatArray | None:
+    t, r = complete_blocks(treatment, reference)
+    first = np.minimum(treatment.order[t], reference.order[r])
+    return None if np.isnan(first).any() else first
+
+
+def decided_on(treatment: Sample, reference: Sample, test: str) -> tuple[FloatArray, FloatArray]:
+    """The values that a verdict by this test rests on: complete blocks, or all runs."""
+    if test != "paired_t":
+        return treatment.value, reference.value
+    t, r = complete_blocks(treatment, reference)
+    return treatment.value[t], reference.value[r]
 
 
 def _difference(m_t: float, m_r: float, better: int) -> dict[str, float | None]:
@@ -151,6 +183,7 @@ def bootstrap(
     reference: Sample,
     campaign_seed: int,
     names: tuple[str, str, str, str],
+    better: int,
 ) -> dict[str, Any]:
     """The three BCa intervals of a comparison; empty unless its status is ``ok``.
 
@@ -163,7 +196,7 @@ def bootstrap(
     def seed_of(statistic: str) -> int:
         return derived_seed(campaign_seed, model, metric, contrast, statistic, analysis_set)
 
-    out = bootstrap_independent(treatment.value, reference.value, direction(metric), seed_of)
+    out = bootstrap_independent(treatment.value, reference.value, better, seed_of)
     if comparison["paired"]["status"] == "ok":
         t, r = complete_blocks(treatment, reference)
         out["paired_mean_diff_bca"] = bootstrap_paired(treatment.value[t] - reference.value[r], seed_of)

@@ -46,12 +46,12 @@ def median(x: FloatArray) -> float:
     return middle
 
 
-def is_constant(x: FloatArray, scale: float = 1.0) -> bool:
-    """True when the standard deviation is nothing but floating-point noise around a constant."""
+def is_constant(x: FloatArray, scale: float = 0.0) -> bool:
+    """True when the standard deviation is nothing but floating-point noise around a constant, or beside values of size ``scale``."""
     if len(x) < 2:
         return True
     _, mean, variance = moments(x)
-    return math.sqrt(variance) <= RELATIVE_ZERO * max(1.0, scale, abs(mean))
+    return math.sqrt(variance) <= RELATIVE_ZERO * max(scale, abs(mean))
 
 
 @by_content

@@ -12,18 +12,20 @@ from campaign.analysis.statistics.descriptive import median
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, chi2_upper, normal_two_sided
 
 FEWEST = 10
+ROUNDING = 1e-11
+"""Distance, by the size of the values, below which two of them are one."""
 
 
-def series_checks(series: FloatArray) -> dict[str, Any]:
+def series_checks(series: FloatArray, scale: float) -> dict[str, Any]:
     """Mann-Kendall, Ljung-Box and runs test of one series; needs ten values.
 
-    Rounded to 1e-9 before ranking: residuals that differ by rounding alone are ties.
+    Values nearer to each other than rounding of ``scale``, the size of the values that the series came from, are ties, in whatever unit.
     """
     n = len(series)
     names = ("lag", "ljung_box_Q", "ljung_box_p", "runs_z", "runs_p", "r1", "n_eff", "mann_kendall")
     if n < FEWEST:
         return {"n": n} | dict.fromkeys(names) | {"reason": "fewer_than_10_values"}
-    rounded = np.round(series, 9)
+    rounded = _tied(series, ROUNDING * scale)
     centred = rounded - rounded.mean()
     energy = float(centred @ centred)
     if energy <= 0:
@@ -43,6 +45,16 @@ def series_checks(series: FloatArray) -> dict[str, Any]:
         "n_eff": n * (1 - r[0]) / (1 + r[0]),
         "mann_kendall": mann_kendall(rounded),
     }
+
+
+def _tied(series: FloatArray, near: float) -> FloatArray:
+    """The series with each value that lies within ``near`` of the next smaller one set to it."""
+    order = np.argsort(series, kind="stable")
+    ascending = series[order]
+    first = np.maximum.accumulate(np.where(np.diff(ascending, prepend=-np.inf) > near, np.arange(len(series)), 0))
+    out = np.empty_like(series)
+    out[order] = ascending[first]
+    return out
 
 
 def mann_kendall(series: FloatArray) -> dict[str, float]:
@@ -69,7 +81,7 @@ def _pairs(n: int) -> tuple[IntArray, IntArray]:
 def runs_test(series: FloatArray) -> tuple[float | None, float | None]:
     """Wald-Wolfowitz about the median: z and two-sided p, no continuity; values at the median are dropped."""
     middle = median(series)
-    above = series[np.abs(series - middle) > 1e-12] > middle
+    above = series[series != middle] > middle
     n1, n2 = int(above.sum()), int((~above).sum())
     if n1 == 0 or n2 == 0:
         return None, None

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 from scipy import special
 
-from campaign.analysis.statistics.distributions import FloatArray, root, t_two_sided
+from campaign.analysis.statistics.distributions import FloatArray, root, t_quantile, t_two_sided
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _REACH = 8.5
@@ -50,7 +50,7 @@ def adjusted_p(t: FloatArray, correlation: FloatArray, df: float) -> FloatArray:
         return np.array([one_factor_p(float(x), loadings, df) for x in t])
     # Incomplete blocks: no common-control structure; integrate numerically with a fixed seed.
     distribution = scipy.stats.multivariate_t(shape=correlation, df=df, allow_singular=True, seed=20_240_229)
-    k = len(t)
+    k = len(correlation)
     out = []
     for x in np.abs(t):
         inside = distribution.cdf(np.full(k, x), lower_limit=np.full(k, -x), random_state=20_240_229)
@@ -62,6 +62,19 @@ def one_factor_p(t: float, loadings: FloatArray, df: float) -> float:
     """P(max |T_i| > |t|). Far out, where one less the integral is rounding, the sum of the tails is the value."""
     tails = len(loadings) * t_two_sided(t, df)
     return tails if tails < TINY else min(1.0, max(0.0, 1 - largest_cdf(abs(t), loadings, df)))
+
+
+def simultaneous(correlation: FloatArray, df: float, level: float = 0.95) -> float:
+    """The quantile of which :func:`adjusted_p` is the probability, for any correlation of the estimates."""
+    loadings = one_factor(correlation)
+    if loadings is not None:
+        return critical(loadings, df, level)
+    k = len(correlation)
+
+    def excess(c: float) -> float:
+        return float(adjusted_p(np.array([c]), correlation, df)[0]) - (1 - level)
+
+    return root(excess, 0.9 * t_quantile(0.5 + level / 2, df), 1.1 * t_quantile(1 - (1 - level) / 2 / k, df))
 
 
 def critical(loadings: FloatArray, df: float, level: float = 0.95) -> float:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from campaign.analysis.statistics.distributions import BoolArray, FloatArray
+
 METHODS = ("bonferroni", "holm", "bh", "by")
 Pvalues = Sequence[float | None]
 
@@ -60,3 +64,23 @@ def adjust(p: Pvalues, m: int) -> dict[str, Any]:
         "bh": benjamini_hochberg(p, m),
         "by": benjamini_yekutieli(p, m),
     }
+
+
+def stepping_down(ascending: FloatArray, m: int, alpha: float) -> BoolArray:
+    """Which p of each family pass Holm; ``ascending`` has a family in every row, smallest first."""
+    within = ascending < alpha / (m - np.arange(ascending.shape[1]))
+    return np.asarray(np.logical_and.accumulate(within, axis=1))
+
+
+def local_level(p: Pvalues, m: int, method: str, alpha: float = 0.05) -> float:
+    """The level at which a family's decisions are made on each of its comparisons alone: p is below it exactly where its adjusted p is
+    below ``alpha``.
+
+    Holm stops at alpha/(m - r) after r rejections; Benjamini and Hochberg at r alpha/m (with that, intervals have the false coverage rate
+    of Benjamini and Yekutieli 2005).
+    """
+    adjusted = {"holm": holm, "bh": benjamini_hochberg}[method](p, m)
+    rejected = sum(x is not None and x < alpha for x in adjusted)
+    if method == "bh":
+        return alpha * max(rejected, 1) / m
+    return alpha / max(m - rejected, 1)

@@ -16,7 +16,7 @@ import pandas as pd
 import scipy
 
 from campaign.analysis.statistics.descriptive import is_constant, median, quantiles
-from campaign.analysis.statistics.distributions import FloatArray, IntArray
+from campaign.analysis.statistics.distributions import FloatArray, IntArray, t_quantile
 from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
 from campaign.analysis.statistics.table import IDENTITY, TableError, reference_arm
@@ -27,6 +27,10 @@ EXTREME = ("p99.9", 0.999)
 EXTREME_NEEDS = 10_000
 RESAMPLES = 10_000
 FEWEST_CLUSTERS = 5
+FEWEST_FOR_CLAIM = 30
+"""Runs below which no interval of a pooled percentile holds what it says (``docs/statistics.md``)."""
+UNSEEN = 16.0
+"""Runs taken as unseen, as in ``deciding``."""
 EXACT_TAIL = 200
 """Expected requests beyond the percentile up to which the two-level resample counts binomially; above, a normal count is exact
 to well under one request."""
@@ -329,6 +333,22 @@ def _run_counts(runs: int, rng: np.random.Generator) -> IntArray:
         drawn = rng.integers(0, runs, size=part.shape) + runs * np.arange(len(part))[:, None]
         part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
     return counts
+
+
+def widened(estimate: float, low: float, high: float, runs: int) -> tuple[float, float]:
+    """Percentile limits moved away from the estimate: t for the normal quantile, and √(1 + k/n) for what n runs did not show."""
+    factor = math.sqrt(1 + UNSEEN / runs) * t_quantile(0.975, runs - 1) / 1.959963984540054
+    return estimate - factor * (estimate - low), estimate + factor * (high - estimate)
+
+
+def guarded(estimate: float | None, limits: dict[str, float] | None, runs: int) -> dict[str, Any]:
+    """The interval that may be printed: :func:`widened`, or None with the reason."""
+    if estimate is None or not limits or limits.get("low") is None:
+        return {"low": None, "high": None, "reason": "too_few_clusters"}
+    if runs < FEWEST_FOR_CLAIM:
+        return {"low": None, "high": None, "reason": f"fewer_than_{FEWEST_FOR_CLAIM}_runs"}
+    low, high = widened(estimate, limits["low"], limits["high"], runs)
+    return {"low": low, "high": high, "reason": None}
 
 
 def _limits(resampled: FloatArray) -> dict[str, float]:

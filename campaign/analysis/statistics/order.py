@@ -26,6 +26,62 @@ def interleaved(treatment: Sample, reference: Sample) -> bool | None:
     return not (treatment.order.max() < reference.order.min() or reference.order.max() < treatment.order.min())
 
 
+IMBALANCED_FROM = 0.5
+"""Correlation of the arm with its place in time from which time may be what is compared."""
+RUNS_PER_STRETCH = 8
+"""Runs for each stretch of one arm beyond which the arms alternate too seldom."""
+
+
+def order_balance(treatment: Sample, reference: Sample) -> dict[str, Any]:
+    """How evenly two arms are spread over time: stretches of one arm, the longest, and the correlation of arm with place.
+
+    ``balanced`` is None where the order is not known. It is False where one arm ran wholly before the other, where the correlation
+    reaches :data:`IMBALANCED_FROM`, or where the arms change places less than once in :data:`RUNS_PER_STRETCH` runs.
+    """
+    out: dict[str, Any] = {"stretches": None, "longest_stretch": None, "arm_time_correlation": None, "balanced": None}
+    mixed = interleaved(treatment, reference)
+    if mixed is None:
+        return out
+    return out | _order_balance(treatment.order.tobytes(), reference.order.tobytes())
+
+
+@lru_cache(maxsize=1024)
+def _order_balance(treatment: bytes, reference: bytes) -> dict[str, Any]:
+    t, r = np.frombuffer(treatment), np.frombuffer(reference)
+    arm = np.concatenate([np.ones(len(t)), np.zeros(len(r))])[np.argsort(np.concatenate([t, r]), kind="stable")]
+    ends = np.flatnonzero(np.diff(arm)) + 1
+    lengths = np.diff(np.concatenate([[0], ends, [len(arm)]]))
+    correlation = float(np.corrcoef(arm, np.arange(len(arm)))[0, 1])
+    few = len(lengths) <= max(2, len(arm) / RUNS_PER_STRETCH)
+    return {
+        "stretches": len(lengths),
+        "longest_stretch": int(lengths.max()),
+        "arm_time_correlation": correlation,
+        "balanced": not few and abs(correlation) < IMBALANCED_FROM,
+    }
+
+
+def resembles_time(treatment: Sample, reference: Sample) -> list[str]:
+    """``drift`` and ``autocorrelation_runs`` where the runs' residuals show them: then runs are not independent (section 9.4)."""
+    order = np.concatenate([treatment.order, reference.order])
+    if np.isnan(order).any():
+        return []
+    residuals = np.concatenate([arm.value - arm.value.mean() for arm in (treatment, reference)])
+    checks = series_checks(residuals[np.argsort(order, kind="stable")], _scale(treatment, reference))
+    trend = checks["mann_kendall"]
+    found = []
+    if trend is not None and trend["p"] < ALPHA:
+        found.append("drift")
+    if checks["ljung_box_p"] is not None and checks["ljung_box_p"] < ALPHA:
+        found.append("autocorrelation_runs")
+    return found
+
+
+def _scale(treatment: Sample, reference: Sample) -> float:
+    """Size of the values, to which rounding is relative."""
+    return float(max(np.abs(arm.value).max() for arm in (treatment, reference)))
+
+
 def complete_blocks(treatment: Sample, reference: Sample) -> tuple[IntArray, IntArray]:
     """Row indices into both samples of the repetitions that both hold, in the order of the repetitions."""
     return _complete_blocks(treatment.repetition.tobytes(), reference.repetition.tobytes())
@@ -67,7 +123,11 @@ def _was_blocked(treatment: bytes, reference: bytes, repetition: bytes, others: 
     return bool((~foreign.any(axis=1)).mean() >= 0.5)
 
 
-def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int) -> dict[str, Any]:
+Ran = tuple[FloatArray, BoolArray]
+"""Places in time of all attempts on a unit that really ran, ascending, and which of them were of the treatment arm."""
+
+
+def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int, ran: Ran) -> dict[str, Any]:
     """Section 9 of one comparison: residuals in time, block differences, order, carry-over, temperature and flags."""
     order = np.concatenate([treatment.order, reference.order])
     sort = np.argsort(order, kind="stable")
@@ -79,7 +139,7 @@ def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int) 
     mixed = interleaved(treatment, reference)
     out: dict[str, Any] = {
         "interleaved": mixed,
-        "run_residuals": series_checks(residuals),
+        "run_residuals": series_checks(residuals, _scale(treatment, reference)),
         "welch": _welch(treatment.value, reference.value),
         "ancova": ancova(y, trt, temperature),
         "start_temperature": _start_temperature(treatment, reference),
@@ -92,7 +152,7 @@ def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int) 
     keys = ("paired", "paired_differences", "order_effect", "sequence_sum_test", "ols_block", "ols_order")
     if mixed and blocked:
         out |= _block_checks(treatment, reference, seed)
-        out |= _order_models(y, trt, repetition, order[sort])
+        out |= _order_models(y, trt, repetition, order[sort], ran)
     else:
         out |= dict.fromkeys((*keys, "prev_aliased_with_blocks", "ols_prev_block"))
         out["reason"] = "not_interleaved" if mixed is False else "no_blocks"
@@ -123,9 +183,9 @@ def _block_checks(treatment: Sample, reference: Sample, seed: int) -> dict[str, 
     differences = treatment.value[t] - reference.value[r]
     sums = treatment.value[t] + reference.value[r]
     reference_first = reference.order[r] < treatment.order[t]
-    usable = len(t) >= 3 and not is_constant(differences)
+    usable = len(t) >= 3 and not is_constant(differences, _scale(treatment, reference))
     result = paired_t(differences) if usable else None
-    checks = series_checks(differences)
+    checks = series_checks(differences, _scale(treatment, reference))
     out: dict[str, Any] = {
         "paired": {"p": result["p"], "diff": result["mean_diff"]} if result else None,
         "paired_differences": checks,
@@ -175,15 +235,19 @@ def _within_blocks(differences: FloatArray) -> dict[str, Any]:
     }
 
 
-def _order_models(y: FloatArray, trt: FloatArray, repetition: IntArray, order: FloatArray) -> dict[str, Any]:
-    """Models with the arm of the run before; the first run has none and is dropped."""
+def _order_models(y: FloatArray, trt: FloatArray, repetition: IntArray, order: FloatArray, ran: Ran) -> dict[str, Any]:
+    """Models with the arm that really ran before, kept in the analysis or not; a run with none before it is dropped.
+
+    The arm before is the treatment or it is not: with three arms the third counts with the reference.
+    """
     position2 = np.zeros(len(y))
     seen: set[int] = set()
     for i, r in enumerate(repetition):
         position2[i] = float(int(r) in seen)
         seen.add(int(r))
-    kept = slice(1, None)
-    previous = trt[:-1]
+    before = np.searchsorted(ran[0], order, side="left") - 1
+    kept = before >= 0
+    previous = ran[1][before[kept]].astype(float)
     ones = np.ones(len(previous))
     simple = np.column_stack([ones, trt[kept], position2[kept], previous, order[kept]])
     result = ols.fit(simple, y[kept])

@@ -1,4 +1,4 @@
-"""What a design can see: power, smallest detectable effect, runs needed, for t tests and for equivalence.
+"""What the textbook's t tests can see: power, smallest detectable effect, runs needed. What the deciding rule needs is in ``planning``.
 
 Effects are standardised (d for independent arms, dz for pairs) unless a name ends in ``_pct``.
 """
@@ -9,7 +9,6 @@ import math
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from scipy import special
 
 from campaign.analysis.statistics.distributions import noncentral_t_cdf, root, t_quantile
@@ -81,26 +80,6 @@ def correlation_gain(d: float, rho: float) -> float:
     return d / math.sqrt(2 * (1 - rho))
 
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
-
-
-def equivalence_power(true: float, margin: float, se: float, df: float, alpha: float = 0.05) -> float:
-    """Chance that two one-sided tests conclude equivalence within ±``margin`` (all three in one unit).
-
-    Integrates over the estimated standard error, so it is exact for normal data (no Bonferroni of the two halves).
-    """
-    critical = t_quantile(1 - alpha, df)
-    limit = margin / (se * critical)
-    low, high = (math.sqrt(float(special.chdtri(df, p)) / df) for p in (1 - 1e-15, 1e-15))
-    high = min(high, limit)
-    if high <= low:
-        return 0.0
-    s = (high - low) / 2 * _NODES + (high + low) / 2
-    log_density = math.log(2) + df / 2 * math.log(df / 2) - math.lgamma(df / 2) + (df - 1) * np.log(s) - df * s * s / 2
-    inside = special.ndtr((margin - true) / se - critical * s) - special.ndtr((-margin - true) / se + critical * s)
-    return float((high - low) / 2 * _WEIGHTS @ (np.exp(log_density) * np.maximum(0.0, inside)))
-
-
 def posthoc(d: float | None, n1: int, n2: int, m: int, *, sd: float, mean_reference: float) -> dict[str, float | None]:
     """Observed power, which restates p, and beside it what does answer whether N sufficed."""
     alpha = 0.05
@@ -160,62 +139,3 @@ def power_table() -> dict[str, list[dict[str, float]]]:
     """``grid`` (power and smallest detectable effects by n and alpha) and ``sample_size`` (runs by effect)."""
     grid, sizes = _power_table()
     return {"grid": [dict(row) for row in grid], "sample_size": [dict(row) for row in sizes]}
-
-
-def plan_runs(
-    effect_pct: float,
-    margin_pct: float,
-    cv_pct: float,
-    *,
-    rho: float = 0.0,
-    n: int = 30,
-    m: int = 30,
-    target: float = 0.8,
-) -> dict[str, Any]:
-    """What N a design needs before any run, and what the N at hand can see.
-
-    ``effect_pct`` is the difference to be seen and ``margin_pct`` the equivalence margin, both in percent of the
-    reference mean; ``cv_pct`` is the run-to-run coefficient of variation of one arm; ``rho`` the correlation of the
-    two runs of a block (a pilot's ``r_xy``); ``m`` the number of comparisons in the family. Equivalence is planned for
-    a true difference of zero and tested at 5 % each side.
-    """
-    if cv_pct <= 0:
-        raise ValueError(f"the coefficient of variation must be above 0 %, not {cv_pct}: give a pilot's or a guess")
-    if not -1 < rho < 1:
-        raise ValueError(f"the correlation within blocks must lie between -1 and 1, not {rho}")
-    d = abs(effect_pct) / cv_pct
-    spread = cv_pct * math.sqrt(2 * (1 - rho))
-    dz = abs(effect_pct) / spread
-
-    def equivalent(runs: int, sd: float, pairs: bool) -> float:
-        df = runs - 1 if pairs else 2 * runs - 2
-        return equivalence_power(0.0, margin_pct, sd / math.sqrt(runs), df)
-
-    out: dict[str, Any] = {"d": d, "dz": dz, "n": n, "m": m, "rho": rho, "cv_pct": cv_pct, "target_power": target}
-    for name, alpha in (("unadjusted", 0.05), ("bonferroni", 0.05 / m)):
-        out[name] = {
-            "alpha": alpha,
-            "independent_power": independent_power(d, n, n, alpha),
-            "paired_power": paired_power(dz, n, alpha),
-            "independent_runs_per_arm": runs_per_arm(d, alpha, target) if d else None,
-            "paired_blocks": pairs_needed(dz, alpha, target) if dz else None,
-            "independent_detectable_pct": detectable_d(n, n, alpha, target) * cv_pct,
-            "paired_detectable_pct": detectable_dz(n, alpha, target) * spread,
-        }
-    out["equivalence"] = {
-        "margin_pct": margin_pct,
-        "independent_power": equivalent(n, cv_pct * math.sqrt(2), False),
-        "paired_power": equivalent(n, spread, True),
-        "independent_runs_per_arm": _smallest(lambda k: equivalent(k, cv_pct * math.sqrt(2), False) >= target),
-        "paired_blocks": _smallest(lambda k: equivalent(k, spread, True) >= target),
-    }
-    medium = independent_power(0.5, n, n, 0.05)
-    pays = 1 - (0.5 / detectable_dz(n, 0.05, target)) ** 2 / 2
-    out["statement"] = (
-        f"{n} runs per arm have {100 * medium:.0f} % power for d = 0.5 in the independent test at alpha 0.05 "
-        f"({100 * independent_power(0.5, n, n, 0.05 / m):.0f} % after Bonferroni over {m}). "
-        f"Blocks reach {100 * target:.0f} % for the same effect only where the two runs of a block correlate "
-        f"by {pays:.2f} or more; at the given correlation of {rho:.2f} d = 0.5 is dz = "
-        f"{correlation_gain(0.5, rho):.2f} with {100 * paired_power(correlation_gain(0.5, rho), n, 0.05):.0f} % power."
-    )
-    return out

@@ -10,6 +10,8 @@ import numpy as np
 from campaign.analysis.statistics.descriptive import moments
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_two_sided
 
+LARGEST_LOG = 500.0
+"""Half width on the log scale from which there is no number for a limit."""
 NOT_DISTINGUISHABLE = "denominator_not_distinguishable_from_zero"
 
 
@@ -52,8 +54,8 @@ def independent_ratio(treatment: FloatArray, reference: FloatArray) -> dict[str,
         "fieller_g": g,
         "fieller_low": low,
         "fieller_high": high,
-        "logdelta_low": theta * math.exp(-reach),
-        "logdelta_high": theta * math.exp(reach),
+        "logdelta_low": theta * math.exp(-reach) if reach < LARGEST_LOG else None,
+        "logdelta_high": theta * math.exp(reach) if reach < LARGEST_LOG else None,
         "hmean_ratio": None,
     }
     if (treatment > 0).all() and (reference > 0).all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,12 @@ from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.identity import identical_models, redundant_metrics
 from campaign.analysis.statistics.judgement import judge, plain_families
 from campaign.analysis.statistics.latency import analyze_latency
-from campaign.analysis.statistics.metrics import direction
-from campaign.analysis.statistics.order import interleaved, time_series, was_blocked
+from campaign.analysis.statistics.metrics import Better, Fact, facts_of
+from campaign.analysis.statistics.order import Ran, complete_blocks, interleaved, time_series, was_blocked
 from campaign.analysis.statistics.output import json_ready, versions
 from campaign.analysis.statistics.power import power_table
-from campaign.analysis.statistics.screening import pool_screens, screen_model
+from campaign.analysis.statistics.randomisation import randomisation, seed_of
+from campaign.analysis.statistics.screening import dunnett_screen, pool_screens, screen_model
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import (
     ALL_VALID,
@@ -29,15 +30,16 @@ from campaign.analysis.statistics.sets import (
     Attempts,
     Sample,
     accounting,
+    alike_ceiling,
     exclusions,
     select,
     valid,
     within_protocol,
+    worst_case,
 )
-from campaign.analysis.statistics.table import Cell, RunTable, check_runs, reference_arm
-from campaign.analysis.statistics.units import analyze_units
+from campaign.analysis.statistics.table import Cell, RunTable, TableError, check_runs, reference_arm
+from campaign.analysis.statistics.units import analyze_units, over_units
 from campaign.analysis.statistics.validation import validate_model
-from campaign.analysis.statistics.verdict import claim
 from campaign.analysis.workers import Job, Work, together
 
 SampleKey = tuple[Any, ...]
@@ -56,6 +58,8 @@ class Settings:
     planned: Mapping[str, int]
     planned_repetitions: int | None
     refused: Mapping[str, str]
+    facts: Mapping[str, Fact]
+    """Direction and role of each metric."""
 
 
 def analyze_runs(
@@ -68,15 +72,17 @@ def analyze_runs(
     planned: Mapping[str, int] | None = None,
     planned_repetitions: int | None = None,
     refused: Mapping[str, str] | None = None,
+    better: Mapping[str, Better | None] | None = None,
 ) -> dict[str, Any]:
     """Analyse a run table, one row per attempt (columns: ``check_runs``).
 
     ``reference`` is the base arm (default: the one called ``native`` or beginning with it). ``m_planned`` is behind the ``*_bonferroni``
     fields; ``planned`` fixes family sizes by id (``F_doc``, …). ``refused`` maps a model to an ``error_*`` status found elsewhere
-    (identity, plausibility): its comparisons get no statistics. Raises ``TableError`` where the table cannot be analysed.
+    (identity, plausibility): its comparisons get no statistics. ``better`` declares which way a metric is better that ``metric_facts``
+    does not know (or knows otherwise). Raises ``TableError`` where the table cannot be analysed.
     """
-    runs = check_runs(table)
-    settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused)
+    runs = _alike(check_runs(table))
+    settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
     (out,) = together([_comparing(runs, settings)])
     headline = [c for c in out["comparisons"] if c["analysis_set"] == PROTOCOL]
     out["computed_with"] = versions()
@@ -100,13 +106,17 @@ def compare_runs(
     planned: Mapping[str, int],
     planned_repetitions: int | None,
     refused: Mapping[str, str],
+    better: Mapping[str, Better | None] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Work:
     """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series, decisions between phases.
 
     The conclusion has plain Python and NumPy values, not yet made ready for JSON.
     """
-    runs = check_runs(table)
-    settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused)
+    runs = _alike(check_runs(table))
+    settings = _settings(
+        runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units
+    )
     return _comparing(runs, settings)
 
 
@@ -119,13 +129,29 @@ def _settings(
     planned: Mapping[str, int] | None,
     planned_repetitions: int | None,
     refused: Mapping[str, str] | None,
+    better: Mapping[str, Better | None] | None,
+    units: Mapping[str, str] | None = None,
 ) -> Settings:
     everywhere = list(dict.fromkeys(e for arms in runs.environments.values() for e in arms))
     margins = {
         x: float(margin_pct if isinstance(margin_pct, int | float) else margin_pct.get(x, 2.0)) for x in runs.metrics
     }
     base = reference_arm(everywhere, reference)
-    return Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {})
+    unknown = sorted(set(better or {}) - set(runs.metrics))
+    if unknown:
+        raise TableError(
+            f"a direction is declared for {', '.join(unknown)}, which the table does not have; its metrics are {', '.join(runs.metrics)}"
+        )
+    try:
+        facts = facts_of(runs.metrics, better, units)
+    except ValueError as error:
+        raise TableError(str(error)) from error
+    return Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {}, facts)
+
+
+def _alike(runs: RunTable) -> RunTable:
+    """The start temperature held to the ceiling in both arms of a cell, or in neither."""
+    return replace(runs, cells=[replace(cell, arms=alike_ceiling(cell.arms)) for cell in runs.cells])
 
 
 def _comparing(runs: RunTable, settings: Settings) -> Work:
@@ -159,10 +185,13 @@ def _compared(
                 by_set[name].append(one[name])
         series += checks
     margins = settings.margin_pct
-    families = {name: judge(found, margins, settings.planned) for name, found in by_set.items()}
-    plain = plain_families(by_set[PROTOCOL], settings.planned)
-    plain_families(by_set[ALL_VALID], settings.planned)
-    _conclude(by_set, margins)
+    families = {
+        name: judge(found, margins, settings.planned, settings.facts, claims=name in (PROTOCOL, ALL_VALID))
+        for name, found in by_set.items()
+    }
+    plain = plain_families(by_set[PROTOCOL], settings.planned, settings.facts)
+    plain_families(by_set[ALL_VALID], settings.planned, settings.facts)
+    _conclude(by_set)
 
     return {
         "settings": {
@@ -172,6 +201,9 @@ def _compared(
             "m_planned_for_bonferroni_fields": settings.m,
             "tost_margins_pct": sorted({*MARGINS_PCT, *margins.values()}),
             "margin_pct": margins,
+            "directions": {
+                metric: {"better": fact.better, "source": fact.source} for metric, fact in settings.facts.items()
+            },
             "quantile_type": 7,
             "campaign_seed": settings.seed,
             "headline_analysis_set": PROTOCOL,
@@ -195,7 +227,8 @@ def _compare_cell(
         for contrast in plan_contrasts(cell.phase, environments, settings.reference)
         for metric in metrics
     ]
-    compared = [_all_sets(cell, contrast, metric, settings, suspect) for contrast, metric in pairs]
+    screened = _dunnett(cell, environments, metrics, settings)
+    compared = [_all_sets(cell, contrast, metric, settings, suspect, screened) for contrast, metric in pairs]
     return compared, [entry for pair in pairs for entry in _series(cell, *pair, settings)]
 
 
@@ -203,7 +236,12 @@ def _compare_cell(
 
 
 def _all_sets(
-    cell: Cell, contrast: Contrast, metric: str, settings: Settings, suspect: Mapping[str, set[tuple[str, str]]]
+    cell: Cell,
+    contrast: Contrast,
+    metric: str,
+    settings: Settings,
+    suspect: Mapping[str, set[tuple[str, str]]],
+    screened: Mapping[tuple[str, str, str], dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
     status, details = _fatal(cell, contrast, settings)
@@ -218,7 +256,15 @@ def _all_sets(
         "unit": cell.unit,
         "phase": cell.phase,
         "kind": contrast.kind,
+        "settings_differ": {
+            name: {arm: list(seen[arm]) for arm in (contrast.treatment, contrast.reference)}
+            for name, seen in cell.settings.items()
+            if seen.get(contrast.treatment)
+            and seen.get(contrast.reference)
+            and not set(seen[contrast.treatment]) & set(seen[contrast.reference])
+        },
     }
+    flags += ["settings_differ"] if shared["settings_differ"] else []
     if status:
         return {name: shared | _refused(name, status, flags, details) for name in ANALYSIS_SETS}
     planned = settings.planned_repetitions or cell.planned
@@ -232,30 +278,71 @@ def _all_sets(
         key = _sample_key(t, r)
         if key not in done:
             blocked = was_blocked(t, r, cell.schedule)
-            done[key] = comparing.compare(t, r, metric, blocked=blocked, m=settings.m, margins=margins)
+            better = settings.facts[metric].direction
+            done[key] = comparing.compare(t, r, better, blocked=blocked, m=settings.m, margins=margins)
         raised = list(flags)
         if settings.planned_repetitions and min(len(t), len(r)) < planned:
             raised.append("incomplete")
         mixed = interleaved(t, r)
         if mixed is False:
             raised.append("confounded_with_time")
+        elif done[key]["order"]["balanced"] is False:
+            raised.append("order_imbalanced")
         found = done[key] | shared | {"analysis_set": PUBLISHED.get(name, name), "flags": raised, "interleaved": mixed}
         found["cautions"] = list(found["cautions"])
         if name in (PROTOCOL, ALL_VALID):
             # Where both sets hold the same runs they are one sample, with one interval: the headline's.
             if key not in resampled:
                 names = (cell.model, metric, pair, PROTOCOL if key == headline else name)
-                resampled[key] = comparing.bootstrap(found, t, r, settings.seed, names)
-            found["bootstrap"] = resampled[key]
+                resampled[key] = {
+                    "bootstrap": comparing.bootstrap(
+                        found, t, r, settings.seed, names, settings.facts[metric].direction
+                    ),
+                    "randomisation": _rearranged(found, t, r, was_blocked(t, r, cell.schedule), settings, metric),
+                }
+            found |= resampled[key]
+        if contrast.kind == "screen":
+            found["dunnett"] = screened.get((contrast.treatment, metric, name))
         out[name] = found
     extra = {
         "analysis_sets": {name: _set_summary(found) for name, found in out.items()},
         "exclusions": exclusions(arms, metric),
         "accounting": accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned),
+        "worst_case": worst_case(*_samples(cell, contrast, metric, PROTOCOL), planned),
     }
     out[PROTOCOL] |= extra
     out[PROTOCOL]["excluded_run_ids"] = _not_used(arms, metric, PROTOCOL)
     out[ALL_VALID]["excluded_run_ids"] = _not_used(arms, metric, ALL_VALID)
+    return out
+
+
+def _rearranged(
+    found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, settings: Settings, metric: str
+) -> dict[str, Any] | None:
+    """The randomisation test over what the design allows: swaps within complete blocks where there are three, else all labels."""
+    if found["status"] != "ok":
+        return None
+    rows = complete_blocks(t, r)
+    swapped = blocked and len(rows[0]) >= comparing.FEWEST
+    a, b = (t.value[rows[0]], r.value[rows[1]]) if swapped else (t.value, r.value)
+    seed = seed_of(settings.seed, swapped, (len(a), len(b)))
+    return randomisation(a, b, swapped, seed, settings.margin_pct[metric])
+
+
+def _dunnett(
+    cell: Cell, environments: list[str], metrics: list[str], settings: Settings
+) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Option, metric and analysis set to Dunnett's comparison with the baseline, in a phase that screens."""
+    baseline = baseline_arm(environments, settings.reference)
+    if phase_kind(cell.phase, environments, settings.reference) != "screen" or baseline is None:
+        return {}
+    options = [e for e in environments if e not in (settings.reference, baseline) and e in cell.arms]
+    out = {}
+    for metric in metrics:
+        for name in ANALYSIS_SETS:
+            arms = {e: select(cell.arms[e], metric, name) for e in (baseline, *options) if e in cell.arms}
+            for option, found in dunnett_screen(arms, baseline).items():
+                out[option, metric, name] = found
     return out
 
 
@@ -299,7 +386,8 @@ def _refused(name: str, status: str, flags: list[str], details: dict[str, Any]) 
     return (
         {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
         | empty
-        | {"paired": nothing, "bootstrap": {}, "interleaved": None, "reasons": {}}
+        | {"paired": nothing, "bootstrap": {}, "randomisation": None, "interleaved": None, "reasons": {}}
+        | {"layers": {}, "time_matters": None, "order": {"balanced": None}, "worst_case": None}
         | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
         | details
     )
@@ -331,8 +419,8 @@ def _set_summary(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _conclude(by_set: dict[str, list[dict[str, Any]]], margins: Mapping[str, float]) -> None:
-    """Flag verdicts that depend on which runs are kept, and put the claim into words."""
+def _conclude(by_set: dict[str, list[dict[str, Any]]]) -> None:
+    """Flag verdicts that depend on which runs are kept, and state the claims."""
     for i, headline in enumerate(by_set[PROTOCOL]):
         verdicts = {name: by_set[name][i]["verdict"] for name in ANALYSIS_SETS}
         headline["verdict_by_set"] = verdicts
@@ -340,7 +428,11 @@ def _conclude(by_set: dict[str, list[dict[str, Any]]], margins: Mapping[str, flo
             headline["flags"] = [*headline["flags"], "sensitive_to_exclusions"]
         for name in (PROTOCOL, ALL_VALID):
             found = by_set[name][i]
-            found["claim"] = claim(found, margins[found["metric"]])
+            stated = found.pop("claimed")
+            found["claim"] = stated.sentence
+            found["claim_detail"] = stated.as_dict()
+            found["reason"] = stated.reason
+            del found["layers"]
 
 
 # --- the layers around the comparisons -----------------------------------------------------------------------
@@ -364,7 +456,16 @@ def _series(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> 
     if np.isnan(t.order).any() or np.isnan(r.order).any():
         return [entry | {"interleaved": None, "flags": [], "reason": "order_not_recorded"}]
     seed = derived_seed(settings.seed, cell.model, metric, name, "moving_block_mean_diff", PROTOCOL)
-    return [entry | time_series(t, r, was_blocked(t, r, cell.schedule), seed)]
+    return [entry | time_series(t, r, was_blocked(t, r, cell.schedule), seed, _ran(cell, contrast.treatment))]
+
+
+def _ran(cell: Cell, treatment: str) -> Ran:
+    """All attempts of the cell in time, kept or not, and which were of the treatment."""
+    order = np.concatenate([arm.order for arm in cell.arms.values()])
+    mine = np.concatenate([np.full(len(arm), name == treatment) for name, arm in cell.arms.items()])
+    known = np.isfinite(order)
+    sort = np.argsort(order[known], kind="stable")
+    return order[known][sort], mine[known][sort]
 
 
 def _models(
@@ -401,6 +502,12 @@ def _models(
             "contrast": f"{contrast.treatment}_vs_{contrast.reference}",
         }
         out.append(first | by_metric[metrics[0]] | {"by_metric": by_metric})
+    confirmatory = [metric for metric in metrics if settings.facts[metric].role == "confirmatory"]
+    for chosen in (confirmatory or metrics, [metric for metric in metrics if metric not in (confirmatory or metrics)]):
+        entries = [entry["by_metric"][metric] for entry in out for metric in chosen]
+        over_units(entries, [settings.margin_pct[metric] for _ in out for metric in chosen])
+    for entry in out:
+        entry["over_units"] = entry["by_metric"][entry["metric"]]["over_units"]
     return out
 
 
@@ -436,7 +543,7 @@ def _screened(
     arms: list[str], baseline: str, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]
 ) -> dict[str, Any]:
     configs = [e for e in arms if e not in (settings.reference, baseline)]
-    better = direction(metric)
+    better = settings.facts[metric].direction
     screens = {
         model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
     }
@@ -488,15 +595,48 @@ def _joined(a: Sample, b: Sample) -> Sample:
     )
 
 
-def analyze_requests(table: pd.DataFrame, *, reference: str | None = None, seed: int = 0) -> dict[str, Any]:
+def analyze_requests(
+    table: pd.DataFrame, *, reference: str | None = None, seed: int = 0, runs: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """Analyse a request table, one row per request: percentiles within and across runs, and their differences.
 
-    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first.
+    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first. With the run table beside it only
+    the requests of runs in the protocol set are taken.
     """
+    kept = table if runs is None else table[_of_protocol(table, runs)]
+    if kept.empty:
+        raise TableError(
+            "no request belongs to a run that the protocol keeps: check run_id, model, environment, repetition"
+        )
     return json_ready(  # type: ignore[no-any-return]
         {
             "computed_with": versions(),
-            "models": analyze_latency(table, reference, seed),
-            "manifest": {"request_rows": len(table), "campaign_seed": seed},
+            "models": analyze_latency(kept, reference, seed),
+            "manifest": {
+                "request_rows": len(table),
+                "requests_of_excluded_runs": len(table) - len(kept),
+                "campaign_seed": seed,
+            },
         }
     )
+
+
+def _of_protocol(requests: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[bool]:
+    """Which requests are of an attempt that the technical criteria keep: by run id, else by what both tables tell of a run."""
+    kept = {
+        arm.run_ids[i]
+        for cell in _alike(check_runs(runs)).cells
+        for arm in cell.arms.values()
+        for i in arm.lowest(arm.ok & ~arm.throttled & arm.cool())
+    }
+    named = runs.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
+    ids = named["run_id"].astype(str) if "run_id" in named else pd.Series([f"row-{i + 2}" for i in range(len(named))])
+    chosen = named[ids.isin(kept)]
+    if "run_id" in named and "run_id" in requests:
+        return requests["run_id"].astype(str).isin(kept)
+    keys = [
+        name for name in ("phase", "unit", "model", "environment", "repetition") if name in named and name in requests
+    ]
+    wanted = set(chosen[keys].astype(str).itertuples(index=False, name=None))
+    told = requests[keys].astype(str).itertuples(index=False, name=None)
+    return pd.Series([key in wanted for key in told], index=requests.index)

@@ -11,7 +11,7 @@ import scipy
 
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray
-from campaign.analysis.statistics.dunnett import adjusted_p, critical, one_factor_p, one_way_loadings
+from campaign.analysis.statistics.dunnett import adjusted_p, critical, one_factor_p, one_way_loadings, simultaneous
 from campaign.analysis.statistics.families import holm
 from campaign.analysis.statistics.independent import ALPHA, levene, welch
 from campaign.analysis.statistics.reduction import independent_reduction, paired_reduction
@@ -164,10 +164,42 @@ def block_contrasts(
     se = np.sqrt(sigma2 * np.diag(inverse))
     root = np.sqrt(np.diag(inverse))
     t = beta / se
-    p = adjusted_p(t, inverse / np.outer(root, root), df)
+    correlation = inverse / np.outer(root, root)
+    p = adjusted_p(t, correlation, df)
+    reach = simultaneous(correlation, df)
     return {
-        c: {"estimate": float(beta[i]), "se": float(se[i]), "t": float(t[i]), "df": df, "dunnett_p": float(p[i])}
+        c: {
+            "estimate": float(beta[i]),
+            "se": float(se[i]),
+            "t": float(t[i]),
+            "df": df,
+            "dunnett_p": float(p[i]),
+            "low": float(beta[i] - reach * se[i]),
+            "high": float(beta[i] + reach * se[i]),
+        }
         for i, c in enumerate(configs)
+    }
+
+
+def dunnett_screen(arms: Group, baseline: str) -> dict[str, dict[str, Any]]:
+    """Every option against the baseline in percent (log scale, blocks swept out), with Dunnett's p and simultaneous 95 % limits.
+
+    Empty where a value is not positive, or where there is too little to estimate from.
+    """
+    usable = {name: sample for name, sample in arms.items() if len(sample) >= FEWEST}
+    if baseline not in usable or len(usable) < 2 or any((sample.value <= 0).any() for sample in usable.values()):
+        return {}
+    return {
+        option: {
+            **{name: found[name] for name in ("t", "df", "dunnett_p")},
+            "pct": 100 * math.expm1(found["estimate"]),
+            "low_pct": 100 * math.expm1(found["low"]),
+            "high_pct": 100 * math.expm1(found["high"]),
+            "blocks": False,
+            "n_treatment": len(usable[option]),
+            "n_reference": len(usable[baseline]),
+        }
+        for option, found in block_contrasts(usable, baseline, logs=True).items()
     }
 
 
@@ -177,6 +209,14 @@ def _swept(columns: FloatArray, of: Any) -> FloatArray:
     sums = np.zeros((len(counts), columns.shape[1]))
     np.add.at(sums, of, columns)
     return np.asarray(columns - (sums / counts)[of])
+
+
+def never_chosen(option: str) -> str | None:
+    """Why an option may not be chosen whatever it gains: more privilege than serving needs, or less than the baseline has (an ablation)."""
+    words = option.lower().replace("_", "-")
+    if "privileged" in words:
+        return "diagnostic only"
+    return "ablation of the baseline" if "ipc-default" in words or "ipc-private" in words else None
 
 
 def pool_screens(
@@ -213,6 +253,7 @@ def pool_screens(
         c
         for c in ranking
         if better
+        and not never_chosen(c)
         and pooled[c]["dunnett_p"] < ALPHA
         and better * pooled[c]["log_ratio"] > 0
         and not any(_harms(g, baseline, c, better, margin_pct) for g in usable.values())

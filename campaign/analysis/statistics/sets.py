@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class Attempts:
     values: dict[str, FloatArray]
     covariates: dict[str, FloatArray] = field(default_factory=dict)
     """Other states recorded before the run (columns ``start_…``)."""
+    held_to_ceiling: bool = True
+    """Whether a start above the ceiling keeps an attempt out of the protocol (see :func:`alike_ceiling`)."""
     selected: dict[tuple[str, str], Sample] = field(default_factory=dict, repr=False, compare=False)
     """What :func:`select` made so far, by metric and analysis set: every contrast of the arm asks again."""
     chosen: dict[bytes, IntArray] = field(default_factory=dict, repr=False, compare=False)
@@ -46,10 +48,10 @@ class Attempts:
         return len(self.run_ids)
 
     def cool(self) -> BoolArray:
-        """Started below the ceiling; a unit without any reading is not held to it."""
-        if np.isnan(self.temperature).all():
+        """Started below the ceiling, as far as it was read; everything where the cell is not held to it."""
+        if not self.held_to_ceiling:
             return np.ones(len(self), dtype=bool)
-        return np.asarray(self.temperature < CEILING_C)
+        return np.asarray(~(self.temperature >= CEILING_C))
 
     def lowest(self, usable: BoolArray) -> IntArray:
         """Rows of the usable attempt with the lowest number of every repetition, ascending.
@@ -62,6 +64,16 @@ class Attempts:
             rows = rows[np.lexsort((self.attempt[rows], self.repetition[rows]))]
             self.chosen[key] = np.sort(rows[np.unique(self.repetition[rows], return_index=True)[1]])
         return self.chosen[key]
+
+
+READ_SHARE = 0.9
+"""Share of an arm's attempts whose start temperature must have been read for the ceiling to apply."""
+
+
+def alike_ceiling(arms: dict[str, Attempts]) -> dict[str, Attempts]:
+    """The arms of a cell, all held to the ceiling or none: a criterion that can be read in one arm only would itself make a difference."""
+    held = all(np.isfinite(arm.temperature).mean() >= READ_SHARE for arm in arms.values() if len(arm))
+    return {name: replace(arm, held_to_ceiling=held, selected={}, chosen={}) for name, arm in arms.items()}
 
 
 @dataclass(frozen=True)
@@ -178,3 +190,24 @@ def accounting(treatment: Attempts | None, reference: Attempts | None, metric: s
             else None
         )
     return out
+
+
+def worst_case(treatment: Sample, reference: Sample, planned: int) -> dict[str, Any] | None:
+    """Percent change if every planned run that is missing had been as bad for one arm, or the other, as the worst and best seen anywhere.
+
+    None where nothing is missing, or an arm has no run at all.
+    """
+    lost = {"treatment": max(0, planned - len(treatment)), "reference": max(0, planned - len(reference))}
+    if not any(lost.values()) or not len(treatment) or not len(reference):
+        return None
+    values = np.concatenate([treatment.value, reference.value])
+    least, most = float(values.min()), float(values.max())
+
+    def mean(sample: Sample, missing: int, value: float) -> float:
+        return (float(sample.value.sum()) + missing * value) / (len(sample) + missing)
+
+    low = mean(treatment, lost["treatment"], least), mean(reference, lost["reference"], most)
+    high = mean(treatment, lost["treatment"], most), mean(reference, lost["reference"], least)
+    if min(low[1], high[1]) <= 0:
+        return {"lost": lost, "pct_low": None, "pct_high": None, "reason": "nonpositive_mean"}
+    return {"lost": lost, "pct_low": 100 * (low[0] / low[1] - 1), "pct_high": 100 * (high[0] / high[1] - 1)}

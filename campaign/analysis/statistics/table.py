@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,12 @@ IDENTITY = frozenset(
 """Columns that say what a row is; every other numeric column is a metric."""
 FACTORS_HELD = ("image_digest", "driver", "kernel", "clock_mode", "dataset_hash")
 """Must not differ inside one comparison."""
+SETTINGS_HELD = (
+    "engine", "engine_version", "batch_size", "concurrency", "max_concurrency", "request_rate", "precision", "dtype", "quantization",
+    "quantisation", "input_tokens", "output_tokens", "prompt_tokens", "max_tokens", "num_prompts", "num_requests", "dataset", "gpu", "num_gpus",
+    "tensor_parallel", "tensor_parallel_size", "kv_cache_dtype", "max_model_len", "power_limit_w", "clock_mhz",
+)  # fmt: skip
+"""Set by whoever measured and no part of what an arm is: where arms share no value of one, their difference may be its."""
 WEIGHTS_IDENTITY = ("weights_sha256", "weights_hash", "model_sha256", "weights_bytes")
 SUCCESS = frozenset({"ok", "completed"})
 FAILURE = frozenset(
@@ -80,6 +86,8 @@ class Cell:
     """Held column to the values seen in each environment."""
     parameters: float | None = None
     """Size of the model, where the table tells it."""
+    settings: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    """Column of :data:`SETTINGS_HELD` to the values seen in each environment."""
 
     @cached_property
     def schedule(self) -> FloatArray:
@@ -159,7 +167,7 @@ def metric_columns(frame: pd.DataFrame) -> list[str]:
     """Numeric columns that are not descriptive. A column of numbers with a stray word in it is an error, not a label."""
     out = []
     for name in map(str, frame.columns):
-        if name in IDENTITY or name in FACTORS_HELD or name in WEIGHTS_IDENTITY:
+        if name in IDENTITY or name in FACTORS_HELD or name in SETTINGS_HELD or name in WEIGHTS_IDENTITY:
             continue
         if name.startswith("start_") or name.endswith(("_utc_ns", "_mono_ns", "_utc")):
             continue
@@ -300,7 +308,16 @@ def _cell(
     weights_differ = any(frame[name].iloc[rows].dropna().nunique() > 1 for name in WEIGHTS_IDENTITY if name in frame)
     planned = max(len(np.unique(arm.repetition)) for arm in arms.values())
     phase, unit, model = key
-    return Cell(phase, unit, model, arms, planned, duplicates, weights_differ, changed, _parameters(frame, rows))
+    settings = {
+        name: {
+            environment: tuple(sorted({str(x) for x in frame[name].iloc[rows[within]].dropna()}))
+            for (environment,), within in _groups([[columns["environment"][i] for i in rows]])
+        }
+        for name in SETTINGS_HELD
+        if name in frame
+    }
+    parameters = _parameters(frame, rows)
+    return Cell(phase, unit, model, arms, planned, duplicates, weights_differ, changed, parameters, settings)
 
 
 def _parameters(frame: pd.DataFrame, rows: Any) -> float | None:

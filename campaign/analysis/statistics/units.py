@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from campaign.analysis.statistics import meta, mixed
+from campaign.analysis.statistics import deciding, meta, mixed
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray, f_upper, t_quantile, t_two_sided
+from campaign.analysis.statistics.families import holm, local_level
 from campaign.analysis.statistics.order import complete_blocks, was_blocked
 from campaign.analysis.statistics.paired import paired_t
 from campaign.analysis.statistics.ratio import mean_covariance
 from campaign.analysis.statistics.sets import Sample
+from campaign.analysis.statistics.verdict import four_way
 
 OVER_UNITS = (
     "two_stage_diff",
@@ -28,8 +30,8 @@ OVER_UNITS = (
     "lmm_random_intercepts",
     "lmm_random_slope",
 )
-SLOPE_FROM = 5
-"""Units from which the random-slope model is the one to quote."""
+FEWEST_UNITS = 10
+"""Units below which nothing is claimed beyond them: where one unit in four differs, fewer miss it too often (``docs/statistics.md``)."""
 
 Arms = tuple[Sample, Sample, FloatArray]
 
@@ -47,7 +49,7 @@ def analyze_units(samples: Mapping[str, Arms]) -> dict[str, Any]:
         blocked = was_blocked(treatment, reference, schedule)
         a, b = treatment.value[t], reference.value[r]
         per_unit[unit] = unit_estimate(a, b) if blocked else {"n": len(t), "reason": "no_blocks"}
-        if blocked and len(t) >= 3 and not is_constant(a - b):
+        if blocked and len(t) >= 3 and not is_constant(a - b, float(np.abs(a).max())):
             pairs[unit] = (a, b)
     out: dict[str, Any] = {"k_units": len(samples), "per_unit": per_unit}
     if len(pairs) < 2:
@@ -65,7 +67,7 @@ def unit_estimate(treatment: FloatArray, reference: FloatArray) -> dict[str, Any
         return out | {"reason": "insufficient_n"}
     differences = treatment - reference
     out["mean_diff"] = float(differences.mean())
-    if is_constant(differences):
+    if is_constant(differences, float(np.abs(treatment).max())):
         out["reason"] = "deterministic"
     else:
         result = paired_t(differences)
@@ -104,10 +106,92 @@ def _over_units(
     if not is_constant(y):
         out["lmm_random_intercepts"] = mixed.random_intercepts(y, trt, unit, block)
         out["lmm_random_slope"] = mixed.random_slope(y, trt, unit, block)
-    out["headline"] = "lmm_random_slope" if len(pairs) >= SLOPE_FROM else "two_stage_log_ratio"
+    out["headline"] = "two_stage_log_ratio"
     if len(pairs) == 2:
         out["caution"] = "two units: t quantile 12.7, the interval is uninformative"
     return out
+
+
+def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
+    """Set ``over_units`` of each entry of :func:`analyze_units`: what may be said of units beyond the tested ones. The entries are a family.
+
+    The unit is the experimental unit: one log ratio each, t with k - 1, guarded as every decision is. Below :data:`FEWEST_UNITS` there is
+    the interval and no verdict.
+    """
+    layers = [unit_layer(_log_ratios(entry)) for entry in entries]
+    p = [None if layer is None else layer.p_difference() for layer in layers]
+    sides = [
+        None if layer is None else _equivalence(layer, margin)
+        for layer, margin in zip(layers, margins_pct, strict=True)
+    ]
+    m = len(entries)
+    adjusted, alike = holm(p, m), holm(sides, m)
+    tails = local_level(p, m, "holm") / 2, local_level(sides, m, "holm")
+    for i, (entry, layer) in enumerate(zip(entries, layers, strict=True)):
+        k = entry["k_units"]
+        if layer is None:
+            words = (
+                "one unit: nothing is said of others"
+                if k < 2
+                else "too few units with blocks: nothing is said of others"
+            )
+            entry["over_units"] = {"verdict": None, "reason": entry.get("reason") or "no_log_ratio", "words": words}
+            continue
+        verdict = four_way(adjusted[i], alike[i])
+        difference = _percent_limits(layer, tails[0], deciding.UNSEEN_DIFFERENCE)
+        shown = _percent_limits(layer, tails[1], deciding.UNSEEN_EQUIVALENCE) if verdict == "equivalent" else difference
+        enough = layer.n >= FEWEST_UNITS
+        entry["over_units"] = {
+            "verdict": verdict if enough else "not_beyond_these_units",
+            "method": "two_stage_log_ratio",
+            "units": layer.n,
+            "df": layer.df,
+            "pct": 100 * math.expm1(layer.estimate),
+            "pct_low": shown[0],
+            "pct_high": shown[1],
+            "level": 100 * (1 - 2 * tails[1 if verdict == "equivalent" else 0]),
+            "p": p[i],
+            "p_adjusted": adjusted[i],
+            "tost_p": sides[i],
+            "tost_p_adjusted": alike[i],
+            "margin_pct": margins_pct[i],
+            "m_planned": m,
+            "adjustment": "holm",
+            "words": f"{layer.n} units"
+            if enough
+            else f"{layer.n} units are too few to speak of others (from {FEWEST_UNITS} on): the claims of each unit hold for it alone",
+        }
+
+
+def _log_ratios(entry: dict[str, Any]) -> FloatArray:
+    if not entry.get("two_stage_log_ratio"):
+        return np.empty(0)
+    return np.array([unit["log_ratio"] for unit in entry["per_unit"].values() if unit.get("var_log_ratio")])
+
+
+def unit_layer(y: FloatArray) -> deciding.Layer | None:
+    """Log ratios of the units, shape (units,), as a layer on the scale of differences; None for fewer than two, or all alike."""
+    if len(y) < 2:
+        return None
+    errors = y - y.mean()
+    spread = float(errors.std())
+    if spread <= 0:
+        return None
+    skewness = float((errors**3).mean()) / spread**3 / math.sqrt(len(y))
+    variance = float(y.var(ddof=1)) / len(y)
+    return deciding.Layer(
+        "two_stage", "difference", float(y.mean()), 0.0, variance, 0.0, 0.0, len(y) - 1, skewness, len(y), None, 1.0
+    )
+
+
+def _equivalence(layer: deciding.Layer, margin_pct: float) -> float:
+    low, high = (math.log(bound) for bound in deciding.margins(margin_pct))
+    return max(layer.p_above(low, deciding.UNSEEN_EQUIVALENCE), layer.p_below(high, deciding.UNSEEN_EQUIVALENCE))
+
+
+def _percent_limits(layer: deciding.Layer, tail: float, unseen: float) -> list[float | None]:
+    # A limit beyond any number is none.
+    return [None if limit is None or limit > 700 else 100 * math.expm1(limit) for limit in layer.interval(tail, unseen)]
 
 
 def _one_sample(x: FloatArray) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def validate_model(arms: Mapping[str, Sample], trio: tuple[str, str, str], seed:
             "paired_fieller_g": pairs["fieller_g"],
             "paired_low": pairs["low"],
             "paired_high": pairs["high"],
-            "block_bootstrap_percentile": bootstrap_reduction(native, baseline, optimised, seed),
+            "block_bootstrap_percentile": bootstrap_reduction(native, baseline, optimised, seed)
+            if pairs["status"] == "ok"
+            else {"low": None, "high": None, "reason": pairs["status"]},
             "prediction_60_80_pct": against_prediction(pairs["low"], pairs["high"]),
         }
     out["reduction"] = reduction
@@ -80,7 +82,7 @@ def _contrasts(samples: list[Sample]) -> dict[str, Any]:
         shared = np.intersect1d(samples[t].repetition, samples[r].repetition)
         differences = at_repetitions(samples[t], shared) - at_repetitions(samples[r], shared)
         keys = ("diff", "ci_low", "ci_high", "t", "p")
-        if len(shared) < FEWEST or is_constant(differences):
+        if len(shared) < FEWEST or is_constant(differences, abs(float(samples[r].value.mean()))):
             out[name] = dict.fromkeys(keys) | {"reason": "deterministic" if len(shared) >= FEWEST else "insufficient_n"}
             continue
         result = paired_t(differences)

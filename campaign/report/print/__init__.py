@@ -53,7 +53,7 @@ FIGURES = (
     ),
     Figure(
         "overhead",
-        "Throughput lost against the reference, 95 % interval after Fieller; ticks: BCa bootstrap of independent arms; grey: "
+        "Throughput lost against the reference, with the interval that decided, at the level of its family; ticks: BCa bootstrap of independent arms; grey: "
         "equivalence margin; filled: differs, after adjustment over the planned comparisons. Without what may not be interpreted.",
         overhead,
         "no contrast of two arms with a throughput whose runs interleave in time",

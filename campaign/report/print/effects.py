@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
-    """Forest plot: throughput lost against the reference by model and arm, 95 % interval, and the equivalence band.
+    """Forest plot: throughput lost against the reference by model and arm, the interval that decided, and the equivalence band.
 
     Ticks: the bootstrap's interval. Filled: the verdict is that it differs, on a p adjusted over the planned comparisons.
     """

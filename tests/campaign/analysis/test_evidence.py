@@ -58,7 +58,7 @@ def test_an_injected_effect_is_found_and_an_absent_one_is_shown_to_lie_within_th
     assert baseline["p_adjusted"] <= baseline["p_bonferroni"]
     assert tuned["verdict"] == "equivalent"
     assert tuned["tost_p_adjusted"] < 0.05
-    assert tuned["claim"].endswith("equivalent within ±2 %.")
+    assert "is equivalent to native-chroot within ±2 % (" in tuned["claim"]
 
 
 def test_what_cannot_be_decided_says_what_n_would_decide_it(tmp_path):
@@ -71,7 +71,7 @@ def test_what_cannot_be_decided_says_what_n_would_decide_it(tmp_path):
 
 
 def test_the_margin_and_the_seed_come_from_the_config(tmp_path):
-    synthetic.write(tmp_path, repetitions=10, effects_pct={"docker-baseline": -4.0})
+    synthetic.write(tmp_path, repetitions=16, effects_pct={"docker-baseline": -4.0})
     path = tmp_path / "campaign.json"
     facts = json.loads(path.read_text())
     facts["config"]["margin_pct"] = 7.5
@@ -238,3 +238,19 @@ def test_memory_free_at_the_start_is_a_covariate(tmp_path):
         "SELECT memory_slope, memory_p, effect_at_equal_memory FROM order_effects WHERE metric = 'token_throughput_tok_s'"
     ).fetchall()
     assert all(value is not None for value in row)
+
+
+def test_arms_of_one_definition_are_known_as_twins(tmp_path):
+    synthetic.write(tmp_path, repetitions=3)
+    path = tmp_path / "campaign.json"
+    facts = json.loads(path.read_text())
+    same = {"kind": "docker", "ipc": "host"}
+    facts["config"]["environments"] = [
+        {"name": name, "description": name} | same for name in ("native-chroot", "docker-baseline")
+    ]
+    path.write_text(json.dumps(facts))
+    con = analysed(tmp_path)
+    assert all(row["twins"] for row in evidence.rows(con))
+    facts["config"]["environments"][0]["ipc"] = "private"
+    path.write_text(json.dumps(facts))
+    assert not any(row["twins"] for row in evidence.rows(analysed(tmp_path)))

@@ -81,7 +81,7 @@ def test_the_tables_print_what_the_comparisons_hold(con, rows):
             if (it["Model"], it["Treatment"], it.get("Reference", row["reference"])) == arms
         ]
         for printed in (one, brief):
-            limits = [float(printed[f"95 % CI (%) {limit}"]) for limit in ("low", "high")]
+            limits = [float(printed[f"CI (%) {limit}"]) for limit in ("low", "high")]
             width = row["pct_high"] - row["pct_low"]
             assert limits == pytest.approx([row["pct_low"], row["pct_high"]], abs=0.05 * width)
             assert printed["Verdict"] == wording.verdict_word(row)

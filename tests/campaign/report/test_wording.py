@@ -15,39 +15,52 @@ ROW = {
     "workload": "short",
     "reference": "native-chroot",
     "treatment": "docker-baseline",
+    "phase": "baseline",
+    "kind": "main",
     "n_reference": 10,
     "n_treatment": 10,
-    "diff": -1.5,
+    "scale": "ratio",
+    "effect": -1.5,
+    "side": "worse",
     "pct": -1.5,
+    "pct_level": 95.0,
     "pct_low": -2.1,
     "pct_high": -0.9,
+    "margin_pct": 2.0,
     "verdict": "different",
+    "reason": None,
+    "claim": "the sentence of the claim",
 }
-INCONCLUSIVE = ROW | {"pct_low": -2.1, "pct_high": 0.4, "verdict": "inconclusive"}
-INCONCLUSIVE_LIMITS = {"pct_low": -0.4, "pct_high": 2.8, "verdict": "inconclusive"}
-TOO_FEW = ROW | {"pct_low": None, "pct_high": None, "verdict": "insufficient_n", "n_reference": 1}
+INCONCLUSIVE = ROW | {"pct": -0.85, "pct_low": -2.1, "pct_high": 0.4, "verdict": "inconclusive", "side": None}
+INCONCLUSIVE_LIMITS = {"pct_low": -0.4, "pct_high": 2.8, "verdict": "inconclusive", "side": None}
+TOO_FEW = ROW | {"pct_low": None, "pct_high": None, "verdict": "insufficient_n", "n_reference": 1, "side": None}
 FORBIDDEN = ("identical", "no overhead", "no difference", "within measurement error", "same performance", "equivalent")
 
 
-def test_a_demonstrated_difference_is_stated_with_its_interval():
-    assert wording.claim(ROW) == (
-        "Output token throughput under docker-baseline is 1.5 % lower than under native-chroot "
-        "(95 % interval −2.1 to −0.9 %; n = 10 and 10)."
-    )
+def test_the_sentence_is_the_one_of_the_claim():
+    assert wording.claim(ROW) == "the sentence of the claim"
     assert wording.headline([ROW]) == "docker-baseline lowers throughput on tiny, by 1.5 % against native-chroot."
 
 
-def test_an_interval_over_zero_claims_nothing_but_its_own_width():
-    assert "cannot be told at this N" in wording.claim(INCONCLUSIVE)
-    assert "−2.1 to +0.4 %" in wording.claim(INCONCLUSIVE)
+def test_the_word_in_a_table_is_of_the_claims_side():
+    assert wording.verdict_word(ROW) == "worse"
+    assert wording.verdict_word(ROW | {"side": "better"}) == "better"
+    assert wording.verdict_word(ROW | {"side": None}) == "differs"
     assert wording.worse(INCONCLUSIVE) is None
 
 
-def test_lower_latency_is_better_and_higher_is_worse():
-    latency = ROW | {"metric": "latency_mean_ms", "better": "lower"}
-    assert wording.verdict_word(latency) == "better"
-    assert wording.verdict_word(latency | {"diff": 1.5, "pct": 1.5, "pct_low": 0.9, "pct_high": 2.1}) == "worse"
-    assert wording.verdict_word(latency | {"better": None}) == "differs"
+def test_an_interval_is_printed_with_its_level_and_its_open_sides():
+    assert (wording.interval(ROW), wording.level(ROW)) == ("−2.1 to −0.9 %", "95")
+    assert wording.interval(ROW | {"pct_low": None, "pct_level": 99.8333}) == "below −0.9 %"
+    assert wording.level(TOO_FEW) == "–"
+    in_units = {
+        "scale": "difference",
+        "difference_low": -3.0,
+        "difference_high": 2.0,
+        "difference_level": 99.0,
+        "unit_of_measure": "s",
+    }
+    assert wording.interval(ROW | in_units) == "−3.0 to +2.0 s"
 
 
 @pytest.mark.parametrize(
@@ -58,9 +71,15 @@ def test_lower_latency_is_better_and_higher_is_worse():
         [INCONCLUSIVE],
         [TOO_FEW],
         [ROW, INCONCLUSIVE | {"model": "small"}],
-        [ROW | {"verdict": "missing_arm", "n_treatment": 0, "pct": None, "pct_low": None, "pct_high": None}],
-        [ROW | {"verdict": "not_interpretable"}],
-        [ROW | {"verdict": "deterministic", "diff": 0.0, "pct": 0.0, "pct_low": None, "pct_high": None}],
+        [
+            ROW
+            | {"verdict": "missing_arm", "n_treatment": 0, "pct": None, "pct_low": None, "pct_high": None, "side": None}
+        ],
+        [ROW | {"verdict": "not_interpretable", "reason": "the arms were not interleaved in time", "side": None}],
+        [
+            ROW
+            | {"verdict": "deterministic", "effect": 0.0, "pct": 0.0, "pct_low": None, "pct_high": None, "side": None}
+        ],
     ],
 )
 def test_sameness_is_never_claimed(rows):
@@ -72,11 +91,49 @@ def test_the_headline_counts_the_models():
     rows = [
         ROW,
         ROW | {"model": "small", "pct": -2.34, "pct_low": -2.9, "pct_high": -1.8},
+    ]
+    assert (
+        wording.headline(rows)
+        == "docker-baseline lowers throughput on all 2 models, by 1.5 to 2.3 % against native-chroot."
+    )
+
+
+def test_the_range_is_of_all_models_and_not_of_those_that_passed_a_test():
+    rows = [
+        ROW,
+        ROW | {"model": "small", "pct": -2.34, "pct_low": -2.9, "pct_high": -1.8},
         INCONCLUSIVE | {"model": "big"},
     ]
     assert wording.headline(rows) == (
-        "docker-baseline lowers throughput on 2 of 3 models, by 1.5 to 2.3 % against native-chroot; 1 of 3 cannot be told."
+        "docker-baseline lowers throughput on 2 of 3 models against native-chroot; 1 of 3 cannot be told; "
+        "the estimates on all 3 are −2.3 to −0.8 %."
     )
+
+
+def test_what_two_equal_arms_show_comes_first():
+    twin = INCONCLUSIVE | {"treatment": "docker-twin", "reference": "docker-baseline", "twins": True}
+    said = wording.headline([ROW, twin])
+    assert said.startswith(
+        "A/A on tiny, docker-twin against docker-baseline, two arms of one definition: nothing is shown between them"
+    )
+    assert said.endswith("docker-baseline lowers throughput on tiny, by 1.5 % against native-chroot.")
+    assert "casts doubt" in wording.headline([twin | {"verdict": "different"}])
+    assert len(wording.sentences([ROW, twin])) == 1
+
+
+def test_a_screen_is_neither_a_result_nor_pooled_with_one():
+    option = ROW | {
+        "phase": "screening",
+        "kind": "screen",
+        "reference": "docker-baseline",
+        "treatment": "docker-shm-32g",
+    }
+    assert wording.headline([option]).startswith("Screening only")
+    assert wording.verdict_word(option) == "passes screen"
+    validated = ROW | {"phase": "validation", "kind": "three_arm", "pct": -0.6, "pct_low": -0.9, "pct_high": -0.3}
+    beside = ROW | {"phase": "screening", "kind": "screen_base", "pct": -2.9, "pct_low": -3.3, "pct_high": -2.5}
+    assert wording.headline([option, beside, validated]) == wording.headline([validated])
+    assert "by 0.60 %" in wording.headline([validated])
 
 
 def test_several_arms_are_grouped_by_what_is_known_of_them():
@@ -89,7 +146,14 @@ def test_several_arms_are_grouped_by_what_is_known_of_them():
 
 
 def test_each_arm_is_held_against_the_arm_that_it_was_compared_with():
-    option = ROW | {"reference": "docker-baseline", "pct": 1.2, "diff": 1.2, "pct_low": 0.8, "pct_high": 1.6}
+    option = ROW | {
+        "reference": "docker-baseline",
+        "pct": 1.2,
+        "effect": 1.2,
+        "pct_low": 0.8,
+        "pct_high": 1.6,
+        "side": "better",
+    }
     rows = [
         option | {"treatment": "docker-shm-32g"},
         ROW,

@@ -1,0 +1,258 @@
+"""What may be said of one comparison: one frozen object, made in one place, that everything printed is taken from.
+
+A claim holds its set of runs, its test, the interval dual to that test, its family, its direction, its verdict and the N that would settle
+it. Sentence, table, page, paper and JSON print this object and compute nothing of their own. The words "identical", "no overhead", "same
+performance" are not here: that two arms are alike may be said only as *equivalent within* a declared margin.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from campaign.analysis.statistics.metrics import Better
+
+DIFFERENT = ("different", "different_but_negligible")
+MINIMUM_N = 3
+"""Runs per arm below which nothing is inferred."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """An interval of the effect. ``level`` is its confidence in percent; a limit is None where there is none."""
+
+    level: float
+    low: float | None
+    high: float | None
+
+    @property
+    def bounded(self) -> bool:
+        return self.low is not None and self.high is not None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What it would take to settle a comparison: always more than is there, or None with the reason."""
+
+    n: int | None
+    what: str
+    """``blocks`` or ``runs per arm``."""
+    question: str
+    """What those would settle, under which truth."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Treatment against reference. ``effect`` is of the treatment; percent of the reference on the ``ratio`` scale, else in units."""
+
+    metric: str
+    label: str | None
+    unit_of_measure: str | None
+    treatment: str
+    reference: str
+    verdict: str
+    reason: str | None
+    """Why there is no verdict on the data, in words."""
+    analysis_set: str
+    decided_on: Literal["complete blocks", "all runs"] | None
+    test: str | None
+    n_reference: int
+    n_treatment: int
+    mean_reference: float | None
+    mean_treatment: float | None
+    sd_reference: float | None
+    sd_treatment: float | None
+    scale: Literal["ratio", "difference"]
+    effect: float | None
+    interval: Limits | None
+    """Dual to the verdict: of the difference, or of equivalence where that is the verdict, at the level of the family."""
+    difference_interval: Limits | None
+    equivalence_interval: Limits | None
+    alone: Limits | None
+    """The 95 % interval of this comparison by itself."""
+    family: str | None
+    m_planned: int | None
+    adjustment: str | None
+    margin_pct: float
+    better: Better | None
+    better_source: str | None
+    noninferior: bool | None
+    """Whether the treatment is shown to be no worse than the margin; None without a direction."""
+    needs: Needs | None
+    screening: bool
+
+    @property
+    def side(self) -> Literal["better", "worse"] | None:
+        """Which the treatment is, where a difference is shown and the metric has a direction."""
+        shown = self.verdict in DIFFERENT or self.verdict == "deterministic"
+        if not shown or not self.effect or self.better is None:
+            return None
+        return "better" if (self.effect > 0) == (self.better == "higher") else "worse"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field and the side, for JSON."""
+        plain = {
+            name: vars(value) if isinstance(value, Limits | Needs) else value for name, value in vars(self).items()
+        }
+        return plain | {"side": self.side}
+
+    @property
+    def n(self) -> str:
+        """``30 complete blocks``, or ``n = 10 and 12`` (reference, treatment)."""
+        if self.decided_on == "complete blocks":
+            return f"{self.n_reference} complete blocks"
+        return f"n = {self.n_reference} and {self.n_treatment}"
+
+    @property
+    def sentence(self) -> str:
+        """What may be claimed, as one sentence."""
+        return _sentence(self)
+
+
+NO_VERDICT = {
+    "error_implausible": "the output rate is above what the memory's bandwidth permits",
+    "error_duplicate_cell": "a run is recorded twice",
+    "error_model_identity": "the weights that were loaded differ",
+    "error_environment_changed": "image, driver or data changed between the arms",
+}
+"""Statuses that forbid statistics, in words."""
+
+
+def _sentence(c: Claim) -> str:
+    name = c.label or c.metric
+    what = f"{name} under {c.treatment}"
+    what = what[0].upper() + what[1:] if c.label else what
+    margin = f"±{number(c.margin_pct)} %"
+    if c.screening and c.verdict in (*DIFFERENT, "inconclusive"):
+        return _screened(c, what)
+    if c.verdict in DIFFERENT:
+        inside = f", inside the {margin} margin" if c.verdict == "different_but_negligible" else ""
+        side = f", which is {c.side}" if c.side else ""
+        within = f"{within_limits(c.interval, c)}; " if c.interval else ""
+        if c.scale == "ratio" and c.effect is not None:
+            way = "higher" if c.effect > 0 else "lower"
+            return f"{what} is {size(c)} {way} than under {c.reference}{side} ({within}{c.n}){inside}."
+        return f"{what} differs from {c.reference} by {size(c)}{side} ({within}{c.n}){inside}."
+    if c.verdict == "equivalent":
+        within = f"{within_limits(c.interval, c)}; " if c.interval else ""
+        return f"{what} is equivalent to {c.reference} within {margin} ({within}{c.n})."
+    if c.verdict == "inconclusive":
+        seen = f"; {compatible(c.interval, c)}" if c.interval else ""
+        worse = f" It is no worse than {c.reference} by more than {number(c.margin_pct)} %." if c.noninferior else ""
+        return f"{what}: undecided. A difference from {c.reference} cannot be told at this N{seen} ({c.n}){_needs(c)}.{worse}"
+    if c.verdict == "deterministic":
+        same = "the same value in every run" if not c.effect else f"{size(c, signed=True)} against {c.reference}"
+        side = f", which is {c.side}" if c.side else ""
+        return f"{what} did not vary within either arm: {same}{side} ({c.n})."
+    if c.verdict == "insufficient_n":
+        return f"{what}: nothing can be claimed from {c.n}; at least {MINIMUM_N} runs in each arm are needed."
+    if c.verdict == "not_interpretable":
+        return f"{what}: {c.reason}, so a difference from {c.reference} may be due to that and nothing is claimed."
+    if c.verdict.startswith("error"):
+        return f"{what}: nothing is claimed, {NO_VERDICT.get(c.verdict, c.verdict.replace('_', ' '))}."
+    if c.verdict == "no_data":
+        return f"{what}: not measured in any accepted run of either arm."
+    missing = c.treatment if not c.n_treatment else c.reference
+    return f"{what}: no accepted run of {missing} yet."
+
+
+def _screened(c: Claim, what: str) -> str:
+    passed = "passes the screen" if c.verdict in DIFFERENT else "does not pass the screen"
+    within = f" ({within_limits(c.interval, c)}; {c.n})" if c.interval else f" ({c.n})"
+    return (
+        f"{what} {passed} against {c.reference}: {size(c, signed=True)}{within}. "
+        "Screening: biased upwards by the choice among options, never the result."
+    )
+
+
+def _needs(c: Claim) -> str:
+    if c.needs is None:
+        return ""
+    if c.needs.n is None:
+        return f"; {c.needs.question}"
+    return f"; needs N = {c.needs.n} {c.needs.what} {c.needs.question}"
+
+
+def within_limits(limits: Limits | None, c: Claim) -> str:
+    """``99.8 % interval −2.1 to −0.9 %``; an open side in words."""
+    if limits is None:
+        return ""
+    unit = "%" if c.scale == "ratio" else c.unit_of_measure or ""
+    return f"{level_text(limits.level)} % interval {range_text(limits.low, limits.high, unit)}"
+
+
+def compatible(limits: Limits, c: Claim) -> str:
+    """``anything within −2.1 to +0.4 % (95 % interval) is compatible with the data``."""
+    unit = "%" if c.scale == "ratio" else c.unit_of_measure or ""
+    level = f"{level_text(limits.level)} % interval"
+    if limits.low is None and limits.high is None:
+        return f"the data set no limit to it ({level})"
+    within = "within " if limits.bounded else ""
+    return f"anything {within}{range_text(limits.low, limits.high, unit)} ({level}) is compatible with the data"
+
+
+def level_text(level: float) -> str:
+    """A confidence level in percent, with as many digits as tell it from 100."""
+    short = 100 - level
+    places = min(6, max(1, 1 - math.floor(math.log10(short)))) if short > 0 else 0
+    text = f"{level:.{places}f}"
+    return text.rstrip("0").rstrip(".") if places else text
+
+
+def range_text(low: float | None, high: float | None, unit: str) -> str:
+    """``−2.1 to −0.9 %``: two significant digits of the width, and the sign of each limit."""
+    tail = f" {unit}" if unit else ""
+    if low is None or high is None:
+        if low is None and high is None:
+            return "without limits"
+        known = high if low is None else low
+        return f"{'below' if low is None else 'above'} {number(known)}{tail}"
+    places = decimals(low, high)
+    return f"{low:+.{places}f} to {high:+.{places}f}{tail}".replace("-", "−")
+
+
+def size(c: Claim, signed: bool = False) -> str:
+    """The effect to the precision of its interval (two digits without one), with its unit."""
+    value = c.effect
+    unit = "%" if c.scale == "ratio" else c.unit_of_measure or ""
+    if value is None:
+        return "–"
+    limits = c.interval
+    if limits is not None and limits.low is not None and limits.high is not None:
+        places = decimals(limits.low, limits.high)
+    elif c.scale == "ratio":
+        places = 0 if abs(value) >= 100 else 2
+    else:
+        text = number(value if signed else abs(value))
+        return f"{text} {unit}".strip()
+    shown = f"{value:+.{places}f}" if signed else f"{abs(value):.{places}f}"
+    return f"{shown} {unit}".strip().replace("-", "−")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """At most ``digits`` significant digits without exponent; a dash where there is no value."""
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    if places > 9:
+        return f"{value:.{digits - 1}e}".replace("-", "−")
+    text = f"{value:,.{places}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return text.replace(",", "\u202f").replace("-", "−")
+
+
+def decimals(low: float, high: float) -> int:
+    """Decimal places for an interval: two significant digits of its width but no more than three of its larger limit, and no
+    limit that rounds to zero; at most 4 (12 for an interval narrower than that)."""
+    width = high - low
+    if not math.isfinite(width) or width <= 0:
+        return 2
+    largest = max(abs(low), abs(high))
+    most = 4 if width > 1e-3 else 12
+    places = min(most, max(0, min(1 - math.floor(math.log10(width)), 2 - math.floor(math.log10(largest)))))
+    while places < most and any(limit != 0 and round(limit, places) == 0 for limit in (low, high)):
+        places += 1
+    return places
