@@ -183,19 +183,6 @@ DESCRIPTIONS = frozenset(
         "failed",
         "num_failed",
         "num_completed",
-        "total_tokens",
-        "total_num_tokens",
-        "total_input_tokens",
-        "total_output_tokens",
-        "input_tokens",
-        "output_tokens",
-        "tokens_in",
-        "tokens_out",
-        "prompt_tokens",
-        "completion_tokens",
-        "generated_tokens",
-        "num_tokens",
-        "tokens_generated",
         "errors",
         "error_count",
         "request_index",
@@ -212,6 +199,10 @@ DESCRIPTIONS = frozenset(
 """Columns that describe a row and are neither condition nor figure."""
 IDENTITY = frozenset({*FACTORS, *(name for names in FACTORS.values() for name in names), *SETTINGS, *DESCRIPTIONS})
 """Names of everything that is no metric."""
+
+
+DISAGREES = "its name says"
+"""Begins what is said of a name that contradicts its unit."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +228,26 @@ _NOUNS: tuple[tuple[str, str, Kind], ...] = (
     ("power|power_draw|gpu_power|gpu_power_draw", "power", "power"),
     ("energy|gpu_energy|energy_used", "energy", "energy"),
 )  # fmt: skip
+_COUNTS = frozenset(
+    [
+        "output",
+        "output_tok",
+        "output_token",
+        "output_tokens",
+        "generation_token",
+        "generation_tokens",
+        "generated_token",
+        "generated_tokens",
+        "system_output",
+        "total",
+        "total_tok",
+        "total_token",
+        "total_tokens",
+        "request",
+        "requests",
+    ]
+)
+"""Nouns of rates that are counts, or anything, without the rate's unit."""
 _STATISTICS = {
     "mean": "mean", "avg": "mean", "average": "mean", "median": "p50", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p999": "p999",
     "min": "min", "minimum": "min", "std": "std", "stddev": "std", "sd": "std", "stdev": "std", "var": "var", "variance": "var",
@@ -295,28 +306,8 @@ def metric_of(name: str, given: Unit | None = None) -> Metric:
     for pattern, noun, kind in _NOUNS:
         text = base if noun == "peak_memory" else noun_text
         if re.fullmatch(pattern, text):
-            if (
-                kind.endswith("rate")
-                and unit is None
-                and text
-                in (
-                    "output_tokens",
-                    "output_token",
-                    "generated_tokens",
-                    "generated_token",
-                    "output",
-                    "total",
-                    "total_tokens",
-                    "total_token",
-                    "requests",
-                    "request",
-                    "output_tok",
-                    "generation_tokens",
-                    "generation_token",
-                    "total_tok",
-                )
-            ):
-                break  # a count
+            if text in _COUNTS and (unit is None or unit.dimension != kind):
+                break
             return _known(noun, kind, statistic, unit, explicit=statistic is not None)
     rate = unit.dimension if unit else None
     if rate == "request rate" and noun_text in ("", "throughput"):
@@ -344,7 +335,7 @@ def _known(noun: str, kind: Kind, statistic: str | None, unit: Unit | None, *, e
         return Metric(
             None,
             unit,
-            f"its name says {kind}, its unit {unit.name} says {unit.dimension}: say which with --column NAME=…, or correct the unit",
+            f"{DISAGREES} {kind}, its unit {unit.name} says {unit.dimension}: say which with --column NAME=…, or correct the unit",
         )
     ending = _UNIT_OF[kind]
     if kind == "time" or noun == "power":

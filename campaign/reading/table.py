@@ -10,13 +10,14 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from campaign.reading.asked import CONDITION, IGNORE, Asked, check_meaning
 from campaign.reading.columns import (
     DESCRIPTIONS,
+    DISAGREES,
     FACTORS,
     HELD,
     PER_RUN,
@@ -86,7 +87,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Reading:
-    """``runs`` in the order of time where it is known, else of the file. ``metrics`` is metric to unit (empty: not known)."""
+    """``runs`` in the order of the files. ``metrics`` is metric to unit (empty: not known)."""
 
     runs: list[Run]
     metrics: dict[str, str]
@@ -101,7 +102,26 @@ class Reading:
 
     @property
     def arms(self) -> list[str]:
+        """In order of first appearance."""
         return list(dict.fromkeys(run.factors["environment"] for run in self.runs))
+
+    def told(self, factor: str) -> bool:
+        """Whether the table, or a person, says it; what is not told has a word in its place."""
+        return any(fate.name == factor and fate.role in ("factor", "set") for fate in self.fates) or (
+            factor == "workload" and any(fate.role == "condition" for fate in self.fates)
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What became of columns and rows, ready for JSON."""
+        return {
+            "kind": self.kind,
+            "columns": [asdict(fate) for fate in self.fates],
+            "rows_in": self.rows_in,
+            "rows": len(self.runs),
+            "rows_left_out": [{"row": place, "why": why} for place, why in self.left_out],
+            "differs_between_arms": self.differs,
+            "notes": self.notes,
+        }
 
 
 def read(files: Sequence[Path], asked: Asked, *, everything: bool) -> Reading:
@@ -265,18 +285,9 @@ class _Table:
         for meaning, aliases in FACTORS.items():
             if meaning in self.factors or meaning in self.constants:
                 continue
-            for alias in aliases:
-                column = next(
-                    (
-                        c
-                        for c, text in spelt.items()
-                        if text == alias and c not in self.factors.values() and self._fits(meaning, c, text)
-                    ),
-                    None,
-                )
-                if column is not None:
-                    self.factors[meaning] = column
-                    break
+            found = self._named(meaning, aliases, spelt)
+            if found is not None:
+                self.factors[meaning] = found
         for meaning, column in self.factors.items():
             if meaning in self.constants:
                 raise TableError(
@@ -287,6 +298,14 @@ class _Table:
             self._fate(
                 f"--set {name}", "set", name, None, f"the same for every row of a file: {listed(dict.fromkeys(values))}"
             )
+
+    def _named(self, meaning: str, aliases: Sequence[str], spelt: Mapping[str, str]) -> str | None:
+        """The column that bears the first of a factor's names, of those that are no other factor yet."""
+        for alias in aliases:
+            for column, text in spelt.items():
+                if text == alias and column not in self.factors.values() and self._fits(meaning, column, text):
+                    return column
+        return None
 
     def _fits(self, meaning: str, column: str, text: str) -> bool:
         """Whether the cells allow what the name suggests; names such as ``result`` and ``error`` may be anything."""
@@ -321,7 +340,7 @@ class _Table:
             self.held.append(column)
             self._fate(column, "setting", meaning or column, None, "must not differ inside a comparison")
         elif meaning is not None and meaning not in FACTORS:
-            self._figure(column, meaning, certain=True)
+            self._figure(column, meaning)
         elif meaning in FACTORS:
             self._leave(column, f"{meaning} is taken from {self.factors[meaning]!r}")
         elif self.known and column in self.known.settings:
@@ -373,8 +392,10 @@ class _Table:
             )
             return
         metric = metric_of(column, self.units.get(column))
-        if metric.meaning is not None and metric.unit is not None:
-            self._figure(column, metric.meaning, certain=True, said=metric.said)
+        if column in self.units and metric.said.startswith(DISAGREES):
+            raise TableError(f"column {column!r}: {metric.said.replace('NAME', column)}")
+        if metric.meaning is not None and metric.unit is not None and not self.everything:
+            self._figure(column, metric.meaning, said=metric.said)
             return
         try:
             found = numbers(cells, self.asked.decimal)
@@ -384,7 +405,7 @@ class _Table:
             self._leave(column, f"no metric that is known here, and its numbers can be read in two ways: {error}")
             return
         except NotNumbers as error:
-            if error.share >= 0.5 or (error.share and metric.said):
+            if error.share >= 0.5 or (error.share and metric.said) or (metric.meaning and metric.unit):
                 raise TableError(self._bad_cell(column, error)) from None
             self._leave(
                 column,
@@ -393,46 +414,39 @@ class _Table:
             return
         except TableError as error:
             raise TableError(f"column {column!r}: {error}") from None
-        unit = metric.unit or self.units.get(column) or found.unit
-        if metric.meaning is not None and unit is not None:
-            self._figure(column, metric.meaning, certain=True, said=metric.said)
-        elif metric.said and not (self.everything and "its name says" not in metric.said):
-            self.doubts.append(f"{column}: {metric.said.replace('NAME', column)}")
-            self._leave(column, metric.said)
-        elif unit is not None or self.everything:
-            self._own(column, unit, found, metric.said)
-        else:
-            self.doubts.append(
-                f"{column}: no metric that is known here and no unit in its name; --column {column}=METRIC or --unit {column}=UNIT"
-            )
-            self._leave(
-                column, "no metric that is known here and no unit in its name; --column NAME=METRIC or --unit NAME=UNIT"
-            )
-
-    def _own(self, column: str, unit: Unit | None, found: Numbers, said: str) -> None:
-        """A figure under its own name, not converted."""
+        unit = self._told_unit(column, found) or metric.unit
         if self.everything:
-            name = column
-        else:
-            base, written, _ = snake(column)
-            name = (
-                base
-                if not (written or column in self.units or of_metric(base) is None)
-                else f"{base}_{_SUFFIX.get(unit.name, unit.name.lower()) if unit else ''}"
+            self._own(column, unit, found)
+        elif metric.meaning is not None and unit is not None:
+            self._figure(column, metric.meaning, said=metric.said)
+        elif metric.said or unit is None:
+            what = (
+                metric.said
+                or "no metric that is known here and no unit in its name; --column NAME=METRIC or --unit NAME=UNIT"
             )
-        checked_name("column", name, column)
+            self.doubts.append(f"{column}: {what.replace('NAME', column)}")
+            self._leave(column, what)
+        else:
+            self._own(column, unit, found)
+
+    def _own(self, column: str, unit: Unit | None, found: Numbers) -> None:
+        """A figure under its own name, not converted: of ``analyze`` the table's, of ``import`` one that SQL can spell."""
+        name = column.strip()
+        words = "" if unit else "unit not known"
+        if not self.everything:
+            assert unit is not None
+            base, bracketed, _ = snake(column)
+            ending = _SUFFIX.get(unit.name, unit.name.lower())
+            name = base if not bracketed and of_metric(base) is not None else f"{base}_{ending}"
+            words = "no metric of the report: kept under its own name, for SQL"
+        checked_name("name", name, column)
         if name in self.figures or name in FACTORS:
             self._leave(column, f"another column is {name} already")
             return
-        if self.everything:
-            words = said.replace("NAME", column) if said else ("" if unit else "unit not known")
-            words = f"compared under its own name{'; ' + words if words else ''}"
-        else:
-            words = "kept under its own name; the report compares the metrics that it knows, this one is there for SQL"
         self.figures[name] = _Figure(column, name, unit, found, 1.0)
         self._fate(column, "metric", name, unit, words)
 
-    def _figure(self, column: str, meaning: str, *, certain: bool, said: str = "") -> None:
+    def _figure(self, column: str, meaning: str, *, said: str = "") -> None:
         """A column that is a metric of this project, converted to its unit."""
         try:
             found = numbers(self.cells[column], self.asked.decimal)
@@ -690,10 +704,11 @@ class _Table:
         attempt = self._attempts(cell, repetition, order, ok, started, sequence)
         if all(x is None for x in started) and all(x is None for x in sequence) and all(x is None for x in in_block):
             self.notes.append("no times or order in the table: the order of runs is unknown")
+        place = _in_time(sequence, started, in_block, repetition, factors["unit"], order)
         temperature, throttled = self._numbers("start_temperature_c"), self._truths("throttled")
         parameters = self._numbers("parameters")
         runs = []
-        for i in order:
+        for i in range(n):
             values, reasons = self._values(i)
             states = {name: found[i] for name, found in self.states.items()}
             if temperature[i] is not None:
@@ -705,7 +720,7 @@ class _Table:
             runs.append(
                 Run(
                     self.source.places[i], {name: found[i] for name, found in factors.items()}, repetition[i], attempt[i], ok[i], failures[i],
-                    started[i], sequence[i], in_block[i], throttled[i], values, reasons, states, labels,
+                    started[i], place[i], in_block[i], throttled[i], values, reasons, states, labels,
                 )
             )  # fmt: skip
         metrics = {figure.name: self._unit_here(figure) for figure in self.figures.values()}
@@ -918,6 +933,32 @@ class _Table:
                     f"{column} differs between the arms ({words}): a difference between them may be that of {column}"
                 )
         return out
+
+
+def _in_time(
+    sequence: list[float | None],
+    started: list[int | None],
+    in_block: list[float | None],
+    repetition: list[int],
+    unit: list[str],
+    order: list[int],
+) -> list[float | None]:
+    """The place of each run in time on its unit: as recorded, or by start times, or by the order within blocks; None where not told."""
+    n = len(order)
+    if any(x is not None for x in sequence):
+        return sequence
+    if any(moment is not None for moment in started):
+        count: Counter[str] = Counter()
+        out: list[float | None] = [None] * n
+        for i in order:
+            count[unit[i]] += 1
+            out[i] = float(count[unit[i]])
+        return out
+    told = [x for x in in_block if x is not None]
+    if not told:
+        return [None] * n
+    most = max(told)
+    return [None if x is None else repetition[i] * (most + 1) + x for i, x in enumerate(in_block)]
 
 
 # --- single cells -----------------------------------------------------------------------------------------------

@@ -1,11 +1,10 @@
-"""The run table: reading it, checking it, and cutting it into arms. Errors name the column and the remedy."""
+"""The run table: checking it, and cutting it into arms. Errors name the column and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,55 +12,22 @@ import pandas as pd
 
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.sets import Attempts
+from campaign.reading import columns
+from campaign.reading.errors import TableError
+from campaign.reading.reference import reference_arm
+
+__all__ = ["Cell", "RunTable", "TableError", "check_runs", "metric_columns", "reference_arm", "start_states"]
 
 REQUIRED = ("model", "environment", "repetition")
-IDENTITY = frozenset(
-    [
-        "run_id",
-        "phase",
-        "unit",
-        "model",
-        "environment",
-        "workload",
-        "engine",
-        "repetition",
-        "block",
-        "block_index",
-        "order_in_block",
-        "position",
-        "sequence_index",
-        "index",
-        "lane",
-        "attempt",
-        "status",
-        "outcome",
-        "accepted",
-        "throttled",
-        "start_temp_c",
-        "start_temperature_c",
-        "simulated",
-        "seed",
-        "batch_size",
-        "parameters",
-        "active_parameters",
-        "weight_bytes",
-        "request_index",
-        "failure",
-        "analysis_set",
-    ]
-)
+IDENTITY = frozenset({*columns.IDENTITY, "start_temp_c", "start_temperature_c"})
 """Columns that say what a row is; every other numeric column is a metric."""
-FACTORS_HELD = ("image_digest", "driver", "kernel", "clock_mode", "dataset_hash")
+FACTORS_HELD = columns.HELD
 """Must not differ inside one comparison."""
-WEIGHTS_IDENTITY = ("weights_sha256", "weights_hash", "model_sha256", "weights_bytes")
+WEIGHTS_IDENTITY = columns.WEIGHTS
 SUCCESS = frozenset({"ok", "completed"})
 FAILURE = frozenset(
     {"failed", "timeout", "aborted", "gate_timeout", "environment_error", "interrupted", "error", "rejected"}
 )
-
-
-class TableError(ValueError):
-    """The table cannot be analysed; the message says which column is at fault and what to do."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +62,6 @@ class RunTable:
     environments: dict[str | None, list[str]]
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV (also compressed) or Parquet file as a table."""
-    if not path.exists():
-        raise TableError(f"{path}: no such file")
-    try:
-        if path.suffix in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        return pd.read_csv(path)
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not readable as {'Parquet' if path.suffix != '.csv' else 'CSV'}: {error}") from error
-
-
 def check_runs(table: pd.DataFrame) -> RunTable:
     """Check columns and types and cut the table into cells."""
     frame = _named(table)
@@ -119,13 +73,13 @@ def check_runs(table: pd.DataFrame) -> RunTable:
             "the run table has no metric: every numeric column is one of the known descriptive columns; "
             "add a numeric column such as token_throughput_tok_s"
         )
-    columns = _columns(frame)
+    told = _columns(frame)
     cells: list[Cell] = []
     environments: dict[str | None, list[str]] = {}
-    keys = [columns[name] for name in ("phase", "unit", "model")]
+    keys = [told[name] for name in ("phase", "unit", "model")]
     for key, rows in _groups(keys):
-        cells.append(_cell(frame, columns, metrics, key, rows))
-    for phase, environment in zip(columns["phase"], columns["environment"], strict=True):
+        cells.append(_cell(frame, told, metrics, key, rows))
+    for phase, environment in zip(told["phase"], told["environment"], strict=True):
         seen = environments.setdefault(phase, [])
         if environment not in seen:
             seen.append(environment)
@@ -171,7 +125,9 @@ def metric_columns(frame: pd.DataFrame) -> list[str]:
             continue
         numbers = pd.to_numeric(column, errors="coerce")
         present = column.notna()
-        if present.any() and numbers[present].notna().mean() >= 0.5:
+        if present.any() and numbers[present].notna().all():
+            out.append(name)
+        elif present.any() and numbers[present].notna().mean() >= 0.5:
             row = int(np.flatnonzero((present & numbers.isna()).to_numpy())[0])
             raise TableError(
                 f"column {name!r} holds {column.iloc[row]!r} in row {row + 2} among numbers: "
@@ -273,23 +229,21 @@ def _groups(keys: list[list[Any]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
         yield key, np.array(found, dtype=np.int64)
 
 
-def _cell(
-    frame: pd.DataFrame, columns: dict[str, Any], metrics: list[str], key: tuple[Any, Any, str], rows: Any
-) -> Cell:
+def _cell(frame: pd.DataFrame, told: dict[str, Any], metrics: list[str], key: tuple[Any, Any, str], rows: Any) -> Cell:
     arms: dict[str, Attempts] = {}
     duplicates: dict[str, list[str]] = {}
     changed: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in FACTORS_HELD if name in frame}
-    for (environment,), within in _groups([[columns["environment"][i] for i in rows]]):
+    for (environment,), within in _groups([[told["environment"][i] for i in rows]]):
         mine = rows[within]
         arms[environment] = Attempts(
-            [columns["run_id"][i] for i in mine],
-            columns["repetition"][mine],
-            columns["attempt"][mine],
-            columns["ok"][mine],
-            columns["throttled"][mine],
-            columns["temperature"][mine],
-            columns["order"][mine],
-            {m: frame[m].to_numpy(dtype=float, na_value=np.nan)[mine] for m in metrics},
+            [told["run_id"][i] for i in mine],
+            told["repetition"][mine],
+            told["attempt"][mine],
+            told["ok"][mine],
+            told["throttled"][mine],
+            told["temperature"][mine],
+            told["order"][mine],
+            {m: pd.to_numeric(frame[m]).to_numpy(dtype=float, na_value=np.nan)[mine] for m in metrics},
             {name: _real(frame, name)[mine] for name in start_states(frame)},
         )
         twice = _recorded_twice(arms[environment])
@@ -312,22 +266,3 @@ def _parameters(frame: pd.DataFrame, rows: Any) -> float | None:
 def _recorded_twice(arm: Attempts) -> list[str]:
     keys = list(zip(arm.repetition.tolist(), arm.attempt.tolist(), strict=True))
     return [run_id for run_id, key in zip(arm.run_ids, keys, strict=True) if keys.count(key) > 1]
-
-
-def reference_arm(environments: list[str], asked: str | None) -> str:
-    """The arm that others are compared with: the one asked for, else ``native``, else the one beginning with it."""
-    if asked is not None:
-        if asked not in environments:
-            raise TableError(
-                f"column 'environment' holds no {asked!r}; choose the reference among {', '.join(environments)}"
-            )
-        return asked
-    if "native" in environments:
-        return "native"
-    found = [name for name in environments if name.startswith("native")]
-    if len(found) == 1:
-        return found[0]
-    what = (
-        f"several arms begin with native ({', '.join(found)})" if found else "no arm is called native or begins with it"
-    )
-    raise TableError(f"column 'environment': {what}; name the reference among {', '.join(environments)}")
