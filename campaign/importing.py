@@ -138,6 +138,8 @@ def _facts(
     config: dict[str, Any] = {"name": name, "models": models, "environments": reading.arms, "reference": base}
     if margin_pct is not None:
         config["margin_pct"] = margin_pct
+    if reading.better:
+        config["better"] = reading.better
     return {
         "campaign": name,
         "campaign_id": f"imported-{whole[:12]}",

@@ -26,6 +26,8 @@ class Asked:
     units: Mapping[str, str] = field(default_factory=dict)
     constants: tuple[tuple[str, str, str], ...] = ()
     statuses: Mapping[str, Literal["ok", "failed"]] = field(default_factory=dict)
+    better: Mapping[str, Literal["higher", "lower"]] = field(default_factory=dict)
+    """Metric, or column, to the way that is better, where the project's own table of metrics has none."""
     decimal: Mark | None = None
     dates: DayOrder | None = None
 
@@ -44,6 +46,7 @@ def asked(
     units: Iterable[str] = (),
     constants: Iterable[str] = (),
     statuses: Iterable[str] = (),
+    better: Iterable[str] = (),
     decimal: str | None = None,
     dates: str | None = None,
 ) -> Asked:
@@ -59,6 +62,12 @@ def asked(
         if outcome not in ("ok", "failed"):
             raise TableError(f"--status {text}: say WORD=ok or WORD=failed")
         words[word.strip().casefold()] = outcome  # type: ignore[assignment]
+    ways: dict[str, Literal["higher", "lower"]] = {}
+    for text in better:
+        name, way = _pair("--better", text, "NAME=higher or NAME=lower")
+        if way not in ("higher", "lower"):
+            raise TableError(f"--better {text}: say NAME=higher or NAME=lower")
+        ways[name] = way  # type: ignore[assignment]
     if decimal not in (None, "point", "comma"):
         raise TableError(f"--decimal {decimal}: say point or comma")
     if dates not in (None, "day-first", "month-first"):
@@ -68,6 +77,7 @@ def asked(
         dict(_pair("--unit", text, "NAME=UNIT, as in --unit latency=s") for text in units),
         tuple(_constant(text) for text in constants),
         words,
+        ways,
         decimal,  # type: ignore[arg-type]
         dates,  # type: ignore[arg-type]
     )

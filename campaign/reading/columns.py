@@ -148,7 +148,7 @@ SETTINGS = frozenset(
     ]
 )
 """Columns that say under what a run was made. They are never compared."""
-PER_RUN = frozenset({"seed", "random_seed", "port"})
+PER_RUN = frozenset({"seed", "random_seed", "port", "input_tokens", "output_tokens", "prompt_tokens"})
 """Settings that may differ from run to run without making another condition of it."""
 DESCRIPTIONS = frozenset(
     [

@@ -97,6 +97,8 @@ class Reading:
     left_out: list[tuple[str, str]]
     kind: str
     held: tuple[str, ...] = ()
+    better: dict[str, str] = field(default_factory=dict)
+    """Metric to the way that a person said is better."""
     differs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """Setting to arm to its values, where arms were run under different ones."""
 
@@ -730,7 +732,7 @@ class _Table:
         left_out = list(self.source.left_out)
         return Reading(
             runs, metrics, list(self.fates.values()), list(dict.fromkeys(notes + self.notes)), n + len(left_out), left_out, self.source.kind,
-            tuple(self.held), self._differing(factors),
+            tuple(self.held), self._better(), self._differing(factors),
         )  # fmt: skip
 
     def _unit_here(self, figure: _Figure) -> str:
@@ -906,6 +908,16 @@ class _Table:
         if apart:
             return f"they differ in {listed(map(repr, apart), 5)}. If that is a condition, say --column {shown_name(apart[0])}=condition; if it numbers attempts, --column {shown_name(apart[0])}=attempt"
         return "number the repetitions, add a column 'attempt' that tells retries apart, or take all but one of the rows out"
+
+    def _better(self) -> dict[str, str]:
+        by_column = {figure.column: figure.name for figure in self.figures.values()}
+        out: dict[str, str] = {}
+        for name, way in self.asked.better.items():
+            metric = name if name in self.figures else by_column.get(name)
+            if metric is None:
+                raise TableError(f"--better {name}={way}: no metric is called {name!r}. {nearest(name, self.figures)}")
+            out[metric] = way
+        return out
 
     def _differing(self, factors: Mapping[str, list[str]]) -> dict[str, dict[str, list[str]]]:
         """Settings whose values differ between the arms of a model and workload."""

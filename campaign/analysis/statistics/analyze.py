@@ -33,6 +33,8 @@ def analyze_file(
     reading, found = read_files(csv, requests, asked or Asked())
     result: dict[str, Any] = {}
     if reading is not None:
+        if reading.better:
+            settings["better"] = reading.better
         result = analyze_runs(run_table(reading), reference=reference, seed=seed, **settings)
         result["reading"] = reading.report()
     if found is not None:

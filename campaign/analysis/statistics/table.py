@@ -12,18 +12,19 @@ import pandas as pd
 
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.sets import Attempts
-from campaign.reading import columns
+from campaign.reading.columns import HELD, WEIGHTS
+from campaign.reading.columns import IDENTITY as NAMED
 from campaign.reading.errors import TableError
 from campaign.reading.reference import reference_arm
 
 __all__ = ["Cell", "RunTable", "TableError", "check_runs", "metric_columns", "reference_arm", "start_states"]
 
 REQUIRED = ("model", "environment", "repetition")
-IDENTITY = frozenset({*columns.IDENTITY, "start_temp_c", "start_temperature_c"})
+IDENTITY = frozenset({*NAMED, "start_temp_c", "start_temperature_c"})
 """Columns that say what a row is; every other numeric column is a metric."""
-FACTORS_HELD = columns.HELD
+FACTORS_HELD = HELD
 """Must not differ inside one comparison."""
-WEIGHTS_IDENTITY = columns.WEIGHTS
+WEIGHTS_IDENTITY = WEIGHTS
 SUCCESS = frozenset({"ok", "completed"})
 FAILURE = frozenset(
     {"failed", "timeout", "aborted", "gate_timeout", "environment_error", "interrupted", "error", "rejected"}
@@ -73,13 +74,13 @@ def check_runs(table: pd.DataFrame) -> RunTable:
             "the run table has no metric: every numeric column is one of the known descriptive columns; "
             "add a numeric column such as token_throughput_tok_s"
         )
-    told = _columns(frame)
+    columns = _columns(frame)
     cells: list[Cell] = []
     environments: dict[str | None, list[str]] = {}
-    keys = [told[name] for name in ("phase", "unit", "model")]
+    keys = [columns[name] for name in ("phase", "unit", "model")]
     for key, rows in _groups(keys):
-        cells.append(_cell(frame, told, metrics, key, rows))
-    for phase, environment in zip(told["phase"], told["environment"], strict=True):
+        cells.append(_cell(frame, columns, metrics, key, rows))
+    for phase, environment in zip(columns["phase"], columns["environment"], strict=True):
         seen = environments.setdefault(phase, [])
         if environment not in seen:
             seen.append(environment)
@@ -229,20 +230,22 @@ def _groups(keys: list[list[Any]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
         yield key, np.array(found, dtype=np.int64)
 
 
-def _cell(frame: pd.DataFrame, told: dict[str, Any], metrics: list[str], key: tuple[Any, Any, str], rows: Any) -> Cell:
+def _cell(
+    frame: pd.DataFrame, columns: dict[str, Any], metrics: list[str], key: tuple[Any, Any, str], rows: Any
+) -> Cell:
     arms: dict[str, Attempts] = {}
     duplicates: dict[str, list[str]] = {}
     changed: dict[str, dict[str, tuple[str, ...]]] = {name: {} for name in FACTORS_HELD if name in frame}
-    for (environment,), within in _groups([[told["environment"][i] for i in rows]]):
+    for (environment,), within in _groups([[columns["environment"][i] for i in rows]]):
         mine = rows[within]
         arms[environment] = Attempts(
-            [told["run_id"][i] for i in mine],
-            told["repetition"][mine],
-            told["attempt"][mine],
-            told["ok"][mine],
-            told["throttled"][mine],
-            told["temperature"][mine],
-            told["order"][mine],
+            [columns["run_id"][i] for i in mine],
+            columns["repetition"][mine],
+            columns["attempt"][mine],
+            columns["ok"][mine],
+            columns["throttled"][mine],
+            columns["temperature"][mine],
+            columns["order"][mine],
             {m: pd.to_numeric(frame[m]).to_numpy(dtype=float, na_value=np.nan)[mine] for m in metrics},
             {name: _real(frame, name)[mine] for name in start_states(frame)},
         )
