@@ -43,7 +43,8 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     """What ``analyze_runs`` wants, one row per attempt, and the (model, workload) behind each model name in its findings.
 
     An arm that was planned beside others but has no attempt yet gets one row without values, so that the comparison is missing by
-    name. Where the gate's ceiling is not the method's 45 °C, the start temperature goes in as a covariate only.
+    name. Where the gate's ceiling is not the method's 45 °C, the start temperature goes in as a covariate only; imported runs had no gate of
+    ours and are judged as ``campaign analyze`` judges their table.
     """
     import pandas as pd
 
@@ -124,7 +125,9 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 
 def _ceiling(con: duckdb.DuckDBPyConnection) -> float | None:
-    found = con.execute("SELECT (config->'gate'->>'ceiling_c')::DOUBLE FROM campaign").fetchall()
+    found = con.execute(
+        f"SELECT CASE WHEN imported IS NULL THEN (config->'gate'->>'ceiling_c')::DOUBLE ELSE {CEILING_C} END FROM campaign"
+    ).fetchall()
     return None if not found else found[0][0]
 
 
