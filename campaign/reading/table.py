@@ -382,7 +382,7 @@ class _Table:
     def _setting(self, column: str) -> None:
         self.settings.append(column)
         values = list(dict.fromkeys(label(cell) for cell in self.cells[column]))
-        self._fate(column, "setting", column, None, f"a setting, never compared ({listed(values, 5)})")
+        self._fate(column, "setting", column, None, f"never compared: {listed(values, 5)}")
 
     def _unknown(self, column: str) -> None:
         """A column whose name is no factor's and no setting's: a figure, if its cells and its name say so."""
@@ -424,6 +424,7 @@ class _Table:
         elif metric.said or unit is None:
             what = (
                 metric.said
+                or (f"no figure of {self.known.title} that is compared here" if self.known else "")
                 or "no metric that is known here and no unit in its name; --column NAME=METRIC or --unit NAME=UNIT"
             )
             self.doubts.append(f"{column}: {what.replace('NAME', column)}")
