@@ -189,7 +189,9 @@ def recognise_rows(rows: Sequence[dict[str, Any]]) -> Known | None:
     ):
         raise TableError("these are single requests of AIPerf: give profile_export_aiperf.json, which sums up the run")
     if {"first_token_timestamp", "end_timestamp"} <= have:
-        raise TableError("these are single requests of trtllm-bench: give the report (--report_json), which sums up the run")
+        raise TableError(
+            "these are single requests of trtllm-bench: give the report (--report_json), which sums up the run"
+        )
     if "request_index" not in have and {"ttft", "itl", "prompt_len", "latency"} <= have:
         raise TableError("these are single requests: give the report that sums up each run")
     if isinstance(rows[0].get("time_to_first_token"), dict) and isinstance(rows[0].get("request_throughput"), dict):

@@ -73,6 +73,11 @@ def _shows(text: str) -> Mark | None:
     return "comma" if commas else "point"
 
 
+def is_figure(text: str) -> bool:
+    """Whether a cell is a number in some spelling, perhaps with a unit."""
+    return _split(text) is not None
+
+
 def numbers(cells: Sequence[Any], mark: Mark | None = None) -> Numbers:
     """Read a column. ``mark`` is the decimal mark where the column itself does not show it (None: not known, or a point).
 

@@ -269,7 +269,11 @@ def _columnar(value: Any) -> list[tuple[str, dict[str, Any]]] | None:
         if any(not isinstance(row, list) or len(row) != len(names) for row in value["data"]):
             raise TableError("its rows are not all as long as its list of columns")
         return [(f"row {i}", dict(zip(names, row, strict=True))) for i, row in enumerate(value["data"])]
+    if isinstance(value.get("schema"), dict) and isinstance(value.get("data"), list):
+        return [(f"data[{i}]", row) for i, row in enumerate(value["data"]) if isinstance(row, dict)]
     parts = list(value.values())
+    if all(isinstance(part, dict) and part for part in parts) and all(key.isdigit() for key in value):
+        return [(f"row {key}", part) for key, part in value.items()]
     if all(
         isinstance(part, dict) and part and not any(isinstance(x, dict | list) for x in part.values()) for part in parts
     ):

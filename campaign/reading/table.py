@@ -29,7 +29,7 @@ from campaign.reading.columns import (
 )
 from campaign.reading.errors import TableError, listed, nearest, shown
 from campaign.reading.formats import Known
-from campaign.reading.numbers import AmbiguousNumber, NotNumbers, Numbers, numbers
+from campaign.reading.numbers import AmbiguousNumber, NotNumbers, Numbers, decimal_mark, is_figure, numbers
 from campaign.reading.sources import Source, load
 from campaign.reading.times import nanoseconds
 from campaign.reading.units import Unit, asked_unit, factor, of_metric
@@ -235,6 +235,15 @@ class _Table:
         self.states: dict[str, list[float]] = {}
         self.doubts: list[str] = []
         """Questions about columns that might be figures."""
+        self.commas = next(
+            (
+                seen["comma"]
+                for cells in self.cells.values()
+                if "comma" in (seen := decimal_mark(cells)[1]) and _figures(cells)
+            ),
+            None,
+        )
+        """A cell that shows decimal commas in the files."""
 
     # --- roles ---------------------------------------------------------------------------------------------------
 
@@ -285,7 +294,7 @@ class _Table:
         taken = set(self.factors.values()) | set(meanings) | set(self.columns)
         spelt = {column: snake(column)[0] for column in self.cells if column not in taken}
         for meaning, aliases in FACTORS.items():
-            if meaning in self.factors or meaning in self.constants:
+            if meaning in self.factors:
                 continue
             found = self._named(meaning, aliases, spelt)
             if found is not None:
@@ -358,7 +367,7 @@ class _Table:
             self._leave(column, f"{second} is taken from {self.factors[second]!r}")
         elif column not in self.units and text in SETTINGS:
             self._setting(column)
-        elif column not in self.units and (text in DESCRIPTIONS or text.startswith(("unnamed", "key_"))):
+        elif column not in self.units and (text in DESCRIPTIONS or text.startswith(("unnamed", "key_", "index_level"))):
             what = (
                 "a key on the way to the runs"
                 if text.startswith("key_")
@@ -366,7 +375,7 @@ class _Table:
             )
             self._leave(column, f"{what}; otherwise --column {shown_name(column)}=MEANING")
         elif text.startswith(_STATES) and _plain_numbers([c for c in self.cells[column] if not missing(c)]):
-            self.states[column] = numbers(self.cells[column]).values
+            self.states[column] = self._read(column).values
             self._fate(
                 column,
                 "setting",
@@ -400,7 +409,7 @@ class _Table:
             self._figure(column, metric.meaning, said=metric.said)
             return
         try:
-            found = numbers(cells, self.asked.decimal)
+            found = self._read(column)
         except AmbiguousNumber as error:
             if self.everything or metric.said:
                 raise TableError(f"column {column!r}: {error}; or --column {shown_name(column)}=ignore") from None
@@ -452,7 +461,7 @@ class _Table:
     def _figure(self, column: str, meaning: str, *, said: str = "") -> None:
         """A column that is a metric of this project, converted to its unit."""
         try:
-            found = numbers(self.cells[column], self.asked.decimal)
+            found = self._read(column)
         except NotNumbers as error:
             raise TableError(self._bad_cell(column, error)) from None
         except AmbiguousNumber as error:
@@ -507,6 +516,25 @@ class _Table:
             )
         return next(iter(units.values()), None)
 
+    def _read(self, column: str) -> Numbers:
+        """A column's numbers. Where the files write decimal commas, a column of nothing but ``1.234`` is asked for."""
+        cells = self.cells[column]
+        if self.commas is not None and self.asked.decimal is None and decimal_mark(cells)[0] is None:
+            odd = next(
+                (
+                    cell
+                    for cell in cells
+                    if isinstance(cell, str) and cell.count(".") == 1 and "," not in cell and _figures([cell])
+                ),
+                None,
+            )
+            if odd is not None:
+                raise AmbiguousNumber(
+                    f"{shown(odd)} can be read as {odd.strip()} and as {odd.strip().replace('.', '')}: elsewhere the comma stands before decimals "
+                    f"({shown(self.commas)}); say --decimal comma or --decimal point"
+                )
+        return numbers(cells, self.asked.decimal)
+
     def _bad_cell(self, column: str, error: NotNumbers) -> str:
         if error.value is None:
             return f"column {column!r}: {error.why}: write all its numbers alike"
@@ -525,7 +553,7 @@ class _Table:
                     and 2 <= len({label(cell) for cell in cells if not missing(cell)}) <= 8
                     and not _plain_numbers([c for c in cells if not missing(c)])
                 ]
-                which = f" If a column says it, --column {few[0]}={name}" if few else ""
+                which = f" If a column says it, --column {shown_name(few[0])}={name}" if few else ""
                 raise TableError(
                     f"no column for {name!r} (found: {listed(self.cells)}). Where all runs have one, give it as a constant: --set {name}="
                     f"{'native' if name == 'environment' else 'MODEL'}.{which}"
@@ -588,7 +616,7 @@ class _Table:
             return [None] * len(self.source)
         column = self.factors[factor]
         try:
-            found = numbers(self.cells[column], self.asked.decimal)
+            found = self._read(column)
         except NotNumbers as error:
             raise TableError(self._bad_cell(column, error)) from None
         except TableError as error:
@@ -764,13 +792,10 @@ class _Table:
             [label(cell) for cell in self.cells[self.factors["repetition"]]] if "repetition" in self.factors else None
         )
         for column, fate in self.fates.items():
-            if (
-                fate.role != "left out"
-                or column in self.columns
-                or column not in self.cells
-                or snake(column)[0] in DESCRIPTIONS
-                or "taken from" in fate.said
-            ):
+            own = fate.role == "metric" and self.figures[str(fate.name)].unit is None
+            if not (fate.role == "left out" or own) or column in self.columns or column not in self.cells:
+                continue
+            if snake(column)[0] in DESCRIPTIONS or "taken from" in fate.said:
                 continue
             if self.known and column in self.known.meanings:
                 continue
@@ -779,16 +804,12 @@ class _Table:
             first = next(iter(counts.values()))
             if not 2 <= len(first) <= 20 or any(found != first for found in counts.values()) or min(first.values()) < 2:
                 continue
-            if any(
-                cell is not None and not isinstance(cell, str | bool | int) and float(cell) % 1
-                for cell in self.cells[column]
-                if isinstance(cell, float)
-            ):
+            if any("." in value for value in first) and _plain_numbers(first):
                 continue
-            if repetitions is not None and len(set(zip(values, repetitions, strict=True))) == max(
-                len(set(values)), len(set(repetitions))
+            if repetitions is not None and len(set(zip(values, repetitions, strict=True))) == len(set(values)) == len(
+                set(repetitions)
             ):
-                continue
+                continue  # numbers the repetitions once more
             if len(set(zip(values, factors["model"], strict=True))) == len(set(factors["model"])):
                 continue  # says the model once more
             raise TableError(
@@ -1033,6 +1054,13 @@ def _plain_numbers(cells: Iterable[Any]) -> bool:
         except (TypeError, ValueError, OverflowError):
             return False
     return True
+
+
+def _figures(cells: Iterable[Any]) -> bool:
+    """Whether nearly all cells are numbers, however they are written."""
+    told = [cell for cell in cells if not missing(cell)]
+    good = sum(not isinstance(cell, str) or is_figure(cell) for cell in told)
+    return bool(told) and good >= 0.8 * len(told)
 
 
 def _is_unit(cell: str) -> bool:
