@@ -5,6 +5,7 @@
 
 from campaign.reading.asked import Asked, asked
 from campaign.reading.errors import TableError
-from campaign.reading.table import Fate, Reading, Run, read
+from campaign.reading.roles import Fate
+from campaign.reading.table import Reading, Run, read
 
 __all__ = ["Asked", "Fate", "Reading", "Run", "TableError", "asked", "read"]

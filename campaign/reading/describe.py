@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from campaign.reading.table import Fate, Reading, Run
+from campaign.reading.roles import Fate
+from campaign.reading.table import Reading, Run
 
 FIRST = 3
 

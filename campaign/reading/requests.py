@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from campaign.reading.asked import IGNORE, Asked
+from campaign.reading.cells import checked_name, label
 from campaign.reading.errors import TableError, nearest, shown
 from campaign.reading.numbers import NotNumbers, numbers
 from campaign.reading.sources import Source
-from campaign.reading.table import checked_name, label
 
 if TYPE_CHECKING:
     import pandas as pd
