@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 from campaign.reading.errors import TableError, shown
-from campaign.reading.numbers import is_figure
+from campaign.reading.numbers import is_figure, is_plain
 from campaign.reading.words import missing
 
 LONGEST_NAME = 200
@@ -52,22 +53,22 @@ def checked_name(what: str, name: str, column: str, place: str = "") -> None:
 
 
 def as_whole(cell: Any) -> int | None:
+    """1, 1.0 and "1" are one; anything else is none."""
     if isinstance(cell, bool) or missing(cell):
         return None
+    if isinstance(cell, str):
+        found = re.fullmatch(r"([+-]?[0-9]{1,18})(?:\.0*)?", cell.strip())
+        return int(found[1]) if found else None
     try:
-        number = float(cell) if not isinstance(cell, int) else cell
-        return int(number) if number == math.floor(number) else None
+        return int(cell) if cell == math.floor(cell) else None
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 def plain_numbers(cells: Iterable[Any]) -> bool:
+    """Whether every cell is a finite number, written plainly."""
     for cell in cells:
-        if isinstance(cell, bool):
-            return False
-        try:
-            float(cell)
-        except (TypeError, ValueError, OverflowError):
+        if isinstance(cell, bool) or not (is_plain(cell) if isinstance(cell, str) else isinstance(cell, int | float)):
             return False
     return True
 

@@ -15,6 +15,7 @@ MOST_WHOLE = 2**31 - 1
 
 
 def names(t: Roles, factor: str, default: str) -> list[str]:
+    """A factor that is a name, by row. Two spellings of one name are asked about: they may be one arm or two."""
     if factor in t.constants:
         out = [name_of(cell) for cell in t.constants[factor]]
     elif factor in t.factors:
@@ -44,6 +45,7 @@ def names(t: Roles, factor: str, default: str) -> list[str]:
 
 
 def whole(t: Roles, factor: str, low: int) -> list[int]:
+    """A factor that numbers something, by row; every row has one."""
     column = t.factors[factor]
     out = []
     for place, cell in zip(t.source.places, t.cells[column], strict=True):
@@ -58,6 +60,7 @@ def whole(t: Roles, factor: str, low: int) -> list[int]:
 
 
 def numbers_of(t: Roles, factor: str) -> list[float | None]:
+    """A factor that is a figure, by row, None where it is not told."""
     if factor not in t.factors:
         return [None] * len(t.source)
     column = t.factors[factor]
@@ -71,6 +74,7 @@ def numbers_of(t: Roles, factor: str) -> list[float | None]:
 
 
 def truths(t: Roles, factor: str) -> list[bool | None]:
+    """A factor that is true or false, by row, None where it is not told."""
     if factor not in t.factors:
         return [None] * len(t.source)
     column = t.factors[factor]
@@ -142,6 +146,7 @@ def outcomes(t: Roles) -> tuple[list[bool], list[str | None]]:
 
 
 def times(t: Roles) -> list[int | None]:
+    """Start times in nanoseconds of UTC, by row."""
     if "started" not in t.factors:
         return [None] * len(t.source)
     column = t.factors["started"]

@@ -33,10 +33,11 @@ def request_table(found: tuple[Source, str, dict[str, list[str]]], where: str, a
         if name == IGNORE:
             continue
         if name in NAMES:
-            columns[name] = [label(cell) or None for cell in cells]
-            for place, text in zip(source.places, columns[name], strict=True):
+            known = {cell: label(cell) or None for cell in dict.fromkeys(cells)}
+            for text in known.values():
                 if text is not None:
-                    checked_name(name, text, column, place)
+                    checked_name(name, text, column)
+            columns[name] = [known[cell] for cell in cells]
             continue
         columns[name] = _numbers(column, cells, source, where, asked)
     return pd.DataFrame(columns | {name: values for name, values in constants.items() if name not in columns})

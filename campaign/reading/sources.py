@@ -339,7 +339,7 @@ def _delimited(text: str) -> Source:
     left_out = []
     kept: list[tuple[int, list[str]]] = []
     for number, row in rows:
-        if [cell.strip() for cell in row] == names:
+        if row[0].strip() == names[0] and [cell.strip() for cell in row] == names:
             left_out.append((f"row {number}", "the header once more"))
         elif len(row) != len(names):
             hint = (
