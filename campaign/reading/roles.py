@@ -365,7 +365,7 @@ class Roles:
     def read(self, column: str) -> Numbers:
         """A column's numbers. Where the files write decimal commas, a column of nothing but ``1.234`` is asked for."""
         cells = self.cells[column]
-        if self.commas is not None and self.asked.decimal is None and decimal_mark(cells)[0] is None:
+        if self.commas is not None and self.asked.decimal is None and not decimal_mark(cells)[1]:
             odd = next(
                 (
                     cell

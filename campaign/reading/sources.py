@@ -155,7 +155,9 @@ def _text(data: bytes) -> tuple[str, str | None]:
         wide = "utf-16-le" if odd > 2 * even else "utf-16-be" if even > 2 * odd else None
         if wide is not None:
             try:
-                return data.decode(wide), f"read as {wide.upper()}, without a byte order mark"
+                text = data.decode(wide)
+                if sum(c.isprintable() or c in "\r\n\t" for c in text) >= 0.95 * len(text):
+                    return text, f"read as {wide.upper()}, without a byte order mark"
             except UnicodeDecodeError:
                 pass
         raise TableError(

@@ -221,11 +221,12 @@ def _runs(t: Roles) -> Reading:
             )
         )  # fmt: skip
     metrics = {figure.name: _unit_here(figure) for figure in t.figures.values()}
+    better, differs = _better(t), differing(t, factors)
     notes = [f"read {figure.column} as {figure.name}" for figure in t.figures.values() if figure.column != figure.name]
     left_out = list(t.source.left_out)
     return Reading(
         runs, metrics, list(t.fates.values()), list(dict.fromkeys(notes + t.notes)), n + len(left_out), left_out, t.source.kind,
-        tuple(t.held), _better(t), differing(t, factors),
+        tuple(t.held), better, differs,
     )  # fmt: skip
 
 
