@@ -272,22 +272,15 @@ def _guidellm(value: dict[str, Any], benchmarks: list[dict[str, Any]]) -> tuple[
     units: dict[str, str] = {}
     rows = []
     for i, entry in enumerate(benchmarks):
-        config = entry.get("config") or entry.get("args") or {}
-        strategy = config.get("strategy") or config.get("profile") or {}
+        config = _object(entry.get("config")) or _object(entry.get("args"))
+        strategy = _object(config.get("strategy")) or _object(config.get("profile"))
         row: dict[str, Any] = {"model": _first(value, entry, "model"), "start_time": entry.get("start_time")}
-        if isinstance(strategy, dict):
-            for key in ("type_", "streams", "rate", "max_concurrency"):
-                if not isinstance(strategy.get(key), dict | list | type(None)):
-                    row[f"strategy.{key}"] = strategy[key]
+        for key in ("type_", "streams", "rate", "max_concurrency"):
+            if not isinstance(strategy.get(key), dict | list | type(None)):
+                row[f"strategy.{key}"] = strategy[key]
         for theirs, (ours, unit) in names.items():
-            found = (
-                (entry["metrics"].get(theirs) or {}).get("successful")
-                if isinstance(entry["metrics"].get(theirs), dict)
-                else None
-            )
-            if not isinstance(found, dict):
-                continue
-            percentiles = found.get("percentiles") or {}
+            found = _object(_object(entry["metrics"].get(theirs)).get("successful"))
+            percentiles = _object(found.get("percentiles"))
             for statistic, part in (
                 ("mean", found.get("mean")),
                 ("p50", found.get("median")),
@@ -334,7 +327,7 @@ def _genai(rows: Sequence[dict[str, Any]]) -> Known:
     meanings = {"model": "model", "start_time": "started", "end_time": "ignore"}
     units: dict[str, str] = {}
     for row in rows:
-        config = row.pop("input_config", None) or {}
+        config = _object(row.pop("input_config", None))
         endpoint, loadgen, analyzer = (_object(config.get(key)) for key in ("endpoint", "loadgen", "perf_analyzer"))
         stimulus = _object(analyzer.get("stimulus"))
         models = endpoint.get("model_names") or config.get("model_names") or config.get("model")
@@ -435,8 +428,8 @@ def _mlperf(text: str) -> tuple[Rows, Known]:
     meanings = {"Scenario": "workload", "Result is": "status", "SUT name": "ignore", "Mode": "ignore"}
     units: dict[str, str] = {}
     names = (
-        (r"(Completed )?[Ss]amples per second", "request_throughput_req_s", None),
-        (r"(Completed )?[Tt]okens per second( \(inferred\))?", "token_throughput_tok_s", None),
+        (r"(Completed )?[Ss]amples per second", "request_throughput_req_s", "req/s"),
+        (r"(Completed )?[Tt]okens per second( \(inferred\))?", "token_throughput_tok_s", "tok/s"),
         (r"Mean latency \(ns\)", "latency_mean_ms", "ns"),
         (r"50\.00 percentile latency \(ns\)", "latency_p50_ms", "ns"),
         (r"95\.00 percentile latency \(ns\)", "latency_p95_ms", "ns"),

@@ -98,6 +98,8 @@ def unit_at_end(name: str) -> tuple[str, Unit | None]:
     for length in range(min(len(parts), 4), 0, -1):
         rest, ending = "_".join(parts[:-length]), "_".join(parts[-length:])
         found = _FORMS.get(ending)
+        if rest.endswith("_per") or rest == "per":
+            return name, None  # a rate of something that is not known
         if found is None or (found == "°C" and "temp" not in rest) or (ending in ("s", "c", "w", "j") and not rest):
             continue
         return rest, UNITS[found]

@@ -97,6 +97,7 @@ def test_an_ending_is_a_unit_only_where_it_can_be_one() -> None:
     assert unit_at_end("tokens_per_s")[1] == UNITS["tok/s"]
     assert unit_at_end("latency_mean_ms") == ("latency_mean", UNITS["ms"])
     assert unit_at_end("latency_min")[1] is None
+    assert unit_at_end("samples_per_second") == ("samples_per_second", None)
     assert unit_at_end("docker_c")[1] is None
     assert unit_at_end("gpu_temp_c")[1] == UNITS["°C"]
 
