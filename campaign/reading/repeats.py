@@ -60,7 +60,11 @@ def attempts(
         model, arm, number = key[2], key[3], key[-1]
         if told is not None:
             given = [told[i] for i in rows]
-            if len(set(given)) < len(given):
+            if len(set(given)) < len(given) and t.everything:
+                t.notes.append(
+                    f"{_same(t, rows)}: one attempt of {model} under {arm} more than once: nothing is said of that cell"
+                )
+            elif len(set(given)) < len(given):
                 raise TableError(
                     f"{_same(t, rows)} have the same model, arm, repetition and attempt {max(given, key=given.count)}: {_difference(t, rows)}"
                 )
@@ -71,6 +75,11 @@ def attempts(
             continue
         timed = t.known is not None and t.known.attempts_by_time and all(started[i] is not None for i in rows)
         if sum(ok[i] for i in rows) > 1 and not timed:
+            if t.everything:
+                t.notes.append(
+                    f"{_same(t, rows)}: one repetition of {model} under {arm} that succeeded more than once: nothing is said of that cell"
+                )
+                continue  # the analysis refuses the cell by name
             raise TableError(
                 f"{_same(t, rows)} have the same repetition {number} of {model} under {arm}, and several succeeded: {_difference(t, rows)}"
             )

@@ -62,4 +62,5 @@ def _numbers(column: str, cells: list[Any], source: Source, where: str, asked: A
     if column == "repetition" and any(math.isnan(x) for x in found.values):
         row = next(i for i, x in enumerate(found.values) if math.isnan(x))
         raise TableError(f"{where}: column 'repetition' is empty in {source.places[row]}: every request needs one")
-    return found.values
+    whole = not any(math.isnan(x) or x % 1 for x in found.values)
+    return [int(x) for x in found.values] if whole and column == "repetition" else found.values

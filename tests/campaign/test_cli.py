@@ -197,9 +197,16 @@ TABLE = "model,environment,repetition,token_throughput_tok_s,latency\n" + "".joi
 def test_a_dry_run_says_how_a_table_is_understood_and_writes_nothing(tmp_path: Path, verb: str):
     file = tmp_path / "runs.csv"
     file.write_text(TABLE)
-    done = CliRunner().invoke(cli.app, [verb, str(file), "--dry-run", *(["--results", str(tmp_path)] if verb == "import" else [])])
+    done = CliRunner().invoke(
+        cli.app, [verb, str(file), "--dry-run", *(["--results", str(tmp_path)] if verb == "import" else [])]
+    )
     assert done.exit_code == 0
-    for words in ("12 rows in, 12 runs out", "token_throughput_tok_s: taken as token_throughput_tok_s, in tok/s", "row 2: model m", "row 4: "):
+    for words in (
+        "12 rows in, 12 runs out",
+        "token_throughput_tok_s: taken as token_throughput_tok_s, in tok/s",
+        "row 2: model m",
+        "row 4: ",
+    ):
         assert words in done.output
     assert ("is it seconds or milliseconds?" in done.output) == (verb == "import")
     assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
@@ -208,11 +215,16 @@ def test_a_dry_run_says_how_a_table_is_understood_and_writes_nothing(tmp_path: P
 def test_analyze_answers_what_the_table_does_not_say_and_asks_for_a_place_for_its_answer(tmp_path: Path):
     file, answer = tmp_path / "runs.csv", tmp_path / "out.json"
     file.write_text(TABLE.replace("environment", "variant"))
-    done = CliRunner().invoke(cli.app, ["analyze", str(file), "--json", str(answer), "--column", "variant=environment", "--unit", "latency=s"])
+    done = CliRunner().invoke(
+        cli.app, ["analyze", str(file), "--json", str(answer), "--column", "variant=environment", "--unit", "latency=s"]
+    )
     assert done.exit_code == 0
     fates = {fate["column"]: fate for fate in json.loads(answer.read_text())["reading"]["columns"]}
     assert (fates["variant"]["name"], fates["latency"]["unit"]) == ("environment", "s")
-    assert CliRunner().invoke(cli.app, ["analyze", str(file), "--column", "variant=environment"]).exit_code == cli.EXIT_CONFIG
+    assert (
+        CliRunner().invoke(cli.app, ["analyze", str(file), "--column", "variant=environment"]).exit_code
+        == cli.EXIT_CONFIG
+    )
 
 
 @pytest.mark.parametrize(

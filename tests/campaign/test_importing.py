@@ -83,14 +83,36 @@ def test_import_and_analysis_of_one_table_agree_figure_for_figure(tmp_path, orde
     con = sql.connect(folder := import_runs(file, tmp_path / "results"))
     evidence.ensure(folder, con)
     columns = "unit, model, workload, metric, n_reference, n_treatment, mean_reference, mean_treatment, diff, welch_p, paired_p, n_pairs, interleaved, verdict, claim"
-    imported = con.execute(f"SELECT {columns} FROM comparisons WHERE analysis_set = 'protocol' AND n_reference > 0").fetchall()
+    imported = con.execute(
+        f"SELECT {columns} FROM comparisons WHERE analysis_set = 'protocol' AND n_reference > 0"
+    ).fetchall()
     mine = [found for found in analysed["comparisons"] if found["analysis_set"] == "protocol"]
     assert len(mine) == len(imported) > 0
-    for unit, model, workload, metric, n_r, n_t, mean_r, mean_t, diff, welch_p, paired_p, n_pairs, interleaved, verdict, claim in imported:
+    for (
+        unit,
+        model,
+        workload,
+        metric,
+        n_r,
+        n_t,
+        mean_r,
+        mean_t,
+        diff,
+        welch_p,
+        paired_p,
+        n_pairs,
+        interleaved,
+        verdict,
+        claim,
+    ) in imported:
         names = {model, f"{model}/{workload}"}
-        found = next(c for c in mine if c["metric"] == metric and c["model"] in names and (c["unit"] or "unknown") == unit)
+        found = next(
+            c for c in mine if c["metric"] == metric and c["model"] in names and (c["unit"] or "unknown") == unit
+        )
         assert (found["desc"]["reference"]["n"], found["desc"]["treatment"]["n"]) == (n_r, n_t)
-        assert (found["desc"]["reference"]["mean"], found["desc"]["treatment"]["mean"], found["diff"]) == pytest.approx((mean_r, mean_t, diff))
+        assert (found["desc"]["reference"]["mean"], found["desc"]["treatment"]["mean"], found["diff"]) == pytest.approx(
+            (mean_r, mean_t, diff)
+        )
         assert (found["interleaved"], found["verdict"], found["claim"]) == (interleaved, verdict, claim)
         assert (found["welch"] or {}).get("p") == pytest.approx(welch_p)
         assert found["paired"].get("p") == pytest.approx(paired_p)
@@ -99,7 +121,9 @@ def test_import_and_analysis_of_one_table_agree_figure_for_figure(tmp_path, orde
 def test_a_table_of_one_arm_after_the_other_says_nothing_in_both_entrances(tmp_path):
     """Recorded order alone shows it: no column of times is needed."""
     file = tmp_path / "runs.csv"
-    runs(sequence_index=[i // 2 + 1 + (i % 2) * 6 for i in range(12)]).drop(columns="timestamp").to_csv(file, index=False)
+    runs(sequence_index=[i // 2 + 1 + (i % 2) * 6 for i in range(12)]).drop(columns="timestamp").to_csv(
+        file, index=False
+    )
     con = sql.connect(folder := import_runs(file, tmp_path / "results"))
     evidence.ensure(folder, con)
     row = next(row for row in evidence.rows(con) if row["metric"] == "token_throughput_tok_s")
@@ -145,7 +169,9 @@ def test_runs_of_several_units_keep_apart(tmp_path):
     table = runs()
     pd.concat([table.assign(host="a"), table.assign(host="b")]).to_csv(file, index=False)
     con = sql.connect(import_runs(file, tmp_path / "results"))
-    assert con.execute("SELECT count(DISTINCT run_id), count(*) FILTER (accepted) FROM attempts").fetchall() == [(24, 24)]
+    assert con.execute("SELECT count(DISTINCT run_id), count(*) FILTER (accepted) FROM attempts").fetchall() == [
+        (24, 24)
+    ]
 
 
 def test_what_must_not_differ_between_arms_is_asked_about(tmp_path):
@@ -169,7 +195,10 @@ def test_a_direction_that_a_person_declares_is_kept(tmp_path):
         (pd.DataFrame({"x": [1]}), "no column for 'model'"),
         (pd.DataFrame({"model": ["a"], "arm": ["native"], "colour": ["red"]}), "no column that is known as a metric"),
         (runs(environment=["podman", "docker"] * 6), "reference"),
-        (runs(environment=["native-host", "docker"] * 3 + ["native-chroot", "docker"] * 3), "several arms begin with native"),
+        (
+            runs(environment=["native-host", "docker"] * 3 + ["native-chroot", "docker"] * 3),
+            "several arms begin with native",
+        ),
     ],
 )
 def test_a_file_that_is_not_understood_is_refused_with_a_remedy(tmp_path, table, says):

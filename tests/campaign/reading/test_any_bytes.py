@@ -20,7 +20,10 @@ from campaign.importing import ImportRefused, import_runs
 from campaign.reading import Asked, TableError, read
 
 quick = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 NAMES = [
@@ -38,7 +41,9 @@ CELLS = st.one_of(
     st.text(max_size=8),
 )  # fmt: skip
 TABLES = st.lists(st.sampled_from(NAMES), min_size=1, max_size=8).flatmap(
-    lambda names: st.tuples(st.just(names), st.lists(st.lists(CELLS, min_size=len(names), max_size=len(names)), max_size=6))
+    lambda names: st.tuples(
+        st.just(names), st.lists(st.lists(CELLS, min_size=len(names), max_size=len(names)), max_size=6)
+    )
 )
 
 
@@ -56,8 +61,15 @@ def outcome(path: Path, **asked: Any) -> str:
 
 
 @quick
-@given(table=TABLES, mark=st.sampled_from([",", ";", "\t", "|"]), encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]), ragged=st.booleans())
-def test_a_delimited_table(tmp_path: Path, table: tuple[list[str], list[list[str]]], mark: str, encoding: str, ragged: bool) -> None:
+@given(
+    table=TABLES,
+    mark=st.sampled_from([",", ";", "\t", "|"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
+    ragged=st.booleans(),
+)
+def test_a_delimited_table(
+    tmp_path: Path, table: tuple[list[str], list[list[str]]], mark: str, encoding: str, ragged: bool
+) -> None:
     names, rows = table
     out = io.StringIO()
     writer = csv.writer(out, delimiter=mark)
@@ -69,8 +81,18 @@ def test_a_delimited_table(tmp_path: Path, table: tuple[list[str], list[list[str
 
 
 JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.sampled_from(["native", "docker", "m"])),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text(max_size=5)), inner, max_size=6)),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=6),
+        st.sampled_from(["native", "docker", "m"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text(max_size=5)), inner, max_size=6),
+    ),
     max_leaves=30,
 )
 
@@ -85,7 +107,24 @@ def test_json_of_any_shape(tmp_path: Path, value: Any, lines: bool) -> None:
 
 
 @quick
-@given(data=st.binary(max_size=300), magic=st.sampled_from([b"", b"PK\x03\x04", b"PAR1", b"ARROW1", b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\x00", b"\xff\xfe", b"{", b"[", b"|a|b|\n|-|-|\n"]))
+@given(
+    data=st.binary(max_size=300),
+    magic=st.sampled_from(
+        [
+            b"",
+            b"PK\x03\x04",
+            b"PAR1",
+            b"ARROW1",
+            b"\x1f\x8b",
+            b"BZh9",
+            b"\xfd7zXZ\x00",
+            b"\xff\xfe",
+            b"{",
+            b"[",
+            b"|a|b|\n|-|-|\n",
+        ]
+    ),
+)
 def test_any_bytes(tmp_path: Path, data: bytes, magic: bytes) -> None:
     file = tmp_path / "runs.csv"
     file.write_bytes(magic + data)
@@ -119,7 +158,9 @@ def test_any_bytes(tmp_path: Path, data: bytes, magic: bytes) -> None:
         ('model,environment,repetition,token_throughput_tok_s\n"m\nm",native,1,100\n', "cannot be shown"),
     ],
 )  # fmt: skip
-def test_what_ended_in_a_traceback_or_in_nonsense_is_refused_with_its_place(tmp_path: Path, text: str, says: str) -> None:
+def test_what_ended_in_a_traceback_or_in_nonsense_is_refused_with_its_place(
+    tmp_path: Path, text: str, says: str
+) -> None:
     file = tmp_path / "runs.txt"
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(ImportRefused, match=says):
@@ -143,7 +184,9 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_sound_table_with_one_odd_column(tmp_path: Path, name: str, cells: list[str]) -> None:
     """Is taken in whole, with a folder that SQL can read, or refused without leaving anything."""
     rows = [
-        {"model": "m", "environment": arm, "repetition": rep, "token_throughput_tok_s": 100 + rep} for rep in range(1, 5) for arm in ("native", "docker")
+        {"model": "m", "environment": arm, "repetition": rep, "token_throughput_tok_s": 100 + rep}
+        for rep in range(1, 5)
+        for arm in ("native", "docker")
     ]
     file = tmp_path / "runs.json"
     file.write_text(json.dumps([row | {name: cell} for row, cell in zip(rows, cells, strict=True)]), encoding="utf-8")
@@ -160,6 +203,11 @@ def test_a_sound_table_with_one_odd_column(tmp_path: Path, name: str, cells: lis
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path, says in ((tmp_path, "a folder"), (tmp_path / "pipe", "not a regular file"), (tmp_path / "none", "no such file"), (Path("/dev/zero"), "not a regular file")):
+    for path, says in (
+        (tmp_path, "a folder"),
+        (tmp_path / "pipe", "not a regular file"),
+        (tmp_path / "none", "no such file"),
+        (Path("/dev/zero"), "not a regular file"),
+    ):
         with pytest.raises(TableError, match=says):
             read([path], Asked(), everything=True)

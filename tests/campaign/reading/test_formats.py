@@ -21,7 +21,13 @@ VLLM_SERVE = {
     "median_tpot_ms": 3.0, "std_tpot_ms": 0.1, "p99_tpot_ms": 3.5, "mean_itl_ms": 3.1, "median_itl_ms": 3.0, "std_itl_ms": 0.2, "p99_itl_ms": 9.0,
     "mean_e2el_ms": 420.0, "ttfts": [0.03, 0.03], "itls": [[0.003], [0.003]],
 }  # fmt: skip
-VLLM_THROUGHPUT = {"elapsed_time": 10.0, "num_requests": 100, "total_num_tokens": 25600, "requests_per_second": 10.0, "tokens_per_second": 2560.0}
+VLLM_THROUGHPUT = {
+    "elapsed_time": 10.0,
+    "num_requests": 100,
+    "total_num_tokens": 25600,
+    "requests_per_second": 10.0,
+    "tokens_per_second": 2560.0,
+}
 VLLM_LATENCY = {"avg_latency": 1.25, "latencies": [1.2, 1.3], "percentiles": {"50": 1.25, "99": 1.3}}
 SGLANG = {
     "tag": None, "backend": "sglang", "dataset_name": "random", "request_rate": 4.0, "max_concurrency": 64, "sharegpt_output_len": None,
@@ -117,7 +123,14 @@ def figures(reading: Reading, row: int = 0) -> dict[str, float]:
     return {name: value for name, value in run.values.items() if name not in run.reasons}
 
 
-@pytest.mark.parametrize("write", [json.dumps, lambda x: json.dumps([x]), lambda x: json.dumps(x) + "\n" + json.dumps(x | {"date": "20251109-043000"})])
+@pytest.mark.parametrize(
+    "write",
+    [
+        json.dumps,
+        lambda x: json.dumps([x]),
+        lambda x: json.dumps(x) + "\n" + json.dumps(x | {"date": "20251109-043000"}),
+    ],
+)
 def test_vllm_bench_serve_in_its_three_spellings(tmp_path: Path, write: Any) -> None:
     reading = of(tmp_path, None, text=write(VLLM_SERVE))
     assert reading.kind == "vLLM bench serve"
@@ -133,14 +146,21 @@ def test_vllm_bench_serve_in_its_three_spellings(tmp_path: Path, write: Any) -> 
 def test_a_sweep_of_vllm_has_a_cell_for_each_parameter_and_its_runs_as_repetitions(tmp_path: Path) -> None:
     rows = [VLLM_SERVE | {"max_num_seqs": seqs, "run_number": run} for seqs in (32, 64) for run in (0, 1, 2)]
     rows = [{name: cell for name, cell in row.items() if not isinstance(cell, list)} for row in rows]
-    text = ",".join(rows[0]) + "\n" + "\n".join(",".join(str(cell) if cell is not None else "" for cell in row.values()) for row in rows)
+    text = (
+        ",".join(rows[0])
+        + "\n"
+        + "\n".join(",".join(str(cell) if cell is not None else "" for cell in row.values()) for row in rows)
+    )
     reading = of(tmp_path, None, text=text, name="summary.csv")
     assert {run.factors["workload"] for run in reading.runs} == {"max_num_seqs=32", "max_num_seqs=64"}
     assert [run.repetition for run in reading.runs[:3]] == [0, 1, 2]
 
 
 def test_vllm_bench_throughput_counts_prompts_too(tmp_path: Path) -> None:
-    assert figures(of(tmp_path, VLLM_THROUGHPUT, constants=["environment=native", "model=m"])) == {"request_throughput_req_s": 10, "total_token_throughput_tok_s": 2560}
+    assert figures(of(tmp_path, VLLM_THROUGHPUT, constants=["environment=native", "model=m"])) == {
+        "request_throughput_req_s": 10,
+        "total_token_throughput_tok_s": 2560,
+    }
     with pytest.raises(TableError, match="--set model="):
         of(tmp_path, VLLM_THROUGHPUT)
 
@@ -150,9 +170,19 @@ def test_vllm_bench_latency_is_in_seconds(tmp_path: Path) -> None:
 
 
 def test_sglang(tmp_path: Path) -> None:
-    reading = of(tmp_path, None, text=json.dumps(SGLANG) + "\n" + json.dumps(SGLANG | {"max_concurrency": 128}), constants=["environment=native", "model=m"])
+    reading = of(
+        tmp_path,
+        None,
+        text=json.dumps(SGLANG) + "\n" + json.dumps(SGLANG | {"max_concurrency": 128}),
+        constants=["environment=native", "model=m"],
+    )
     assert reading.kind == "SGLang bench_serving"
-    assert {"token_throughput_tok_s": 512.0, "total_token_throughput_tok_s": 4608.0, "latency_mean_ms": 900.0, "itl_p99_ms": 12.0}.items() <= figures(reading).items()
+    assert {
+        "token_throughput_tok_s": 512.0,
+        "total_token_throughput_tok_s": 4608.0,
+        "latency_mean_ms": 900.0,
+        "itl_p99_ms": 12.0,
+    }.items() <= figures(reading).items()
     assert {run.factors["workload"] for run in reading.runs} == {"max_concurrency=64", "max_concurrency=128"}
 
 
@@ -162,7 +192,10 @@ def llama_csv(rows: list[dict[str, Any]]) -> str:
 
 def llama_sql(rows: list[dict[str, Any]]) -> str:
     text = "CREATE TABLE IF NOT EXISTS llama_bench (\n  build_commit TEXT\n);\n\n"
-    return text + "".join(f"INSERT INTO llama_bench ({', '.join(row)}) VALUES ({', '.join(repr(str(cell)) for cell in row.values())});\n" for row in rows)
+    return text + "".join(
+        f"INSERT INTO llama_bench ({', '.join(row)}) VALUES ({', '.join(repr(str(cell)) for cell in row.values())});\n"
+        for row in rows
+    )
 
 
 LLAMA_MD = """\
@@ -179,7 +212,12 @@ build: 8cf427ff (5163)
 @pytest.mark.parametrize(
     "text",
     [
-        json.dumps([LLAMA | {"samples_ns": [1, 2], "samples_ts": [7000.0, 7200.0]}, LLAMA_TG | {"samples_ns": [1], "samples_ts": [120.5]}]),
+        json.dumps(
+            [
+                LLAMA | {"samples_ns": [1, 2], "samples_ts": [7000.0, 7200.0]},
+                LLAMA_TG | {"samples_ns": [1], "samples_ts": [120.5]},
+            ]
+        ),
         json.dumps(LLAMA) + "\n" + json.dumps(LLAMA_TG) + "\n",
         llama_csv([LLAMA, LLAMA_TG]),
         llama_sql([LLAMA, LLAMA_TG]),
@@ -190,7 +228,10 @@ build: 8cf427ff (5163)
 def test_llama_bench_in_its_five_formats(tmp_path: Path, text: str) -> None:
     reading = of(tmp_path, None, text=text)
     assert reading.kind == "llama-bench"
-    assert [figures(reading, row) for row in (0, 1)] == [{"prompt_throughput_tok_s": 7100}, {"token_throughput_tok_s": 120.5}]
+    assert [figures(reading, row) for row in (0, 1)] == [
+        {"prompt_throughput_tok_s": 7100},
+        {"token_throughput_tok_s": 120.5},
+    ]
     assert {run.factors["model"] for run in reading.runs} == {"qwen2 7B Q4_K - Medium"}
     assert len({run.factors["workload"] for run in reading.runs}) == 2
     assert any("one run" in note for note in reading.notes)
@@ -204,7 +245,12 @@ def test_aiperf_and_genai_perf_say_their_units(tmp_path: Path) -> None:
     }  # fmt: skip
     assert reading.runs[0].factors["model"] == "openai/gpt-oss-20b"
     assert reading.runs[0].labels["concurrency"] == "100"
-    assert figures(of(tmp_path, GENAI_PERF)) == {"request_throughput_req_s": 13, "latency_mean_ms": 6550, "latency_p99_ms": 9380, "token_throughput_tok_s": 1274}
+    assert figures(of(tmp_path, GENAI_PERF)) == {
+        "request_throughput_req_s": 13,
+        "latency_mean_ms": 6550,
+        "latency_p99_ms": 9380,
+        "token_throughput_tok_s": 1274,
+    }
 
 
 def test_guidellm_has_a_run_for_each_rate_and_latency_in_seconds(tmp_path: Path) -> None:
@@ -220,13 +266,24 @@ def test_guidellm_has_a_run_for_each_rate_and_latency_in_seconds(tmp_path: Path)
 def test_llama_benchy(tmp_path: Path) -> None:
     reading = of(tmp_path, BENCHY)
     assert [run.factors["workload"] for run in reading.runs] == ["concurrency=1", "concurrency=2"]
-    assert {"token_throughput_tok_s": 40.0, "ttft_mean_ms": 950.0, "prompt_throughput_tok_s": 2000.0}.items() <= figures(reading).items()
+    assert {
+        "token_throughput_tok_s": 40.0,
+        "ttft_mean_ms": 950.0,
+        "prompt_throughput_tok_s": 2000.0,
+    }.items() <= figures(reading).items()
 
 
 def test_an_mlperf_summary(tmp_path: Path) -> None:
     words = {"name": "mlperf_log_summary.txt", "constants": ["environment=native", "model=m"]}
     reading = of(tmp_path, None, text=MLPERF, **words)
-    assert figures(reading) == pytest.approx({"request_throughput_req_s": 4.5, "token_throughput_tok_s": 1337.5, "latency_mean_ms": 5463316.299885, "latency_p99_ms": 5463400})
+    assert figures(reading) == pytest.approx(
+        {
+            "request_throughput_req_s": 4.5,
+            "token_throughput_tok_s": 1337.5,
+            "latency_mean_ms": 5463316.299885,
+            "latency_p99_ms": 5463400,
+        }
+    )
     assert reading.runs[0].ok
     assert not of(tmp_path, None, text=MLPERF.replace(": VALID", ": INVALID"), **words).runs[0].ok
 
@@ -244,9 +301,18 @@ def test_reports_of_several_runs_are_one_table(tmp_path: Path) -> None:
     for arm in ("native", "docker"):
         for i in range(3):
             paths.append(tmp_path / f"{arm}-{i}.json")
-            paths[-1].write_text(json.dumps(VLLM_SERVE | {"date": f"20251109-04{i}{'0' if arm == 'native' else '5'}00", "output_throughput": 9000.0 + i}))
-    reading = read(paths, asked(constants=["native*:environment=native", "docker*:environment=docker"]), everything=False)
-    assert [(run.factors["environment"], run.repetition) for run in reading.runs] == [(arm, i) for arm in ("native", "docker") for i in (1, 2, 3)]
+            paths[-1].write_text(
+                json.dumps(
+                    VLLM_SERVE
+                    | {"date": f"20251109-04{i}{'0' if arm == 'native' else '5'}00", "output_throughput": 9000.0 + i}
+                )
+            )
+    reading = read(
+        paths, asked(constants=["native*:environment=native", "docker*:environment=docker"]), everything=False
+    )
+    assert [(run.factors["environment"], run.repetition) for run in reading.runs] == [
+        (arm, i) for arm in ("native", "docker") for i in (1, 2, 3)
+    ]
     assert [run.sequence_index for run in reading.runs] == [1, 3, 5, 2, 4, 6]
     paths[0].write_text(json.dumps(BENCHY))
     with pytest.raises(TableError, match="different kinds"):
@@ -256,10 +322,22 @@ def test_reports_of_several_runs_are_one_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("============ Serving Benchmark Result ============\nSuccessful requests:   32\nMean TTFT (ms):   7.0\n", "--save-result"),
-        ("Metric,avg,min,max,p99,p95,p90,p75,p50,p25,std\nRequest Latency (ms),1,2,3,4,5,6,7,8,9,1\n", r"profile_export_aiperf\.json"),
-        (json.dumps({"metadata": {"session_num": 1, "request_start_ns": 1}, "metrics": {}, "error": None}) + "\n", "single requests"),
-        (json.dumps([{"id": 1, "start_timestamp": 1, "first_token_timestamp": 2, "end_timestamp": 3}]), "--report_json"),
+        (
+            "============ Serving Benchmark Result ============\nSuccessful requests:   32\nMean TTFT (ms):   7.0\n",
+            "--save-result",
+        ),
+        (
+            "Metric,avg,min,max,p99,p95,p90,p75,p50,p25,std\nRequest Latency (ms),1,2,3,4,5,6,7,8,9,1\n",
+            r"profile_export_aiperf\.json",
+        ),
+        (
+            json.dumps({"metadata": {"session_num": 1, "request_start_ns": 1}, "metrics": {}, "error": None}) + "\n",
+            "single requests",
+        ),
+        (
+            json.dumps([{"id": 1, "start_timestamp": 1, "first_token_timestamp": 2, "end_timestamp": 3}]),
+            "--report_json",
+        ),
         ("CREATE TABLE IF NOT EXISTS llama_bench (\n  build_commit TEXT\n);\n", "did not finish"),
         ("model,metric,value,unit\nm,latency,5,ms\n", "each metric a column"),
     ],
@@ -269,8 +347,24 @@ def test_what_holds_no_runs_is_named_with_what_to_give_instead(tmp_path: Path, t
         of(tmp_path, None, text=text)
 
 
-@pytest.mark.parametrize("tool", ["VLLM_SERVE", "VLLM_THROUGHPUT", "VLLM_LATENCY", "SGLANG", "LLAMA", "AIPERF", "GENAI_PERF", "GUIDELLM", "BENCHY", "TRTLLM"])
-@pytest.mark.parametrize("instead", [None, "words", 10**400, [], {}, True], ids=["null", "words", "huge", "list", "object", "true"])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "VLLM_SERVE",
+        "VLLM_THROUGHPUT",
+        "VLLM_LATENCY",
+        "SGLANG",
+        "LLAMA",
+        "AIPERF",
+        "GENAI_PERF",
+        "GUIDELLM",
+        "BENCHY",
+        "TRTLLM",
+    ],
+)
+@pytest.mark.parametrize(
+    "instead", [None, "words", 10**400, [], {}, True], ids=["null", "words", "huge", "list", "object", "true"]
+)
 def test_a_damaged_report_is_refused_or_lacks_a_figure(tmp_path: Path, tool: str, instead: Any) -> None:
     """Every key in turn holds something else; nothing but words for the person may come of it."""
 

@@ -52,7 +52,22 @@ def test_a_thousand_or_a_one_is_asked_about_and_the_answer_is_taken() -> None:
     assert numbers(["1,234"], "comma").values == [1.234]
 
 
-@pytest.mark.parametrize("cells", [["fast", "1"], ["1_000"], ["0x10"], ["1,5", "1.5"], ["12,34,5"], ["1 2"], ["1e400"], [10**400], [True], ["5 bananas"], ["١٢x"]])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["fast", "1"],
+        ["1_000"],
+        ["0x10"],
+        ["1,5", "1.5"],
+        ["12,34,5"],
+        ["1 2"],
+        ["1e400"],
+        [10**400],
+        [True],
+        ["5 bananas"],
+        ["١٢x"],
+    ],
+)
 def test_what_is_no_number_is_refused_with_its_cell(cells: list[Any]) -> None:
     with pytest.raises(NotNumbers):
         numbers(cells)
@@ -65,7 +80,10 @@ def test_a_run_that_ran_out_of_memory_has_no_figure_and_is_told() -> None:
 
 
 @fast
-@given(st.lists(st.floats(0.001, 1e9), min_size=1, max_size=5), st.sampled_from([(",", "."), (".", ","), (" ", ","), ("'", "."), ("\u00a0", ",")]))
+@given(
+    st.lists(st.floats(0.001, 1e9), min_size=1, max_size=5),
+    st.sampled_from([(",", "."), (".", ","), (" ", ","), ("'", "."), ("\u00a0", ",")]),
+)
 def test_a_column_printed_in_any_style_with_decimals_is_read_back(values: list[float], style: tuple[str, str]) -> None:
     grouping, decimal = style
     cells = [f"{value:,.4f}".replace(",", "_").replace(".", decimal).replace("_", grouping) for value in values]
@@ -87,7 +105,16 @@ def test_units_as_people_write_them(text: str, unit: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("given_", "wanted", "by"),
-    [("s", "ms", 1000), ("µs", "ms", 1e-3), ("MiB", "GiB", 1 / 1024), ("GB", "GiB", 1e9 / 2**30), ("kB", "GiB", 1000 / 2**30), ("Wh", "J", 3600), ("tok/s", "req/s", None), ("s", "GiB", None)],
+    [
+        ("s", "ms", 1000),
+        ("µs", "ms", 1e-3),
+        ("MiB", "GiB", 1 / 1024),
+        ("GB", "GiB", 1e9 / 2**30),
+        ("kB", "GiB", 1000 / 2**30),
+        ("Wh", "J", 3600),
+        ("tok/s", "req/s", None),
+        ("s", "GiB", None),
+    ],
 )
 def test_conversion_is_exact_and_stays_within_a_dimension(given_: str, wanted: str, by: float | None) -> None:
     assert factor(UNITS[given_], UNITS[wanted]) == by
@@ -154,7 +181,21 @@ def test_a_date_that_another_row_decides_is_decided_and_one_that_none_does_is_as
         nanoseconds(["13/11/2025", "11/13/2025"])
 
 
-@pytest.mark.parametrize("cell", ["yesterday", "9999-12-31", "1969-01-01", 12.5, "2025-13-45", "32.01.2025", True, 10**19, "0001-01-01", "2025-11-03T25:00"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "yesterday",
+        "9999-12-31",
+        "1969-01-01",
+        12.5,
+        "2025-13-45",
+        "32.01.2025",
+        True,
+        10**19,
+        "0001-01-01",
+        "2025-11-03T25:00",
+    ],
+)
 def test_what_is_no_time_of_a_benchmark_is_refused(cell: Any) -> None:
     with pytest.raises(TableError):
         nanoseconds([cell])
@@ -168,4 +209,6 @@ def test_a_zone_in_some_rows_only_is_refused() -> None:
 @fast
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2199, 1, 1)))  # noqa: DTZ001
 def test_any_iso_time_is_read_back(moment: datetime) -> None:
-    assert nanoseconds([moment.isoformat()])[0] == [int(moment.replace(tzinfo=UTC, microsecond=0).timestamp()) * 10**9 + moment.microsecond * 1000]
+    assert nanoseconds([moment.isoformat()])[0] == [
+        int(moment.replace(tzinfo=UTC, microsecond=0).timestamp()) * 10**9 + moment.microsecond * 1000
+    ]

@@ -31,7 +31,9 @@ def runs(n: int = 12, **columns: Any) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-def understood(tmp_path: Path, table: pd.DataFrame | str | bytes, everything: bool = False, name: str = "runs.csv", **words: Any) -> Reading:
+def understood(
+    tmp_path: Path, table: pd.DataFrame | str | bytes, everything: bool = False, name: str = "runs.csv", **words: Any
+) -> Reading:
     file = tmp_path / name
     if isinstance(table, pd.DataFrame):
         table.to_csv(file, index=False)
@@ -129,7 +131,9 @@ def test_units_come_from_headers_names_cells_or_the_person_and_are_converted(tmp
     table = runs(**{"Latency (s)": 1.25, "peak_vram_mib": 71680, "power": "250 W", "energy": 2.0})
     reading = understood(tmp_path, table, units=["energy=Wh"])
     first = reading.runs[0].values
-    assert first == pytest.approx({METRIC: 100.5, "latency_mean_ms": 1250, "peak_memory_gib": 70, "power_mean_w": 250, "energy_j": 7200})
+    assert first == pytest.approx(
+        {METRIC: 100.5, "latency_mean_ms": 1250, "peak_memory_gib": 70, "power_mean_w": 250, "energy_j": 7200}
+    )
     assert "times 1000 to ms" in fate(reading, "Latency (s)")
 
 
@@ -147,7 +151,9 @@ def test_a_token_rate_that_may_count_prompts_is_asked_for_and_the_answer_taken(t
     table = runs().rename(columns={METRIC: column})
     with pytest.raises(TableError, match="which t.*token_throughput_tok_s"):
         understood(tmp_path, table)
-    assert list(understood(tmp_path, table, columns=[f"{column}=total_token_throughput_tok_s"]).metrics) == ["total_token_throughput_tok_s"]
+    assert list(understood(tmp_path, table, columns=[f"{column}=total_token_throughput_tok_s"]).metrics) == [
+        "total_token_throughput_tok_s"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +193,12 @@ def test_a_failed_cell_fails_its_run_and_keeps_the_others(tmp_path: Path) -> Non
 
 def test_empty_cells_are_missing_with_a_reason_and_not_zero(tmp_path: Path) -> None:
     reading = understood(tmp_path, runs(latency_mean_ms=["", "n/a", "inf", *[5.0] * 9]))
-    assert [run.reasons.get("latency_mean_ms") for run in reading.runs[:4]] == ["not in the file", "not in the file", "infinite in the file", None]
+    assert [run.reasons.get("latency_mean_ms") for run in reading.runs[:4]] == [
+        "not in the file",
+        "not in the file",
+        "infinite in the file",
+        None,
+    ]
 
 
 def test_analysis_keeps_every_figure_under_the_tables_own_name_and_unit(tmp_path: Path) -> None:
@@ -244,10 +255,14 @@ def test_files_of_one_arm_each_are_taken_together(tmp_path: Path) -> None:
         part = runs()
         part[part["environment"] == arm].drop(columns="environment").to_csv(path, index=False)
         paths.append(path)
-    reading = read(paths, asked(constants=["native*:environment=native", "docker*:environment=docker"]), everything=False)
+    reading = read(
+        paths, asked(constants=["native*:environment=native", "docker*:environment=docker"]), everything=False
+    )
     assert [run.factors["environment"] for run in reading.runs] == ["native"] * 6 + ["docker"] * 6
     assert reading.runs[6].place == "docker.csv, row 2"
-    assert [run.factors["environment"] for run in read(paths, asked(columns=["file=environment"]), everything=False).runs] == ["native"] * 6 + ["docker"] * 6
+    assert [
+        run.factors["environment"] for run in read(paths, asked(columns=["file=environment"]), everything=False).runs
+    ] == ["native"] * 6 + ["docker"] * 6
     with pytest.raises(TableError, match="no file is called so"):
         read(paths, asked(constants=["nativ.csv:environment=native"]), everything=False)
 
@@ -255,19 +270,26 @@ def test_files_of_one_arm_each_are_taken_together(tmp_path: Path) -> None:
 # --- status (K18) -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["pass", "Passed", "OK", "success", "SUCCEEDED ", "completed", "Done", "true", "yes", "1"])
+@pytest.mark.parametrize(
+    "word", ["pass", "Passed", "OK", "success", "SUCCEEDED ", "completed", "Done", "true", "yes", "1"]
+)
 def test_words_of_success(tmp_path: Path, word: str) -> None:
     assert all(run.ok for run in understood(tmp_path, runs(status=word)).runs)
 
 
-@pytest.mark.parametrize("word", ["failed", "OOM", "out of memory", "Timed out", "timeout", "skipped", "crashed", "false", "Error", "CANCELLED"])
+@pytest.mark.parametrize(
+    "word",
+    ["failed", "OOM", "out of memory", "Timed out", "timeout", "skipped", "crashed", "false", "Error", "CANCELLED"],
+)
 def test_words_of_failure(tmp_path: Path, word: str) -> None:
     reading = understood(tmp_path, runs(status=[word] + ["ok"] * 11))
     assert not reading.runs[0].ok
     assert reading.runs[0].failure == word.strip()
 
 
-@pytest.mark.parametrize("words", [["meh"] + ["ok"] * 11, [""] + ["ok"] * 11, [0] + [1] * 11, ["running"] * 12, [200] * 12])
+@pytest.mark.parametrize(
+    "words", [["meh"] + ["ok"] * 11, [""] + ["ok"] * 11, [0] + [1] * 11, ["running"] * 12, [200] * 12]
+)
 def test_a_word_that_is_not_known_is_asked_about_and_the_answer_taken(tmp_path: Path, words: list[Any]) -> None:
     with pytest.raises(TableError, match="did that run succeed"):
         understood(tmp_path, runs(status=words))
@@ -297,7 +319,13 @@ def test_a_setting_that_differs_within_an_arm_makes_cells(tmp_path: Path, column
 
 
 def test_settings_are_never_compared_and_differences_between_arms_are_told(tmp_path: Path) -> None:
-    table = runs(seed=range(12), port=8000, batch_size=[16, 8] * 6, timestamp=[1760000000 + 300 * i for i in range(12)], pid=range(12))
+    table = runs(
+        seed=range(12),
+        port=8000,
+        batch_size=[16, 8] * 6,
+        timestamp=[1760000000 + 300 * i for i in range(12)],
+        pid=range(12),
+    )
     reading = understood(tmp_path, table, everything=True)
     assert list(reading.metrics) == [METRIC]
     assert reading.differs == {"batch_size": {"native": ["16"], "docker": ["8"]}}
@@ -311,7 +339,9 @@ def test_a_column_that_looks_like_a_condition_is_asked_about(tmp_path: Path, val
         understood(tmp_path, table)
     kept = understood(tmp_path, table, columns=["effort=condition"])
     assert {run.factors["workload"] for run in kept.runs} == {f"effort={value}" for value in values}
-    assert {run.factors["workload"] for run in understood(tmp_path, table, columns=["effort=ignore"]).runs} == {"unknown"}
+    assert {run.factors["workload"] for run in understood(tmp_path, table, columns=["effort=ignore"]).runs} == {
+        "unknown"
+    }
 
 
 def test_one_repetition_twice_is_a_retry_only_where_the_first_failed_or_a_column_says_so(tmp_path: Path) -> None:
@@ -320,6 +350,9 @@ def test_one_repetition_twice_is_a_retry_only_where_the_first_failed_or_a_column
         understood(tmp_path, twice)
     with pytest.raises(TableError, match="they differ in 'level'"):
         understood(tmp_path, pd.concat([runs(level="a"), runs(level="b").head(1)]))
+    analysed = understood(tmp_path, twice, everything=True)  # which refuses the cell, and analyses the others
+    assert analysed.runs[-1].attempt == 1
+    assert any("row 2, row 14" in note for note in analysed.notes)
     told = understood(tmp_path, pd.concat([runs(attempt=1), runs(attempt=2).head(1)]))
     assert told.runs[-1].attempt == 2
     again = understood(tmp_path, pd.concat([runs(status="failed").head(1), runs(status="ok")]))
@@ -372,7 +405,15 @@ def test_every_column_and_row_has_a_fate_that_is_printed(tmp_path: Path) -> None
     assert {fate.column for fate in reading.fates} == set(header.split(","))
     assert (reading.rows_in, len(reading.runs), reading.left_out) == (13, 12, [("row 14", "the header once more")])
     said = "\n".join(describe(reading))
-    for words in ("13 rows in, 12 runs out", "row 14: left out", "latency: left out", "colour: left out", "row 2: model org/m-7b", "row 4:", "100.5 tok/s"):
+    for words in (
+        "13 rows in, 12 runs out",
+        "row 14: left out",
+        "latency: left out",
+        "colour: left out",
+        "row 2: model org/m-7b",
+        "row 4:",
+        "100.5 tok/s",
+    ):
         assert words in said
     assert "row 5:" not in said
 
