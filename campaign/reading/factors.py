@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from campaign.reading.cells import LONGEST_NAME, as_whole, checked_name, label, name_of
+from campaign.reading.cells import LONGEST_NAME, as_whole, checked_name, label, name_of, shown_name
 from campaign.reading.errors import TableError, listed, shown
 from campaign.reading.numbers import NotNumbers
 from campaign.reading.roles import Roles
@@ -155,6 +155,6 @@ def times(t: Roles) -> list[int | None]:
     except TableError as error:
         head, _, rest = str(error).partition("}")
         text = f"in {t.source.places[int(head[5:])]}:{rest}" if head.startswith("{row:") else str(error)
-        raise TableError(f"column {column!r} {text.replace('NAME', column)}") from None
+        raise TableError(f"column {column!r} {text.replace('NAME', shown_name(column))}") from None
     t.notes += notes
     return times

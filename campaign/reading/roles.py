@@ -118,7 +118,9 @@ class Roles:
         return found
 
     def fate(self, column: str, role: Role, name: str | None, unit: Unit | None = None, said: str = "") -> None:
-        self.fates[column] = Fate(column, role, name, unit.name if unit else None, said.replace("NAME", column))
+        self.fates[column] = Fate(
+            column, role, name, unit.name if unit else None, said.replace("NAME", shown_name(column))
+        )
 
     def leave(self, column: str, why: str) -> None:
         self.fate(column, "left out", None, None, why)
@@ -250,7 +252,7 @@ class Roles:
             return
         metric = metric_of(column, self.units.get(column))
         if column in self.units and metric.said.startswith(DISAGREES):
-            raise TableError(f"column {column!r}: {metric.said.replace('NAME', column)}")
+            raise TableError(f"column {column!r}: {metric.said.replace('NAME', shown_name(column))}")
         if metric.meaning is not None and metric.unit is not None and not self.everything:
             self._figure(column, metric.meaning, said=metric.said)
             return
@@ -282,7 +284,7 @@ class Roles:
                 or (f"no figure of {self.known.title} that is compared here" if self.known else "")
                 or "no metric that is known here and no unit in its name; --column NAME=METRIC or --unit NAME=UNIT"
             )
-            self.doubts.append(f"{column}: {what.replace('NAME', column)}")
+            self.doubts.append(f"{column}: {what.replace('NAME', shown_name(column))}")
             self.leave(column, what)
         else:
             self._own(column, unit, found)

@@ -149,7 +149,7 @@ def test_what_has_no_certain_unit_is_left_out_with_the_question(tmp_path: Path) 
 @pytest.mark.parametrize("column", ["Throughput", "throughput (tok/s)", "tokens_per_second", "tps"])
 def test_a_token_rate_that_may_count_prompts_is_asked_for_and_the_answer_taken(tmp_path: Path, column: str) -> None:
     table = runs().rename(columns={METRIC: column})
-    with pytest.raises(TableError, match="which t.*token_throughput_tok_s"):
+    with pytest.raises(TableError, match=r"which t.*token_throughput_tok_s"):
         understood(tmp_path, table)
     assert list(understood(tmp_path, table, columns=[f"{column}=total_token_throughput_tok_s"]).metrics) == [
         "total_token_throughput_tok_s"
