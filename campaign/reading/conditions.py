@@ -56,6 +56,7 @@ def workloads(t: Roles, factors: Mapping[str, list[str]]) -> list[str]:
         for k, cell in zip(key, t.cells[column], strict=True):
             seen.setdefault(k, set()).add(label(cell))
         if any(len(values) > 1 for values in seen.values()):
+            _ask_measured(t, column, seen)
             vary.append(column)
             values = listed(dict.fromkeys(label(cell) for cell in t.cells[column]), 8)
             t.fate(
@@ -74,6 +75,22 @@ def workloads(t: Roles, factors: Mapping[str, list[str]]) -> list[str]:
         out.append(" ".join([*([named] if named != "unknown" else []), *parts]))
         checked_name("workload", out[-1], " ".join(vary), t.source.places[i])
     return out
+
+
+def _ask_measured(t: Roles, column: str, seen: Mapping[tuple[str, ...], set[str]]) -> None:
+    """A setting with another fraction in every run was perhaps measured, not set: a cell for each run would be no comparison at all."""
+    values = [label(cell) for cell in t.cells[column]]
+    told = t.known is not None and column in t.known.settings
+    if (
+        not told
+        and sum(map(len, seen.values())) == len(values) > 4
+        and any("." in value for value in values)
+        and plain_numbers(values)
+    ):
+        raise TableError(
+            f"column {column!r} has another value in every run ({listed(values, 3)}): was it set or measured? Say --column "
+            f"{shown_name(column)}=condition or --column {shown_name(column)}=ignore"
+        )
 
 
 def differing(t: Roles, factors: Mapping[str, list[str]]) -> dict[str, dict[str, list[str]]]:

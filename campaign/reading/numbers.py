@@ -20,6 +20,8 @@ _CELL = re.compile(
 )
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:[ \u00a0\u202f\u2009'’]\d{3})+(?:[.,]\d*)?")
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+MOST = 1e30
+"""No figure of a run is larger."""
 _PLAIN_SIGNS = frozenset("0123456789.+-eE")
 _SPELT = {"inf": math.inf, "+inf": math.inf, "infinity": math.inf, "-inf": -math.inf, "-infinity": -math.inf}
 
@@ -138,7 +140,7 @@ def _all_plain(cells: Sequence[Any]) -> list[float] | None:
         values = list(map(float, cells))
     except ValueError:
         return None
-    return None if any(map(math.isinf, values)) else values
+    return None if any(abs(value) > MOST for value in values) else values
 
 
 class _NoNumberError(ValueError):
@@ -153,13 +155,12 @@ def _number(cell: Any, mark: Mark | None) -> tuple[float, Unit | None]:
     if isinstance(cell, bool):
         raise _NoNumberError("is a truth value, not a number")
     if isinstance(cell, int | float):
-        try:
-            return float(cell), None
-        except OverflowError:
-            raise _NoNumberError("is beyond any measurement") from None
+        if abs(cell) > MOST and not (isinstance(cell, float) and math.isinf(cell)):
+            raise _NoNumberError("is beyond any measurement")
+        return float(cell), None
     if isinstance(cell, str) and mark != "comma" and _PLAIN.fullmatch(cell) and cell.count(".") < 2:
         value = float(cell)
-        if math.isfinite(value):
+        if abs(value) <= MOST:
             return value, None
     if not isinstance(cell, str):
         try:
@@ -180,7 +181,7 @@ def _number(cell: Any, mark: Mark | None) -> tuple[float, Unit | None]:
     if not _PLAIN.fullmatch(plain):
         raise _NoNumberError("is no number")
     value = float(plain)
-    if math.isinf(value):
+    if abs(value) > MOST:
         raise _NoNumberError("is beyond any measurement")
     return value, unit
 

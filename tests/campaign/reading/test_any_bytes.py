@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from campaign.analysis.statistics import analyze_file
 from campaign.importing import ImportRefused, import_runs
 from campaign.reading import Asked, TableError, read
 
@@ -139,6 +141,7 @@ def test_any_bytes(tmp_path: Path, data: bytes, magic: bytes) -> None:
         ('{"a":' * 90 + "1" + "}" * 90, "deep"),
         ('[{"model": "m", "environment": "native", "token_throughput_tok_s": 1' + "0" * 5000 + "}]", "JSON|beyond"),
         ('[{"model": "m", "environment": "native", "repetition": 1, "token_throughput_tok_s": 1' + "0" * 400 + "}]", "beyond"),
+        ("model,environment,repetition,token_throughput_tok_s\nm,native,1,1e300\n", "beyond any measurement"),
         ('[{"model": "\\ud800", "environment": "native", "repetition": 1, "token_throughput_tok_s": 1}]', "cannot be shown"),
         ('{"runs": [{"model": "m", "environment": "native", "token_throughput_tok_s": 1, "repetition": 1}, {"model": "m", "environment": "native", "token_throughput_tok_s": 2}]}', "repetition"),
         ("", "empty"),
@@ -199,6 +202,41 @@ def test_a_sound_table_with_one_odd_column(tmp_path: Path, name: str, cells: lis
             return
         assert [path.name for path in Path(results).iterdir()] == ["r"]
         assert len(duckdb.sql(f"FROM '{folder / 'imported.parquet'}'").fetchall()) == 8
+
+
+@settings(quick, max_examples=40)
+@given(
+    columns=st.dictionaries(
+        st.sampled_from(
+            [
+                *NAMES[3:],
+                "start_x",
+                "driver",
+                "weights_sha256",
+                "parameters",
+                "order_in_block",
+                "workload",
+                "batch_size",
+                "score",
+            ]
+        ),
+        st.lists(st.one_of(CELLS, st.sampled_from("12345"), st.floats(0, 100).map(str)), min_size=8, max_size=8),
+        max_size=3,
+    )
+)
+def test_what_is_read_can_be_analysed(tmp_path: Path, columns: dict[str, list[str]]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"model": "m", "environment": arm, "repetition": rep, "token_throughput_tok_s": 100 + rep}
+        for rep in range(1, 5)
+        for arm in ("native", "docker")
+    ]
+    for name, cells in columns.items():
+        for row, cell in zip(rows, cells, strict=True):
+            row[name] = cell
+    file = tmp_path / "runs.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    with contextlib.suppress(TableError):
+        assert analyze_file(file, tmp_path / "out.json")["reading"]["rows"] == 8
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:

@@ -318,6 +318,15 @@ def test_a_setting_that_differs_within_an_arm_makes_cells(tmp_path: Path, column
     assert fate(reading, column).startswith("condition")
 
 
+def test_a_setting_that_was_perhaps_measured_is_asked_about(tmp_path: Path) -> None:
+    table = runs(request_rate=[4 + i / 10 for i in range(12)])
+    with pytest.raises(TableError, match="was it set or measured"):
+        understood(tmp_path, table)
+    assert {run.factors["workload"] for run in understood(tmp_path, table, columns=["request_rate=ignore"]).runs} == {
+        "unknown"
+    }
+
+
 def test_settings_are_never_compared_and_differences_between_arms_are_told(tmp_path: Path) -> None:
     table = runs(
         seed=range(12),
