@@ -507,7 +507,7 @@ Statuses = Annotated[
     list[str] | None, typer.Option("--status", help="WORD=ok or WORD=failed: what a status word means.")
 ]
 Better = Annotated[
-    list[str] | None, typer.Option("--better", help="NAME=higher or NAME=lower: which way a metric is better.")
+    list[str] | None, typer.Option("--better", help="NAME=higher, lower or neither: which way a metric is better.")
 ]
 Decimal = Annotated[str | None, typer.Option("--decimal", help="point or comma, where the numbers do not show it.")]
 Dates = Annotated[str | None, typer.Option("--dates", help="day-first or month-first, where the dates do not show it.")]

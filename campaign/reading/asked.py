@@ -26,8 +26,8 @@ class Asked:
     units: Mapping[str, str] = field(default_factory=dict)
     constants: tuple[tuple[str, str, str], ...] = ()
     statuses: Mapping[str, Literal["ok", "failed"]] = field(default_factory=dict)
-    better: Mapping[str, Literal["higher", "lower"]] = field(default_factory=dict)
-    """Metric, or column, to the way that is better, where the project's own table of metrics has none."""
+    better: Mapping[str, Literal["higher", "lower"] | None] = field(default_factory=dict)
+    """Metric, or column, to the way that is better (None: neither), which goes before the project's own table of metrics."""
     decimal: Mark | None = None
     dates: DayOrder | None = None
 
@@ -62,12 +62,12 @@ def asked(
         if outcome not in ("ok", "failed"):
             raise TableError(f"--status {text}: say WORD=ok or WORD=failed")
         words[word.strip().casefold()] = outcome  # type: ignore[assignment]
-    ways: dict[str, Literal["higher", "lower"]] = {}
+    ways: dict[str, Literal["higher", "lower"] | None] = {}
     for text in better:
-        name, way = _pair("--better", text, "NAME=higher or NAME=lower")
-        if way not in ("higher", "lower"):
-            raise TableError(f"--better {text}: say NAME=higher or NAME=lower")
-        ways[name] = way  # type: ignore[assignment]
+        name, way = _pair("--better", text, "NAME=higher, NAME=lower or NAME=neither")
+        if way not in ("higher", "lower", "neither"):
+            raise TableError(f"--better {text}: say NAME=higher, NAME=lower or NAME=neither")
+        ways[name] = None if way == "neither" else way  # type: ignore[assignment]
     if decimal not in (None, "point", "comma"):
         raise TableError(f"--decimal {decimal}: say point or comma")
     if dates not in (None, "day-first", "month-first"):

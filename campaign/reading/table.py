@@ -70,8 +70,8 @@ class Reading:
     left_out: list[tuple[str, str]]
     kind: str
     held: tuple[str, ...] = ()
-    better: dict[str, str] = field(default_factory=dict)
-    """Metric to the way that a person said is better."""
+    better: dict[str, str | None] = field(default_factory=dict)
+    """Metric to the way that a person said is better, None for neither."""
     differs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """Setting to arm to its values, where arms were run under different ones."""
 
@@ -251,12 +251,14 @@ def _values(t: Roles, i: int) -> tuple[dict[str, float], dict[str, str]]:
     return values, reasons
 
 
-def _better(t: Roles) -> dict[str, str]:
+def _better(t: Roles) -> dict[str, str | None]:
     by_column = {figure.column: figure.name for figure in t.figures.values()}
-    out: dict[str, str] = {}
+    out: dict[str, str | None] = {}
     for name, way in t.asked.better.items():
         metric = name if name in t.figures else by_column.get(name)
         if metric is None:
-            raise TableError(f"--better {name}={way}: no metric is called {name!r}. {nearest(name, t.figures)}")
+            raise TableError(
+                f"--better {name}={way or 'neither'}: no metric is called {name!r}. {nearest(name, t.figures)}"
+            )
         out[metric] = way
     return out
