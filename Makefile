@@ -33,11 +33,13 @@ check: setup  ## ruff, format, mypy
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
 	@$(BIN)/pytest $(ARGS)
 
-clean:  ## remove .venv, .campaign and the private Docker engine; results/ stays
-	@if [ -f .venv/.campaign-setup ] || { [ -d '$(HOME_FOLDER)/engine' -o -d '$(HOME_FOLDER)/rootfs' ] && sh .ci/setup; }; then \
+clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docker engine; results/ stays
+	@kept=''; for place in '$(HOME_FOLDER)/engine' '$(HOME_FOLDER)/rootfs' /var/lib/campaign/*/checkout.json; do \
+	    [ ! -e "$$place" ] || kept="$$place"; done; \
+	if [ -f .venv/.campaign-setup ] || { [ -n "$$kept" ] && sh .ci/setup; }; then \
 	    $(BIN)/python -m actors.environments.daemon clean; \
-	elif [ -d '$(HOME_FOLDER)/engine' -o -d '$(HOME_FOLDER)/rootfs' ]; then \
-	    echo 'clean: what is mounted in $(HOME_FOLDER) cannot be undone without the environment (above is why)' >&2; exit 1; \
+	elif [ -n "$$kept" ]; then \
+	    echo "clean: what lies in $$kept cannot be undone without the environment (above is why)" >&2; exit 1; \
 	fi
 	@rm -rf .venv .campaign/uv .campaign/setup.log .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@rmdir .campaign 2>/dev/null || true

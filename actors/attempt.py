@@ -1,7 +1,7 @@
 """One attempt, from order to evidence: create, gate, start, watch, parse.
 
 Plain functions over the three seams. The GpuActor calls :func:`carry_out` and nothing else happens on the unit
-meanwhile, save telemetry.
+meanwhile, save telemetry. Whatever the environment, the engine or its parser do, an attempt ends with evidence.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ import contextlib
 import json
 import shutil
 import time
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from actors import canary
+from actors import caches, canary, watchdog
 from actors import gate as gates
-from actors.engines import OUTPUT, Engine
+from actors.engines import CACHE, OUTPUT, Engine
 from actors.environments import Arm, Process
+from actors.kernel_log import KernelLog
 from actors.types import (
     Attempt,
     Evidence,
     Exit,
     GateRecord,
+    KernelEvent,
     Launch,
     Metric,
     Mount,
@@ -34,6 +38,12 @@ from actors.types import (
 
 POLL_S = 0.5
 """How often an abort is noticed. The process's end is waited for, not polled."""
+
+LOOK_S = 15.0
+"""How often the watchdog looks at a running attempt, at most; four times within the time that counts as a stall."""
+
+PARSER_FILE = "parser-traceback.txt"
+"""Evidence of a parser that raised."""
 
 ENGINE_STAGES = ("load_s", "warmup_s", "first_token_s", "steady_s")
 """Stages that only the engine can time; it reports them as metrics."""
@@ -84,8 +94,11 @@ def carry_out(
     rest_since_ns: int,
     stop: Event,
     watch: Watch,
+    cache_variables: dict[str, str] | None = None,
+    kernel_log: KernelLog | None = None,
 ) -> Evidence:
-    """Carry out ``order`` and return its evidence, whatever happens: errors of the environment are an outcome."""
+    """Carry out ``order`` and return its evidence, whatever happens: errors of the environment and of the engine's parser are
+    outcomes. ``cache_variables`` are the engine's own, for where it keeps compiled kernels."""
     began_ns = time.monotonic_ns()
     started_utc_ns = time.time_ns()
     folder = working_folder(spool, order.run_id, order.attempt)
@@ -102,9 +115,10 @@ def carry_out(
 
     watch.enter("cooldown")
     mark("cooldown")
-    launch = launch_of(order, engine, output)
+    launch = Launch(argv=())
+    compiled: Path | None = None
     labels = {"campaign": order.campaign_id, "run": order.run_id, "attempt": str(order.attempt)}
-    sung: list[Metric] = []
+    extra: list[Metric] = []
     process: Process | None = None
     opened: GateRecord | None = None
     exit_: Exit | None = None
@@ -112,6 +126,8 @@ def carry_out(
     failure: str | None = None
     create_s = start_s = gate_to_exec_ms = run_s = teardown_s = None
     try:
+        compiled = caches.for_attempt(order, spool)
+        launch = launch_of(order, engine, output, compiled, cache_variables)
         process = arm.create(launch, labels, folder, order.image)
         create_s = _seconds_since(began_ns)
 
@@ -119,8 +135,8 @@ def carry_out(
             if stage in ("cooldown", "gate"):
                 mark(stage)
             watch.enter("gate" if stage != "cooldown" else stage, stage)
-            if order.canary and stage == "gate" and not sung:  # the gate then waits for what it has stirred up
-                sung.append(canary.sing("before", observe.gpu_name))
+            if order.canary and stage == "gate" and not extra:  # the gate then waits for what it has stirred up
+                extra.append(canary.sing("before", observe.gpu_name, observe.gpu_uuid))
 
         opened = gates.wait(
             order.gate,
@@ -137,6 +153,8 @@ def carry_out(
             outcome, failure = "gate_timeout", "blocked by " + ", ".join(opened.blocked_by)
         else:
             watch.enter("run")
+            if kernel_log is not None:
+                kernel_log.mark()
             before_ns = time.monotonic_ns()
             exec_ns = process.start()
             mark("run", process)
@@ -144,7 +162,7 @@ def carry_out(
             start_s = (exec_ns - before_ns) / 1e9
             if opened.opened_at_ns is not None:
                 gate_to_exec_ms = (exec_ns - opened.opened_at_ns) / 1e6
-            exit_ = _watch(process, order.workload.timeout_s, stop)
+            exit_, hung = _watch(process, order, observe, output, stop)
             ended_ns = time.monotonic_ns()
             run_s = (ended_ns - exec_ns) / 1e9
             if exit_ is not None:
@@ -152,6 +170,8 @@ def carry_out(
                 failure = None if exit_.code == 0 else _exit_text(exit_)
             elif stop.is_set():
                 exit_, outcome, failure = process.stop(), "aborted", "stopped while it ran"
+            elif hung is not None:
+                exit_, outcome, failure = process.stop(), "hung", f"hung: {hung}"
             else:
                 exit_, outcome = process.stop(), "timeout"
                 failure = f"still running after {order.workload.timeout_s:g} s"
@@ -172,11 +192,21 @@ def carry_out(
         teardown_s = (ended_ns - closing_ns) / 1e9
 
     if order.canary:
-        sung.append(canary.sing("after", observe.gpu_name))
-    report = engine.parse(output, order.model, order.workload, order.prepared) if exit_ is not None else Report()
+        extra.append(canary.sing("after", observe.gpu_name, observe.gpu_uuid))
+    report = Report()
+    if exit_ is not None:
+        try:
+            report = engine.parse(output, order.model, order.workload, order.prepared)
+        except Exception as problem:
+            (folder / PARSER_FILE).write_text(traceback.format_exc())
+            outcome = "parser_error" if outcome == "completed" else outcome
+            unread = f"the report could not be read: {type(problem).__name__}: {problem} (see {PARSER_FILE})"
+            failure = "; ".join(filter(None, (failure, unread)))
     if outcome == "completed" and report.failure:
         outcome = "failed"
     failure = "; ".join(filter(None, (failure, report.failure))) or None
+    if (grown := caches.after(order, compiled)) is not None:
+        extra.append(grown)
     engine_times = {metric.name: metric.value for metric in report.metrics if metric.name in ENGINE_STAGES}
     known_s = sum(part or 0.0 for part in (create_s, opened.waited_s if opened else None, start_s, run_s, teardown_s))
     stages = StageTimes(
@@ -184,10 +214,12 @@ def carry_out(
         create_s=create_s,
         start_s=start_s,
         gate_to_exec_ms=gate_to_exec_ms,
+        entrypoint_s=process.entrypoint_s if process is not None else None,
         teardown_s=teardown_s,
         harness_s=max(0.0, _seconds_since(began_ns) - known_s),
         **engine_times,
     )
+    unknown = {"entrypoint_s": process.entrypoint_unknown} if process is not None else {}
     command: dict[str, Any] = process.command if process is not None else {"argv": list(launch.argv)}
     evidence = Evidence(
         run_id=order.run_id,
@@ -200,7 +232,8 @@ def carry_out(
         gate=opened,
         telemetry=summary,
         stages=stages,
-        metrics=(*all_metrics(report, opened, summary, stages), *sung),
+        metrics=(*all_metrics(report, opened, summary, stages, unknown), *extra),
+        **kernel(kernel_log, started=run_s is not None),
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,
@@ -212,20 +245,42 @@ def carry_out(
     return evidence
 
 
-def launch_of(order: Attempt, engine: Engine, output: Path) -> Launch:
-    """The engine's launch with the output folder mounted."""
+def launch_of(
+    order: Attempt, engine: Engine, output: Path, compiled: Path | None = None, variables: dict[str, str] | None = None
+) -> Launch:
+    """The engine's launch with the output folder mounted, and the compile caches where it has any."""
     launch = engine.command(order.model, order.workload, order.prepared)
-    mount = Mount(source=str(output), target=OUTPUT, read_only=False)
-    return launch.model_copy(update={"mounts": (*launch.mounts, mount)})
+    mounts = [*launch.mounts, Mount(source=str(output), target=OUTPUT, read_only=False)]
+    if compiled is None:
+        return launch.model_copy(update={"mounts": tuple(mounts)})
+    mounts.append(Mount(source=str(compiled), target=CACHE, read_only=False))
+    return launch.model_copy(update={"mounts": tuple(mounts), "variables": {**(variables or {}), **launch.variables}})
 
 
-def _watch(process: Process, timeout_s: float, stop: Event) -> Exit | None:
-    deadline = time.monotonic() + timeout_s
+def _watch(
+    process: Process, order: Attempt, observe: gates.Observe, output: Path, stop: Event
+) -> tuple[Exit | None, str | None]:
+    """Wait for the end; else why the attempt counts as hung. (None, None) is a stop, or the workload's own time limit."""
+    began_ns = time.monotonic_ns()
+    deadline = time.monotonic() + order.workload.timeout_s
+    look_s = min(LOOK_S, order.watchdog.stall_s / 4, *([] if order.limit_s is None else [order.limit_s / 4]))
+
+    def look() -> watchdog.Signs:
+        return watchdog.signs(time.monotonic_ns(), observe(), output, process.output_bytes(), process.pid)
+
+    progress = watchdog.Progress(
+        order.watchdog, watchdog.Signs(began_ns), limit_s=order.limit_s, usual_power_w=order.usual_power_w
+    )
+    next_look = time.monotonic() + look_s
     while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-        ended = process.wait(min(POLL_S, left))
+        ended = process.wait(max(0.0, min(POLL_S, left, next_look - time.monotonic())))
         if ended is not None:
-            return ended
-    return None
+            return ended, None
+        if time.monotonic() >= next_look:
+            if (hung := progress.hung(look())) is not None:
+                return None, hung
+            next_look = time.monotonic() + look_s
+    return None, None
 
 
 def _exit_text(exit_: Exit) -> str:
@@ -239,9 +294,13 @@ def _seconds_since(began_ns: int) -> float:
 
 
 def all_metrics(
-    report: Report, opened: GateRecord | None, summary: TelemetrySummary | None, stages: StageTimes
+    report: Report,
+    opened: GateRecord | None,
+    summary: TelemetrySummary | None,
+    stages: StageTimes,
+    unknown: Mapping[str, str] = {},
 ) -> tuple[Metric, ...]:
-    """Every figure of an attempt under its standard name, each once; what is unknown says why."""
+    """Every figure of an attempt under its standard name, each once; what is unknown says why, by stage in ``unknown``."""
     found = {metric.name: metric for metric in report.metrics}
 
     def add(name: str, value: float | None, unit: str, source: str, reason: str) -> None:
@@ -254,7 +313,8 @@ def all_metrics(
         if name == "gate_s":
             add("gate_wait_s", value, "s", "unit", "the gate was not reached")
         else:
-            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", "the attempt did not get that far")
+            reason = unknown.get(name) or "the attempt did not get that far"
+            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", reason)
     start = opened.model_dump() if opened else {}
     for name, key, unit in (
         ("start_temperature_c", "temperature_c", "°C"),
@@ -274,6 +334,17 @@ def all_metrics(
     add("telemetry_jitter_p99_ms", summary.jitter_p99_ms if summary else None, "ms", "telemetry", lost)
     add("telemetry_cpu_pct", summary.sampler_cpu_pct if summary else None, "%", "telemetry", lost)
     return tuple(found.values())
+
+
+def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
+    """What the kernel said since the engine started, as fields of the evidence."""
+    if log is None or log.unavailable is not None or not started:
+        return {"kernel_unavailable": log.unavailable if log else "nobody listens on this unit"}
+    told = tuple(
+        KernelEvent(kind=one.kind, text=one.text, what=one.what, process=one.process, pid=one.pid)
+        for one in log.since_mark()
+    )
+    return {"kernel": told}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -36,9 +36,9 @@ def bandwidth_gb_s() -> float:
     return median(rates[1:])
 
 
-def command(seconds: float = 0.0) -> list[str]:
+def command(seconds: float = 0.0, uuid: str | None = None) -> list[str]:
     """The probe of the GPU as a program, to be run in the project's folder; for at least ``seconds``."""
-    return [sys.executable, "-m", "actors.gemv", f"{seconds:g}"]
+    return [sys.executable, "-m", "actors.gemv", f"{seconds:g}", *([uuid] if uuid else [])]
 
 
 def answer(stdout: str, stderr: str, code: int) -> tuple[float | None, str | None]:
@@ -50,19 +50,21 @@ def answer(stdout: str, stderr: str, code: int) -> tuple[float | None, str | Non
         return None, f"the probe failed: {lines[-1]}"
 
 
-def gpu_bandwidth_gb_s() -> tuple[float | None, str | None]:
+def gpu_bandwidth_gb_s(uuid: str | None = None) -> tuple[float | None, str | None]:
     """The figure, or why there is none."""
     root = Path(__file__).resolve().parents[1]
     try:
-        done = subprocess.run(command(), cwd=root, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command(uuid=uuid), cwd=root, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return None, f"the probe did not end within {TIMEOUT_S:g} s"
     return answer(done.stdout, done.stderr, done.returncode)
 
 
-def sing(when: str, gpu: str | None) -> Metric:
-    """``canary_before_gb_s`` or ``canary_after_gb_s``."""
-    value, reason = gpu_bandwidth_gb_s() if gpu is not None else (bandwidth_gb_s(), None)
+def sing(when: str, gpu: str | None, uuid: str | None = None) -> Metric:
+    """``canary_before_gb_s`` or ``canary_after_gb_s``. ``gpu`` is the name of the unit's GPU, None where it has none."""
+    value, reason = gpu_bandwidth_gb_s(uuid) if gpu is not None else (bandwidth_gb_s(), None)
     return Metric(
         name=f"canary_{when}_gb_s",
         value=value,

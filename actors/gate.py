@@ -41,6 +41,7 @@ class Reading:
     mem_cached_gib: float | None = None
     swap_used_gib: float | None = None
     power_w: float | None = None
+    gpu_utilization_pct: float | None = None
     foreign_gpu_pids: tuple[int, ...] | None = None
     """Compute processes on the GPU; None where the device does not list them or there is none."""
 
@@ -63,11 +64,14 @@ REAL = Clock(time.monotonic_ns, lambda event, timeout_s: event.wait(timeout_s))
 
 
 class Observe:
-    """Asks this unit's sensors directly. ``allowed`` are GPU processes that belong here (a display server, say)."""
+    """Asks this unit's sensors directly, every field anew. ``uuid`` is the unit's GPU, which may be left out where there is one;
+    ``allowed`` are GPU processes that belong here (a display server, say)."""
 
-    def __init__(self, root: Path = Path("/"), *, index: int = 0, allowed: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, root: Path = Path("/"), *, uuid: str | None = None, allowed: frozenset[int] = frozenset()
+    ) -> None:
         self._system = SystemSensor(root)
-        self._nvml = NvmlSensor(nvml.load(root), index=index, system_memory_bytes=mem_total_bytes(root))
+        self._nvml = NvmlSensor(nvml.load(root), uuid=uuid, system_memory_bytes=mem_total_bytes(root))
         self._sensors: tuple[Sensor, ...] = (self._system, self._nvml)
         self.unsupported = {field: why for sensor in self._sensors for field, why in sensor.probe().items()}
         self._allowed = allowed
@@ -77,10 +81,14 @@ class Observe:
     def gpu_name(self) -> str | None:
         return self._nvml.gpu_name
 
+    @property
+    def gpu_uuid(self) -> str | None:
+        return self._nvml.uuid
+
     def __call__(self) -> Reading:
         now = time.monotonic_ns()
         with self._lock:
-            row = {field: value for sensor in self._sensors for field, value in sensor.read().items()}
+            row = {**self._system.read(), **self._nvml.now()}
             processes = self._nvml.processes
         foreign = None if processes is None else tuple(sorted(processes.keys() - self._allowed))
         return reading({**row, "t_mono_ns": now, "foreign_gpu_pids": foreign})
@@ -104,8 +112,15 @@ def reading(row: Mapping[str, Any]) -> Reading:
         mem_cached_gib=row.get("mem_cached_gib"),
         swap_used_gib=row.get("swap_used_gib"),
         power_w=row.get("gpu_power_w"),
+        gpu_utilization_pct=row.get("gpu_utilization_pct"),
         foreign_gpu_pids=None if pids is None else tuple(pids),
     )
+
+
+def cold_enough(temperature_c: float, gate: Gate) -> bool:
+    """Whether a start at this temperature is below the ceiling: the one rule for the gate and the verdict. Sensors tell whole
+    degrees, and the methodology asks for less than the ceiling, so a reading of the ceiling itself is too warm."""
+    return gate.ceiling_c is None or temperature_c < gate.ceiling_c
 
 
 class Look(Protocol):
@@ -222,8 +237,8 @@ def _outside_band(gate: Gate, seen: Reading, unavailable: list[str]) -> str | No
     temperature_c = seen.temperature_c
     if temperature_c is None:
         return "the temperature sensor does not answer"
-    if gate.ceiling_c is not None and temperature_c > gate.ceiling_c:
-        return f"temperature {temperature_c:.1f} °C above {gate.ceiling_c:g} °C"
+    if not cold_enough(temperature_c, gate):
+        return f"temperature {temperature_c:.1f} °C, to be below {gate.ceiling_c:g} °C"
     if gate.floor_c is not None and temperature_c < gate.floor_c:
         return f"temperature {temperature_c:.1f} °C below {gate.floor_c:g} °C"
     return None

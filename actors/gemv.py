@@ -1,6 +1,6 @@
 """The canary's song on an NVIDIA GPU: a matrix times a vector, which is what decoding one sequence does.
 
-Runs as a program of its own (``python -m actors.gemv [SECONDS]``), so that its CUDA context is gone when it ends: one that stays
+Runs as a program of its own (``python -m actors.gemv SECONDS [UUID]``), so that its CUDA context is gone when it ends: one that stays
 alive keeps a GB10 out of its idle state. It needs the driver's library and nothing else: the kernel is PTX, which the driver
 compiles for the device that is there. A kernel rather than a device copy, because the slow state that it is here to find leaves
 copies at full speed and slows a matrix-vector product three times (tonyd2wild/DeepSeek-V4.1-Flash-vLLM-DGX-Spark#1).
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 import time
 from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
@@ -89,14 +90,24 @@ halve:
 
 
 class CudaError(Exception):
-    """A call of the driver that failed, by name."""
+    """A call of the driver that failed, by name, or a device that is not the one that was asked for."""
 
 
-def bandwidth_gb_s(device: int = 0, seconds: float = 0.0) -> float:
-    """Bytes of the matrix per second, median over :data:`ROUNDS` rounds, or as many as ``seconds`` take.
+def uuid_text(uuid: bytes) -> str:
+    """As NVML writes it, without the ``GPU-`` or ``MIG-`` before it."""
+    digits = uuid.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def bandwidth_gb_s(uuid: str | None = None, seconds: float = 0.0) -> float:
+    """Bytes of the matrix per second, median over :data:`ROUNDS` rounds, or as many as ``seconds`` take, on the GPU or MIG
+    instance of that UUID; on CUDA's first device without one.
 
     Raises CudaError, and OSError where there is no driver.
     """
+    if uuid is not None:
+        # Before the driver is loaded: it shows this process that device alone, whatever the caller's variable hides.
+        os.environ["CUDA_VISIBLE_DEVICES"] = uuid
     cuda = ctypes.CDLL("libcuda.so.1")
 
     def call(name: str, *arguments: Any) -> None:
@@ -115,7 +126,12 @@ def bandwidth_gb_s(device: int = 0, seconds: float = 0.0) -> float:
 
     handle, context, module, kernel = c_int(), c_void_p(), c_void_p(), c_void_p()
     call("cuInit", c_uint(0))
-    call("cuDeviceGet", byref(handle), c_int(device))
+    call("cuDeviceGet", byref(handle), c_int(0))
+    if uuid is not None:
+        told = (ctypes.c_ubyte * 16)()
+        call("cuDeviceGetUuid_v2", byref(told), handle)
+        if uuid_text(bytes(told)) != uuid.partition("-")[2].lower():
+            raise CudaError(f"CUDA gave the device {uuid_text(bytes(told))} for {uuid}")
     call("cuDevicePrimaryCtxRetain", byref(context), handle)
     call("cuCtxSetCurrent", context)
     call("cuModuleLoadData", byref(module), PTX)
@@ -153,4 +169,4 @@ def bandwidth_gb_s(device: int = 0, seconds: float = 0.0) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"gb_s": bandwidth_gb_s(seconds=float(sys.argv[1]) if len(sys.argv) > 1 else 0.0)}))
+    print(json.dumps({"gb_s": bandwidth_gb_s(sys.argv[2] if len(sys.argv) > 2 else None, float(sys.argv[1]))}))

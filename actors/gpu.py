@@ -11,6 +11,8 @@ import json
 import os
 import shutil
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
@@ -18,13 +20,17 @@ import pyarrow
 import ray
 
 from actors import attempt as attempts
-from actors import host, probes
+from actors import caches, host, machine, probes
+from actors.engines import EngineError
+from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
-from actors.environments import Arm, EnvironmentError_, image, reap, rootfs
+from actors.environments import Arm, EnvironmentError_, alike, image, reap, rootfs
 from actors.environments.arms import arm
 from actors.environments.daemon import connect
 from actors.environments.trial import refused
 from actors.gate import Observe
+from actors.kernel_log import KernelLog
+from actors.sensors import gpus
 from actors.types import (
     Attempt,
     Environment,
@@ -65,19 +71,66 @@ class RemoteTelemetry:
             self._flushing = None
 
 
-class GpuActor:
-    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged."""
+@dataclass(frozen=True)
+class Chosen:
+    """The GPU of a unit and why it is that one; ``uuid`` is None where the unit has none."""
 
-    def __init__(self, unit: str, campaign_id: str, spool: str, telemetry: Any) -> None:
+    uuid: str | None
+    words: str = ""
+
+
+def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: str | None = None) -> Chosen:
+    """The unit's GPU: the one it had ``before``, else the first of ``wanted`` (the campaign's ``gpus``) that is here, else the one that Ray
+    ``assigned``, else the only one, else the first that nobody uses. Raises LookupError with the words for the person."""
+    found = [one for one in gpus.gpus() if not one.divided]
+    if not found:
+        if wanted or before:
+            raise LookupError(f"no GPU answers here, and the campaign asks for {before or ', '.join(wanted)}")
+        return Chosen(None)
+    if before is not None:
+        return Chosen(gpus.pick(found, before).uuid)
+    if wanted:
+        for name in wanted:
+            with contextlib.suppress(LookupError):
+                return Chosen((one := gpus.pick(found, name)).uuid, f"{one}, as `gpus:` asks" if len(found) > 1 else "")
+        here = "; ".join(map(str, found))
+        raise LookupError(f"gpus: none of {', '.join(wanted)} is here: {here}")
+    if len(found) == 1:
+        return Chosen(found[0].uuid)
+    if len(assigned) == 1:
+        one = gpus.pick(found, assigned[0])
+        return Chosen(one.uuid, f"{one}, which Ray assigned")
+    free = next((one for one in found if not one.in_use), None)
+    if free is None:
+        raise LookupError(
+            f"all {len(found)} GPUs here are in use: {'; '.join(map(str, found))}. Free one, or name it in `gpus:`"
+        )
+    return Chosen(
+        free.uuid, f"{free}, the first of {len(found)} that nobody uses; `gpus:` in the campaign chooses another"
+    )
+
+
+def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool) -> Chosen:
+    """:func:`choose_gpu` as a Ray task on the unit. Only a node that others started says by Ray's assignment which GPU is meant."""
+    ids = tuple(map(str, ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))) if shared_node else ()
+    return choose_gpu(wanted, ids, before)
+
+
+class GpuActor:
+    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged, ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
+
+    def __init__(self, unit: str, campaign_id: str, spool: str, telemetry: Any, gpu_uuid: str | None = None) -> None:
         self.unit = unit
         self.campaign_id = campaign_id
         self.home = host.home()
         self.spool = self.home / spool
         self.spool.mkdir(parents=True, exist_ok=True)
         self.telemetry = RemoteTelemetry(telemetry)
-        self.observe = Observe()
+        self.observe = Observe(uuid=gpu_uuid)
+        self.kernel_log = KernelLog()
         self.rest_since_ns = time.monotonic_ns()
         self.arms: dict[str, Arm] = {}
+        self.caches: dict[str, Path] = {}
         self.stop = Event()
         self.watch = attempts.Watch()
         self._one_at_a_time = Lock()
@@ -99,9 +152,13 @@ class GpuActor:
         """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
         program = engine_of(engine)
-        prepared: dict[str, Prepared] = {
-            f"{model.name}/{workload.name}": program.prepare(model, workload, self.home) for model, workload in pairs
-        }
+        prepared: dict[str, Prepared] = {}
+        unprepared: dict[str, str] = {}
+        for model, workload in pairs:
+            try:
+                prepared[f"{model.name}/{workload.name}"] = program.prepare(model, workload, self.home)
+            except EngineError as error:
+                unprepared[f"{model.name}/{workload.name}"] = str(error)
         images: dict[str, ImageIdentity] = {}
         refusals: dict[str, str] = {}
         if any(environment.kind != "native-host" for environment in environments):
@@ -116,18 +173,33 @@ class GpuActor:
                     )
             images["image"] = identity
         for environment in environments:
-            problems = refused(environment, images.get("image"), self.home)
+            problems = refused(environment, images.get("image"), self.home, self.observe.gpu_uuid)
             if problems:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:
-                self.arms[environment.name] = arm(environment, self.home)
-        warnings: list[str] = []
+                self.arms[environment.name] = arm(environment, self.home, self.observe.gpu_uuid)
+        if unlike := alike.arms_alike(list(self.arms.values()), images.get("image")):
+            raise EnvironmentError_(
+                "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
+            )
         if self.arms:
-            told, warnings = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
+            told = probes.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
             prepared = {
                 key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
                 for key, one in prepared.items()
             }
+        for model, workload in pairs:
+            key = f"{model.name}/{workload.name}"
+            try:  # what an engine's own version does not offer is found out before anything runs
+                if key in prepared:
+                    program.command(model, workload, prepared[key])
+            except EngineError as error:
+                unprepared[key] = str(error)
+        self.caches = {
+            model.name: caches.folder(self.home, engine, model, images.get("image"))
+            for model, _ in pairs
+            if engine in CACHES
+        }
         return UnitFacts(
             unit=self.unit,
             hostname=os.uname().nodename,
@@ -139,8 +211,11 @@ class GpuActor:
             details={"host": host.describe(), "sensors": self.observe.describe()},
             images=images,
             prepared=prepared,
+            unprepared=unprepared,
+            caches={model: str(place) for model, place in self.caches.items()},
+            gpu_uuid=self.observe.gpu_uuid,
+            conditions=self.conditions(),
             refused_options=refusals,
-            warnings=tuple(warnings),
         )
 
     def attempt(self, order: Attempt) -> Evidence:
@@ -157,10 +232,20 @@ class GpuActor:
                 rest_since_ns=self.rest_since_ns,
                 stop=self.stop,
                 watch=self.watch,
+                cache_variables=CACHES.get(order.engine),
+                kernel_log=self.kernel_log,
             )
             self.rest_since_ns = time.monotonic_ns()
             self.telemetry.settle()
             return evidence
+
+    def conditions(self) -> dict[str, str]:
+        """What must not change in silence, as it is now; cheap enough for every block."""
+        return machine.machine_facts(self.home, self.observe.gpu_uuid)
+
+    def cache_digest(self, model: str) -> str | None:
+        """Of the model's compile caches as they are now; None where there are none."""
+        return caches.digest(self.caches[model]) if model in self.caches else None
 
     def salvage(self, order: Attempt) -> Evidence:
         """Whatever an interrupted attempt left on this unit."""

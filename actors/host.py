@@ -9,14 +9,22 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from actors import account
+
 ROOT = Path(__file__).resolve().parent.parent
 MEASURING = ("actors", "campaign", "sql")
 """Folders whose content decides what a campaign measures, accepts and aggregates."""
 
 
 def home() -> Path:
-    """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code."""
-    return Path(os.environ.get("CAMPAIGN_HOME") or ROOT / ".campaign").absolute()
+    """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code, else, where root acts for
+    the person whose checkout this is, what root keeps for it (:func:`actors.account.state`)."""
+    if named := os.environ.get("CAMPAIGN_HOME"):
+        return Path(named).absolute()
+    who = account.person()
+    if who is not None and account.owns(who, ROOT):
+        return account.state(ROOT)
+    return ROOT / ".campaign"
 
 
 def code_digest(root: Path = ROOT) -> str:
@@ -34,7 +42,8 @@ def mem_total_gib() -> float:
 
 
 def describe() -> dict[str, Any]:
-    """Kernel, firmware, CPU and distribution, as the machine itself names them."""
+    """Kernel, firmware, CPU and distribution, as the machine itself names them. It is published with the results: nothing in it tells
+    whose machine it is or when it was started (no host name, boot ID or kernel command line)."""
     uname = platform.uname()
     release: dict[str, str] = {}
     with contextlib.suppress(OSError):
@@ -43,14 +52,11 @@ def describe() -> dict[str, Any]:
         line.partition(":")[2].strip() for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")
     ]
     return {
-        "hostname": uname.node,
         "kernel": uname.release,
         "kernel_version": uname.version,
         "machine": uname.machine,
         "os": release.get("PRETTY_NAME", uname.system),
         "cpu": cpu[0] if cpu else uname.machine,
-        "boot_id": _read("/proc/sys/kernel/random/boot_id"),
-        "kernel_command_line": _read("/proc/cmdline"),
         "product": _read("/sys/class/dmi/id/product_name"),
         "vendor": _read("/sys/class/dmi/id/sys_vendor"),
         "firmware": _read("/sys/class/dmi/id/bios_version"),

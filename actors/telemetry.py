@@ -208,17 +208,17 @@ def settle(cpus: Sequence[int], nice: int) -> dict[str, Any]:
     return settings
 
 
-def standard_sensors(root: Path = Path("/"), index: int = 0) -> list[Sensor]:
-    """What a unit is asked: this machine, or the one that ``root`` describes."""
-    gpu = NvmlSensor(nvml.load(root), index=index, system_memory_bytes=mem_total_bytes(root))
+def standard_sensors(root: Path = Path("/"), gpu_uuid: str | None = None, rate_hz: float = 10.0) -> list[Sensor]:
+    """What a unit is asked: this machine and its GPU, or the one that ``root`` describes."""
+    gpu = NvmlSensor(nvml.load(root), uuid=gpu_uuid, rate_hz=rate_hz, system_memory_bytes=mem_total_bytes(root))
     return [SystemSensor(root), gpu, ProcessSensor(root)]
 
 
 class TelemetryActor:
     """The unit's telemetry, as a plain class; the driver hands it to Ray. Sampling starts with it and never pauses.
 
-    ``spool`` is the unit's spool folder. A restarted actor salvages what its predecessor left there and samples in stage
-    ``idle`` until the next mark; an attempt that it was killed in keeps its samples and shows the gap as lost coverage.
+    ``spool`` is the unit's spool folder, ``gpu_uuid`` its GPU, which may be left out where there is one. A restarted actor salvages
+    what its predecessor left there and samples in stage ``idle`` until the next mark; an attempt that it was killed in keeps its samples and shows the gap as lost coverage.
     Every method may be called from any thread.
     """
 
@@ -232,11 +232,12 @@ class TelemetryActor:
         sensors: Sequence[Sensor] | None = None,
         allowed_gpu_pids: Iterable[int] = (),
         root: str | Path = "/",
+        gpu_uuid: str | None = None,
     ) -> None:
         self.unit = unit
         self.rate_hz = rate_hz
         self._simulated = simulated
-        self._sensors = list(standard_sensors(Path(root)) if sensors is None else sensors)
+        self._sensors = list(standard_sensors(Path(root), gpu_uuid, rate_hz) if sensors is None else sensors)
         self._unsupported = dict.fromkeys(FIELDS, "no sensor of this unit tells it")
         for sensor in self._sensors:
             for name in sensor.fields:

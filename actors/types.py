@@ -14,7 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
 Stage = Literal["idle", "cooldown", "gate", "run"]
-Outcome = Literal["completed", "failed", "timeout", "aborted", "gate_timeout", "environment_error", "interrupted"]
+Outcome = Literal[
+    "completed",
+    "failed",
+    "timeout",
+    "hung",
+    "parser_error",
+    "aborted",
+    "gate_timeout",
+    "environment_error",
+    "interrupted",
+]
 
 
 class Frozen(BaseModel):
@@ -44,8 +54,14 @@ class RandomWeights(Frozen):
     heads: Annotated[int, Field(ge=1)]
     kv_heads: Annotated[int, Field(ge=1)]
     vocabulary: Annotated[int, Field(ge=256)] = 4096
-    precision: Literal["f16", "f32", "q8_0"] = "f16"
+    precision: Literal["f16", "f32", "q8_0", "bf16"] = "f16"
+    """``bf16`` for vllm alone, ``q8_0`` for llamacpp alone."""
     seed: int = 1
+    """For llamacpp, which writes the weights; vllm's drawn weights are the same at every start."""
+    tied_embeddings: bool = False
+    """Whether input and output embedding are one matrix (vllm alone)."""
+    context_length: Annotated[int, Field(ge=1)] = 32768
+    """Longest sequence that the shape claims to take (vllm alone)."""
 
 
 class Model(Frozen):
@@ -61,6 +77,8 @@ class Model(Frozen):
     gated: bool = False
     parameters: Annotated[int, Field(ge=1)] | None = None
     active_parameters: Annotated[int, Field(ge=1)] | None = None
+    dense_parameters: Annotated[int, Field(ge=1)] | None = None
+    """Of a mixture of experts, what every token passes: attention and output. The rest are experts."""
     weight_bytes: Annotated[int, Field(ge=1)] | None = None
     kv_bytes_per_token: Annotated[int, Field(ge=1)] | None = None
     layers: Annotated[int, Field(ge=1)] | None = None
@@ -164,6 +182,17 @@ class Gate(Frozen):
     on_timeout: Literal["pause", "skip", "flag"] = "pause"
 
 
+class Watchdog(Frozen):
+    """When an attempt that still runs counts as hung."""
+
+    stall_s: Annotated[float, Field(gt=0)] = 600.0
+    """Without new output, without an answered request and without the device computing: hung."""
+    factor: Annotated[float, Field(ge=1)] = 3.0
+    """How many times as long as expected (the forecast's, the shakedown's, then the longest accepted run of the cell) it may take."""
+    slack_s: Annotated[float, Field(ge=0)] = 300.0
+    """Added to that, so that short runs are not cut off by a slow disk."""
+
+
 class Telemetry(Frozen):
     """Sampling of the unit."""
 
@@ -183,6 +212,8 @@ class ImageIdentity(Frozen):
     workdir: str = "/"
     user: str = ""
     """``Config.User`` of the image; empty is root."""
+    entrypoint: tuple[str, ...] = ()
+    """``Config.Entrypoint`` of the image: in both arms the engine's argv is handed to it, as ``docker run IMAGE COMMAND`` does."""
     rootfs: str | None = None
     """Folder of the exported root filesystem, once there is one."""
     content_digest: str | None = None
@@ -205,7 +236,12 @@ class Prepared(Frozen):
     digests: dict[str, str] = {}
     """Role to sha256."""
     facts: dict[str, float | int | str] = {}
-    """Anything worth a line in provenance (parameter count, weight bytes, …)."""
+    """Anything worth a line in provenance (parameter count, weight bytes, …). ``model_identity`` is what the engine must say it ran."""
+
+    @property
+    def model_identity(self) -> str:
+        """What the engine was prepared to run and must report. Raises KeyError where its ``prepare`` did not say."""
+        return str(self.facts["model_identity"])
 
 
 class Launch(Frozen):
@@ -273,6 +309,17 @@ class Attempt(Frozen):
     """MemAvailable that the gate asks for again; None before the unit's first attempt."""
     canary: bool = False
     """A fixed probe of the machine's speed before and after."""
+    watchdog: Watchdog = Watchdog()
+    limit_s: float | None = None
+    """Seconds after which a run of this cell counts as hung, from what is known of it; None where only ``timeout_s`` holds."""
+    usual_power_w: float | None = None
+    """Mean GPU power of the cell's earlier runs: a device that draws less than half of it is not computing, whatever its utilisation."""
+    caches: str | None = None
+    """Host folder of the engine's compile caches. A measured attempt works on a copy of it."""
+    fills_caches: bool = False
+    """This attempt is unmeasured and writes to ``caches`` itself."""
+    gpu_uuid: str | None = None
+    """The unit's GPU."""
     simulated: bool = False
 
     @property
@@ -337,6 +384,8 @@ class StageTimes(Frozen):
     start_s: float | None = None
     """From the order to start until the engine's exec."""
     gate_to_exec_ms: float | None = None
+    entrypoint_s: float | None = None
+    """From the entry point's exec until it has handed over to the engine; None where the image has none."""
     load_s: float | None = None
     warmup_s: float | None = None
     first_token_s: float | None = None
@@ -344,6 +393,17 @@ class StageTimes(Frozen):
     teardown_s: float | None = None
     harness_s: float | None = None
     """Time on the unit that is none of the above."""
+
+
+class KernelEvent(Frozen):
+    """One message of the kernel that matters to an attempt (``actors.kernel_log``)."""
+
+    kind: str
+    text: str
+    what: str = ""
+    """The meaning, in words."""
+    process: str | None = None
+    pid: int | None = None
 
 
 class Evidence(Frozen):
@@ -361,6 +421,10 @@ class Evidence(Frozen):
     stages: StageTimes = StageTimes()
     metrics: tuple[Metric, ...] = ()
     """All figures of the attempt: the engine's, the telemetry's and the stages'."""
+    kernel: tuple[KernelEvent, ...] = ()
+    """What the kernel said of the GPU, memory and heat from the gate's opening to the end."""
+    kernel_unavailable: str | None = None
+    """Why its log could not be read."""
     started_utc_ns: int = 0
     ended_utc_ns: int = 0
     command: dict[str, Any] = {}
@@ -401,6 +465,12 @@ class UnitFacts(Frozen):
     images: dict[str, ImageIdentity] = {}
     prepared: dict[str, Prepared] = {}
     """``<model>/<workload>`` to what was put in place."""
+    unprepared: dict[str, str] = {}
+    """``<model>/<workload>`` to why it cannot run and what to do, where the engine refuses it."""
+    caches: dict[str, str] = {}
+    """Model to the host folder of its compile caches on this unit; empty where the engine compiles nothing."""
+    gpu_uuid: str | None = None
+    conditions: dict[str, str] = {}
+    """Versions, firmware, locks and limits that must not change in silence (``actors.machine``)."""
     refused_options: dict[str, str] = {}
     """Environment name to the option this host forbids and why."""
-    warnings: tuple[str, ...] = ()

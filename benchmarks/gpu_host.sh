@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Carries out configs/campaigns/gpu-smoke.yaml on a bare x86-64 GPU host, with what belongs beside it: telemetry next to
+# Carries out configs/campaigns/gpu-vllm.yaml on a bare x86-64 GPU host, with what belongs beside it: telemetry next to
 # nvidia-smi, and throughput bare against under the harness. Needs root, a Docker engine that answers, and a `python3` with PyTorch,
 # transformers and this project's dependencies (PYTHONPATH will do).
 #
@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(mkdir -p "$1" && cd "$1" && pwd); shift
-config=${CONFIG:-configs/campaigns/gpu-smoke.yaml}
+config=${CONFIG:-configs/campaigns/gpu-vllm.yaml}
 name=$(sed -n 's/^name: *//p' "$config")
 failed=0
 step() { echo "== $*"; "$@" || { code=$?; echo "== ended with code $code"; return $code; }; }

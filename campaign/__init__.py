@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors import account, host
+
 if TYPE_CHECKING:
     from os import PathLike
 
     from campaign.results import Results
 
 __all__ = ["open"]
+
+account.settle(host.home(), host.ROOT)  # through sudo, before anything writes into the person's folders
 
 
 def open(folder: str | PathLike[str]) -> Results:

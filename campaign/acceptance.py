@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
+from actors.gate import cold_enough
 from actors.types import Evidence, Gate, TelemetrySummary
 
 PRIMARY = (
@@ -31,6 +32,10 @@ CANARIES = ("canary_before_gb_s", "canary_after_gb_s")
 
 THROTTLE_COUNTERS = ("sw_therm", "hw_therm", "hw_power_brake")
 """Beginnings of the cumulative counters' names that reject when they grew."""
+
+
+KERNEL = frozenset({"xid", "gpu_lost", "gpu_driver", "oom_kill", "memory_error", "pcie"})
+"""Kinds of kernel messages that reject; ``thermal`` does on a unit with a GPU, whose chip it heats. The others are told."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def judge(
     checks = (
         *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max, sw_thermal_max_pct),
         *_canary(evidence, canary_min_pct, canary_best_gb_s),
+        *_kernel(evidence),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
 
@@ -89,6 +95,19 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
             grown.pop(SW_THERMAL, None)
             mask &= ~0x20
     return Check("throttling", not mask and not grown, figure, limit)
+
+
+def _kernel(evidence: Evidence) -> Iterator[Check]:
+    """Messages of the kernel during the attempt; no check where it never started."""
+    if evidence.gate is None or not evidence.gate.opened:
+        return
+    if evidence.kernel_unavailable is not None:
+        yield Check("kernel_log", None, "not read", "no Xid, OOM kill or thermal event", evidence.kernel_unavailable)
+        return
+    gpu = any(metric.name == "power_mean_w" and metric.value is not None for metric in evidence.metrics)
+    bad = [event for event in evidence.kernel if event.kind in KERNEL or (gpu and event.kind == "thermal")]
+    figure = "; ".join(f"{event.kind}: {event.what or event.text}"[:200] for event in bad[:3])
+    yield Check("kernel_log", not bad, figure or "nothing", "no Xid, OOM kill or thermal event")
 
 
 def canaries(evidence: Evidence) -> list[float]:
@@ -175,7 +194,7 @@ def _checks(
                 "start_temperature", None, "unknown", f"< {gate.ceiling_c:g} °C", "this unit has no temperature sensor"
             )
         else:
-            cold = opened.temperature_c < gate.ceiling_c or opened.flagged
+            cold = cold_enough(opened.temperature_c, gate) or opened.flagged
             yield Check("start_temperature", cold, f"{opened.temperature_c:g} °C", f"< {gate.ceiling_c:g} °C")
 
     if telemetry is None:

@@ -4,11 +4,12 @@ more units, each with what it does to precision.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actors.types import Model
-from campaign.forecast import Forecast, duration, parts_s
+from campaign.forecast import Cell, CellSpeed, Forecast, duration, parts_s
 from campaign.plan import Planned, plan
 
 if TYPE_CHECKING:
@@ -54,12 +55,18 @@ def matters(ahead: Forecast) -> bool:
     return ahead.total_s >= LONG_S
 
 
-def shares(campaign: Campaign, runs: tuple[Planned, ...], cell_s: dict[tuple[str, str, str], float]) -> list[Share]:
-    """By model, in the config's order. Totals take measured cells as measured, the parts are estimates."""
+def shares(
+    campaign: Campaign,
+    runs: tuple[Planned, ...],
+    cell_s: dict[Cell, float],
+    known: Mapping[Cell, CellSpeed] | None = None,
+) -> list[Share]:
+    """By model, in the config's order. Totals take cells with earlier runs as these were, the parts are of the shakedown or
+    estimates."""
     found = []
     for model in campaign.models:
         own = [run for run in runs if run.model == model.name]
-        parts = [parts_s(campaign, run) for run in own]
+        parts = [parts_s(campaign, run, known) for run in own]
         found.append(
             Share(
                 model=model.name,
@@ -73,15 +80,15 @@ def shares(campaign: Campaign, runs: tuple[Planned, ...], cell_s: dict[tuple[str
     return found
 
 
-def ways(campaign: Campaign, runs: tuple[Planned, ...]) -> list[Way]:
-    """What would make it shorter, estimated throughout, and all of it together last."""
+def ways(campaign: Campaign, runs: tuple[Planned, ...], known: Mapping[Cell, CellSpeed] | None = None) -> list[Way]:
+    """What would make it shorter, and all of it together last. A speed that is known holds for its batch alone."""
     from campaign.analysis.statistics.power import detectable_d
 
     lanes = 1 + max(run.lane for run in runs)
-    long = [model for model in campaign.models if _answering_s(campaign, runs, model) > LONG_RUN_S]
+    long = [model for model in campaign.models if _answering_s(campaign, runs, model, known) > LONG_RUN_S]
     names = ", ".join(model.name for model in long)
     found: list[Way] = []
-    everything = campaign
+    everything, remain = campaign, dict(known or {})
     if long:
         fewer = _with_requests(campaign, long)
         everything = _with_requests(everything, long)
@@ -89,13 +96,14 @@ def ways(campaign: Campaign, runs: tuple[Planned, ...]) -> list[Way]:
             f"runs of {FEW_REQUESTS} requests varied by 0.14 to 0.48 % in throughput: more requests lower at most that. P99 "
             "latency rests on one request of a run; pool the runs for it"
         )
-        found.append(Way(f"{FEW_REQUESTS} requests for {names}", _total_s(fewer, lanes), precision))
+        found.append(Way(f"{FEW_REQUESTS} requests for {names}", _total_s(fewer, lanes, known), precision))
     if small := [model for model in long if model.batch_size < LARGER_BATCH]:
         larger = _with_batch(campaign, small)
         everything = _with_batch(everything, small)
+        remain = {cell: speed for cell, speed in remain.items() if cell[0] not in {model.name for model in small}}
         precision = "the same; but another point of operation than the methodology's, to be said in the paper"
         which = ", ".join(model.name for model in small)
-        found.append(Way(f"batch of {LARGER_BATCH} for {which}", _total_s(larger, lanes), precision))
+        found.append(Way(f"batch of {LARGER_BATCH} for {which}", _total_s(larger, lanes, remain), precision))
     now = min(campaign.repetitions.values())
     if now > 10:
         few = campaign.model_copy(update={"repetitions": dict.fromkeys(campaign.repetitions, 10)})
@@ -105,17 +113,19 @@ def ways(campaign: Campaign, runs: tuple[Planned, ...]) -> list[Way]:
             f"smallest difference found with power 0.8 goes from {before:.2f} to {after:.2f} % (spread {SPREAD_PCT:g} %, "
             f"{COMPARISONS} comparisons)"
         )
-        found.append(Way("10 repetitions", _total_s(few, lanes), precision))
+        found.append(Way("10 repetitions", _total_s(few, lanes, known), precision))
     precision = "the same number of runs; the unit becomes a factor, and the answer no longer rests on one machine"
-    found.append(Way(f"{2 * lanes} units", _total_s(campaign, 2 * lanes), precision))
+    found.append(Way(f"{2 * lanes} units", _total_s(campaign, 2 * lanes, known), precision))
     if everything is not campaign:
         precision = f"as above, with all {now} repetitions"
-        found.append(Way(f"requests, batch and {2 * lanes} units", _total_s(everything, 2 * lanes), precision))
+        found.append(Way(f"requests, batch and {2 * lanes} units", _total_s(everything, 2 * lanes, remain), precision))
     return found
 
 
-def _answering_s(campaign: Campaign, runs: tuple[Planned, ...], model: Model) -> float:
-    return max(parts_s(campaign, run)[1] for run in runs if run.model == model.name)
+def _answering_s(
+    campaign: Campaign, runs: tuple[Planned, ...], model: Model, known: Mapping[Cell, CellSpeed] | None
+) -> float:
+    return max(parts_s(campaign, run, known)[1] for run in runs if run.model == model.name)
 
 
 def _with_requests(campaign: Campaign, models: list[Model]) -> Campaign:
@@ -136,10 +146,10 @@ def _with_batch(campaign: Campaign, models: list[Model]) -> Campaign:
     return campaign.model_copy(update={"models": changed})
 
 
-def _total_s(campaign: Campaign, lanes: int) -> float:
+def _total_s(campaign: Campaign, lanes: int, known: Mapping[Cell, CellSpeed] | None) -> float:
     spent = [0.0] * lanes
     for run in plan(campaign, lanes):
-        spent[run.lane] += sum(parts_s(campaign, run))
+        spent[run.lane] += sum(parts_s(campaign, run, known))
     return max(spent)
 
 
@@ -151,6 +161,10 @@ def brief(seconds: float) -> str:
     return f"{seconds / 60:.1f} min"
 
 
+def _named(campaign: Campaign, names: set[str], without: bool = False) -> str:
+    return ", ".join(model.name for model in campaign.models if (model.name in names) is not without)
+
+
 # --- in words --------------------------------------------------------------------------------------------------
 
 
@@ -159,7 +173,7 @@ def describe(campaign: Campaign, runs: tuple[Planned, ...], ahead: Forecast) -> 
     from rich.table import Table
     from rich.text import Text
 
-    found = shares(campaign, runs, ahead.cell_s)
+    found = shares(campaign, runs, ahead.cell_s, ahead.known)
     everything = sum(share.total_s for share in found)
     table = Table(title="Budget by model", title_justify="left", title_style="bold", box=None, pad_edge=False)
     headings = ("model", "batch", "requests", "start", "answering", "runs", "all runs", "share")
@@ -177,6 +191,11 @@ def describe(campaign: Campaign, runs: tuple[Planned, ...], ahead: Forecast) -> 
             f"{100 * share.total_s / everything:.0f} %",
         )
     lines = ["start: the gate's cooldown and dwell, then from start to ready; answering: warm-up and requests"]
+    guessed = {cell[0] for cell, basis in ahead.basis.items() if basis == "estimate"}
+    if len(guessed) < len(found):
+        lines.append(
+            f"Measured: {_named(campaign, guessed, without=True)}. Estimated: {_named(campaign, guessed) or 'none'}."
+        )
     largest = ""
     most = max(found, key=lambda share: share.total_s)
     if most.total_s > everything / 4:
@@ -192,7 +211,7 @@ def describe(campaign: Campaign, runs: tuple[Planned, ...], ahead: Forecast) -> 
     cheaper.add_column("change")
     cheaper.add_column("the campaign", justify="right", no_wrap=True)
     cheaper.add_column("precision")
-    for way in ways(campaign, runs):
+    for way in ways(campaign, runs, ahead.known):
         cheaper.add_row(way.change, brief(way.total_s), way.precision)
     how = "Requests, repetitions and batch size of one model stand under `overrides` in the campaign; units are Ray nodes."
     return Group(table, Text("\n".join(lines)), Text(), cheaper, Text(how, style="dim"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.sensors.nvml import Trouble, gpus, is_gb10, load
+
 SPARK = Path("configs/campaigns/spark.yaml")
 LOCAL = Path("configs/campaigns/local.yaml")
 
@@ -30,21 +32,13 @@ def choose(root: Path, named: str | None = None) -> Choice:
 
 def _hardware() -> tuple[str, bool]:
     """What was found, in words, and whether it is a DGX Spark's GB10 (its NVML name is ``NVIDIA GB10``)."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return "this machine has no NVIDIA GPU", False
-    try:
-        names = [
-            pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(pynvml.nvmlDeviceGetCount())
-        ]
-    except pynvml.NVMLError as error:
-        return f"the NVIDIA driver does not name its GPU ({error})", False
-    finally:
-        pynvml.nvmlShutdown()
-    if spark := next((name for name in names if "GB10" in name), None):
+    loaded = load()
+    if isinstance(loaded, Trouble):
+        if loaded.name == "NO_DEVICE":
+            return "this machine has no NVIDIA GPU", False
+        return f"its NVIDIA driver does not answer ({loaded.words}: `campaign doctor` says what to do)", False
+    names = [gpu.name for gpu in gpus(loaded)]
+    if spark := next((name for name in names if is_gb10(name)), None):
         return f"this machine has an {spark}", True
     return f"its GPU is {names[0]}, not a GB10" if names else "the NVIDIA driver shows no GPU", False
 

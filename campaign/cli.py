@@ -94,7 +94,8 @@ ERRORS = (
     ("actors.environments.daemon", "EngineMissing", EXIT_ENGINE),
     ("actors.environments", "EnvironmentError_", EXIT_REFUSED),
     ("actors.engines", "EngineError", EXIT_REFUSED),
-    ("campaign.driver", "DriverError", EXIT_REFUSED),
+    ("campaign.errors", "DriverError", EXIT_REFUSED),
+    ("campaign.cluster", "ClusterError", EXIT_REFUSED),
     ("campaign.journal", "JournalError", EXIT_REFUSED),
     ("campaign.store", "StoreError", EXIT_REFUSED),
     ("campaign.analysis.sql", "ResultsError", EXIT_REFUSED),
@@ -154,17 +155,54 @@ def run(
         bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
     ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
+    without: Annotated[
+        bool, typer.Option("--without", help="Go on without the cells that the shakedown finds unable to run.")
+    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop where the shakedown finds such cells.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: go on with the cells that can run.")] = False,
 ) -> None:
     """Carry out a campaign, or go on with it where it stopped."""
     with told():
-        raise typer.Exit(_run(config, new, results, address, accept_drift, no_report))
+        failing: Failing = "stop" if stop else "without" if without or yes or not _asks() else "ask"
+        raise typer.Exit(_run(config, new, results, address, accept_drift, no_report, failing))
+
+
+@app.command(epilog="Examples:\n\n  campaign shakedown\n\n  campaign shakedown configs/campaigns/spark.yaml")
+def shakedown(
+    config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
+    results: ResultsRoot = Path("results"),
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
+    ] = None,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
+    ] = False,
+) -> None:
+    """Try every cell once with a handful of requests: what runs, what does not and why, how long the campaign takes."""
+    with told():
+        raise typer.Exit(_run(config, False, results, address, accept_drift, True, "stop", only_shakedown=True))
+
+
+Failing = Literal["ask", "without", "stop"]
+"""What is done about cells that cannot run."""
+
+
+def _asks() -> bool:
+    return sys.stdin.isatty() and out.is_terminal
 
 
 def _run(
-    config: Path | None, new: bool, results: Path, address: str | None, accept_drift: bool, no_report: bool
+    config: Path | None,
+    new: bool,
+    results: Path,
+    address: str | None,
+    accept_drift: bool,
+    no_report: bool,
+    failing: Failing,
+    only_shakedown: bool = False,
 ) -> int:
     from campaign import config as configs
-    from campaign import journal
+    from campaign import journal, rights
     from campaign.choose import choose
     from campaign.store import Store, StoreError, folder_for
 
@@ -182,7 +220,10 @@ def _run(
                     out.print(f"  {line}", style="dim")
                 store.unlock()
             out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
-            return EXIT_INCOMPLETE if any(run.exhausted and run.accepted is None for run in state.runs.values()) else 0
+            short = any(run.exhausted and run.accepted is None for run in state.runs.values())
+            return EXIT_INCOMPLETE if short or state.left_out else 0
+    if address is None:
+        rights.require(loaded, rights.with_sudo("run", config))
     store.lock()
     try:
         for line in store.repair():
@@ -194,7 +235,7 @@ def _run(
             from actors.environments import daemon
 
             daemon.ensure(host.home(), say=out.print)
-        snapshot = _drive(loaded, store, choice.because, address, accept_drift)
+        snapshot = _drive(loaded, store, choice.because, address, accept_drift, failing, only_shakedown)
         if not (store.exists() and isinstance(store, Store)):
             raise StoreError(f"{store.root}: nothing was recorded")
         return _finish(store, snapshot, no_report)
@@ -202,12 +243,21 @@ def _run(
         store.unlock()
 
 
-def _drive(loaded: Any, store: Any, because: str, address: str | None, accept_drift: bool) -> Any:
+def _drive(
+    loaded: Any,
+    store: Any,
+    because: str,
+    address: str | None,
+    accept_drift: bool,
+    failing: Failing,
+    only_shakedown: bool,
+) -> Any:
     """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
     from campaign.driver import Driver
     from campaign.live import Display
+    from campaign.stay_awake import stay_awake
 
-    with Display(out, loaded.gate) as display:
+    with stay_awake(lambda line: out.print(line, style="dim"), loaded.name), Display(out, loaded.gate) as display:
         driver = Driver(
             loaded,
             store,
@@ -216,21 +266,31 @@ def _drive(loaded: Any, store: Any, because: str, address: str | None, accept_dr
             accept_drift=accept_drift,
             tell=display.tell,
             show=display.show,
+            present=display.present,
+            choose=lambda cells: _choose(failing, display, driver, len(cells.reasons)),
+            only_shakedown=only_shakedown,
         )
         presses = 0
 
         def pressed(signum: int, frame: object) -> None:
             nonlocal presses
             presses += 1
+            if signum == signal.SIGHUP and out.is_terminal:  # it is gone: what is written there now would fail
+                for stream in (sys.stdout, sys.stderr):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if presses > 1:
                 if out.is_terminal:
                     sys.stdout.write("\x1b[?25h\n")  # the live display hides the cursor
                     sys.stdout.flush()
                 os._exit(EXIT_INTERRUPTED)
-            display.tell("ending the current attempt; once more ends at once")
             driver.interrupt()
+            display.tell("ending the current attempt; once more ends at once")
 
-        previous = {number: signal.signal(number, pressed) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {
+            number: signal.signal(number, pressed)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+            if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, say
+        }
         try:
             return driver.run()
         finally:
@@ -238,12 +298,43 @@ def _drive(loaded: Any, store: Any, because: str, address: str | None, accept_dr
                 signal.signal(number, handler)
 
 
+def _choose(failing: Failing, display: Any, driver: Any, cells: int) -> tuple[Literal["without", "stop"], str]:
+    """Whether to go on without the cells that cannot run, and who said so. A question waits for an answer or for Ctrl-C."""
+    if failing != "ask":
+        return failing, "as asked on the command line" if failing == "stop" or _asks() else "unattended"
+    import select
+
+    with display.paused():
+        out.print(f"Go on without these {cells} cells, or stop to mend them? [without/stop] ", end="", markup=False)
+        while not driver.stopping.is_set():
+            if select.select([sys.stdin], [], [], 0.2)[0]:
+                answer = sys.stdin.readline()
+                word = answer.strip().lower()
+                if word and "without".startswith(word):
+                    return "without", "decided at the terminal"
+                if not answer or (word and "stop".startswith(word)):
+                    return "stop", "decided at the terminal"
+                out.print("Write without or stop: ", end="")
+    return "stop", "interrupted"
+
+
 def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
     if snapshot.stage != "completed":
-        left = snapshot.total - snapshot.accepted - snapshot.exhausted
+        left = snapshot.total - snapshot.done
+        if snapshot.message == "shakedown":
+            from campaign import journal
+
+            tried = journal.fold(journal.read(store.journal_path)[0]).shakedowns.values()
+            failed = sum(not event["passed"] for event in tried)
+            out.print(
+                f"shakedown of {len(tried)} cells: {f'{failed} cannot run' if failed else 'all run'}. Nothing was measured."
+            )
+            return EXIT_INCOMPLETE if failed else 0
         out.print(f"stopped with {left} of {snapshot.total} runs to go: {snapshot.message}. The same command goes on.")
         if snapshot.message.startswith("gate"):
             return EXIT_PAUSED
+        if snapshot.message.startswith("shakedown"):
+            return EXIT_REFUSED
         return EXIT_INTERRUPTED if snapshot.message == "interrupt" else EXIT_INCOMPLETE
     from campaign.report import page, summary
 
@@ -251,7 +342,7 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
     if not no_report:
         page.write(store.root)
     out.print(f"{snapshot.campaign} is finished: {_report_line(store)}")
-    return EXIT_INCOMPLETE if snapshot.exhausted else 0
+    return EXIT_INCOMPLETE if snapshot.exhausted or snapshot.left_out else 0
 
 
 def _report_line(store: Any) -> str:
@@ -277,7 +368,12 @@ def plan(
         out.print(str(choice), soft_wrap=True)
         loaded = configs.load(choice.config)
         store = folder_for(results, loaded.name, new=False)
-        out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None))
+        known = {}
+        if store.exists():
+            from campaign import journal, shakedown
+
+            known = shakedown.speeds(journal.fold(journal.read(store.journal_path)[0]))
+        out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None, known=known))
 
 
 @app.command(epilog="Examples:\n\n  campaign status --watch\n\n  campaign status results/local --json")
@@ -360,11 +456,13 @@ def diff(
 ) -> None:
     """Show what differs between two environments."""
     with told():
+        from rich.markup import escape
         from rich.table import Table
 
         from actors.environments.resolve import difference
         from campaign import config as configs
         from campaign.choose import choose
+        from campaign.diff import seen
 
         loaded = configs.load(choose(ROOT, str(config) if config else None).config)
         a, b = (loaded.environment(name) for name in (first, second))
@@ -372,7 +470,11 @@ def diff(
         for aspect, left, right in difference(a, b):
             if everything or left != right:
                 table.add_row(aspect, left, right)
+        rows, reason = seen(loaded, a, b)
+        for aspect, left, right in rows:
+            table.add_row(aspect, escape(left), escape(right))
         out.print(table)
+        out.print(reason, markup=False)
 
 
 @app.command(
@@ -621,11 +723,14 @@ def prepare(
         from actors import host
         from campaign import config as configs
         from campaign import prepare as prepares
+        from campaign import rights
         from campaign.choose import choose
 
         choice = choose(ROOT, str(config) if config else None)
         out.print(str(choice), soft_wrap=True)
         loaded = configs.load(choice.config)
+        if not no_fetch:
+            rights.require(loaded, rights.with_sudo("prepare", config))
         if any(environment.kind != "native-host" for environment in loaded.environments):
             from actors.environments import daemon
 
@@ -634,5 +739,37 @@ def prepare(
         raise typer.Exit(EXIT_REFUSED if failed else 0)
 
 
+@app.command(
+    epilog="Examples:\n\n  sudo .venv/bin/campaign service install configs/campaigns/spark.yaml\n\n  campaign service status"
+)
+def service(
+    action: Annotated[Literal["install", "remove", "status"], typer.Argument(help="What to do with the systemd unit.")],
+    config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
+) -> None:
+    """Carry a campaign through reboots: a systemd unit that runs it until it is finished."""
+    with told():
+        from campaign import config as configs
+        from campaign import service as services
+        from campaign.choose import choose
+
+        def say(line: str) -> None:
+            out.print(line, soft_wrap=True, markup=False)
+
+        if action == "install":
+            choice = choose(ROOT, str(config) if config else None)
+            say(str(choice))
+            services.install(configs.load(choice.config).name, choice.config, say)
+        elif action == "remove":
+            services.remove(say)
+        else:
+            say(services.status())
+
+
 def main() -> None:
-    app()
+    began_ns = time.time_ns()
+    try:
+        app()
+    finally:
+        from actors import account
+
+        account.leave(ROOT, sys.argv[1:], began_ns)

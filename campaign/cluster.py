@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
+import secrets
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors import host, private
 from actors.environments import processes
+from campaign import ray_parts
 
 OBJECT_STORE_BYTES = 100 * 2**20
 LOOPBACK = ("127.", "localhost:")
@@ -29,7 +38,33 @@ QUIET = {
 }
 
 
-_node: Any = None
+SESSION = "s"
+"""Name of Ray's session in its folder: short, because a socket's path has at most 107 bytes."""
+SOCKET_PATH_MAX = 107
+_BELOW = f"/r/{SESSION}/sockets/plasma_store"
+"""The longest path that Ray makes a socket of, below the folder of a driver."""
+
+TOKEN_REMEDY = (
+    "Put one secret of at least 32 characters into a file of mode 0600 on every unit, and start each node, and this command, with "
+    "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE (docs/threat-model.md)."
+)
+
+
+class ClusterError(Exception):
+    """No Ray that may be used. The message is for the person."""
+
+
+@dataclass
+class _Local:
+    """The Ray that this process started."""
+
+    folder: Path
+    node: Any
+    link: Path
+    lock: int
+
+
+_local: _Local | None = None
 
 
 @dataclass(frozen=True)
@@ -42,53 +77,157 @@ class Unit:
 
 
 def start(address: str | None, gpus: int = 1) -> None:
-    """Connect to a running cluster, or start a local one that dies with this process.
+    """Connect to a running cluster, or start a local one that dies with this process. Either demands a token.
 
-    ``gpus`` is the local unit's number of GPUs for Ray; a machine without one gets one logical slot. ``ray.init``
-    alone would move a local node from 127.0.0.1 to a public address and start a dashboard server, an autoscaler monitor and a
-    log monitor, which would cost the measured machine memory and CPU time; so the node is put together from Ray's own parts.
+    ``gpus`` is the local unit's number of GPUs for Ray; a machine without one gets one logical slot. Raises
+    :class:`ClusterError` where there is no cluster, no token, or a cluster that lets in whoever has none.
     """
     os.environ.update(QUIET)
+    os.environ["RAY_AUTH_MODE"] = "token"
     import ray
-    from ray._private import services, worker
-    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
-    from ray._private.node import Node
-    from ray._private.parameter import RayParams
 
+    try:
+        ray_parts.require()
+    except ray_parts.PartMissing as problem:
+        raise ClusterError(str(problem)) from None
     logging.getLogger("ray").setLevel(logging.ERROR)
+    ray_parts.keep_quiet()
     if address is None or address.startswith(LOOPBACK):
-        services.resolve_ip_for_localhost = lambda host: host  # else Ray looks for the node at a public address
+        ray_parts.stay_on_loopback()
+    intruder = None
     if address is None:
-        ensure_token_if_auth_enabled(None, create_token_if_missing=True)
-        Node.start_api_server = lambda *_, **__: None
-        folder = temporary_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        global _node
-        _node = Node(
-            RayParams(
-                node_ip_address="127.0.0.1",
+        address = _start_local(gpus)
+        intruder = _intruder(address)
+    elif not ray_parts.demand_token():
+        raise ClusterError(f"no token for the Ray cluster at {address}: anybody could run code on it. {TOKEN_REMEDY}")
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        joined = str(ray.get_runtime_context().gcs_address)
+        _refuse_open(joined, intruder or _intruder(joined))
+    except ray.exceptions.AuthenticationError:
+        stop()
+        raise ClusterError(f"the Ray cluster at {address} has another token. {TOKEN_REMEDY}") from None
+    except ConnectionError as problem:
+        stop()
+        raise ClusterError(f"no Ray cluster answers at {address}: {problem}") from None
+    except BaseException:
+        stop()
+        raise
+
+
+def _start_local(gpus: int) -> str:
+    """A node of our own, with a token of its own; returns its address."""
+    global _local
+    folder, link, lock = _own_folder()
+    private.write(folder / "token", secrets.token_hex(32))
+    os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would take it before the file
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
+    _local = _Local(folder, None, link, lock)
+    try:
+        if not ray_parts.demand_token():
+            raise ClusterError(
+                f"this Ray demands no token, so any user of this machine could run code as {os.geteuid()}. "
+                f"`make setup` installs Ray {ray_parts.TESTED}, which does."
+            )
+        with _deaf():
+            _local.node = ray_parts.node(
+                folder / "r",
+                session_name=SESSION,
                 num_cpus=max(4, os.cpu_count() or 1),
                 num_gpus=gpus,
                 object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                include_log_monitor=False,
-                no_monitor=True,
-                temp_dir=str(folder),
-            ),
-            head=True,
-            shutdown_at_exit=False,
-            spawn_reaper=True,  # with kernel support this ties Ray's life to ours
-            ray_init_cluster=True,
+            )
+        private.check(folder)
+    except BaseException:
+        stop()
+        raise
+    return str(_local.node.address)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started here never hears SIGHUP and SIGQUIT, which a terminal sends to all: the driver alone decides what ends."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGQUIT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _intruder(address: str) -> subprocess.Popen[str]:
+    """A process without a token that tries to get in."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    return subprocess.Popen(
+        [sys.executable, "-c", ray_parts.INTRUDER, address],
+        env=environment | {"RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def _refuse_open(address: str, intruder: subprocess.Popen[str]) -> None:
+    """Raises :class:`ClusterError` unless ``intruder`` was refused."""
+    try:
+        said = intruder.communicate(timeout=60)[0].strip()
+    except subprocess.TimeoutExpired:
+        intruder.kill()
+        said = ""
+    if said == "let in":
+        raise ClusterError(
+            f"the Ray cluster at {address} lets in whoever has no token: any user of its machines could run code as the one who "
+            f"started it. {TOKEN_REMEDY}"
         )
-        address = _node.address
-    # What Ray says of a dead worker names no run and no remedy; the driver says both.
-    worker.print_to_stdstream = lambda *_, **__: None
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    if said != "refused":
+        raise ClusterError(
+            f"whether the Ray cluster at {address} refuses who has no token could not be found out. Try again."
+        )
 
 
-def temporary_folder() -> Path:
-    """Ray's folder for this driver alone; short, because a socket's path has at most 107 bytes."""
-    return Path(f"/tmp/campaign-ray-{os.getuid()}/{os.getpid()}")
+def _own_folder() -> tuple[Path, Path, int]:
+    """A folder for this driver alone, its name in our home, and the lock that says that we live.
+
+    It lies in our home, which no other user may enter; where a socket's path would be too long there, it lies in this user's
+    runtime folder, with a link in our home. Its name cannot be guessed.
+    """
+    try:
+        base = private.folder(host.home() / "ray")
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        if len(os.fsencode(base / name)) + len(_BELOW) <= SOCKET_PATH_MAX:
+            made = base / f".{name}"
+            made.mkdir(mode=0o700)
+        else:
+            made = Path(tempfile.mkdtemp(prefix="campaign-", dir=_runtime_folder()))
+        lock = os.open(made / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        link = base / name
+        if made.parent == base:
+            made = made.rename(link)
+        else:
+            link.symlink_to(made)
+    except private.NotPrivate as problem:
+        raise ClusterError(str(problem)) from None
+    return made, link, lock
+
+
+def _runtime_folder() -> str:
+    """The first folder with a short name where this user may make one: his own of systemd, root's, the common one."""
+    for place in (f"/run/user/{os.geteuid()}", "/run"):
+        with contextlib.suppress(OSError):
+            if Path(place).stat().st_uid == os.geteuid() and os.access(place, os.W_OK):
+                return place
+    return "/tmp"
+
+
+def folders() -> dict[Path, int]:
+    """Ray's folders of all drivers of this home, and the PID of each. Names that no driver made are left alone."""
+    base = host.home() / "ray"
+    found = {}
+    for entry in sorted(base.iterdir()) if base.is_dir() else ():
+        pid, dash, rest = entry.name.partition("-")
+        if pid.isdecimal() and dash and rest:
+            found[entry] = int(pid)
+    return found
 
 
 def units() -> list[Unit]:
@@ -117,13 +256,23 @@ def stop() -> None:
     """Disconnect, and end the local cluster where there is one."""
     import ray
 
-    global _node
-    ray.shutdown()
-    if _node is not None:
-        _node.kill_all_processes(check_alive=False, allow_graceful=False)
-        _node = None
-        end_processes(temporary_folder())
-        shutil.rmtree(temporary_folder(), ignore_errors=True)
+    global _local
+    with contextlib.suppress(Exception):  # half started, or already gone: what counts is that nothing stays
+        ray.shutdown()
+    if _local is not None:
+        ours, _local = _local, None
+        if ours.node is not None:
+            ours.node.kill_all_processes(check_alive=False, allow_graceful=False)
+        end_processes(ours.folder)
+        _remove(ours.link)
+        os.close(ours.lock)
+
+
+def _remove(link: Path) -> None:
+    """The folder of a driver and its name in our home."""
+    shutil.rmtree(link.resolve(), ignore_errors=True)
+    if link.is_symlink():
+        link.unlink(missing_ok=True)
 
 
 def end_processes(folder: Path) -> int:
@@ -159,18 +308,26 @@ def _working_in(folder: Path) -> set[int]:
 def reap() -> list[str]:
     """End what drivers that were killed left of Ray, and remove their folders."""
     done = []
-    for folder in temporary_folder().parent.glob("[0-9]*"):
-        owner = int(folder.name)
-        if owner == os.getpid() or _is_driver(owner):
+    for link, pid in folders().items():
+        folder = link.resolve()
+        if link.is_symlink() and not folder.exists():
+            link.unlink()
             continue
+        if not (folder / "lock").is_file() or folder.stat().st_uid != os.geteuid() or _alive(folder):
+            continue  # not what a driver makes, or in use
         if count := end_processes(folder):
-            done.append(f"ended {count} Ray processes of an earlier driver (PID {owner})")
-        shutil.rmtree(folder, ignore_errors=True)
+            done.append(f"ended {count} Ray processes of an earlier driver (PID {pid})")
+        _remove(link)
     return done
 
 
-def _is_driver(pid: int) -> bool:
+def _alive(folder: Path) -> bool:
+    """Whether the driver of ``folder`` lives: it holds a lock there, which the kernel takes from it when it ends."""
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return b"campaign" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return False
+        return True
+    finally:
+        os.close(handle)
+    return False

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Workload
+from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.marked import ConfigError, Node, Problem, read, said
 
 Engine = Literal["trtllm", "llamacpp", "transformers", "vllm"]
@@ -94,7 +94,12 @@ class Campaign(Frozen):
     canary: bool = False
     """A fixed probe of less than a second before and after each attempt, for slow states that no flag shows."""
     breaker: Annotated[int, Field(ge=1, le=1000)] = 3
-    """Failures in a row after which an environment is given up."""
+    """Failures in a row after which a model in an environment is given up until the next start."""
+    shakedown: bool = True
+    """Every cell once with a handful of requests before the first measured run."""
+    watchdog: Watchdog = Watchdog()
+    gpus: tuple[str, ...] = ()
+    """GPUs to use, each by UUID, PCI bus id, index or name; empty is the first that nobody uses."""
     allow_privileged: bool = False
     outliers: Literal["flag", "rerun"] = "flag"
     margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0

@@ -1,33 +1,35 @@
-"""The Ray driver: one lane for each unit, dispatch, acceptance, retries, resume.
+"""The Ray driver: dispatch, acceptance, retries, resume. Its lanes (:mod:`campaign.lane`), one for each unit, carry blocks out.
 
-A lane is a thread that takes whole blocks, orders their attempts one by one from its unit's GpuActor, judges what comes
-back and makes it durable before it goes on. The driver alone writes the results folder.
+The driver alone writes the results folder. Before the first measured run every cell is tried once (:mod:`campaign.shakedown`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from pathlib import Path
-from threading import Event, Lock, Thread
-from typing import Any
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, Literal
 
-import ray
-
-from actors import gpu, host, telemetry
-from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
-from campaign import cluster, journal, prepare, provenance
-from campaign.acceptance import Verdict, canaries, judge
+from actors import account, host
+from actors.types import Attempt, Evidence
+from campaign import cluster, journal, prepare, provenance, shakedown
+from campaign.acceptance import Verdict, canaries
 from campaign.config import Campaign
+from campaign.drift import changes
+from campaign.errors import Drift, DriverError
+from campaign.lane import Lane, identity
 from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
+from campaign.shakedown import Cell, Finding, LeftOut
 from campaign.snapshot import Snapshot
 from campaign.store import Store, to_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 IDLE_S = 0.2
 """How often a unit without work asks for some."""
@@ -35,31 +37,8 @@ IDLE_S = 0.2
 TICK_S = 1.0
 """How often units are asked for their status. Each answer costs a unit about a millisecond."""
 
-ACTOR_STARTS = 3
-"""How often a GpuActor may die while it starts before its unit counts as lost."""
-
-SAME = ("code_digest", "machine", "mem_total_gib", "gpu")
-"""Facts of a unit that must not change within a campaign, besides its images."""
-
-
-class DriverError(Exception):
-    """The campaign cannot start or go on. The message is for the person."""
-
-
-class Drift(DriverError):
-    """Something that decides the results differs from what the campaign began with."""
-
-    def __init__(self, differences: list[str]) -> None:
-        self.differences = differences
-        super().__init__(
-            "this campaign began under other conditions:\n"
-            + "\n".join(f"  {line}" for line in differences)
-            + "\nStart another with NEW=1 (or --new), or go on all the same with --accept-drift, which is journalled."
-        )
-
-
-class UnitLost(Exception):
-    """The unit of a lane no longer answers."""
+Choice = Literal["without", "stop"]
+"""What is done about cells that cannot run: go on without them, or stop."""
 
 
 class Driver:
@@ -75,7 +54,12 @@ class Driver:
         accept_drift: bool = False,
         tell: Callable[[str], None] = lambda line: None,
         show: Callable[[Snapshot], None] = lambda snapshot: None,
+        present: Callable[[RenderableType], None] = lambda table: None,
+        choose: Callable[[LeftOut], tuple[Choice, str]] = lambda failing: ("without", "unattended"),
+        only_shakedown: bool = False,
     ) -> None:
+        """``choose`` says what is done about cells that cannot run, and who decided; ``only_shakedown`` tries every cell, those too that
+        failed before, and measures nothing."""
         self.campaign = campaign
         self.store = store
         self.chosen_because = chosen_because
@@ -83,6 +67,9 @@ class Driver:
         self.accept_drift = accept_drift
         self.tell = tell
         self.show = show
+        self.present = present
+        self.choose = choose
+        self.only_shakedown = only_shakedown
         self.stopping = Event()
         self.pause_reason: str | None = None
         self.snapshot = Snapshot(campaign=campaign.name, results=str(store.root), pid=os.getpid())
@@ -90,13 +77,14 @@ class Driver:
         self._lock = Lock()
         self._failures: Counter[str] = Counter()
         self._durations: dict[str, list[float]] = {}
+        self._decided: set[str] = set()
         self._began = time.monotonic()
 
     # --- the whole ---------------------------------------------------------------------------------------
 
     def run(self) -> Snapshot:
         """Carry the campaign out as far as it goes. Everything is durable when this returns or raises."""
-        if self.store.exists() and not self.store.began():
+        if self.store.exists() and not self.store.began() and not self._shaken_as_now():
             self.store.clear()
         if self.store.exists() and not self.accept_drift and (differences := self._drift(self.store.info())):
             raise Drift(differences)
@@ -124,7 +112,7 @@ class Driver:
             self.snapshot.total = len(self.plan)
             self._adopt()
             self._carry_out(units)
-            if self._reopen_outliers():
+            if not self.only_shakedown and self._reopen_outliers():
                 self._carry_out(units)
             self._conclude()
         finally:
@@ -133,6 +121,11 @@ class Driver:
             cluster.stop()
             self._write_status()
         return self.snapshot
+
+    def _shaken_as_now(self) -> bool:
+        """Whether a folder without measured attempts holds a shakedown of this very campaign."""
+        events, _, _ = journal.read(self.store.journal_path)
+        return any(event["event"] == "shakedown" for event in events) and not self._drift(self.store.info())
 
     def _create(self, units: list[cluster.Unit]) -> dict[str, Any]:
         planned = plan(self.campaign, lanes=len(units))
@@ -178,17 +171,31 @@ class Driver:
         differences = []
         if info["config_hash"] != self.campaign.config_hash:
             then, now = info["config"], self.campaign.model_dump(mode="json")
-            differences += [f"config: {line}" for line in _differences(then, now)]
+            differences += [f"config: {line}" for line in changes(then, now)]
         if info["code"]["digest"] != (digest := host.code_digest()):
             differences.append(f"code: digest was {info['code']['digest'][:12]}, is {digest[:12]}")
         return differences
 
-    def check(self, what: str, differences: list[str]) -> None:
+    def check(self, what: str, differences: list[str], unit: str | None = None) -> None:
+        """Refuses differences, or begins another session with them: no block holds runs of two. ``unit`` is the one that they are of;
+        None is the whole campaign."""
         if not differences:
             return
         if not self.accept_drift:
             raise Drift(differences)
-        self.record("override", what=what, difference=differences)
+        self.record("override", what=what, difference=differences, session=self.state.session + 1)
+        for line in differences:
+            self.tell(f"accepted: {line}")
+        blocks: dict[str, list[str]] = {}
+        for row in self.store.plan():
+            blocks.setdefault(row["block"], []).append(row["run_id"])
+        for runs in blocks.values():
+            measured = [run_id for run_id in runs if self.state.run(run_id).accepted is not None]
+            if not measured or all(self.state.done(run_id) for run_id in runs):
+                continue
+            if unit is None or any(self.state.run(run_id).unit == unit for run_id in measured):
+                for run_id in measured:
+                    self.record("reopened", run_id=run_id, reason=f"its block began before a change of {what}")
 
     def record(self, event: str, **fields: Any) -> None:
         """Journal an event, durable on return, and fold it into the state."""
@@ -223,14 +230,14 @@ class Driver:
         self._queues = self._deal(names, [unit.name for unit in units])
         self._orphans: deque[tuple[str, list[Planned]]] = deque()
         self._at_work: set[str] = set()
-        if not self._blocks_left():
+        if self.stopping.is_set() or not (self._blocks_left() or self.only_shakedown):
             return
         self._say_stage("preparing")
         self._start_lanes(units)
-        self._say_stage("running")
         while any(lane.is_alive() for lane in self.lanes.values()):
             self._tick()
             self._first_error()
+            self._decide()
             time.sleep(TICK_S if not self.stopping.is_set() else 0.1)
             if self._blocks_left() and not self.stopping.is_set():
                 self._welcome_back()
@@ -240,7 +247,7 @@ class Driver:
     def _reopen_outliers(self) -> bool:
         """Once everything is done, open outliers again where the campaign says so; each run at most once."""
         states = self.state.runs
-        if self.campaign.outliers != "rerun" or not all(self.state.run(row.run_id).done for row in self.plan):
+        if self.campaign.outliers != "rerun" or not all(self.state.done(row.run_id) for row in self.plan):
             return False
         again = {event["run_id"] for event in self.journal.events if event["event"] == "reopened"}
         accepted = {run_id: run.accepted for run_id, run in states.items() if run.accepted is not None}
@@ -259,7 +266,7 @@ class Driver:
             blocks.setdefault(row.block, []).append(row)
         homeless = []
         for rows in blocks.values():
-            if all(self.state.run(row.run_id).done for row in rows):
+            if all(self.state.done(row.run_id) for row in rows):
                 continue
             owner = lanes[rows[0].lane] if rows[0].lane < len(lanes) else ""
             if owner in queues:
@@ -340,6 +347,34 @@ class Driver:
 
     def commit(self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict) -> None:
         """Make an attempt durable: its folder, then its journal line."""
+        files = self._files(row, order, evidence, verdict)
+        digest = self.store.commit_attempt(row.run_id, evidence.attempt, files)
+        figures = {"run_s": evidence.telemetry.duration_s if evidence.telemetry else None, "power_w": power_w(evidence)}
+        self.record(
+            "finished",
+            run_id=row.run_id,
+            attempt=evidence.attempt,
+            unit=evidence.unit,
+            outcome=evidence.outcome,
+            accepted=verdict.accepted,
+            rejected_by=list(verdict.rejected_by),
+            evidence=digest,
+            **{name: value for name, value in figures.items() if value is not None},
+            **({"canary_gb_s": max(sung)} if (sung := canaries(evidence)) else {}),
+        )
+        self._durations.setdefault(row.model, []).append((evidence.ended_utc_ns - evidence.started_utc_ns) / 1e9)
+        self._count_failure(row, evidence, verdict)
+
+    def commit_shakedown(
+        self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict, found: Finding
+    ) -> None:
+        """Keep an unmeasured attempt apart from the results, and journal what it showed."""
+        files = self._files(row, order, evidence, verdict)
+        digest = self.store.commit_folder(self.store.shakedown_path(str(found.cell), evidence.attempt), files)
+        self.record("shakedown", outcome=evidence.outcome, evidence=digest, **found.to_json())
+
+    def _files(self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict) -> dict[str, bytes]:
+        """The folder of an attempt: its evidence, and ``metadata.json`` with the digests of it."""
         files = dict(evidence.files)
         metadata = {
             "run_id": row.run_id,
@@ -361,40 +396,95 @@ class Driver:
             else None,
             "report": evidence.report.model_dump(mode="json", exclude={"metrics"}),
             "identity": identity(order),
+            "model_identity": order.prepared.model_identity,
+            "gpu_uuid": order.gpu_uuid,
+            "session": self.state.session,
+            "caches_digest": order.prepared.digests.get("caches"),
             "image_digest": order.image.digest if order.image else None,
             "userland_digest": order.image.userland if order.image else None,
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         }
-        files["metadata.json"] = to_json(metadata)
-        digest = self.store.commit_attempt(row.run_id, evidence.attempt, files)
-        self.record(
-            "finished",
-            run_id=row.run_id,
-            attempt=evidence.attempt,
-            unit=evidence.unit,
-            outcome=evidence.outcome,
-            accepted=verdict.accepted,
-            rejected_by=list(verdict.rejected_by),
-            evidence=digest,
-            **({"canary_gb_s": max(sung)} if (sung := canaries(evidence)) else {}),
-        )
-        self._durations.setdefault(row.model, []).append((evidence.ended_utc_ns - evidence.started_utc_ns) / 1e9)
-        self._count_failure(row, evidence, verdict)
+        return {**files, "metadata.json": to_json(metadata)}
 
     def _count_failure(self, row: Planned, evidence: Evidence, verdict: Verdict) -> None:
+        """Give a model in an environment up for now where it keeps failing: another model may well run there."""
+        pair = f"{row.model}__{row.environment}"
         if verdict.accepted:
-            self._failures[row.environment] = 0
+            self._failures[pair] = 0
         elif evidence.outcome not in journal.NOT_COUNTED:
-            self._failures[row.environment] += 1
+            self._failures[pair] += 1
             self.tell(
                 f"rejected {row.run_id} attempt {evidence.attempt}: {', '.join(verdict.rejected_by)}"
                 + (f" ({evidence.failure})" if evidence.failure else "")
             )
-            failures = self._failures[row.environment]
-            if failures >= self.campaign.breaker and row.environment not in self.state.breakers:
+            failures = self._failures[pair]
+            if failures >= self.campaign.breaker and pair not in self.state.breakers:
                 reason = f"{failures} attempts in a row were rejected, the last by {', '.join(verdict.rejected_by)}"
-                self.record("breaker", environment=row.environment, failures=failures, reason=reason)
-                self.tell(f"{row.environment}: {reason}. Its remaining runs wait for the next `campaign run`.")
+                self.record("breaker", model=row.model, environment=row.environment, failures=failures, reason=reason)
+                self.tell(
+                    f"{row.model} in {row.environment}: {reason}. Its remaining runs wait for the next `campaign run`."
+                )
+
+    # --- the shakedown's decision --------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        """Once every unit has tried its cells: show what was found, and settle what happens to cells that cannot run."""
+        alive = {name: lane for name, lane in self.lanes.items() if lane.is_alive()}
+        waiting = {name: lane for name, lane in alive.items() if not lane.go.is_set()}
+        if not waiting or not all(lane.shaken.is_set() for lane in alive.values()) or self.stopping.is_set():
+            return
+        every = shakedown.cells(self.plan)
+        findings = self._findings(every)
+        failing = {found.cell: found.cause for found in findings if not found.passed}
+        without = shakedown.left_out(every, failing, self.campaign.reference)
+        if any(lane.tried for lane in waiting.values()) or self.only_shakedown:
+            known = shakedown.speeds(self.state, self.lanes)
+            self.present(
+                shakedown.describe(
+                    self.campaign,
+                    findings,
+                    without,
+                    total_s=shakedown.total_s(self.campaign, self.plan, known, {}),
+                    without_s=shakedown.total_s(self.campaign, self.plan, known, without.reasons),
+                )
+            )
+        self._settle(every, without)
+        for lane in waiting.values():
+            lane.go.set()
+        if not self.stopping.is_set():
+            self._say_stage("running")
+
+    def _findings(self, every: list[Cell]) -> list[Finding]:
+        by_unit = [
+            self.state.shakedowns[unit, str(cell)]
+            for cell in every
+            for unit in self.lanes
+            if (unit, str(cell)) in self.state.shakedowns
+        ]
+        return [Finding.from_json(event) for event in by_unit]
+
+    def _settle(self, every: list[Cell], without: LeftOut) -> None:
+        """Journal what is left out. Asked only about what was not settled before."""
+        cells = {str(cell): why for cell, why in without.reasons.items()}
+        if set(cells) != set(self.state.left_out):
+            if without and set(cells) - set(self.state.left_out):
+                if self.only_shakedown:
+                    self.stopping.set()
+                    return
+                if len(cells) == len(every):
+                    causes = "\n".join(f"  {cell}: {why}" for cell, why in cells.items())
+                    raise DriverError(f"no cell of this campaign can run here:\n{causes}\nNothing was measured.")
+                choice, by = self.choose(without)
+                if choice == "stop":
+                    self.pause_reason = f"shakedown: {len(cells)} cells cannot run; mend them, or go on --without them"
+                    self.stopping.set()
+                    return
+                self.tell(f"going on without {len(cells)} cells ({by})")
+                self.record("left_out", cells=cells, by=by)
+            else:
+                self.record("left_out", cells=cells, by="the shakedown: what could not run before runs now")
+        if self.only_shakedown:
+            self.stopping.set()
 
     # --- what one sees -----------------------------------------------------------------------------------
 
@@ -403,6 +493,9 @@ class Driver:
         runs = self.state.runs.values()
         snapshot.accepted = sum(run.accepted is not None for run in runs)
         snapshot.exhausted = sum(run.exhausted and run.accepted is None for run in runs)
+        snapshot.left_out = sum(
+            self.state.done(row.run_id) and not self.state.run(row.run_id).done for row in self.plan
+        )
         snapshot.rejected_attempts = sum(run.rejected for run in runs)
         snapshot.elapsed_s = time.monotonic() - self._began
         snapshot.eta_s = self._eta_s()
@@ -416,6 +509,7 @@ class Driver:
         self.snapshot.updated_utc_ns = time.time_ns()
         partial = self.store.root / ".status.json.new"
         partial.write_bytes(to_json(self.snapshot.to_json()))
+        account.give(partial)
         partial.rename(self.store.root / "status.json")
 
     def _eta_s(self) -> float | None:
@@ -426,10 +520,14 @@ class Driver:
         overall = sum(everything) / len(everything)
         left = 0.0
         for row in self.plan:
-            if not self.state.run(row.run_id).done:
+            if not self.state.done(row.run_id):
                 known = self._durations.get(row.model)
                 left += sum(known) / len(known) if known else overall
         return left / max(1, sum(lane.is_alive() for lane in self.lanes.values()))
+
+    def say_shakedown(self, detail: str) -> None:
+        self.tell(f"shakedown {detail}")
+        self._say_stage("shakedown")
 
     def _say_stage(self, stage: str) -> None:
         self.snapshot.stage = stage
@@ -437,14 +535,21 @@ class Driver:
 
     def _conclude(self) -> None:
         self._tick()
-        left = [row for row in self.plan if not self.state.run(row.run_id).done]
+        left = [row for row in self.plan if not self.state.done(row.run_id)]
         if not left:
             if not self.state.completed:
-                self.record("completed", accepted=self.snapshot.accepted, exhausted=self.snapshot.exhausted)
+                self.record(
+                    "completed",
+                    accepted=self.snapshot.accepted,
+                    exhausted=self.snapshot.exhausted,
+                    left_out=self.snapshot.left_out,
+                )
             self._say_stage("completed")
             return
         if self.pause_reason:
             reason = self.pause_reason
+        elif self.only_shakedown:
+            reason = "shakedown"
         elif self.stopping.is_set():
             reason = "interrupt"
         elif self.state.breakers:
@@ -462,304 +567,6 @@ class Driver:
             lane.abort()
 
 
-class Lane(Thread):
-    """One unit's blocks."""
-
-    def __init__(self, driver: Driver, unit: cluster.Unit) -> None:
-        super().__init__(name=f"lane-{unit.name}", daemon=True)
-        self.driver = driver
-        self.unit = unit
-        self.error: Exception | None = None
-        self.lost = False
-        self.gpu: Any = None
-        self.telemetry: Any = None
-        self.facts: UnitFacts | None = None
-
-    def run(self) -> None:
-        block: list[Planned] | None = None
-        try:
-            self._open()
-            while not self.driver.stopping.is_set() and (block := self.driver.take(self.unit.name)) is not None:
-                self._carry_out(block)
-                block = None
-            self._pull_telemetry()
-        except UnitLost as problem:
-            self.lost = True
-            self.driver.tell(f"lost {self.unit.name}: {problem}")
-            self.driver.give_back(self.unit.name, block)
-        except Exception as problem:
-            self.error = problem
-
-    # --- the unit's actors -------------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        self._start_telemetry()
-        self._start_gpu()
-        for row in self.driver.plan:
-            state = self.driver.state.run(row.run_id)
-            if state.open and state.open[1] == self.unit.name:
-                self._interrupted(row, state.open[0])
-
-    def _start_telemetry(self) -> None:
-        campaign = self.driver.campaign
-        spool = host.home() / "spool" / self.driver.info["campaign_id"] / self.unit.name
-        self.telemetry = (
-            telemetry.remote_class()
-            .options(num_cpus=0, max_restarts=-1, scheduling_strategy=cluster.on(self.unit))
-            .remote(self.unit.name, str(spool), campaign.telemetry.rate_hz)
-        )
-
-    def _start_gpu(self) -> None:
-        """A GpuActor with everything in place, also after the last one died. Raises UnitLost when there can be none."""
-        info = self.driver.info
-        spool = Path("spool") / info["campaign_id"] / self.unit.name
-        for _ in range(ACTOR_STARTS):
-            if self.gpu is not None:
-                ray.kill(self.gpu)
-                if self.unit.node_id not in {unit.node_id for unit in cluster.units()}:
-                    raise UnitLost("its Ray node is gone")
-            self.gpu = (
-                gpu.remote_class()
-                .options(num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit))
-                .remote(self.unit.name, info["campaign_id"], str(spool), self.telemetry)
-            )
-            try:
-                for line in self._get(self.gpu.reap.remote()):
-                    self.driver.tell(f"{self.unit.name}: {line}")
-                self._prepare()
-            except (ray.exceptions.RayActorError, ray.exceptions.ActorUnschedulableError):
-                self.driver.tell(f"{self.unit.name}: the GpuActor died while it was starting")
-            else:
-                return
-        raise UnitLost(f"its GpuActor died {ACTOR_STARTS} times while it was starting")
-
-    def _get(self, reference: Any) -> Any:
-        try:
-            return ray.get(reference)
-        except ray.exceptions.RayTaskError as problem:
-            raise DriverError(f"{self.unit.name}: {problem.cause}") from problem
-
-    def _prepare(self) -> None:
-        """Put everything in place on the unit and hold it against what the campaign began with."""
-        driver, campaign = self.driver, self.driver.campaign
-        pairs: list[tuple[Model, Workload]] = [
-            (model, campaign.asked(model.name, workload.name))
-            for model in campaign.models
-            for workload in campaign.workloads
-        ]
-        facts: UnitFacts = self._get(
-            self.gpu.prepare.remote(campaign.engine, campaign.image, tuple(campaign.environments), tuple(pairs))
-        )
-        for line in facts.warnings:
-            driver.tell(f"{self.unit.name}: {line}")
-        if facts.refused_options:
-            raise DriverError(
-                "\n".join(
-                    f"environment {name}: {self.unit.name} refuses {why}" for name, why in facts.refused_options.items()
-                )
-                + "\nLeave the option out in configs/environments.yaml, or run where it is allowed. Nothing was measured."
-            )
-        path = driver.store.root / "units" / f"{self.unit.name}.json"
-        if path.exists():
-            then = UnitFacts.model_validate_json(path.read_bytes())
-            changes = _differences(_lasting(then), _lasting(facts))
-            driver.check(self.unit.name, [f"{self.unit.name}: {line}" for line in changes])
-        else:
-            driver.store.write(f"units/{self.unit.name}.json", to_json(facts.model_dump(mode="json")))
-        self.facts = facts
-
-    def status(self) -> Status | None:
-        if self.gpu is None or not self.is_alive():
-            return None
-        try:
-            status: Status = ray.get(self.gpu.status.remote(), timeout=0.5)
-        except (ray.exceptions.RayError, ValueError):
-            return None  # it is starting, or dying; the next tick tells
-        return status
-
-    def abort(self) -> None:
-        if self.gpu is not None:
-            self.gpu.abort.remote()
-
-    def release(self, completed: bool) -> None:
-        """End the unit's actors. A completed campaign needs its spool no more."""
-        if completed and not self.lost:
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.get(self.telemetry.close.remote(), timeout=10)
-                self._pull_telemetry()
-                ray.get(self.gpu.forget.remote(), timeout=10)
-        for actor in (self.gpu, self.telemetry):
-            if actor is not None:
-                ray.kill(actor)
-
-    # --- a block -----------------------------------------------------------------------------------------
-
-    def _carry_out(self, block: list[Planned]) -> None:
-        driver = self.driver
-        waiting = deque(row for row in block if not driver.state.run(row.run_id).done)
-        while waiting and not driver.stopping.is_set():
-            row = waiting.popleft()
-            if row.environment in driver.state.breakers:
-                continue
-            state = driver.state.run(row.run_id)
-            self._attempt(row, state.attempts + 1)
-            if not state.done and not driver.stopping.is_set():
-                if state.rejected >= driver.campaign.attempts_max:
-                    reason = f"{state.rejected} rejected attempts, the campaign allows {driver.campaign.attempts_max}"
-                    driver.record("exhausted", run_id=row.run_id, attempts=state.attempts, reason=reason)
-                    driver.tell(f"gave up {row.run_id}: {reason}")
-                else:
-                    waiting.append(row)
-
-    def _attempt(self, row: Planned, number: int) -> None:
-        driver = self.driver
-        order = self._order(row, number)
-        driver.record("dispatched", run_id=row.run_id, attempt=number, unit=self.unit.name, block=row.block)
-        if driver.stopping.is_set():  # interrupted meanwhile: the actor would not know
-            self._commit(row, order, interrupted_evidence(order, "stopped before it started"))
-            return
-        try:
-            evidence: Evidence = ray.get(self.gpu.attempt.remote(order))
-        except ray.exceptions.RayActorError:
-            driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
-            self._start_gpu()
-            self._interrupted(row, number)
-            return
-        except ray.exceptions.RayTaskError as problem:
-            raise DriverError(f"{self.unit.name}: {row.run_id}: {problem.cause}") from problem
-        self._commit(row, order, evidence)
-        if evidence.outcome == "gate_timeout":
-            self._gate_closed(row, evidence)
-        elif evidence.gate and evidence.gate.mem_available_gib and self.unit.name not in driver.state.references:
-            driver.record("reference", unit=self.unit.name, mem_available_gib=evidence.gate.mem_available_gib)
-
-    def _order(self, row: Planned, number: int) -> Attempt:
-        campaign, facts = self.driver.campaign, self.facts
-        assert facts is not None
-        model = next(model for model in campaign.models if model.name == row.model)
-        workload = campaign.asked(row.model, row.workload)
-        environment = next(item for item in campaign.environments if item.name == row.environment)
-        return Attempt(
-            campaign=campaign.name,
-            campaign_id=self.driver.info["campaign_id"],
-            run_id=row.run_id,
-            attempt=number,
-            unit=self.unit.name,
-            engine=row.engine,
-            model=model,
-            workload=workload,
-            environment=environment,
-            gate=campaign.gate_of(row.environment),
-            prepared=facts.prepared[f"{model.name}/{workload.name}"],
-            image=facts.images.get("image"),
-            reference_gib=self.driver.state.references.get(self.unit.name),
-            canary=campaign.canary,
-            simulated=row.simulated,
-        )
-
-    def _interrupted(self, row: Planned, number: int) -> None:
-        """Commit what a crash left of an attempt."""
-        order = self._order(row, number)
-        while True:
-            try:
-                self._commit(row, order, self._get(self.gpu.salvage.remote(order)))
-                return
-            except ray.exceptions.RayActorError:
-                self._start_gpu()
-
-    def _commit(self, row: Planned, order: Attempt, evidence: Evidence) -> None:
-        driver, campaign = self.driver, self.driver.campaign
-        verdict = judge(
-            evidence,
-            order.gate,
-            model_identity=order.model.name,
-            coverage_min_pct=campaign.acceptance.coverage_min_pct,
-            error_rate_max=campaign.acceptance.error_rate_max,
-            sw_thermal_max_pct=campaign.acceptance.sw_thermal_max_pct,
-            canary_min_pct=campaign.acceptance.canary_min_pct,
-            canary_best_gb_s=driver.state.canaries.get(self.unit.name) if order.canary else None,
-        )
-        self._pull_telemetry(flush=evidence.telemetry is None)  # else the unit has just done it
-        driver.commit(row, order, evidence, verdict)
-        self.gpu.acknowledge.remote(row.run_id, evidence.attempt)
-
-    def _pull_telemetry(self, flush: bool = True) -> None:
-        """Bring finished telemetry files to the results folder. A sampler that is down keeps its files."""
-        try:
-            if flush:
-                self.telemetry.flush.remote()
-            ready: list[tuple[str, bytes]] = ray.get(self.telemetry.ready.remote(), timeout=60)
-        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-            return
-        for name, data in ready:
-            self.driver.store.commit_telemetry(self.unit.name, name, data)
-        if ready:
-            self.telemetry.acknowledge.remote([name for name, _ in ready])
-
-    def _gate_closed(self, row: Planned, evidence: Evidence) -> None:
-        driver = self.driver
-        reason = f"gate of {row.run_id}: {evidence.failure}"
-        if driver.campaign.gate.on_timeout == "skip":
-            driver.record("exhausted", run_id=row.run_id, attempts=evidence.attempt, reason=reason)
-            driver.tell(f"skipped {reason}")
-        else:
-            driver.pause_reason = reason
-            driver.tell(f"paused at {reason}")
-            driver.interrupt()
-
-
-def identity(order: Attempt) -> str:
-    """A run's identity: model + environment + workload + resolved configuration + image digest, hashed."""
-    parts = {
-        "engine": order.engine,
-        "model": order.model.model_dump(mode="json"),
-        "environment": order.environment.model_dump(mode="json"),
-        "workload": order.workload.model_dump(mode="json"),
-        "gate": order.gate.model_dump(mode="json"),
-        "prepared": order.prepared.digests,
-        "image": order.image.digest if order.image else None,
-        "run": order.run_id,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def interrupted_evidence(order: Attempt, why: str) -> Evidence:
-    now = time.time_ns()
-    return Evidence(
-        run_id=order.run_id,
-        attempt=order.attempt,
-        unit=order.unit,
-        outcome="aborted",
-        failure=why,
-        started_utc_ns=now,
-        ended_utc_ns=now,
-        simulated=order.simulated,
-    )
-
-
-def _lasting(facts: UnitFacts) -> dict[str, Any]:
-    """What must not change. An image that was imported again has another ID and the same files."""
-    images = {
-        name: image.model_dump(exclude={"digest", "rootfs", "content_digest"}) | {"userland": image.userland}
-        for name, image in facts.images.items()
-    }
-    return facts.model_dump(include=set(SAME)) | {"images": images}
-
-
-def _differences(then: Any, now: Any, path: str = "") -> list[str]:
-    """What changed between two JSON values, a line each."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in dict.fromkeys([*then, *now])
-            for line in _differences(then.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    if isinstance(then, (list, tuple)) and isinstance(now, (list, tuple)) and len(then) == len(now):
-        pairs = zip(then, now, strict=True)
-        return [line for number, (a, b) in enumerate(pairs) for line in _differences(a, b, f"{path}[{number}]")]
-    return [] if then == now else [f"{path} was {_short(then)}, is {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+def power_w(evidence: Evidence) -> float | None:
+    """Mean GPU power of the attempt; None where the unit cannot tell."""
+    return next((metric.value for metric in evidence.metrics if metric.name == "power_mean_w"), None)

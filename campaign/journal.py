@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from actors import account
+
 GENESIS = "0" * 64
 
 
@@ -73,6 +75,7 @@ class Journal:
         self._lock = Lock()
         torn = (path.stat().st_size if path.exists() else 0) - offset
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        account.give(path)
         if torn:
             os.ftruncate(self._file, offset)
             self.append("recovered", torn_bytes=torn)
@@ -118,6 +121,8 @@ class RunState:
     rejected: int = 0
     """Attempts that count against the limit: ended, not accepted, and not for a reason of ours."""
     exhausted: bool = False
+    unit: str | None = None
+    """Where it was accepted."""
 
     @property
     def done(self) -> bool:
@@ -132,7 +137,21 @@ class State:
     completed: bool = False
     opened: int = 0
     breakers: dict[str, str] = field(default_factory=dict)
-    """Environment to the reason its breaker opened, since the last start."""
+    """``model__environment`` to the reason its breaker opened, since the last start."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """``model__environment__workload`` to why the campaign goes on without it."""
+    shakedowns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """Unit and cell to the last event of its shakedown."""
+    caches: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Unit and model to the digest of the compile caches that its runs began with."""
+    conditions: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Unit to the conditions that its runs are measured under, as last accepted."""
+    session: int = 1
+    """Raised whenever something else was accepted than what the campaign began with: runs before and after are different blocks."""
+    accepted_s: dict[str, list[float]] = field(default_factory=dict)
+    """Cell to the seconds from exec to exit of its accepted runs."""
+    power_w: dict[str, list[float]] = field(default_factory=dict)
+    """Cell to the mean GPU power of its accepted runs."""
     references: dict[str, float] = field(default_factory=dict)
     """Unit to its reference MemAvailable, GiB."""
     canaries: dict[str, float] = field(default_factory=dict)
@@ -140,6 +159,15 @@ class State:
 
     def run(self, run_id: str) -> RunState:
         return self.runs.setdefault(run_id, RunState())
+
+    def done(self, run_id: str) -> bool:
+        """Whether nothing more is to be done for the run: accepted, given up, or of a cell that is left out."""
+        return self.run(run_id).done or cell_of(run_id) in self.left_out
+
+
+def cell_of(run_id: str) -> str:
+    """``model__environment__workload`` of a run's id."""
+    return run_id.rpartition("__")[0]
 
 
 NOT_COUNTED = frozenset({"aborted", "interrupted", "gate_timeout"})
@@ -168,7 +196,10 @@ def apply(state: State, event: dict[str, Any]) -> None:
         if sung := event.get("canary_gb_s"):
             state.canaries[event["unit"]] = max(sung, state.canaries.get(event["unit"], 0.0))
         if event["accepted"]:
-            run.accepted = event["attempt"]
+            run.accepted, run.unit = event["attempt"], event["unit"]
+            for name, into in (("run_s", state.accepted_s), ("power_w", state.power_w)):
+                if (value := event.get(name)) is not None:
+                    into.setdefault(cell_of(event["run_id"]), []).append(value)
         elif event["outcome"] not in NOT_COUNTED:
             run.rejected += 1
     elif kind == "exhausted":
@@ -178,7 +209,20 @@ def apply(state: State, event: dict[str, Any]) -> None:
         run.exhausted, run.rejected, run.accepted = False, 0, None
         state.completed = False
     elif kind == "breaker":
-        state.breakers[event["environment"]] = event["reason"]
+        cell = f"{event['model']}__{event['environment']}" if "model" in event else event["environment"]
+        state.breakers[cell] = event["reason"]
+    elif kind == "shakedown":
+        cell = f"{event['model']}__{event['environment']}__{event['workload']}"
+        state.shakedowns[event["unit"], cell] = event
+    elif kind == "left_out":
+        state.left_out = dict(event["cells"])
+        state.completed = False
+    elif kind == "override":
+        state.session += 1
+    elif kind == "conditions":
+        state.conditions[event["unit"]] = event["facts"]
+    elif kind == "caches":
+        state.caches[event["unit"], event["model"]] = event["digest"]
     elif kind == "opened":
         state.opened += 1
         state.breakers.clear()

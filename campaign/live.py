@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -21,7 +22,7 @@ PLAIN_EVERY_S = 10.0
 
 def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
     """The display: progress, ETA, and for each unit its run, stage, temperature against the ceiling, throughput."""
-    done = snapshot.accepted + snapshot.exhausted
+    done = snapshot.done
     bar = Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
@@ -43,6 +44,8 @@ def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
         facts += f" · {snapshot.rejected_attempts} attempts rejected"
     if snapshot.exhausted:
         facts += f" · {snapshot.exhausted} runs given up"
+    if snapshot.left_out:
+        facts += f" · {snapshot.left_out} runs left out"
     return Group(bar, units, Text(facts, style="dim"))
 
 
@@ -62,7 +65,7 @@ def _cells(status: Status, gate: Gate | None) -> list[str]:
 
 def line(snapshot: Snapshot) -> str:
     """The same in one plain line."""
-    done = snapshot.accepted + snapshot.exhausted
+    done = snapshot.done
     runs = ", ".join(
         f"{name}: {status.run_id or 'idle'} {status.stage}" for name, status in sorted(snapshot.lanes.items())
     )
@@ -102,6 +105,21 @@ class Display(AbstractContextManager["Display"]):
 
     def tell(self, message: str) -> None:
         self.console.print(message, highlight=False, markup=False)
+
+    def present(self, table: RenderableType) -> None:
+        """A table that stays where it is printed."""
+        self.console.print(table)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Without the live display, for a question."""
+        if self._live:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if self._live:
+                self._live.start()
 
 
 def _time(seconds: float | None) -> str:

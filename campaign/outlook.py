@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign import budget
-from campaign.forecast import Forecast, duration, forecast, machine, size
+from campaign.forecast import Cell, CellSpeed, Forecast, duration, forecast, machine, size
 from campaign.plan import Planned
 
 if TYPE_CHECKING:
@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 
 def describe(
-    campaign: Campaign, runs: tuple[Planned, ...], results: Path | None = None, root: Path = Path("/")
+    campaign: Campaign,
+    runs: tuple[Planned, ...],
+    results: Path | None = None,
+    root: Path = Path("/"),
+    known: Mapping[Cell, CellSpeed] | None = None,
 ) -> RenderableType:
     """What ``campaign plan CONFIG`` prints; a Rich console without a terminal prints the same as plain text. ``root`` stands for
-    the machine whose cores a pinned arm would get."""
+    the machine whose cores a pinned arm would get, ``known`` is what the shakedown measured."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    ahead = forecast(campaign, runs, results)
+    ahead = forecast(campaign, runs, results, known)
     blocks = Table(title="Blocks, in order", title_justify="left", title_style="bold", box=None, pad_edge=False)
     several = len(ahead.lane_s) > 1
     for heading in ("block", *(["unit"] if several else []), "model", "workload", "rep", "order of environments"):
@@ -40,10 +44,12 @@ def describe(
         blocks.add_row(str(first.block_index + 1), *lane, first.model, first.workload, str(first.repetition), arms)
 
     cells = Table(title="Cells", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading in ("model", "environment", "workload", "runs", "s per run"):
+    for heading in ("model", "environment", "workload", "runs", "s per run", "from"):
         cells.add_column(heading, justify="right" if heading in ("runs", "s per run") else "left")
     for (model, arm, workload), seconds in ahead.cell_s.items():
-        cells.add_row(model, arm, workload, str(campaign.repetitions[model]), f"{seconds:.1f}")
+        cells.add_row(
+            model, arm, workload, str(campaign.repetitions[model]), f"{seconds:.1f}", ahead.basis[model, arm, workload]
+        )
 
     lines = [f"{name:<12} {text}" for name, text in _facts(campaign, ahead)]
     notes = [f"- {note}" for note in notes_on(campaign, root)]
@@ -69,13 +75,24 @@ def _facts(campaign: Campaign, ahead: Forecast) -> Iterator[tuple[str, str]]:
         "runs",
         f"{ahead.runs} in {ahead.blocks} blocks, {cells} cells, order {campaign.order}, reference {campaign.reference}",
     )
-    if ahead.measured_cells == cells:
-        basis = "measured in earlier runs"
-    else:
-        rest = f", {ahead.measured_cells} of {cells} cells measured" if ahead.measured_cells else ""
-        basis = f"estimated for {machine(campaign).name}{rest}; no retries, no wait at the gate beyond its cooldown"
+    counts = {what: sum(basis == what for basis in ahead.basis.values()) for what in ("runs", "shakedown", "estimate")}
+    words = {"runs": "measured in earlier runs", "shakedown": "measured in the shakedown"}
+    words["estimate"] = f"estimated for {machine(campaign).name}"
+    parts = [
+        f"{f'{count} of {cells} cells ' if count < cells else ''}{words[what]}"
+        for what, count in counts.items()
+        if count
+    ]
+    basis = ", ".join(parts)
+    if counts["runs"] < cells:
+        basis += "; no retries, no wait at the gate beyond its cooldown"
     units = f" on each of {len(ahead.lane_s)} units" if len(ahead.lane_s) > 1 else ""
     yield "time", f"{duration(ahead.total_s)}{units} ({basis})"
+    if ahead.build_s:
+        yield (
+            "before it",
+            f"{', '.join(ahead.build_s)}: `campaign prepare` builds the engine, about {duration(sum(ahead.build_s.values()))}",
+        )
     hourly = size(ahead.telemetry_bytes_per_hour)
     yield (
         "disk",

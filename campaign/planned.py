@@ -38,7 +38,6 @@ BESIDES = {
     "--mount": "weights, prompts and output folder, in both arms",
     "--env": "the engine's variables and the attempt's mark, in both arms",
     "--label": "by which what a crash leaves is found and removed",
-    "--entrypoint": "the command's program in place of the image's entry point, as in the chroot",
 }
 """What a run needs besides, and why."""
 
@@ -52,6 +51,7 @@ def planned_command(
     unit: str = "UNIT",
     prepared: Prepared | None = None,
     image: ImageIdentity | None = None,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """What the first attempt of ``run_id`` will record as its ``command.json``. ``prepared`` and ``image`` where a unit has told
     them. Raises EngineError for a run that is not planned or an engine that must prepare first."""
@@ -74,7 +74,7 @@ def planned_command(
     if image is None:
         reference = campaign.image.reference or "campaign-local"
         image = ImageIdentity(reference=reference, digest=reference, rootfs=str(home / "rootfs" / "DIGEST"))
-        notes.append("the image's own variables, user and digest come on top: known once it is there")
+        notes.append("the image's own variables, user, entry point and digest come on top: known once it is there")
     order = Attempt(
         campaign=campaign.name,
         campaign_id=campaign_id,
@@ -92,7 +92,7 @@ def planned_command(
     spool = home / "spool" / campaign_id / unit
     launch = launch_of(order, program, working_folder(spool, run_id, 1) / "output")
     labels = {"campaign": campaign_id, "run": run_id, "attempt": "1"}
-    command: dict[str, Any] = _arm(environment)(environment, launch, labels, image, home)
+    command: dict[str, Any] = _arm(environment)(environment, launch, labels, image, home, gpu_uuid)
     return command | {"run_id": run_id, "notes": [*notes, *command["notes"]]}
 
 
@@ -142,20 +142,21 @@ def _same(written: str, given: str) -> bool:
 
 
 def _options(shell: str) -> tuple[list[str], str, list[str]]:
-    """Options of a ``docker run`` line, each with its value, its image, and the command with the entry point in front."""
+    """Options of a ``docker run`` line, each with its value, its image, and the command."""
     words = shlex.split(shell)[2:]
     options: list[str] = []
     while words and words[0].startswith("--"):
         word = words.pop(0)
         options.append(f"{word} {words.pop(0)}" if word == "--gpus" else word)
-    entry = next((word.partition("=")[2] for word in options if word.startswith("--entrypoint=")), "")
-    return options, words[0], [entry, *words[1:]]
+    return options, words[0], words[1:]
 
 
 def text(command: dict[str, Any]) -> str:
     """A planned command as ``campaign show RUN --command`` prints it."""
     lines = [f"{command['run_id']}, planned", "", "argv"]
     lines += [f"  {line}" for line in _folded(command["argv"])]
+    if command["entrypoint"]:
+        lines += ["", "handed over to it by the image's entry point", f"  {shlex.join(command['entrypoint'])}"]
     lines += ["", "mounts"]
     for mount in command["mounts"]:
         lines.append(

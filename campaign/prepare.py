@@ -8,10 +8,9 @@ missing (:func:`require`). What a run makes by itself within seconds, such as ra
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from actors import account
 from actors.engines import OUTPUT, EngineError, trtllm, weights
 from actors.engines.known import engine as engine_of
 from actors.environments import EnvironmentError_, daemon, image, rootfs
 from actors.environments.arms import arm
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
+from campaign import rights
 from campaign.config import Campaign
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class NotPrepared(EngineError):
     def __init__(self, missing: list[str]) -> None:
         self.missing = missing
         lines = "\n".join(f"  {line}" for line in missing)
-        super().__init__(f"not prepared:\n{lines}\n`campaign prepare CONFIG` puts it in place, or says how.")
+        sudo = "sudo .venv/bin/" if account.person() else ""
+        super().__init__(f"not prepared:\n{lines}\n`{sudo}campaign prepare CONFIG` puts it in place, or says how.")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ class Step:
 
 
 def prepare(campaign: Campaign, home: Path, fetch: bool = True, say: Say = lambda _: None) -> Iterator[Step]:
-    """Put everything in place, each step as soon as it is done, and keep the record. ``fetch``: weights that are missing are
-    downloaded where the Hugging Face client is installed, otherwise only said."""
+    """Put everything in place, each step as soon as it is done, and keep the record. Without ``fetch`` nothing is taken from the
+    network: an image and weights that are missing are only said. Raises NoToken where gated weights are to be fetched and
+    there is nothing to show for them: before anything else is fetched."""
+    if fetch:
+        rights.require_token([model for model in campaign.models if _reads_checkpoint(campaign, model)], home)
     steps: list[Step] = []
 
     def told(step: Step) -> Step:
@@ -65,7 +70,7 @@ def prepare(campaign: Campaign, home: Path, fetch: bool = True, say: Say = lambd
     identity: ImageIdentity | None = None
     if any(environment.kind != "native-host" for environment in campaign.environments):
         try:
-            identity = image.ensure(daemon.connect(home), campaign.image, home, say)
+            identity = image.ensure(daemon.connect(home), campaign.image, home, say, fetch)
             name = identity.repo_digest or identity.content_digest or identity.digest
             yield told(Step("image", "ready", f"{identity.reference} is {name}", digest=identity.digest))
         except (EnvironmentError_, daemon.EngineMissing) as error:
@@ -135,14 +140,21 @@ def _weights(model: Model, home: Path, fetch: bool, say: Say) -> Path:
     try:
         folder = weights.locate(model, home)
     except weights.NoWeights:
-        client = shutil.which("hf") or shutil.which("hf", path=str(Path(sys.executable).parent))
+        client = shutil.which("hf", path=account.search_path())
         if not fetch or client is None or model.path:
             raise
         target = weights.place(model, home)
         command = [client, *weights.download_command(model, target)[1:]]
         say(f"Fetching {model.huggingface_id} to {target}")
         target.mkdir(parents=True, exist_ok=True)
-        ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if who := account.person():  # fetched as the person, with their token: nothing of root's is needed for it
+            os.chown(target, who.uid, who.gid)
+        try:
+            ended = account.run_as_person(command)
+        except OSError as problem:
+            raise EngineError(
+                f"model '{model.name}': {client} cannot be started: {problem.strerror}\nBy hand: {shlex.join(command)}"
+            ) from None
         if ended.returncode != 0:
             why = ended.stderr.strip().splitlines()[-1:] or [f"it ended with {ended.returncode}"]
             raise EngineError(

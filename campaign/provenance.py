@@ -16,7 +16,8 @@ def git(root: Path = ROOT) -> dict[str, Any]:
 
     def ask(*words: str) -> str | None:
         try:
-            answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+            command = ["git", "--no-optional-locks", "-C", str(root), *words]  # root would leave its own index behind
+            answer = subprocess.run(command, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return answer.stdout.strip()

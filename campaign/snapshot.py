@@ -15,15 +15,21 @@ class Snapshot(BaseModel):
     total: int = 0
     accepted: int = 0
     exhausted: int = 0
+    left_out: int = 0
+    """Runs of cells that cannot run, or that nothing is left to compare with."""
     rejected_attempts: int = 0
     eta_s: float | None = None
     elapsed_s: float = 0.0
     stage: str = "starting"
-    """starting, connecting, preparing, running, completed, stopped"""
+    """starting, connecting, preparing, shakedown, running, completed, stopped"""
     message: str = ""
     lanes: dict[str, Status] = {}
     pid: int = 0
     updated_utc_ns: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.accepted + self.exhausted + self.left_out
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors import account
 from campaign import journal
 
 
@@ -40,13 +41,14 @@ def sync_folder(path: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a crash leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    account.folder(path.parent)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        account.give(partial)
         partial.rename(path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -98,8 +100,10 @@ class Store:
 
     def lock(self) -> None:
         """Keep other drivers out. The lock goes with the process, however that ends."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        account.folder(self.root)
+        account.hand_over(self.root)  # what a driver that was killed had just made
         handle = os.open(self.root / ".driver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        account.give(self.root / ".driver.lock")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -195,18 +199,24 @@ class Store:
             file.write(text)
             file.flush()
             os.fdatasync(file.fileno())
+        account.give(self.manifest)
+
+    def shakedown_path(self, cell: str, attempt: int) -> Path:
+        return self.root / "shakedown" / cell / str(attempt)
 
     def commit_attempt(self, run_id: str, attempt: int, files: dict[str, bytes]) -> str:
-        """Write an attempt's folder as a whole; returns the digest that the journal carries.
+        return self.commit_folder(self.attempt_path(run_id, attempt), files)
+
+    def commit_folder(self, place: Path, files: dict[str, bytes]) -> str:
+        """Write an attempt's folder as a whole to ``place``; returns the digest that the journal carries.
 
         The folder appears by one rename. Its digest is the sha256 over ``metadata.json``, which holds the digests of the rest.
         """
-        place = self.attempt_path(run_id, attempt)
         if place.exists():
             raise StoreError(f"{place}: already there. An attempt is never overwritten.")
-        partial = place.with_name(f".{attempt}.partial")
+        partial = place.with_name(f".{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        account.folder(partial)
         digests = {}
         try:
             folders = {partial}
@@ -217,6 +227,7 @@ class Store:
                     folders.add(path.parent)
                 path.write_bytes(data)
                 digests[f"{place.relative_to(self.root)}/{name}"] = hashlib.sha256(data).hexdigest()
+            account.hand_over(partial)
             flush_to_disk(partial)
             partial.rename(place)
         except OSError:
@@ -259,7 +270,7 @@ class Store:
         for name in ("campaign.json", "plan.parquet"):
             if (self.root / name).exists():
                 yield name
-        for pattern in ("units/*.json", "attempts/*/[0-9]*/**/*", "telemetry/*/*.parquet"):
+        for pattern in ("units/*.json", "attempts/*/[0-9]*/**/*", "shakedown/*/[0-9]*/**/*", "telemetry/*/*.parquet"):
             for path in sorted(self.root.glob(pattern)):
                 if path.is_file():
                     yield str(path.relative_to(self.root))
@@ -357,7 +368,7 @@ def _verify_runs(store: Store, events: list[dict[str, Any]], planned: Iterable[s
             yield Problem("journal.jsonl", f"{run_id}: attempt {run.open[0]} never ended", "Run the campaign again")
     if state.completed:
         for run_id in known:
-            if not state.run(run_id).done:
+            if not state.done(run_id):
                 yield Problem("journal.jsonl", f"completed, but {run_id} is not finished", "Run the campaign again")
     for place in sorted(store.root.glob("attempts/*/[0-9]*")):
         if not place.name.isdigit():

@@ -162,7 +162,7 @@ SELECT
         "run_id": "VARCHAR", "attempt": "INTEGER", "unit": "VARCHAR", "phase": "VARCHAR", "model": "VARCHAR",
         "environment": "VARCHAR", "workload": "VARCHAR", "engine": "VARCHAR", "repetition": "INTEGER", "block": "VARCHAR",
         "position": "INTEGER", "simulated": "BOOLEAN", "outcome": "VARCHAR", "failure": "VARCHAR", "accepted": "BOOLEAN",
-        "started_utc_ns": "BIGINT", "ended_utc_ns": "BIGINT", "image_digest": "VARCHAR", "userland_digest": "VARCHAR",
+        "session": "INTEGER", "gpu_uuid": "VARCHAR", "started_utc_ns": "BIGINT", "ended_utc_ns": "BIGINT", "image_digest": "VARCHAR", "userland_digest": "VARCHAR",
         "exit": {"code": "INTEGER", "oom_killed": "BOOLEAN", "detail": "VARCHAR"},
         "verdict": [{"check": "VARCHAR", "passed": "BOOLEAN", "figure": "VARCHAR", "limit": "VARCHAR", "reason": "VARCHAR"}],
         "gate": {"opened": "BOOLEAN", "waited_s": "DOUBLE", "rest_s": "DOUBLE", "blocked_by": ["VARCHAR"],

@@ -40,6 +40,7 @@ SELECT
     m.repetition,
     m.block,
     m.position,
+    coalesce(m.session, 1) AS session,
     coalesce(m.simulated, false) AS simulated,
     m.outcome,
     coalesce(m.failure, m.report.failure) AS failure,
@@ -96,8 +97,55 @@ SELECT
     CASE WHEN throttled THEN 32 END AS throttle_reasons, source_row AS file
 FROM imported;
 
+-- shakedowns: one row per cell and unit, as its last unmeasured try found it. `start_s` is from exec to the first request.
+CREATE VIEW shakedowns AS
+SELECT
+    unit,
+    details->>'model' AS model,
+    details->>'environment' AS environment,
+    details->>'workload' AS workload,
+    (details->>'passed') = 'true' AS passed,
+    attempt,
+    outcome,
+    nullif(details->>'cause', '') AS cause,
+    nullif(details->>'remedy', '') AS remedy,
+    (details->>'start_s')::DOUBLE AS start_s,
+    (details->>'run_s')::DOUBLE AS run_s,
+    (details->>'tok_s')::DOUBLE AS tok_s,
+    (details->>'power_w')::DOUBLE AS power_w,
+    at_utc
+FROM journal
+WHERE event = 'shakedown'
+QUALIFY row_number() OVER (PARTITION BY unit, model, environment, workload ORDER BY seq DESC) = 1;
+
+-- sessions: one row per stretch of a campaign under the same conditions; the second and later ones began with a difference that was
+-- accepted, which `difference` tells. No block holds runs of two sessions.
+CREATE VIEW sessions AS
+WITH accepted_changes AS (
+    SELECT row_number() OVER (ORDER BY seq) + 1 AS session, at_utc AS began_utc, details->>'what' AS changed,
+        array_to_string(from_json(details->'difference', '["VARCHAR"]'), '; ') AS difference
+    FROM journal
+    WHERE event = 'override'
+),
+every AS (
+    SELECT 1 AS session, min(at_utc) AS began_utc, NULL AS changed, NULL AS difference FROM journal
+    UNION ALL
+    SELECT * FROM accepted_changes
+)
+SELECT e.*, coalesce(a.accepted_runs, 0) AS accepted_runs
+FROM every AS e
+LEFT JOIN (SELECT session, count(*) FILTER (accepted) AS accepted_runs FROM attempts GROUP BY session) AS a USING (session);
+
+-- cells_left_out: one row per cell that the campaign goes on without, with the reason and who decided it.
+CREATE VIEW cells_left_out AS
+WITH settled AS (
+    SELECT details FROM journal WHERE event = 'left_out' ORDER BY seq DESC LIMIT 1
+)
+SELECT cell, details->'cells'->>cell AS reason, details->>'by' AS decided_by
+FROM (SELECT details, unnest(json_keys(details->'cells')) AS cell FROM settled);
+
 -- runs: one row per planned run, with the state that the journal gives it: planned, dispatched (under way now),
--- rejected (tried, to be tried again), accepted, or exhausted (given up).
+-- rejected (tried, to be tried again), accepted, exhausted (given up), or left_out (its cell cannot run, or has nothing to be compared with).
 CREATE VIEW runs AS
 WITH transitions AS (
     SELECT *, max(seq) FILTER (event = 'reopened') OVER (PARTITION BY run_id) AS reopened
@@ -145,6 +193,7 @@ SELECT
     CASE
         WHEN e.accepted_attempt IS NOT NULL THEN 'accepted'
         WHEN e.exhausted THEN 'exhausted'
+        WHEN p.model || '__' || p.environment || '__' || p.workload IN (SELECT cell FROM cells_left_out) THEN 'left_out'
         WHEN e.last_dispatched > coalesce(e.last_finished, -1) AND e.last_dispatched > d.last_opened THEN 'dispatched'
         WHEN e.last_finished IS NOT NULL THEN 'rejected'
         ELSE 'planned'

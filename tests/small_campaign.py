@@ -20,6 +20,7 @@ without: [gpu, ulimits.memlock]
 workloads:
   - {name: tiny, requests: 6, input_tokens: 16, output_tokens: 24, concurrency: 2, warmup_requests: 1, timeout_s: 60}
 repetitions: 2
+shakedown: false
 gate: {cooldown_s: 0.5, ceiling_c: null, dwell_s: 0, memory_tolerance_gib: null, timeout_s: 30, on_timeout: flag}
 """
 

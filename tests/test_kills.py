@@ -126,7 +126,7 @@ def accepted(results: Path) -> dict[str, int]:
     return {event["run_id"]: event["attempt"] for event in journal.finished(journal.read(path)[0]) if event["accepted"]}
 
 
-def leftovers(client: docker.DockerClient, home: Path, campaign_id: str, drivers: list[int]) -> list[str]:
+def leftovers(client: docker.DockerClient, home: Path, campaign_id: str) -> list[str]:
     """What is still there of a campaign: containers, engines, Ray processes of its drivers, mounts."""
     label = {"label": f"campaign.id={campaign_id}"}
     found = [f"container {item.short_id}" for item in client.containers.list(all=True, filters=label)]
@@ -134,9 +134,8 @@ def leftovers(client: docker.DockerClient, home: Path, campaign_id: str, drivers
         with contextlib.suppress(OSError):
             if f"CAMPAIGN_ATTEMPT={campaign_id}/".encode() in (process / "environ").read_bytes():
                 found.append(f"process {process.name} {(process / 'cmdline').read_bytes()[:80]!r}")
-    folders = cluster.temporary_folder().parent
-    for driver in drivers:
-        if count := cluster.end_processes(folders / str(driver)):
+    for folder, driver in cluster.folders().items():
+        if count := cluster.end_processes(folder.resolve()):
             found.append(f"{count} Ray processes of driver {driver}")
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return found + [line for line in mounts if f" {home}/rootfs/" in line]
@@ -152,7 +151,6 @@ def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, h
         results = tmp_path / f"results-{rounds}"
         results.mkdir()
         driver = start(config, results)
-        drivers = [driver.pid]
         before: dict[str, int] = {}
         while True:
             victim = min(VICTIMS, key=lambda name: (done[name], chance.random()))
@@ -176,12 +174,11 @@ def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, h
                 break
             assert code < 0 or code == EXIT_INCOMPLETE, (tmp_path / "out.log").read_text()[-2000:]
             driver = start(config, results)
-            drivers.append(driver.pid)
-        check(results, docker_engine, home, drivers)
+        check(results, docker_engine, home)
     print(f"{sum(done.values())} kills over {rounds} campaigns: {dict(done)}")
 
 
-def check(results: Path, client: docker.DockerClient, home: Path, drivers: list[int]) -> None:
+def check(results: Path, client: docker.DockerClient, home: Path) -> None:
     """A finished campaign with exactly one accepted attempt a run, clean files, and nothing left on the machine."""
     store = Store(results / "kills")
     assert store.verify() == []
@@ -189,4 +186,4 @@ def check(results: Path, client: docker.DockerClient, home: Path, drivers: list[
     counts = Counter(event["run_id"] for event in journal.finished(events) if event["accepted"])
     assert set(counts) == {row["run_id"] for row in store.plan()}
     assert set(counts.values()) == {1}
-    assert leftovers(client, home, store.info()["campaign_id"], drivers) == []
+    assert leftovers(client, home, store.info()["campaign_id"]) == []

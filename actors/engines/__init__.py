@@ -14,9 +14,21 @@ from actors.types import Launch, Model, Prepared, Report, Workload
 OUTPUT = "/campaign/output"
 """Where every arm sees the attempt's output folder."""
 
+CACHE = "/campaign/cache"
+"""Where every arm sees the engine's compile caches, read-write: an attempt's own copy of what an unmeasured start made."""
+
+
+CACHE = "/campaign/cache"
+"""Where every arm sees the engine's compile caches."""
+
 
 class EngineError(Exception):
-    """A model, a workload or a report that the engine cannot handle. The message is for the person."""
+    """A model, a workload or a report that the engine cannot handle. The message is for the person: what is wrong on the
+    first line, and on those after it ``remedy``, what to do."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{message}\n{remedy}" if remedy else message)
+        self.remedy = remedy
 
 
 class Engine(Protocol):

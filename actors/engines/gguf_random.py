@@ -74,13 +74,16 @@ def kv_bytes_per_token(shape: RandomWeights) -> int:
 
 def fingerprint(name: str, shape: RandomWeights) -> str:
     """Twelve hex digits that stand for the file's content."""
-    return hashlib.sha256(f"{FORMAT}\n{name}\n{shape.model_dump_json()}".encode()).hexdigest()[:12]
+    written = shape.model_dump_json(exclude={"tied_embeddings", "context_length"})  # which no GGUF of ours depends on
+    return hashlib.sha256(f"{FORMAT}\n{name}\n{written}".encode()).hexdigest()[:12]
 
 
 def check_shape(name: str, shape: RandomWeights) -> None:
     """Raises EngineError for a shape that no transformer can have."""
     wrong = None
-    if shape.hidden_size % shape.heads:
+    if shape.precision not in _PRECISIONS:
+        wrong = f"precision {shape.precision} is for vllm; llamacpp writes {', '.join(_PRECISIONS)}"
+    elif shape.hidden_size % shape.heads:
         wrong = f"hidden_size {shape.hidden_size} is not a multiple of heads {shape.heads}"
     elif shape.heads % shape.kv_heads:
         wrong = f"heads {shape.heads} is not a multiple of kv_heads {shape.kv_heads}"

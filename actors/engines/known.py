@@ -16,7 +16,10 @@ ENGINES: dict[str, Engine] = {
 }
 
 PROBES = {"trtllm": trtllm.PROBES, "vllm": vllm.PROBES}
-"""What to ask an image's programs about themselves: fact to command."""
+"""What to ask an image's programs about themselves: fact to the commands that tell it, the first useful answer counts."""
+
+CACHES: dict[str, dict[str, str]] = {"trtllm": trtllm.CACHE_VARIABLES, "vllm": vllm.CACHE_VARIABLES}
+"""Variables that move an engine's compile caches to the folder that every arm sees; an engine that is not here has none."""
 
 
 def engine(name: str) -> Engine:

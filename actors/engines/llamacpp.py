@@ -10,11 +10,12 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from actors.engines import OUTPUT, EngineError, gguf_file
 from actors.engines.dataset import write_dataset
-from actors.engines.llamacpp_report import EngineReport, Unusable, agree, metrics, read, without_figures
-from actors.engines.requests import write_requests
+from actors.engines.llamacpp_report import EngineReport, RequestLine, Unusable, agree, metrics, read, without_figures
+from actors.engines.requests import answer_digest, write_requests
 from actors.types import Launch, Model, Mount, Prepared, Report, Workload
 
 INPUT = "/campaign/input"
@@ -44,7 +45,7 @@ class LlamaCpp:
         return Prepared(
             files={"weights": str(weights), "dataset": str(dataset), "program": str(program)},
             digests={"weights": str(known["sha256"]), "dataset": dataset_digest, "program": program_digest},
-            facts={**facts, "threads": threads_of(model)},
+            facts={**facts, "model_identity": model.name, "threads": threads_of(model)},
         )
 
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
@@ -66,14 +67,22 @@ class LlamaCpp:
         mounts = tuple(Mount(source=path, target=inside[role]) for role, path in prepared.files.items())
         return Launch(argv=argv, mounts=mounts)
 
+    def texts(self, output: Path) -> tuple[str, ...] | None:
+        """The answers of an attempt, or None where it kept none."""
+        try:
+            _, lines = read(output)
+        except Unusable:
+            return None
+        return tuple(line.answer for line in lines if line.ok and line.answer is not None) or None
+
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
         try:
             report, lines = read(output)
             agree(report, lines, workload)
-        except Unusable as unusable:
+            write_requests(output.parent / "requests.parquet", (_row(line) for line in lines))
+        except (Unusable, EngineError) as unusable:
             named = _named(str(unusable), output)
             return without_figures(self.name, workload, named)
-        write_requests(output.parent / "requests.parquet", (line.model_dump() for line in lines))
         same = _identity(report) == _identity_asked(prepared)
         failure: str | None = None
         if not same:
@@ -83,7 +92,7 @@ class LlamaCpp:
             failure = f"requests_failed: {report.requests.failed} of {report.requests.expected}, the first: {first}"
         return Report(
             metrics=metrics(report, lines),
-            model_identity=model.name if same else report.model.name,
+            model_identity=prepared.model_identity if same else report.model.name,
             requests_expected=workload.requests,
             requests_answered=report.requests.answered,
             requests_failed=report.requests.failed,
@@ -92,6 +101,10 @@ class LlamaCpp:
             failure=failure,
             engine_version=f"xllamacpp {report.engine.version}",
         )
+
+
+def _row(line: RequestLine) -> dict[str, Any]:
+    return line.model_dump(exclude={"answer"}) | {"answer_sha256": answer_digest(line.answer) if line.ok else None}
 
 
 def threads_of(model: Model) -> int:

@@ -50,7 +50,9 @@ class Request:
     submitted_ns: int = 0
     ended_ns: int = 0
     stamps_ns: list[int] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
     closing: bytes = b""
+    answer: str = ""
     error: str | None = None
     answered_tokens: int = 0
 
@@ -123,11 +125,11 @@ def load(model: Path, threads: int, concurrency: int, slot_context: int) -> Any:
 
 def ask(server: Any, request: Request) -> None:
     """Submit one request and wait until it is answered. The callback runs once per token: keep it trivial."""
-    stamp, now = request.stamps_ns.append, time.monotonic_ns
+    stamp, keep, now = request.stamps_ns.append, request.chunks.append, time.monotonic_ns
 
     def on_chunk(chunk: bytes) -> None:
         stamp(now())
-        request.closing = chunk  # the last one stays
+        keep(chunk)
 
     request.submitted_ns = now()
     try:
@@ -153,7 +155,8 @@ def ask_all(server: Any, requests: list[Request], concurrency: int) -> None:
 
 
 def settle(request: Request) -> None:
-    """Read the closing message of a request: what llama.cpp says it did."""
+    """Read the messages of a request: the answer's text, and in the closing one what llama.cpp says it did."""
+    request.closing = request.chunks[-1] if request.chunks else b""
     if request.error is None:
         try:
             closing = json.loads(request.closing)
@@ -161,7 +164,8 @@ def settle(request: Request) -> None:
                 request.error = str(closing["error"].get("message", closing["error"]))
             else:
                 request.answered_tokens = int(closing["usage"]["completion_tokens"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+                request.answer = "".join(json.loads(chunk)["choices"][0]["text"] for chunk in request.chunks[:-1])
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             request.error = f"no closing message: {request.closing[:200]!r}"
     request.stamps_ns = request.stamps_ns[:-1] if request.closing else []
     if request.error is None and request.answered_tokens != request.output_tokens:
@@ -232,6 +236,7 @@ def request_line(request: Request, origin_ns: int) -> str:
         "ok": request.error is None,
         "error": request.error,
         "itl_ms": [(after - before) / 1e6 for before, after in itertools.pairwise(stamps)],
+        "answer": request.answer if request.error is None else None,
     })  # fmt: skip
 
 

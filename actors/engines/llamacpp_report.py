@@ -132,6 +132,8 @@ class RequestLine(_Part):
     ok: bool
     error: str | None
     itl_ms: list[float]
+    answer: str | None = None
+    """The text; None in files of before it was kept."""
 
 
 class Unusable(Exception):
@@ -145,19 +147,21 @@ def read(output: Path) -> tuple[EngineReport, list[RequestLine]]:
         report = EngineReport.model_validate_json(report_path.read_bytes())
     except OSError:
         raise Unusable("report_missing") from None
-    except ValidationError as error:
+    except (ValidationError, RecursionError) as error:
         raise Unusable(f"report_invalid: {_first_error(error)}") from None
     try:
         rows = b",".join(line for line in lines_path.read_bytes().splitlines() if line.strip())
         lines = TypeAdapter(list[RequestLine]).validate_json(b"[" + rows + b"]")
     except OSError:
         raise Unusable("report_invalid: requests.jsonl is missing") from None
-    except ValidationError as error:
+    except (ValidationError, RecursionError) as error:
         raise Unusable(f"report_invalid: requests.jsonl: {_first_error(error)}") from None
     return report, lines
 
 
-def _first_error(error: ValidationError) -> str:
+def _first_error(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply to be a report"
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors.engines import EngineError, llamacpp_report, trtllm, vllm
-from actors.engines.failures import Failure
+from actors.engines.failures import LEVEL, Failure, report_missing
+from actors.engines.foreign import program_of, refusal
 from actors.engines.trtllm_iterations import figures, read_iterations
 from actors.engines.trtllm_log import Log, read_log
 from actors.engines.trtllm_report import (
@@ -35,6 +36,8 @@ def parse_file(
     Without a report the log is searched for the reason, and ``failure`` names it; a log given as the report does the
     same. Raises EngineError, naming the missing key, for a report that cannot be used, and for an unknown engine.
     """
+    if engine in ("trtllm", "vllm") and log is None and _looks_like_a_log(report):
+        report, log = report.with_name(report.name + " (a log, no report)"), report
     if engine == "trtllm":
         return _trtllm(report, log, requests, keys)
     if keys == "reference":
@@ -54,15 +57,13 @@ def _trtllm(path: Path, log_path: Path | None, requests: Path | None, keys: Keys
             "metrics": figures(read_iterations(path)),
             "notes": ["an iteration log"],
         }
-    if _first_line(path).startswith("["):
+    if _are_request_records(path):
         raise EngineError(f"{path}: these are request records; give the report, and this file as --requests")
-    if log_path is None and _looks_like_a_log(path):
-        path, log_path = path.with_name(path.name + " (a log, no report)"), path
     log = read_log(_text(log_path)) if log_path is not None else Log()
     if not path.exists():
         if log_path is None:
             raise ReportError(f"{path}: there is no such file")
-        failure = log.failure or Failure("report_missing", "no_report", "unknown")
+        failure = log.failure or report_missing(log.lines, "--report_json")
         return _failure(failure, log, keys)
     try:
         report = read_report(path)
@@ -168,6 +169,9 @@ def _notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) ->
 
 
 def _llamacpp(path: Path) -> dict[str, Any]:
+    program = program_of(_text(path)) if path.is_file() else None
+    if program is not None and program != "llamacpp":
+        raise EngineError(refusal(str(path), program, "llamacpp"))
     if path.name != "report.json":
         raise EngineError(
             f"{path}: give the report.json of an attempt's output folder, with its requests.jsonl beside it"
@@ -188,18 +192,24 @@ def _llamacpp(path: Path) -> dict[str, Any]:
 
 
 def _first_line(path: Path) -> str:
-    """Enough of a file to tell what it is; request records begin with a bare bracket, log lines with a bracketed word."""
+    return _text(path).lstrip()[:200].partition("\n")[0].strip() if path.is_file() else ""
+
+
+def _are_request_records(path: Path) -> bool:
+    """A list of what ``--request_json`` writes, whole or cut short; not every list is one."""
     if not path.is_file():
-        return ""
-    line = _text(path).lstrip()[:200].partition("\n")[0].strip()
-    return line if not line.startswith("[") or line in ("[", "[]") or line.startswith("[{") else ""
+        return False
+    head = _text(path).lstrip()[:20000]
+    return head.startswith("[") and '"num_total_output_tokens"' in head
 
 
 def _looks_like_a_log(path: Path) -> bool:
     if not path.is_file():
         return False
     head = _text(path)[:20000]
-    return not head.lstrip().startswith("{") and ("[TRT-LLM]" in head or "[TensorRT-LLM]" in head)
+    if head.lstrip("\ufeff \n\r\t").startswith(("{", "[{", "[\n")):
+        return False
+    return any(LEVEL.search(line) or line.startswith("Traceback (most") for line in head.splitlines())
 
 
 def _text(path: Path) -> str:

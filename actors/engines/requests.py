@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from actors.engines import EngineError
 
 SCHEMA = pa.schema(
     [
@@ -20,13 +23,24 @@ SCHEMA = pa.schema(
         ("ok", pa.bool_()),
         ("error", pa.string()),
         ("itl_ms", pa.list_(pa.float32())),
+        ("answer_sha256", pa.string()),
     ]
 )
-"""Milliseconds; ``submitted_ms`` since the steady state began, ``itl_ms`` empty where the engine has no time per token."""
+"""Milliseconds; ``submitted_ms`` since the steady state began, ``itl_ms`` empty where the engine has no time per token.
+``answer_sha256`` is of the answer's text, null where the engine gives none: greedy answers of two arms can be compared by it."""
 
 
 def write_requests(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write ``rows`` to ``path``, whole or not at all."""
+    """Write ``rows`` to ``path``, whole or not at all. Raises EngineError for numbers that no column can hold."""
     partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), partial, compression="zstd")
+    try:
+        table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    except (pa.ArrowException, OverflowError) as error:
+        raise EngineError(f"requests: a number that no request can have ({error})") from None
+    pq.write_table(table, partial, compression="zstd")
     partial.replace(path)
+
+
+def answer_digest(text: str | None) -> str | None:
+    """sha256 of an answer's text; None where the engine gives none."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else None

@@ -1,8 +1,8 @@
 """TensorRT-LLM by its own benchmark, ``trtllm-bench``: what to run, and what its report and log say.
 
-``throughput`` is the primary measurement and does not stream, because streaming costs a message per token. A
-``latency`` workload is a run of its own: ``trtllm-bench latency`` with one request in flight (it forces a batch of one),
-``throughput --streaming`` with several.
+The primary measurement does not stream, because streaming costs a message per token. A ``latency`` workload is a run of its
+own, ``throughput --streaming`` with as many requests in flight as it says. The subcommand ``latency`` is not used: it sizes
+itself by what NVML says of the device's memory, which a GB10 does not tell, and takes neither limits nor ``--request_json``.
 
 Names of options differ between versions, so they are chosen by what ``--help`` lists (:data:`PROBES`, kept in
 ``Prepared.facts``), never by a version string. Source: ``tensorrt_llm/bench`` and the published CLI references of 1.0 to 1.2.
@@ -19,9 +19,10 @@ from typing import Any
 
 import yaml
 
-from actors.engines import OUTPUT, EngineError, weights
+from actors.engines import CACHE, OUTPUT, EngineError, weights
 from actors.engines.dataset import dataset_file, write_dataset
-from actors.engines.requests import write_requests
+from actors.engines.failures import report_missing
+from actors.engines.requests import answer_digest, write_requests
 from actors.engines.trtllm_log import Log, read_log
 from actors.engines.trtllm_report import (
     BenchReport,
@@ -42,19 +43,38 @@ TOKEN_IDS = range(1000, 32000)
 """Prompts are drawn from ids that every tokenizer of the study has and none uses for a special token or a lone byte,
 so that all models and all arms read one file."""
 
-PROBES: dict[str, tuple[str, ...]] = {
+PROBES: dict[str, tuple[tuple[str, ...], ...]] = {
     # The group wants --model before it shows a subcommand's help.
-    "help_throughput": ("trtllm-bench", "--model", "probe/probe", "throughput", "--help"),
-    "help_latency": ("trtllm-bench", "--model", "probe/probe", "latency", "--help"),
+    "help_throughput": (("trtllm-bench", "--model", "probe/probe", "throughput", "--help"),),
 }
-"""Fact of ``Prepared`` to the command whose output it holds, to be run once per image."""
+"""Fact of ``Prepared`` to the ways to ask an image for it, once per image."""
+
+CACHE_VARIABLES = {
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/torchinductor",
+    "TORCH_EXTENSIONS_DIR": f"{CACHE}/torch_extensions",
+    "FLASHINFER_WORKSPACE_BASE": f"{CACHE}/flashinfer",
+    "CUDA_CACHE_PATH": f"{CACHE}/nv",
+    "CUDA_CACHE_MAXSIZE": str(4 * 2**30),  # the driver's default forgets kernels beyond 256 MiB to 1 GiB
+    "TLLM_AUTOTUNER_CACHE_PATH": f"{CACHE}/trtllm_autotuner.json",
+    "TRTLLM_DG_CACHE_DIR": f"{CACHE}/trtllm_deep_gemm",
+    "DG_JIT_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "DG_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "CUTE_DSL_CACHE_DIR": f"{CACHE}/cute_dsl",
+    "TVM_FFI_CACHE_DIR": f"{CACHE}/tvm_ffi",
+    "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
+    "XDG_CACHE_HOME": f"{CACHE}/xdg",
+}
+"""What compiles or tunes at start and where it keeps the result: Triton, torch.compile, C++ extensions, FlashInfer, the driver's JIT,
+TensorRT-LLM's autotuner (which tactic each layer takes, and so the speed), its DeepGEMM, CUTLASS' DSL, models' own code."""
+
+LAST_WITH_TENSORRT = "1.2.1"
+"""The last release whose ``trtllm-bench`` runs built TensorRT engines."""
 
 COMMON = {
     # What every release from 1.0 to 1.2 lists: assumed where nobody could ask the image.
     "help_throughput": "--backend --engine_dir --dataset --num_requests --warmup --concurrency --streaming --max_batch_size "
     "--max_num_tokens --kv_cache_free_gpu_mem_fraction --tp --extra_llm_api_options --report_json --request_json",
-    "help_latency": "--backend --engine_dir --dataset --num_requests --warmup --concurrency --kv_cache_free_gpu_mem_fraction "
-    "--tp --report_json",
 }
 
 UNSUPPORTED = {
@@ -139,29 +159,18 @@ class TrtLlm:
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
         """The benchmark's argv. Global options stand before the subcommand; concurrency is always stated, because its
         default submits every request at once and turns latency into queue time."""
-        subcommand, streaming = _subcommand(model, workload, prepared)
-        listed = _listed(prepared, subcommand)
+        listed = _listed(prepared)
         batch, concurrency = _batch(model, workload), _concurrency(model, workload)
         argv = ["trtllm-bench", "--model", identity(model), "--model_path", f"{INPUT}/weights"]
-        argv += ["--workspace", f"{OUTPUT}/workspace", "--log_level", "info", subcommand]
-        backend = _backend(model)
-        if backend == "tensorrt":
-            if "--engine_dir" not in listed:
-                raise EngineError(
-                    f"model '{model.name}': this image's trtllm-bench has no TensorRT backend any more (no --engine_dir); take an "
-                    "image up to 1.2"
-                )
-            argv += ["--engine_dir", f"{INPUT}/engine"]
-        if "--backend" in listed:
-            argv += ["--backend", backend]
+        argv += ["--workspace", f"{OUTPUT}/workspace", "--log_level", "info", "throughput"]
+        argv += _backend_options(model, prepared)
         argv += ["--dataset", f"{INPUT}/dataset.jsonl", "--num_requests", str(workload.requests)]
         argv += ["--warmup", str(workload.warmup_requests), "--concurrency", str(concurrency)]
-        if subcommand == "throughput":
-            argv += ["--max_batch_size", str(batch), "--max_num_tokens", str(_max_num_tokens(model, workload))]
+        argv += ["--max_batch_size", str(batch), "--max_num_tokens", str(_max_num_tokens(model, workload))]
         argv += ["--kv_cache_free_gpu_mem_fraction", f"{model.kv_cache_fraction:g}"]
         if "--tp" in listed:
             argv += ["--tp", "1"]
-        if streaming:
+        if workload.kind == "latency":
             argv.append("--streaming")
         argv += ["--report_json", f"{OUTPUT}/report.json"]
         if "--request_json" in listed:
@@ -170,8 +179,9 @@ class TrtLlm:
             option = next((name for name in ("--extra_llm_api_options", "--config") if name in listed), None)
             if option is None:
                 raise EngineError(
-                    f"model '{model.name}' has engine options, but `trtllm-bench {subcommand} --help` lists neither "
-                    "--extra_llm_api_options nor --config"
+                    f"model '{model.name}' has engine options, but `trtllm-bench throughput --help` lists neither "
+                    "--extra_llm_api_options nor --config",
+                    "Take another version of the image, or remove engine_options and kv_cache_tokens of the model.",
                 )
             argv += [option, f"{INPUT}/llm.yml"]
         return Launch(
@@ -186,6 +196,15 @@ class TrtLlm:
             workdir=OUTPUT,  # holds no folder by the model's name, which the program would take for a checkpoint
         )
 
+    def texts(self, output: Path) -> tuple[str, ...] | None:
+        """The answers of an attempt, or None where it kept none: the benchmark decodes tokens only where it is told to."""
+        try:
+            records = read_requests(output / "requests.json")
+        except ReportError:
+            return None
+        kept = tuple(record.output for record in records if isinstance(record.output, str) and record.output)
+        return kept or None
+
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
         """The attempt's figures. No report is a failure whatever the exit code: Ctrl-C is caught and exits with 0."""
         log = read_log(*(_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
@@ -194,9 +213,11 @@ class TrtLlm:
             report = read_report(output / "report.json")
             records = read_requests(output / "requests.json") if (output / "requests.json").exists() else ()
             check_complete(report, records, log, streaming=workload.kind == "latency")
-        except ReportError as error:
+            if records:
+                write_requests(output.parent / "requests.parquet", request_rows(records))
+        except EngineError as error:
             written = (output / "report.json").exists()
-            failure = f"report_invalid: {error}" if written else f"report_missing: {_last_words(log)}"
+            failure = f"report_invalid: {error}" if written else str(report_missing(log.lines, "--report_json"))
             if log.failure is not None:
                 failure = f"{log.failure} ({error})" if written else str(log.failure)
             return Report(
@@ -206,8 +227,6 @@ class TrtLlm:
                 failure=failure,
                 engine_version=log.version,
             )
-        if records:
-            write_requests(output.parent / "requests.parquet", request_rows(records))
         answered = (
             sum(1 for record in records if not record.error_tokens) if records else report.request_info.num_requests
         )
@@ -220,7 +239,7 @@ class TrtLlm:
             requests_answered=answered,
             requests_failed=len(records) - answered if records else 0,
             tokens_expected=asked,
-            tokens_generated=round(report.request_info.avg_output_length * report.request_info.num_requests),
+            tokens_generated=_tokens(report),
             failure="; ".join(f"{name}: {what}" for name, what in wrong) or None,
             engine_version=report.engine.version,
         )
@@ -379,6 +398,7 @@ def request_rows(records: tuple[RequestRecord, ...]) -> Iterator[dict[str, Any]]
             "ok": record.error_tokens == 0,
             "error": f"{record.error_tokens} error tokens" if record.error_tokens else None,
             "itl_ms": None,
+            "answer_sha256": answer_digest(record.output) if isinstance(record.output, str) else None,
         }
 
 
@@ -441,6 +461,8 @@ def _itl_mean(report: BenchReport | None, silent: str) -> Figure:
     name, unit, source = "itl_mean_ms", "ms", "report.json: streaming_metrics.avg_tpot_ms"
     if report is None or report.streaming_metrics is None:
         return name, None, unit, source, silent
+    if report.decoding_stats is not None:
+        return name, None, unit, source, "with speculative decoding a message brings several tokens; see tpot_*"
     lengths = report.dataset.osl_stats
     if lengths.minimum != lengths.maximum:
         return name, None, unit, source, PER_REQUEST
@@ -478,6 +500,15 @@ def _from_log(report: BenchReport | None, log: Log, reason: str) -> Iterator[Fig
         "log: memory outside torch after loading the weights",
         silent,
     )
+    rates = report.decoding_stats.draft_acceptance_rate_percentiles if report and report.decoding_stats else None
+    yield (
+        "draft_acceptance_pct",
+        100 * rates.average if rates is not None else None,
+        "%",
+        "report.json: decoding_stats.draft_acceptance_rate_percentiles.average",
+        "nothing was drafted: no speculative decoding" if report is not None else reason,
+    )
+    yield ("prefix_cache_hit_pct", None, "%", "log", "trtllm-bench switches the reuse of KV blocks off")
     yield ("weights_gib", log.weights_gb, "GiB", "log: for model weights (it says GB and counts GiB)", silent)
     yield ("model_init_s", log.model_init_s, "s", "log: Model init total", silent)
     yield ("load_s", log.load_s, "s", "log: first line until requests are taken", silent)
@@ -495,6 +526,11 @@ def check_complete(report: BenchReport, records: tuple[RequestRecord, ...], log:
         )
 
 
+def _tokens(report: BenchReport) -> int | None:
+    generated = report.request_info.avg_output_length * report.request_info.num_requests
+    return round(generated) if math.isfinite(generated) else None
+
+
 def _backend(model: Model) -> str:
     backend = model.backend or "pytorch"
     if backend not in ("pytorch", "tensorrt"):
@@ -502,23 +538,47 @@ def _backend(model: Model) -> str:
     return backend
 
 
-def _listed(prepared: Prepared, subcommand: str) -> frozenset[str]:
+def _help(prepared: Prepared) -> str:
+    return str(prepared.facts.get("help_throughput", COMMON["help_throughput"]))
+
+
+def _listed(prepared: Prepared) -> frozenset[str]:
     """Options that the image's own help lists."""
-    role = f"help_{subcommand}"
-    text = str(prepared.facts.get(role, COMMON[role]))
-    return frozenset(re.findall(r"--[a-z][\w-]*", text))
+    return frozenset(re.findall(r"--[a-z][\w-]*", _help(prepared)))
 
 
-def _subcommand(model: Model, workload: Workload, prepared: Prepared) -> tuple[str, bool]:
-    """Subcommand, and whether ``--streaming`` is given. ``latency`` always streams, and forces a batch of one."""
-    if workload.kind == "throughput":
-        return "throughput", False
-    listed = _listed(prepared, "latency")
-    runs_backend = "--backend" in listed or _backend(model) == "tensorrt"
-    takes_options = "llm_options" not in prepared.files or bool({"--extra_llm_api_options", "--config"} & listed)
-    if _concurrency(model, workload) == 1 and runs_backend and takes_options:
-        return "latency", False
-    return "throughput", True
+def _choices(prepared: Prepared, option: str) -> tuple[str, ...]:
+    """What the help says an option may be, as click writes it: ``[pytorch|_autodeploy]``; empty where it does not say."""
+    match = re.search(rf"{option}\s+\[([^\]]+)\]", _help(prepared))
+    return tuple(choice.strip() for choice in match[1].split("|")) if match else ()
+
+
+def _backend_options(model: Model, prepared: Prepared) -> list[str]:
+    """``--backend``, and the built engine. Refused where this image's program does not have the backend.
+
+    Late 1.3 still lists ``--engine_dir``, but no TensorRT backend that could run one. Before 1.0, recognised by the absence of
+    ``--request_json``, TensorRT was what ran without a ``--backend``.
+    """
+    backend, listed, choices = _backend(model), _listed(prepared), _choices(prepared, "--backend")
+    before_1_0 = "--request_json" not in listed and "--engine_dir" in listed
+    if backend == "tensorrt":
+        implied = before_1_0 and "tensorrt" not in choices
+        if "--engine_dir" not in listed or (choices and "tensorrt" not in choices and not implied):
+            offered = f"--backend takes {', '.join(choices)}" if choices else "there is no --engine_dir"
+            raise EngineError(
+                f"model '{model.name}' needs the TensorRT backend, which this image's trtllm-bench has no more ({offered})",
+                f"Take an image up to {LAST_WITH_TENSORRT}, the last release that has it (nvcr.io/nvidia/tensorrt-llm/release:"
+                f"{LAST_WITH_TENSORRT}), a model of a newer architecture, or the vllm engine.",
+            )
+        if implied:
+            return ["--engine_dir", f"{INPUT}/engine"]
+        return ["--engine_dir", f"{INPUT}/engine", "--backend", "tensorrt"]
+    if choices and backend not in choices:
+        raise EngineError(
+            f"model '{model.name}': this image's trtllm-bench has no backend {backend} (--backend takes {', '.join(choices)})",
+            "Take an image of 1.0 or later.",
+        )
+    return ["--backend", backend] if "--backend" in listed else []
 
 
 def _concurrency(model: Model, workload: Workload) -> int:
@@ -539,12 +599,6 @@ def _max_num_tokens(model: Model, workload: Workload) -> int:
 def _fraction_asked(model: Model) -> float:
     options = llm_options(model).get("kv_cache_config", {})
     return float(options.get("free_gpu_memory_fraction", model.kv_cache_fraction))
-
-
-def _last_words(log: Log) -> str:
-    if log.submitted:
-        return "trtllm-bench wrote no report although it served requests; was it interrupted, or killed by the kernel?"
-    return "trtllm-bench wrote no report, and its log shows no error; was it interrupted, or killed by the kernel?"
 
 
 def _text(path: Path) -> str:

@@ -20,40 +20,48 @@ GIB = {"KiB": 2**-20, "MiB": 2**-10, "GiB": 1.0, "KB": 1e3 / 2**30, "MB": 1e6 / 
 
 VERSION = re.compile(r"\[TensorRT-LLM\] TensorRT[- ]LLM version: (?P<version>\S+)")
 ALLOCATED = re.compile(
-    r"\[MemUsageChange\] Allocated (?P<size>[\d.]+) (?P<unit>[KMG]i?B) for max tokens in paged KV cache \((?P<tokens>\d+)\)"
+    r"\[MemUsageChange\] Allocated (?P<size>\d+(?:\.\d+)?) (?P<unit>[KMG]i?B) for max tokens in paged KV cache \((?P<tokens>\d{1,15})\)"
 )
 PEAK = re.compile(
-    r"Peak memory during memory usage profiling \(torch \+ non-torch\): (?P<peak>[\d.]+) GiB"
-    r"(?:, available KV cache memory when calculating max tokens: (?P<available>-?[\d.]+) GiB)?"
-    r"(?:, fraction is set (?P<fraction>[\d.]+))?"
+    r"Peak memory during memory usage profiling \(torch \+ non-torch\): (?P<peak>\d+(?:\.\d+)?) GiB"
+    r"(?:, available KV cache memory when calculating max tokens: (?P<available>-?\d+(?:\.\d+)?) GiB)?"
+    r"(?:, fraction is set (?P<fraction>\d+(?:\.\d+)?))?"
     r"(?:, kv size(?: per token)? is (?P<kv_bytes>\d+(?:\.\d+)?))?"
-    r"(?:\.? ?device total memory (?P<total>[\d.]+) GiB)?"
-    r"(?:,[ ,]*(?:tmp kv_mem|temporary kv cache memory during profiling) (?P<trial>[\d.]+) GiB)?"
+    r"(?:\.? ?device total memory (?P<total>\d+(?:\.\d+)?) GiB)?"
+    r"(?:,[ ,]*(?:tmp kv_mem|temporary kv cache memory during profiling) (?P<trial>\d+(?:\.\d+)?) GiB)?"
 )
-QUOTA = re.compile(r"KV cache manager v2 device quota set to (?P<gib>[\d.]+) ?GiB")
+QUOTA = re.compile(r"KV cache manager v2 device quota set to (?P<gib>\d+(?:\.\d+)?) ?GiB")
 BOTH_LIMITS = re.compile(
-    r"Both free_gpu_memory_fraction and max_tokens are set \(to (?P<fraction>[\d.]+) and (?P<tokens>\d+), respectively\)"
+    r"Both free_gpu_memory_fraction and max_tokens are set \(to (?P<fraction>\d+(?:\.\d+)?) and (?P<tokens>\d{1,15}), respectively\)"
 )
-POOL = re.compile(r"Number of blocks in KV cache primary pool: (?P<blocks>\d+)")
-TOKENS_PER_BLOCK = re.compile(r"Number of tokens per block: (?P<tokens>\d+)")
-WEIGHTS = re.compile(r"Use (?P<gb>[\d.]+) GB for model weights")
-MODEL_INIT = re.compile(r"Model init total -- (?P<s>[\d.]+)s")
+POOL = re.compile(r"Number of blocks in KV cache primary pool: (?P<blocks>\d{1,15})")
+TOKENS_PER_BLOCK = re.compile(r"Number of tokens per block: (?P<tokens>\d{1,15})")
+WEIGHTS = re.compile(r"Use (?P<gb>\d+(?:\.\d+)?) GB for model weights")
+MODEL_INIT = re.compile(r"Model init total -- (?P<s>\d+(?:\.\d+)?)s")
 OUTSIDE_TORCH = re.compile(
-    r"Memory used after loading model weights \(outside torch\) in memory usage profiling: (?P<gib>[\d.]+) GiB"
+    r"Memory used after loading model weights \(outside torch\) in memory usage profiling: (?P<gib>\d+(?:\.\d+)?) GiB"
 )
 LIMITS = re.compile(
-    r"max_seq_len=(?P<seq>\d+), max_num_requests=(?P<req>\d+), max_num_tokens=(?P<tok>\d+), max_batch_size=(?P<mbs>\d+)"
+    r"max_seq_len=(?P<seq>\d{1,15}), max_num_requests=(?P<req>\d{1,15}), max_num_tokens=(?P<tok>\d{1,15}), max_batch_size=(?P<mbs>\d{1,15})"
 )
 TRT_MEMORY = re.compile(
-    r"Memory usage when calculating max tokens in paged kv cache: total: (?P<total>[\d.]+) GiB, "
-    r"available: (?P<available>[\d.]+) GiB"
+    r"Memory usage when calculating max tokens in paged kv cache: total: (?P<total>\d+(?:\.\d+)?) GiB, "
+    r"available: (?P<available>\d+(?:\.\d+)?) GiB"
 )
 HEURISTICS = re.compile(
     r"Max batch size and max num tokens not provided\. Using heuristics or pre-defined settings: "
-    r"max_batch_size=(?P<mbs>\d+), max_num_tokens=(?P<mnt>\d+)"
+    r"max_batch_size=(?P<mbs>\d{1,15}), max_num_tokens=(?P<mnt>\d{1,15})"
 )
-SHORTENED = re.compile(r"Adjusted max_seq_len to (?P<n>\d+)|Attention window size \d+ exceeds upper bound (?P<x>\d+)")
-SUBMITTED = re.compile(r"Request submission complete\. \[count=(?P<n>\d+), time=(?P<s>[\d.]+)s")
+SHORTENED = re.compile(
+    r"Adjusted max_seq_len to (?P<n>\d{1,15})|Attention window size \d+ exceeds upper bound (?P<x>\d{1,15})"
+)
+SUBMITTED = re.compile(r"Request submission complete\. \[count=(?P<n>\d{1,15}), time=(?P<s>\d+(?:\.\d+)?)s")
+OTHER_RANK = re.compile(r"\[TRT-LLM\] \[RANK [1-9]\d*\]|^\[\d+,[1-9]\d*\]<std(?:out|err)>:?")
+"""A line of another process than the first of several, each on a GPU of its own."""
+PROFILED = re.compile(
+    r"Peak memory during memory usage profiling|Estimated max memory in KV cache|memory usage profiling: "
+)
+"""The PyTorch backend tries a small cache first; the TensorRT backend builds one and says none of this."""
 STAMP = re.compile(r"\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] \[TRT-LLM\]")
 
 
@@ -85,6 +93,7 @@ class Log:
     """The printed summary has times to first token."""
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    lines: tuple[str, ...] = ()
     limits: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -103,7 +112,7 @@ class Log:
 def read_log(*streams: str) -> Log:
     """Read one merged stream, or standard output and standard error apart (the order within each is kept)."""
     lines = read_lines(*streams)
-    text = "\n".join(line.text for line in lines)
+    text = "\n".join(line.text for line in lines if not OTHER_RANK.search(line.text))
     kv_gib, kv_tokens, kv_source, estimation = _kv_cache(text)
     peak = _last(PEAK, text)
     trt = _last(TRT_MEMORY, text)
@@ -133,6 +142,7 @@ def read_log(*streams: str) -> Log:
         streamed="time-to-first-token [TTFT]" in text,
         notes=_notes(text),
         failure=find_failure(line.text for line in lines),
+        lines=tuple(line.text for line in lines),
         limits={key: int(value) for key, value in limits.groupdict().items()} if limits else {},
     )
 
@@ -148,9 +158,12 @@ def _kv_cache(text: str) -> tuple[float | None, int | None, str, float | None]:
         ready = "Setting up for warmup" in text or "Starting benchmark..." in text
         profiled_after = peak is not None and peak.start() > last.start()
         is_trial = both is not None and both["tokens"] == last["tokens"] and not ready
-        if len(found) == 1 and (profiled_after or is_trial):
+        several = len({match["tokens"] for match in found}) > 1  # of several ranks, each says the same
+        if not several and (profiled_after or is_trial):
             return None, None, "the log ends before the cache that serves was built", sizes[0]
-        trial = sizes[0] if len(found) > 1 and first is not last else None
+        between = peak is not None and first.end() <= peak.start()
+        profiled = several and PROFILED.search(text) is not None
+        trial = sizes[0] if len(found) > 1 and (between or profiled) else None
         return sizes[-1], int(last["tokens"]), "log: last KV cache allocation", trial
     quotas = list(QUOTA.finditer(text))
     if quotas:

@@ -22,11 +22,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.engines import EngineError
+from actors.engines.foreign import program_of, refusal
+
+Length = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+LONGEST_NUMBER = 19
+"""Digits of the longest integer that these programs write, a clock in nanoseconds."""
 
 Version = tuple[int, int, int, int]
 """Major, minor, patch, and 1 for a release or 0 for anything before it (rc, dev, alpha)."""
 
-NEWEST_READ = "1.3"
+NEWEST = (1, 3)
 """The youngest line whose reports were read; a younger one is parsed by the same rules and noted."""
 
 
@@ -51,6 +57,16 @@ class Since:
         return (self.major, self.minor, 0, 1)
 
 
+@dataclass(frozen=True)
+class Known:
+    """Marks a key that every version read has and that no figure comes from: a version after them may drop it."""
+
+    nullable: bool = False
+
+
+Unused = Annotated[str | None, Known()]
+
+
 class Section(BaseModel):
     """Strict in types, tolerant of keys it does not know."""
 
@@ -70,13 +86,14 @@ class Percentiles(Section):
 class Engine(Section):
     model: str
     model_path: str
-    engine_dir: str
+    engine_dir: Unused = None
+    """Gone with the TensorRT backend."""
     revision: Annotated[str | None, Since(1, 2, nullable=True)] = None
     version: str
     backend: Literal["Pytorch", "TRT"]
-    dtype: str
-    kv_cache_dtype: str | None
-    quantization: str | None
+    dtype: Unused = None
+    kv_cache_dtype: Annotated[str | None, Known(nullable=True)] = None
+    quantization: Annotated[str | None, Known(nullable=True)] = None
     max_input_length: int | None = None
     max_sequence_length: int | None = None
 
@@ -90,17 +107,17 @@ class Machine(Section):
 
 
 class World(Section):
-    """``issue_rate`` is multiplied by 1e9 once too often upstream: required, never used."""
+    """``issue_rate`` is multiplied by 1e9 once too often upstream, and never used."""
 
     tp_size: int
     pp_size: int
-    ep_size: int | None
+    ep_size: Annotated[int | None, Known(nullable=True)] = None
     world_size: int
     max_batch_size: int
     max_num_tokens: int
-    scheduling_policy: str
+    scheduling_policy: Unused = None
     kv_cache_percentage: float | None
-    issue_rate: float
+    issue_rate: Annotated[float | None, Known()] = None
 
     @property
     def kv_cache_fraction(self) -> float | None:
@@ -122,8 +139,8 @@ class Performance(Section):
     request_throughput_req_s: float
     system_output_throughput_tok_s: float
     system_total_throughput_tok_s: float
-    output_throughput_per_user_tok_s: float
-    output_throughput_per_gpu_tok_s: float
+    output_throughput_per_user_tok_s: Annotated[float | None, Known()] = None
+    output_throughput_per_gpu_tok_s: Annotated[float | None, Known()] = None
     request_latency_percentiles_ms: Percentiles
 
 
@@ -137,7 +154,7 @@ class Streaming(Section):
     """Only for ``throughput --streaming`` and ``latency``. TPOT is one figure per request, (end − first token) / (tokens − 1);
     its percentiles run over requests, not over tokens."""
 
-    token_output_speed_tok_s: float
+    token_output_speed_tok_s: Annotated[float | None, Known()] = None
     avg_ttft_ms: float
     avg_tpot_ms: float
     tpot_percentiles: Percentiles
@@ -158,17 +175,17 @@ class Decoding(Section):
 
 
 class Dataset(Section):
-    isl_stats: Percentiles
+    isl_stats: Annotated[Percentiles | None, Known()] = None
     osl_stats: Percentiles
-    seq_len_stats: Percentiles
-    num_requests: int
-    dataset_path: str | None
-    max_isl: int
-    max_osl: int
-    max_sequence_length: int
-    avg_isl: int
-    avg_osl: int
-    avg_sequence_length: int
+    seq_len_stats: Annotated[Percentiles | None, Known()] = None
+    num_requests: Annotated[int | None, Known()] = None
+    dataset_path: Annotated[str | None, Known(nullable=True)] = None
+    max_isl: Annotated[int | None, Known()] = None
+    max_osl: Annotated[int | None, Known()] = None
+    max_sequence_length: Annotated[int | None, Known()] = None
+    avg_isl: Annotated[int | None, Known()] = None
+    avg_osl: Annotated[int | None, Known()] = None
+    avg_sequence_length: Annotated[int | None, Known()] = None
 
 
 class BenchReport(Section):
@@ -193,12 +210,14 @@ class RequestRecord(Section):
     """One entry of ``--request_json``: nanoseconds on a monotonic clock of arbitrary origin."""
 
     id: int
-    num_input_tokens: int
-    error_tokens: int
+    num_input_tokens: Length
+    error_tokens: Length
     start_timestamp: int
     first_token_timestamp: int
     end_timestamp: int
-    num_total_output_tokens: int
+    num_total_output_tokens: Length
+    output: Any = None
+    """The answer's text, where the program decoded it."""
 
     @property
     def latency_ms(self) -> float:
@@ -225,11 +244,14 @@ def parse_version(text: str) -> Version | None:
         return None
     major, minor, patch, rest = match.groups()
     before_release = re.match(r"\.?(rc|dev|a\d|b\d|alpha|beta)", rest) is not None
-    return (int(major), int(minor), int(patch or 0), 0 if before_release else 1)
+    return (int(major[:6]), int(minor[:6]), int((patch or "0")[:6]), 0 if before_release else 1)
 
 
 def parse_report(text: str, origin: str = "report") -> BenchReport:
     """A whole report, or :class:`ReportError` naming the key."""
+    program = program_of(text)
+    if program is not None and program != "trtllm":
+        raise ReportError(refusal(origin, program, "trtllm"))
     data = load_json(text, origin)
     if not isinstance(data, dict):
         raise ReportError(f"{origin}: a report is a JSON object; this is a {type(data).__name__}")
@@ -287,13 +309,16 @@ def unknown_keys(section: BaseModel, prefix: str = "") -> tuple[str, ...]:
 
 def is_newer_than_read(version: str) -> bool:
     """Whether the engine is younger than any whose reports were read."""
-    parsed, newest = parse_version(version), parse_version(NEWEST_READ)
-    return parsed is not None and newest is not None and parsed[:2] > newest[:2]
+    parsed = parse_version(version)
+    return parsed is not None and parsed[:2] > NEWEST
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None where the program wrote NaN or Infinity."""
-    return value if value is not None and math.isfinite(value) else None
+    """The value, or None where the program wrote NaN or Infinity, or a number beyond all floats."""
+    try:
+        return value if value is not None and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def read_text(path: Path) -> str:
@@ -312,13 +337,25 @@ def load_json(text: str, origin: str) -> Any:
     if not text.strip():
         raise ReportError(f"{origin}: the file is empty")
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, origin))
+        return json.loads(
+            text,
+            object_pairs_hook=lambda pairs: _once(pairs, origin),
+            parse_int=lambda digits: _integer(digits, origin),
+        )
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg:
             raise ReportError(f"{origin}: cut short after {len(text)} characters (line {error.lineno})") from None
         raise ReportError(f"{origin}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
     except RecursionError:
         raise ReportError(f"{origin}: nested too deeply to be a report") from None
+
+
+def _integer(digits: str, origin: str) -> int:
+    if len(digits.lstrip("-")) > LONGEST_NUMBER:
+        raise ReportError(
+            f"{origin}: holds {digits[:12]}…, a number of {len(digits)} digits, which no benchmark counts to"
+        )
+    return int(digits)
 
 
 def _once(pairs: list[tuple[str, Any]], origin: str) -> dict[str, Any]:
@@ -350,7 +387,8 @@ def _absent(section: BaseModel, version: Version, prefix: str = "") -> Iterator[
         key = f"{prefix}{field.alias or name}"
         value = getattr(section, name)
         for mark in field.metadata:
-            if isinstance(mark, Since) and version >= mark.version:
+            required = isinstance(mark, Since) and version >= mark.version
+            if required or (isinstance(mark, Known) and version[:2] <= NEWEST):
                 given = name in section.model_fields_set if mark.nullable else value is not None
                 if not given:
                     yield key

@@ -7,6 +7,7 @@ a file. Source: ``vllm/benchmarks`` of 0.11 to 0.33.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -14,11 +15,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actors.engines import OUTPUT, EngineError, weights
+from actors.engines import CACHE, OUTPUT, EngineError, vllm_random, weights
+from actors.engines.failures import report_missing
 from actors.engines.requests import write_requests
 from actors.engines.trtllm_report import ReportError, finite
-from actors.engines.vllm_report import Log, ServeReport, ThroughputReport, read_log, read_report, request_rows
-from actors.types import Launch, Metric, Model, Mount, Prepared, Report, Workload
+from actors.engines.vllm_report import (
+    LatencyReport,
+    Log,
+    ServeReport,
+    ThroughputReport,
+    VllmReport,
+    read_log,
+    read_report,
+    request_rows,
+)
+from actors.types import Launch, Metric, Model, Mount, Prepared, RandomWeights, Report, Workload
 
 INPUT = "/campaign/input"
 PORT = 18917
@@ -28,16 +39,39 @@ READY_S = 1800
 UTILIZATION = 0.8
 """Share of the device's memory that vLLM may take. Its own default of 0.9 leaves unified memory too little for the host."""
 
-PROBES: dict[str, tuple[str, ...]] = {
-    "help_throughput": ("vllm", "bench", "throughput", "--help"),
-    "help_serve": ("vllm", "bench", "serve", "--help"),
+PROBES: dict[str, tuple[tuple[str, ...], ...]] = {
+    # Plain --help lists groups of options only, from about 0.11 on; versions before do not understand `=all`.
+    "help_throughput": tuple(("vllm", "bench", "throughput", way) for way in ("--help=all", "--help")),
+    "help_serve": tuple(("vllm", "bench", "serve", way) for way in ("--help=all", "--help")),
 }
-"""Fact of ``Prepared`` to the command whose output it holds, to be run once per image."""
+"""Fact of ``Prepared`` to the ways to ask an image for it, once per image."""
 
 COMMON = {
     "help_throughput": "--random-input-len --random-output-len --seed",
     "help_serve": "--ready-check-timeout-sec --save-detailed --ignore-eos --seed",
 }
+"""What every version from 0.14 to 0.33 takes: assumed where nobody could ask the image."""
+
+CACHE_VARIABLES = {
+    "VLLM_CACHE_ROOT": f"{CACHE}/vllm",
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/torchinductor",
+    "TORCH_EXTENSIONS_DIR": f"{CACHE}/torch_extensions",
+    "FLASHINFER_WORKSPACE_BASE": f"{CACHE}/flashinfer",
+    "CUDA_CACHE_PATH": f"{CACHE}/nv",
+    "CUDA_CACHE_MAXSIZE": str(4 * 2**30),  # the driver's default forgets kernels beyond 256 MiB to 1 GiB
+    "DG_JIT_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "DG_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "TRTLLM_DG_CACHE_DIR": f"{CACHE}/trtllm_deep_gemm",
+    "TILELANG_CACHE_DIR": f"{CACHE}/tilelang",
+    "CUTE_DSL_CACHE_DIR": f"{CACHE}/cute_dsl",
+    "TVM_FFI_CACHE_DIR": f"{CACHE}/tvm_ffi",
+    "NUMBA_CACHE_DIR": f"{CACHE}/numba",
+    "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
+    "XDG_CACHE_HOME": f"{CACHE}/xdg",
+}
+"""What compiles or tunes at start and where it keeps the result: vLLM's torch.compile artefacts, Triton, inductor, C++ extensions,
+FlashInfer with its autotuner, the driver's JIT, DeepGEMM (vLLM's own and the one in FlashInfer), TileLang, CUTLASS' DSL, numba, models' own code."""
 
 SERVE = """\
 {server} & server=$!
@@ -63,7 +97,10 @@ class Vllm:
     name = "vllm"
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
-        """Find the weights and refuse another model's. Nothing is downloaded."""
+        """Find the weights and refuse another model's. Nothing is downloaded. A model with random weights gets its shape and a
+        tokenizer written; vLLM draws the weights when it starts."""
+        if model.random_weights is not None:
+            return _prepare_random(model, model.random_weights, cache)
         folder = weights.locate(model, cache)
         checkpoint = weights.inspect(folder)
         weights.agree(model, checkpoint)
@@ -79,26 +116,22 @@ class Vllm:
 
     def expect(self, model: Model, workload: Workload, cache: Path) -> Prepared:
         """Where :meth:`prepare` will have found things; nothing is read."""
+        if model.random_weights is not None:
+            return Prepared(files={"weights": str(vllm_random.place(model.name, model.random_weights, cache))})
         return Prepared(files={"weights": str(weights.place(model, cache))})
 
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
-        where = inside(model)
-        engine = ["--max-num-seqs", str(_concurrency(model, workload)), "--max-model-len", str(_context(workload))]
-        if model.kv_cache_tokens is not None:
-            if model.kv_bytes_per_token is None:
-                raise EngineError(
-                    f"model '{model.name}': kv_cache_tokens needs kv_bytes_per_token for vllm, which counts bytes"
-                )
-            engine += ["--kv-cache-memory-bytes", str(model.kv_cache_tokens * model.kv_bytes_per_token)]
-        engine += list(_options({"gpu-memory-utilization": UTILIZATION, **model.engine_options.get("vllm", {})}))
+        """One process where throughput is asked for, else a server and its client. An option that engine_options names takes the
+        place of the one that stands here; none is given twice."""
+        engine = _engine_options(model, workload)
         if workload.kind == "throughput":
-            argv = _throughput(where, workload, prepared, engine)
+            argv = _throughput(model, workload, prepared, engine)
         else:
             argv = _serve(model, workload, prepared, engine)
         return Launch(
             argv=tuple(argv),
             variables={"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
-            mounts=(Mount(source=prepared.files["weights"], target=where),),
+            mounts=(Mount(source=prepared.files["weights"], target=inside(model)),),
             workdir=OUTPUT,
         )
 
@@ -107,11 +140,20 @@ class Vllm:
         asked = workload.requests * workload.output_tokens
         try:
             report = read_report(output / "report.json")
-            if isinstance(report, ServeReport) != (workload.kind == "latency"):
+            wanted = ServeReport if workload.kind == "latency" else ThroughputReport
+            if not isinstance(report, wanted):
                 raise ReportError(f"report.json: a {type(report).__name__} for a {workload.kind} workload")
-        except ReportError as error:
+            if isinstance(report, ServeReport):
+                _check_times(report, workload)
+                if report.ttfts:
+                    write_requests(output.parent / "requests.parquet", request_rows(report))
+        except EngineError as error:
             written = (output / "report.json").exists()
-            failure = f"report_invalid: {error}" if written else f"report_missing: {error}"
+            failure = (
+                f"report_invalid: {error}"
+                if written
+                else str(report_missing(log.lines, "--output-json or --save-result"))
+            )
             failure = str(log.failure) if log.failure is not None else failure
             return Report(
                 metrics=metrics(None, log, reason=failure.split(":")[0]),
@@ -123,12 +165,11 @@ class Vllm:
         wrong = list(mismatches(report, log, model, workload, prepared))
         tokens: int | None
         if isinstance(report, ServeReport):
-            answered, failed, tokens = report.completed, report.failed, report.total_output_tokens
-            if report.ttfts:
-                write_requests(output.parent / "requests.parquet", request_rows(report))
+            answered, failed, tokens = report.completed, report.unanswered, report.total_output_tokens
         else:
             answered, failed, tokens = report.num_requests, 0, log.output_tokens
         other = any(name == "model_identity" for name, _ in wrong)
+        failure = none_answered(report, log) or "; ".join(f"{name}: {what}" for name, what in wrong)
         return Report(
             metrics=metrics(report, log),
             model_identity=f"{_ran(report, log)} (not the model asked for)" if other else identity(model),
@@ -137,12 +178,24 @@ class Vllm:
             requests_failed=failed,
             tokens_expected=asked if tokens is not None else None,
             tokens_generated=tokens,
-            failure="; ".join(f"{name}: {what}" for name, what in wrong) or None,
+            failure=failure or None,
             engine_version=log.version,
         )
 
+    def texts(self, output: Path) -> tuple[str, ...] | None:
+        """The answers of an attempt, or None where it kept none: ``vllm bench throughput`` writes no text."""
+        try:
+            report = read_report(output / "report.json")
+        except ReportError:
+            return None
+        kept = report.generated_texts if isinstance(report, ServeReport) else []
+        return tuple(text or "" for text in kept) or None
+
 
 def identity(model: Model) -> str:
+    """What the engine must say it ran. Random weights are nobody's model, whatever shape they have."""
+    if model.random_weights is not None:
+        return f"local/{model.name}"
     return model.huggingface_id or f"local/{model.name}"
 
 
@@ -151,37 +204,58 @@ def inside(model: Model) -> str:
     return f"{INPUT}/{identity(model)}"
 
 
+def none_answered(report: VllmReport | None, log: Log) -> str:
+    """Why there are no times at all: a client writes 0.0 for each of them then. Empty where a request was answered."""
+    if not isinstance(report, ServeReport) or report.completed:
+        return ""
+    first = next((error for error in report.errors if error), None)
+    last_line = first.strip().splitlines()[-1] if first and first.strip() else ""
+    cause = f"{log.failure}" if log.failure is not None else last_line
+    return f"requests_failed: none of {report.num_prompts} requests was answered" + (f"; {cause}" if cause else "")
+
+
+def _check_times(report: ServeReport, workload: Workload) -> None:
+    """Every figure that the client was asked for is there, or has its reason to be nothing. Raises ReportError."""
+    extra = report.model_extra or {}
+    for kind in ("ttft", "tpot", "itl", "e2el"):
+        for statistic in ("mean", "p50", "p95", "p99"):
+            if f"{statistic}_{kind}_ms" not in extra:
+                raise ReportError(f"report.json: key '{statistic}_{kind}_ms' is missing", f"{statistic}_{kind}_ms")
+
+
 def mismatches(
-    report: ThroughputReport | ServeReport, log: Log, model: Model, workload: Workload, prepared: Prepared
+    report: VllmReport, log: Log, model: Model, workload: Workload, prepared: Prepared
 ) -> Iterator[tuple[str, str]]:
     """Named differences between what was asked and what ran."""
     ran = _ran(report, log)
     if ran is None:
         yield "model_identity", "neither report nor log says which model ran"
-    elif ran not in (identity(model), inside(model), prepared.files["weights"]):  # the last on the bare host
+    elif ran not in (identity(model), inside(model), prepared.files.get("weights")):  # the last on the bare host
         yield "model_identity", f"asked for {identity(model)}, the engine ran {ran}"
-    if log.weights_gib and model.weight_bytes:
-        ratio = log.weights_gib / (model.weight_bytes / GIB)
+    known = prepared.facts.get("weight_bytes") if model.random_weights is not None else model.weight_bytes
+    if log.weights_gib and isinstance(known, int):
+        ratio = log.weights_gib / (known / GIB)
         if not 0.67 <= ratio <= 1.5:
-            yield "model_identity", f"{log.weights_gib:g} GiB of weights, the model has {model.weight_bytes / GIB:.2f}"
+            yield "model_identity", f"{log.weights_gib:g} GiB of weights, the model has {known / GIB:.2f}"
     prompt = report.total_input_tokens if isinstance(report, ServeReport) else log.prompt_tokens
-    wanted = workload.requests * workload.input_tokens
+    answered = report.completed if isinstance(report, ServeReport) else workload.requests
+    wanted = answered * workload.input_tokens
     # A random prompt is decoded to text and encoded again, which moves its length a little.
     if prompt is not None and not math.isclose(prompt, wanted, rel_tol=0.02):
         yield "workload_mismatch", f"{prompt} input tokens, not {wanted}"
 
 
-def metrics(report: ThroughputReport | ServeReport | None, log: Log, reason: str = "no report") -> tuple[Metric, ...]:
+def metrics(report: VllmReport | None, log: Log, reason: str = "no report") -> tuple[Metric, ...]:
     """Every figure under the project's name; missing ones say why."""
     found: dict[str, tuple[float | None, str, str]] = {}
-    offline = "vllm bench throughput times no single request" if isinstance(report, ThroughputReport) else reason
     if isinstance(report, ServeReport):
         found["token_throughput_tok_s"] = (report.output_throughput, "report.json: output_throughput", "")
-        found["total_token_throughput_tok_s"] = (
-            report.total_token_throughput,
-            "report.json: total_token_throughput",
-            "",
+        total = (
+            "total_token_throughput"
+            if report.total_token_throughput is not None
+            else "input_throughput + output_throughput"
         )
+        found["total_token_throughput_tok_s"] = (report.total_tokens_per_second, f"report.json: {total}", "")
         found["request_throughput_req_s"] = (report.request_throughput, "report.json: request_throughput", "")
         found["steady_s"] = (report.duration, "report.json: duration", "")
     elif isinstance(report, ThroughputReport):
@@ -191,11 +265,12 @@ def metrics(report: ThroughputReport | ServeReport | None, log: Log, reason: str
         found["total_token_throughput_tok_s"] = (report.tokens_per_second, "report.json: tokens_per_second", "")
         found["request_throughput_req_s"] = (report.requests_per_second, "report.json: requests_per_second", "")
         found["steady_s"] = (report.elapsed_time, "report.json: elapsed_time", "")
+    for name in ("token_throughput_tok_s", "total_token_throughput_tok_s", "request_throughput_req_s", "steady_s"):
+        batch = "vllm bench latency times whole batches and counts no tokens"
+        found.setdefault(name, (None, "report.json", batch if isinstance(report, LatencyReport) else reason))
     for ours, theirs in (("latency", "e2el"), ("ttft", "ttft"), ("itl", "itl"), ("tpot", "tpot")):
-        for name in ("mean", "p50", "p95", "p99"):
-            key = f"{name}_{theirs}_ms"
-            value = getattr(report, key) if isinstance(report, ServeReport) else None
-            found[f"{ours}_{name}_ms"] = (value, f"report.json: {key}", offline)
+        for statistic in ("mean", "p50", "p95", "p99"):
+            found[f"{ours}_{statistic}_ms"] = _time(report, log, statistic, theirs, reason)
     silent = "the log has no such line"
     no_peak = "vLLM prints no peak; see peak_unified_memory_gib and attempt_memory_peak_gib"
     found["peak_memory_gib"] = (None, "log", no_peak)
@@ -203,9 +278,21 @@ def metrics(report: ThroughputReport | ServeReport | None, log: Log, reason: str
     found["kv_cache_tokens"] = (log.kv_cache_tokens, "log: GPU KV cache size", silent)
     found["weights_gib"] = (log.weights_gib, "log: Model loading took", silent)
     found["load_weights_s"] = (log.load_weights_s, "log: Model loading took", silent)
-    units = {"tok_s": "tok/s", "req_s": "req/s", "ms": "ms", "s": "s", "gib": "GiB", "tokens": "tokens"}
-    for name in ("token_throughput_tok_s", "total_token_throughput_tok_s", "request_throughput_req_s", "steady_s"):
-        found.setdefault(name, (None, "report.json", reason))
+    off = (
+        "prefix caching is off"
+        if log.prefix_cache_off
+        else "the log has no such line; `vllm bench throughput` logs none"
+    )
+    found["prefix_cache_hit_pct"] = (log.prefix_cache_hit_pct, "log: last Prefix cache hit rate", off)
+    rate = report.spec_decode_acceptance_rate if isinstance(report, ServeReport) else None
+    source = (
+        "report.json: spec_decode_acceptance_rate"
+        if rate is not None
+        else "log: SpecDecoding metrics, accepted of drafted"
+    )
+    no_draft = "nothing was drafted: no speculative decoding"
+    found["draft_acceptance_pct"] = (rate if rate is not None else log.draft_acceptance_pct, source, no_draft)
+    units = {"tok_s": "tok/s", "req_s": "req/s", "ms": "ms", "s": "s", "gib": "GiB", "tokens": "tokens", "pct": "%"}
     return tuple(
         Metric(
             name=name,
@@ -222,17 +309,51 @@ def metrics(report: ThroughputReport | ServeReport | None, log: Log, reason: str
     )
 
 
+def _time(report: VllmReport | None, log: Log, statistic: str, kind: str, reason: str) -> tuple[float | None, str, str]:
+    """Value, source and reason of one time. What the user did not ask the client for is missing with the option that gives it."""
+    source = f"report.json: {statistic}_{kind}_ms"
+    if isinstance(report, ThroughputReport):
+        return None, source, "vllm bench throughput times no single request"
+    if isinstance(report, LatencyReport):
+        if kind != "e2el":
+            return None, source, "vllm bench latency times whole batches"
+        key = {"mean": "avg_latency", "p50": "50", "p99": "99"}.get(statistic)
+        seconds = report.avg_latency if key == "avg_latency" else report.percentiles.get(key or "")
+        value = seconds * 1e3 if seconds is not None else None
+        return value, f"report.json: {key} (of a whole batch)", "vllm bench latency writes no such percentile"
+    if report is None:
+        return None, source, reason
+    if not report.completed:
+        return None, source, "no request was answered"
+    if kind == "itl" and (why := report.several_tokens_per_message):
+        return None, source, why
+    if kind == "itl" and log.speculative:
+        return None, source, "with speculative decoding a message brings several tokens; see tpot_*"
+    value = report.time_ms(statistic, kind)
+    extra = report.model_extra or {}
+    written = extra.get(f"mean_{kind}_ms", extra.get("mean_latency_ms") if kind == "e2el" else None)
+    if written is None:
+        return None, source, "the client was not asked for it: --percentile-metrics ttft,tpot,itl,e2el gives it"
+    if not written:
+        return None, source, "no request gave a sample (one output token has no gap after it)"
+    return value, source, "the client was not asked for it: --metric-percentiles 50,95,99 gives it"
+
+
 def parse_report_file(path: Path, log_path: Path | None) -> dict[str, Any]:
-    """One report read apart from a campaign."""
+    """One report read apart from a campaign. Without one, the log is searched for the reason."""
     log = read_log(_text(log_path)) if log_path is not None else Log()
-    if not path.exists() and log.failure is not None:
-        report, failure = None, str(log.failure)
+    report: VllmReport | None = None
+    if path.exists() or log_path is None:
+        report = read_report(path)
+        failure = none_answered(report, log) or None
     else:
-        report, failure = read_report(path), None
-    found = metrics(report, log, reason=failure or "no report")
+        failure = str(log.failure or report_missing(log.lines, "--output-json or --save-result"))
+    found = metrics(report, log, reason=failure.split(":")[0] if failure else "no report")
     answered = 0
-    if report is not None:
-        answered = report.completed if isinstance(report, ServeReport) else report.num_requests
+    if isinstance(report, ServeReport):
+        answered = report.completed
+    elif isinstance(report, ThroughputReport):
+        answered = report.num_requests
     return {
         "engine": "vllm",
         "engine_version": log.version,
@@ -243,81 +364,168 @@ def parse_report_file(path: Path, log_path: Path | None) -> dict[str, Any]:
         "units": {metric.name: metric.unit_of_measure for metric in found},
         "sources": {metric.name: metric.source for metric in found if metric.value is not None},
         "missing": {metric.name: metric.reason for metric in found if metric.value is None},
-        "notes": [f"keys that no version read has, ignored: {', '.join(unknown)}"]
-        if (unknown := _unknown(report))
-        else [],
+        "notes": list(notes(report)),
     }
 
 
-def _unknown(report: ThroughputReport | ServeReport | None) -> tuple[str, ...]:
-    """A served run always carries more keys (configuration, medians) than the figures need: those are known."""
-    return tuple(report.model_extra or ()) if isinstance(report, ThroughputReport) else ()
+def notes(report: VllmReport | None) -> Iterator[str]:
+    """What a reader of the figures should know and no failure says."""
+    if isinstance(report, LatencyReport):
+        yield "vllm bench latency: latency is of a whole batch from first prompt to last token, and no throughput is written"
+    if isinstance(report, ServeReport):
+        if report.completed and report.unanswered:
+            yield f"{report.unanswered} of {report.num_prompts} requests failed; the times are of those that were answered"
+        if report.several_tokens_per_message:
+            yield report.several_tokens_per_message
+        if report.total_token_throughput is None:
+            yield "a report of before 0.11: total throughput is input_throughput and output_throughput together"
+    # A served run always carries more keys (configuration, spread) than the figures need: those are known.
+    elif unknown := ", ".join(report.model_extra or ()) if report is not None else "":
+        yield f"keys that no version read has, ignored: {unknown}"
 
 
-def _ran(report: ThroughputReport | ServeReport | None, log: Log) -> str | None:
+def _ran(report: VllmReport | None, log: Log) -> str | None:
     return (report.model_id if report is not None else None) or log.model
 
 
-def _throughput(where: str, workload: Workload, prepared: Prepared, engine: list[str]) -> list[str]:
+Options = dict[str, Any]
+"""Option without its dashes to its value; True is a bare flag, False and None leave it out, a table becomes JSON."""
+
+SETTLED = frozenset(
+    {"model", "tokenizer", "backend", "dataset-name", "dataset-path", "input-len", "output-len", "random-input-len", "random-output-len"}
+    | {"random-range-ratio", "num-prompts", "num-warmups", "output-json", "served-model-name", "host", "port", "max-num-seqs", "seed"}
+)  # fmt: skip
+"""What model, workload and harness say; engine_options may not say otherwise, or figures would answer another question."""
+
+
+def _prepare_random(model: Model, shape: RandomWeights, cache: Path) -> Prepared:
+    folder, digest = vllm_random.checkpoint(model.name, shape, cache)
+    held = {
+        "parameters": vllm_random.parameters(shape),
+        "weight_bytes": vllm_random.weight_bytes(shape),
+        "kv_bytes_per_token": vllm_random.kv_bytes_per_token(shape),
+        "layers": shape.layers,
+    }
+    for key, value in held.items():
+        said = getattr(model, key)
+        if said is not None and said != value:
+            raise EngineError(
+                f"model '{model.name}': models.yaml says {key} {said}, its random_weights make {value}",
+                f"Correct {key}, or leave it out.",
+            )
+    return Prepared(
+        files={"weights": str(folder)},
+        digests={"weights": digest},
+        facts={
+            "model_identity": identity(model),
+            "architecture": vllm_random.ARCHITECTURES[shape.architecture],
+            "weight_bytes": held["weight_bytes"],
+            "parameters": held["parameters"],
+            "kv_bytes_per_token": held["kv_bytes_per_token"],
+            "random_weights": 1,
+        },
+    )
+
+
+def _engine_options(model: Model, workload: Workload) -> Options:
+    """What the engine itself is given, by either program."""
+    given = {name.lstrip("-").replace("_", "-"): value for name, value in model.engine_options.get("vllm", {}).items()}
+    if forbidden := sorted(SETTLED & given.keys()):
+        raise EngineError(
+            f"model '{model.name}': engine_options: vllm sets {', '.join(forbidden)}, which the model's entry and the workload say",
+            "Remove it there; batch_size, requests, tokens and seed are keys of model and workload.",
+        )
+    options: Options = {"max-num-seqs": _concurrency(model, workload), "max-model-len": _context(workload)}
+    if model.kv_cache_tokens is not None:
+        kv_bytes = model.kv_bytes_per_token
+        if kv_bytes is None and model.random_weights is not None:
+            kv_bytes = vllm_random.kv_bytes_per_token(model.random_weights)
+        if kv_bytes is None:
+            raise EngineError(
+                f"model '{model.name}': kv_cache_tokens needs kv_bytes_per_token for vllm, which counts bytes",
+                "Add kv_bytes_per_token to the model in models.yaml.",
+            )
+        options["kv-cache-memory-bytes"] = model.kv_cache_tokens * kv_bytes
+    options["gpu-memory-utilization"] = UTILIZATION
+    if model.random_weights is not None:
+        options["load-format"] = "dummy"
+    # On by default in vLLM. A prompt that comes again, in another block or after a warm-up, would cost less than a new one.
+    caching = given.pop("enable-prefix-caching", False) is True
+    if given.pop("no-enable-prefix-caching", False) is True:
+        caching = False
+    options["enable-prefix-caching" if caching else "no-enable-prefix-caching"] = True
+    return options | given
+
+
+def _throughput(model: Model, workload: Workload, prepared: Prepared, engine: Options) -> list[str]:
     listed = _listed(prepared, "help_throughput")
-    lengths = ("--random-input-len", "--random-output-len")
-    if lengths[0] not in listed:
-        lengths = ("--input-len", "--output-len")
-    argv = ["vllm", "bench", "throughput", "--model", where, "--backend", "vllm", "--dataset-name", "random"]
-    argv += [lengths[0], str(workload.input_tokens), lengths[1], str(workload.output_tokens)]
-    argv += ["--num-prompts", str(workload.requests), "--seed", str(workload.seed)]
-    return [*argv, "--output-json", f"{OUTPUT}/report.json", *engine]
-
-
-def _serve(model: Model, workload: Workload, prepared: Prepared, engine: list[str]) -> list[str]:
-    where = inside(model)
-    listed = _listed(prepared, "help_serve")
-    server = [
-        "vllm",
-        "serve",
-        where,
-        "--served-model-name",
-        identity(model),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(PORT),
-    ]
-    server += ["--seed", str(workload.seed), *engine]
-    bench = ["vllm", "bench", "serve", "--base-url", f"http://127.0.0.1:{PORT}", "--endpoint", "/v1/completions"]
-    bench += ["--model", identity(model), "--tokenizer", where, "--dataset-name", "random"]
-    bench += ["--random-input-len", str(workload.input_tokens), "--random-output-len", str(workload.output_tokens)]
-    bench += [
-        "--num-prompts",
-        str(workload.requests),
-        "--request-rate",
-        "inf",
-        "--max-concurrency",
-        str(_concurrency(model, workload)),
-    ]
-    bench += ["--ignore-eos", "--seed", str(workload.seed)]
-    bench += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,95,99"]
-    bench += ["--save-result", "--save-detailed", "--result-dir", OUTPUT, "--result-filename", "report.json"]
+    # Both names exist from 0.14 on, and then the plain one is not the one that the random dataset reads.
+    own = "random-" if "--random-input-len" in listed or "--input-len" not in listed else ""
+    bench: Options = {
+        "model": inside(model),
+        "backend": "vllm",
+        "dataset-name": "random",
+        f"{own}input-len": workload.input_tokens,
+        f"{own}output-len": workload.output_tokens,
+        "num-prompts": workload.requests,
+    }
     if "--num-warmups" in listed:
-        bench += ["--num-warmups", str(workload.warmup_requests)]
-    if "--ready-check-timeout-sec" in listed:
-        bench += ["--ready-check-timeout-sec", str(READY_S)]
-    return ["bash", "-c", SERVE.format(server=shlex.join(server), bench=shlex.join(bench))]
+        bench["num-warmups"] = workload.warmup_requests
+    bench |= {"seed": workload.seed, "output-json": f"{OUTPUT}/report.json"}
+    return ["vllm", "bench", "throughput", *_argv(bench | engine)]
+
+
+def _serve(model: Model, workload: Workload, prepared: Prepared, engine: Options) -> list[str]:
+    where, listed = inside(model), _listed(prepared, "help_serve")
+    server: Options = {"served-model-name": identity(model), "host": "127.0.0.1", "port": PORT, "seed": workload.seed}
+    bench: Options = {
+        "base-url": f"http://127.0.0.1:{PORT}",
+        "endpoint": "/v1/completions",
+        "model": identity(model),
+        "tokenizer": where,
+        "dataset-name": "random",
+        "random-input-len": workload.input_tokens,
+        "random-output-len": workload.output_tokens,
+        "num-prompts": workload.requests,
+        "request-rate": "inf",
+        "max-concurrency": _concurrency(model, workload),
+        "ignore-eos": True,
+        "temperature": 0,  # greedy: later versions leave it to the server, and the two arms' answers are compared
+        "seed": workload.seed,
+        "percentile-metrics": "ttft,tpot,itl,e2el",
+        "metric-percentiles": "50,95,99",
+        "save-result": True,
+        "save-detailed": True,
+        "result-dir": OUTPUT,
+        "result-filename": "report.json",
+        "ready-check-timeout-sec": READY_S,
+    }
+    if "--num-warmups" in listed:
+        bench["num-warmups"] = workload.warmup_requests
+    serve = ["vllm", "serve", where, *_argv(server | engine)]
+    return [
+        "bash",
+        "-c",
+        SERVE.format(server=shlex.join(serve), bench=shlex.join(["vllm", "bench", "serve", *_argv(bench)])),
+    ]
+
+
+def _argv(options: Options) -> Iterator[str]:
+    for name, value in options.items():
+        if value is False or value is None:
+            continue
+        yield f"--{name}"
+        if isinstance(value, dict):
+            yield json.dumps(value)
+        elif isinstance(value, list | tuple):
+            yield from map(str, value)
+        elif value is not True:
+            yield str(value)
 
 
 def _concurrency(model: Model, workload: Workload) -> int:
     """As stated; else the batch size, or one request at a time where latency is asked for."""
     return workload.concurrency or (model.batch_size if workload.kind == "throughput" else 1)
-
-
-def _options(options: dict[str, Any]) -> Iterator[str]:
-    """``{"gpu-memory-utilization": 0.8, "enforce-eager": True}`` as command line options."""
-    for name, value in options.items():
-        if value is False:
-            continue
-        yield f"--{name}"
-        if value is not True:
-            yield str(value)
 
 
 def _context(workload: Workload) -> int:

@@ -22,15 +22,15 @@ class NoWeights(EngineError):
     """A model whose weights are not on this machine. ``remedy`` is how to get them."""
 
     def __init__(self, model: Model, folder: Path) -> None:
-        self.folder = folder
         lines = [shlex.join(download_command(model, folder)), "or give its folder as `path:` in models.yaml"]
         if model.gated:
             lines.append(f"its licence must be accepted on huggingface.co first, and HF_TOKEN set: {model.licence}")
-        self.remedy = "\n".join(lines)
         super().__init__(
             f"model '{model.name}': no weights in {folder} (config.json and *.safetensors). `campaign prepare` fetches them; by "
-            f"hand:\n{self.remedy}"
+            "hand:",
+            "\n".join(lines),
         )
+        self.folder = folder
 
 
 @dataclass(frozen=True)

@@ -32,17 +32,32 @@ class Process(Protocol):
     cgroup: str | None
     """Path below the cgroup mount of the attempt's own cgroup; None where it has none."""
     command: dict[str, Any]
-    """``argv``, ``variables``, ``mounts``, ``workdir``, ``user``, ``shell`` (pasteable line), ``environment`` and, for Docker,
-    ``container`` (the create parameters) and ``container_id``. ``notes`` lists what this host made different from
-    what was asked or from the other arm (a limit that could not be raised)."""
+    """``argv`` (the engine's), ``entrypoint`` (the image's, which is given that argv), ``variables``, ``mounts``, ``workdir``, ``user``,
+    ``shell`` (pasteable line), ``environment`` and, for Docker, ``container`` (the create parameters) and ``container_id``. ``notes``
+    lists what this host made different from what was asked or from the other arm (a limit that could not be raised)."""
+
+    @property
+    def entrypoint_s(self) -> float | None:
+        """Seconds from the entry point's exec until the engine's own; None as long as, or where, that is not known."""
+        ...
+
+    @property
+    def entrypoint_unknown(self) -> str:
+        """Why ``entrypoint_s`` is None; empty where it is not."""
+        ...
 
     def start(self) -> int:
-        """Start it; returns the monotonic nanosecond clock at the engine's exec. Native: read just before the
-        exec. Docker: when the Docker engine saw the exec done (``State.StartedAt``), an upper bound."""
+        """Start it; returns the monotonic nanosecond clock at the first exec, which is the entry point's where the image has
+        one and else the engine's. Native: read just before the exec. Docker: when the Docker engine saw the exec done
+        (``State.StartedAt``), an upper bound."""
         ...
 
     def wait(self, timeout_s: float) -> Exit | None:
         """Wait at most ``timeout_s``; None while it still runs."""
+        ...
+
+    def output_bytes(self) -> int | None:
+        """How much it has written to stdout and stderr so far, cheaply; None where this cannot be told while it runs."""
         ...
 
     def stop(self, grace_s: float = 5.0) -> Exit:

@@ -10,8 +10,8 @@ from actors.environments.native import NativeArm
 from actors.types import Environment
 
 
-def arm(spec: Environment, home: Path) -> Arm:
-    """``home`` is the project's own folder (``.campaign``)."""
+def arm(spec: Environment, home: Path, gpu_uuid: str | None = None) -> Arm:
+    """``home`` is the project's own folder (``.campaign``); ``gpu_uuid`` the unit's GPU, None where it has none."""
     if spec.kind == "docker":
-        return DockerArm(spec, home)
-    return NativeArm(spec, home)
+        return DockerArm(spec, home, gpu_uuid)
+    return NativeArm(spec, home, gpu_uuid)

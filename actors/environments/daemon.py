@@ -32,15 +32,19 @@ from pathlib import Path
 import docker
 import requests
 
+from actors import account
+from actors.host import ROOT
+from actors.host import home as own_home
+
 HOST_SOCKET = Path("/var/run/docker.sock")
 LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
 MADE_IN_HOME = {
-    "datasets", "digests.json", "engine.lock", "images", "models", "programs", "report", "rootfs", "scratch", "setup.log",
-    "spool", "sql_history", "trtllm", "uv",
+    account.RECORD, "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker", "models", "prepared", "probes",
+    "programs", "pycache", "report", "rootfs", "scratch", "setup.log", "spool", "sql_history", "trtllm", "uv", "vllm-random",
 }  # fmt: skip
-"""What the project makes in a home that the user chose; one called ``.campaign`` is the project's altogether."""
+"""What the project makes in a home that the user chose; ``.campaign`` and root's state of a checkout are the project's altogether."""
 Say = Callable[[str], None]
 
 
@@ -379,7 +383,7 @@ def clean(home: Path) -> list[str]:
                 done.append(f"removed {', '.join(found.tags)} from the host's Docker engine")
     unmount_below(home)
     for path in home.iterdir():
-        if home.name == ".campaign" or path.name in MADE_IN_HOME:
+        if home.name == ".campaign" or home.parent == account.STATE or path.name in MADE_IN_HOME:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -388,6 +392,21 @@ def clean(home: Path) -> list[str]:
     if not left:
         home.rmdir()
     return [*done, f"removed {home}" + (f" except {', '.join(left)}, which are not the project's" if left else "")]
+
+
+def clean_all(home: Path, checkout: Path) -> list[str]:
+    """:func:`clean` of ``home`` and, where it is not named, of every place that the project uses by itself: ``.campaign`` of the
+    checkout, and what ``sudo make campaign`` keeps for it. Raises EngineMissing, having touched nothing, where that is
+    root's and the user is not."""
+    if os.environ.get("CAMPAIGN_HOME"):
+        return clean(home)
+    kept = account.state(checkout)
+    if kept.exists() and os.geteuid() != 0:
+        raise EngineMissing(
+            f"`sudo make campaign` keeps an engine, images or weights in {kept}, which is root's: sudo make clean\n"
+            "Nothing was removed."
+        )
+    return [line for place in dict.fromkeys((home, kept, checkout / ".campaign")) for line in clean(place)]
 
 
 def unmount_below(folder: Path) -> None:
@@ -508,8 +527,8 @@ def _delete_bridge(name: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``ensure | status | remove | clean``, on ``$CAMPAIGN_HOME`` or ``.campaign``; exits 4 where no engine can be had."""
-    home = Path(os.environ.get("CAMPAIGN_HOME") or ".campaign").absolute()
+    """``ensure | status | remove | clean``, on the project's home; exits 4 where no engine can be had or not all can be removed."""
+    home = own_home()
     verb = arguments[0] if len(arguments) == 1 else ""
     try:
         if verb == "ensure":
@@ -518,7 +537,7 @@ def main(arguments: list[str]) -> int:
             client, host, private = _search(home)
             print(f"{host} answers: version {client.version()['Version']}{', private' if private else ''}")
         elif verb in ("remove", "clean"):
-            for line in remove(home) if verb == "remove" else clean(home):
+            for line in remove(home) if verb == "remove" else clean_all(home, ROOT):
                 print(line, file=sys.stderr)
         else:
             print("usage: python -m actors.environments.daemon ensure|status|remove|clean", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 The container is created before the gate opens and started after it. It is removed by name at the end instead
 of by ``--rm``, so that its logs and its OOM state can be read first. A keeper (``keeper.py``) removes it if the
-actor dies. The image's entry point is not run: the engine's argv replaces it, as in the chroot.
+actor dies. The image's entry point is run, with the engine's argv for its command: what ``docker run IMAGE COMMAND`` does, and the chroot too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import requests
 from docker.types import DeviceRequest, Ulimit
 from docker.types import Mount as DockerMount
 
-from actors.environments import EnvironmentError_, owner, resolve
+from actors.environments import EnvironmentError_, driver, gpus, owner, refusals, resolve
 from actors.environments.daemon import EngineMissing, connect
+from actors.environments.handover import Handover
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -49,14 +51,15 @@ RLIMITS = {
 """Row of /proc/<pid>/limits to the name in setrlimit(2)."""
 
 
-def options(spec: Environment) -> Options:
+def options(spec: Environment, gpu_uuid: str | None = None) -> Options:
     """Key of the environment to the parameters of ``containers.create`` that it sets; only keys that are used.
 
-    One table serves the container, its shell line and the trial that names what a host refuses.
+    One table serves the container, its shell line and the trial that names what a host refuses. ``gpu_uuid``: the unit's GPU, which
+    the container gets alone; None is all. Raises OptionRefused for an arm that names another.
     """
     found: Options = {}
     if spec.gpu.by != "none":
-        found["gpu"] = _gpu(spec)
+        found["gpu"] = _gpu(spec, gpu_uuid)
     if spec.ipc is not None:
         found["ipc"] = {"ipc_mode": spec.ipc}
     for name, value in sorted(spec.ulimits.items()):
@@ -77,8 +80,11 @@ def options(spec: Environment) -> Options:
     return found
 
 
-def _gpu(spec: Environment) -> dict[str, Any]:
-    named = list(spec.gpu.devices)
+def _gpu(spec: Environment, gpu_uuid: str | None) -> dict[str, Any]:
+    gpus.check(spec, gpu_uuid)
+    named = [] if gpus.every_one(spec) else list(spec.gpu.devices)
+    if gpu_uuid is not None and not named and not gpus.every_one(spec) and spec.gpu.by != "devices":
+        named = [gpu_uuid if spec.gpu.by == "toolkit" else gpus.cdi_name(gpu_uuid, driver.written())]
     if spec.gpu.by == "toolkit":
         which: dict[str, Any] = {"device_ids": named} if named else {"count": -1}
         return {"device_requests": [DeviceRequest(capabilities=[["gpu"]], **which)]}
@@ -103,13 +109,13 @@ def parameters(
     image: ImageIdentity,
     home: Path,
     planned: bool = False,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """All parameters of ``containers.create`` but the image."""
     return {
-        **merge(options(spec)),
-        "entrypoint": [launch.argv[0]],
-        "command": list(launch.argv[1:]),
-        "environment": resolve.own_variables(spec, launch, labels),
+        **merge(options(spec, gpu_uuid)),
+        "command": list(launch.argv),
+        "environment": resolve.own_variables(spec, launch, labels, gpu_uuid),
         "working_dir": launch.workdir,
         "mounts": [
             DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)
@@ -153,7 +159,7 @@ def shell_line(given: dict[str, Any], image: str, mounts: tuple[Mount, ...]) -> 
         )
     argv += [f"--env={key}={value}" for key, value in given["environment"].items()]
     argv += [f"--label={key}={value}" for key, value in given["labels"].items() if key in LABELS.values()]
-    return shlex.join([*argv, f"--entrypoint={given['entrypoint'][0]}", image, *given["command"]])
+    return shlex.join([*argv, image, *given["command"]])
 
 
 def explain(error: Exception) -> str:
@@ -162,9 +168,10 @@ def explain(error: Exception) -> str:
 
 
 class DockerArm:
-    def __init__(self, spec: Environment, home: Path) -> None:
+    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
         self.spec = spec
         self.home = home
+        self.gpu_uuid = gpu_uuid
         try:
             self.client = connect(home)
         except EngineMissing as error:
@@ -174,14 +181,15 @@ class DockerArm:
         """Create the container. Raises EnvironmentError_ with the Docker engine's words."""
         if image is None:
             raise EnvironmentError_(f"{self.spec.name}: a Docker arm needs an image")
-        given = parameters(self.spec, launch, labels, image, self.home)
+        given = parameters(self.spec, launch, labels, image, self.home, gpu_uuid=self.gpu_uuid)
         mounts = resolve.mounts(self.spec, launch)
         keeper = _keeper(self.client, resolve.attempt_key(labels))
         try:
             container = self.client.containers.create(image.digest, **given)
         except (docker.errors.DockerException, requests.RequestException) as error:
             _dismiss(keeper)
-            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {explain(error)}") from error
+            why = refusals.told(explain(error), image.reference)
+            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {why}") from error
         if keeper is not None and keeper.stdin is not None:
             keeper.stdin.write(container.id.encode() + b"\n")
             keeper.stdin.flush()
@@ -189,7 +197,8 @@ class DockerArm:
             "container_id": container.id,
             "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
         }
-        return DockerProcess(self.client, container.id, logs, command, keeper)
+        handover = Handover(image.entrypoint, launch.argv)
+        return DockerProcess(self.client, container.id, image.reference, logs, command, keeper, handover)
 
 
 def _command(
@@ -198,6 +207,7 @@ def _command(
     return {
         "environment": spec.name,
         "argv": list(launch.argv),
+        "entrypoint": list(image.entrypoint),
         "variables": {"PATH": resolve.DEFAULT_PATH, **image.variables, **given["environment"]},
         "mounts": [mount.model_dump() for mount in mounts],
         "workdir": launch.workdir,
@@ -209,10 +219,15 @@ def _command(
 
 
 def planned(
-    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+    spec: Environment,
+    launch: Launch,
+    labels: dict[str, str],
+    image: ImageIdentity,
+    home: Path,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """What :meth:`DockerArm.create` would record as its command, without a Docker engine, an image or the mounts' sources."""
-    given = parameters(spec, launch, labels, image, home, planned=True)
+    given = parameters(spec, launch, labels, image, home, planned=True, gpu_uuid=gpu_uuid)
     mounts = resolve.mounts(spec, launch, planned=True)
     return _command(spec, launch, image, given, mounts) | {"notes": []}
 
@@ -262,20 +277,25 @@ class DockerProcess:
         self,
         client: docker.DockerClient,
         container: str,
+        image: str,
         logs: Path,
         command: dict[str, Any],
         keeper: subprocess.Popen[bytes] | None,
+        handover: Handover,
     ) -> None:
         self.pid: int | None = None
         self.cgroup: str | None = None
         self.command = command
         self._api = client.api
         self._container = container
+        self._image = image
         self._logs = logs
         self._keeper = keeper
+        self._handover = handover
         self._exit: Exit | None = None
         self._ended = threading.Event()
         self._waiter: threading.Thread | None = None
+        self._log: Path | None = None
         self._closed = False
         self._lock = threading.Lock()
 
@@ -286,9 +306,12 @@ class DockerProcess:
         try:
             self._api.start(self._container)
             returned_ns = time.monotonic_ns()
-            state = self._api.inspect_container(self._container)["State"]
+            inspected = self._api.inspect_container(self._container)
+            state = inspected["State"]
         except (docker.errors.DockerException, requests.RequestException) as error:
-            raise EnvironmentError_(f"the Docker engine does not start the container: {explain(error)}") from error
+            why = refusals.told(explain(error), self._image)
+            raise EnvironmentError_(f"the Docker engine does not start the container: {why}") from error
+        self._log = Path(inspected["LogPath"]) if inspected.get("LogPath") else None
         if state.get("Pid"):
             self.pid = int(state["Pid"])
             self.cgroup = cgroup_of(self.pid)
@@ -297,11 +320,29 @@ class DockerProcess:
         offset_ns = time.time_ns() - time.monotonic_ns()
         started_ns = _epoch_ns(state["StartedAt"]) - offset_ns
         # A Docker engine on another machine, or a clock that was set meanwhile, is no evidence.
-        return started_ns if ordered_ns <= started_ns <= returned_ns else returned_ns
+        exec_ns = started_ns if ordered_ns <= started_ns <= returned_ns else returned_ns
+        if self.pid is not None:
+            self._handover.watch(self.pid, exec_ns)
+        return exec_ns
+
+    @property
+    def entrypoint_s(self) -> float | None:
+        return self._handover.seconds
+
+    @property
+    def entrypoint_unknown(self) -> str:
+        return self._handover.unknown
 
     def wait(self, timeout_s: float) -> Exit | None:
         self._ended.wait(timeout_s)
         return self._exit
+
+    def output_bytes(self) -> int | None:
+        """By the size of the log driver's file: asking the Docker engine would cost this arm what the other does not pay."""
+        try:
+            return self._log.stat().st_size if self._log is not None else None
+        except OSError:  # it belongs to root, or the engine is on another machine
+            return None
 
     def stop(self, grace_s: float = 5.0) -> Exit:
         if self._waiter is None:
@@ -314,9 +355,12 @@ class DockerProcess:
         return self._exit
 
     def close(self) -> None:
+        """Whatever is still alive is killed at once (its log would be followed without an end)."""
         with self._lock:
             if self._closed:
                 return
+            if self._waiter is not None and not self._ended.is_set():
+                self.stop(0)
             with contextlib.suppress(docker.errors.NotFound):
                 self._call(self._save_logs)
                 self._call(lambda: self._api.remove_container(self._container, force=True, v=True))
@@ -352,6 +396,7 @@ class DockerProcess:
             self._exit = Exit(code=-9, detail="the container was removed by somebody else")
         except (docker.errors.DockerException, requests.RequestException) as error:
             self._exit = Exit(code=None, detail=f"the Docker engine went away: {explain(error)}")
+        self._handover.end()
         self._ended.set()
 
 
@@ -387,29 +432,85 @@ def _cgroup(who: str) -> str | None:
 _known_rlimits: dict[str, Rlimits] = {}
 
 
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+
+
+TRIAL_S = 120.0
+"""A container that is only asked something, and its entry point, must have ended by then."""
+
+
+def run_once(client: docker.DockerClient, digest: str, home: Path, **given: Any) -> Ended | str:
+    """Run a container to its end and remove it; how it ended, or why it did not run, in the Docker engine's words."""
+    container = None
+    labels = {HOME_LABEL: str(home.absolute()), ACTOR_LABEL: owner.this_process()}
+    try:
+        container = client.containers.create(digest, labels=labels, **given)
+        container.start()
+        try:
+            code = int(container.wait(timeout=TRIAL_S)["StatusCode"])
+        except requests.exceptions.Timeout:
+            return f"it does not end within {TRIAL_S:g} s"
+        except requests.exceptions.ConnectionError as error:
+            if "timed out" not in str(error).lower():
+                raise
+            return f"it does not end within {TRIAL_S:g} s"
+        out, err = (
+            container.logs(stdout=name == "stdout", stderr=name == "stderr").decode(errors="replace")
+            for name in ("stdout", "stderr")
+        )
+        return Ended(code, out, err)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        return explain(error)
+    finally:
+        if container is not None:
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                container.remove(force=True, v=True)
+
+
+READERS = (
+    ("cat", "/proc/self/limits"),
+    ("python3", "-I", "-S", "-c", "print(open('/proc/self/limits').read())"),
+    ("sh", "-c", 'while read -r line; do echo "$line"; done </proc/self/limits'),
+)
+"""Programs of which an image has at least one, if it has any. Its entry point is left out: it may write a banner."""
+
+
 def container_rlimits(digest: str, home: Path) -> Rlimits | str:
     """rlimit name to (soft, hard), -1 unlimited, in a container of that image that asks for none; or why it
     cannot be told. One container is run for it, once."""
     if digest in _known_rlimits:
         return _known_rlimits[digest]
-    program = "print(open('/proc/self/limits').read())"
     try:
         client = connect(home)
-        text = client.containers.run(
-            digest,
-            ["-I", "-S", "-c", program],
-            entrypoint=["python3"],
-            network_mode="none",
-            remove=True,
-            labels={HOME_LABEL: str(home.absolute()), ACTOR_LABEL: owner.this_process()},
-        ).decode()
-    except (EngineMissing, docker.errors.DockerException, requests.RequestException) as error:
-        return f"no container could be asked for its own ({explain(error)})"
+    except EngineMissing as error:
+        return f"no container could be asked for its own ({error})"
+    why = []
+    for program, *arguments in READERS:
+        ended = run_once(client, digest, home, entrypoint=[program], command=arguments, network_mode="none")
+        if isinstance(ended, Ended) and (found := read_rlimits(ended.stdout)):
+            _known_rlimits[digest] = found
+            return found
+        why.append(ended if isinstance(ended, str) else f"{program} ends with {ended.code}: {ended.stderr[-200:]}")
+        if isinstance(ended, str) and not no_such_program(ended):
+            break
+    return f"no container could be asked for its own ({'; '.join(why)})"
+
+
+def no_such_program(message: str) -> bool:
+    """Whether the Docker engine refuses only because the image lacks the program: everything else was granted before."""
+    return "executable file not found" in message or bool(re.search(r"exec: .*no such file or directory", message))
+
+
+def read_rlimits(text: str) -> Rlimits:
+    """Of proc_pid_limits(5)."""
     found = {}
     for line in text.splitlines():
         row, *columns = re.split(r"\s{2,}", line.strip())
         if row in RLIMITS and len(columns) >= 2:
             soft, hard = (-1 if value == "unlimited" else int(value) for value in columns[:2])
             found[RLIMITS[row]] = (soft, hard)
-    _known_rlimits[digest] = found
     return found

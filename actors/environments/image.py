@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 from docker.errors import APIError, ImageNotFound
 
-from actors.environments import EnvironmentError_, userland
+from actors.environments import EnvironmentError_, refusals, userland
 from actors.environments.rootfs import check_rootfs, export_rootfs
 from actors.types import Image, ImageIdentity
 
@@ -29,26 +30,42 @@ CONTENT_LABEL = "campaign.content"
 Say = Callable[[str], None]
 
 
-def ensure(client: docker.DockerClient, image: Image, home: Path, say: Say = lambda _: None) -> ImageIdentity:
-    """The image, present in the engine. ``say`` gets a line now and then while that takes long.
+def ensure(
+    client: docker.DockerClient, image: Image, home: Path, say: Say = lambda _: None, fetch: bool = True
+) -> ImageIdentity:
+    """The image, present in the engine. ``say`` gets a line now and then while that takes long. Without ``fetch`` nothing is
+    pulled.
 
-    Raises EnvironmentError_ where it cannot be had; the message says why.
+    Raises EnvironmentError_ where it cannot be had; the message says why, its lines after the first what to do.
     """
+    try:
+        return _ensure(client, image, home, say, fetch)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        name = image.reference or "campaign-local"
+        raise EnvironmentError_(f"image {name}: {_told(error, name)}") from None
+
+
+def _told(error: Exception, reference: str) -> str:
+    return refusals.told(str(getattr(error, "explanation", None) or error).strip(), reference)
+
+
+def _ensure(client: docker.DockerClient, image: Image, home: Path, say: Say, fetch: bool) -> ImageIdentity:
     if image.source == "local":
         return _local(client, home, say)
     if image.reference is None:
         raise EnvironmentError_(f"image: source {image.source} needs a reference")
     if image.source == "registry":
-        return _registry(client, image.reference, say)
+        return _registry(client, image.reference, say, fetch)
     return _archive(client, Path(image.reference).expanduser(), home, say)
 
 
-def _identity(found: Any, reference: str, content: str | None = None, repo: str | None = None) -> ImageIdentity:
+def identity(found: Any, reference: str, content: str | None = None, repo: str | None = None) -> ImageIdentity:
+    """Of docker-py's image."""
     config = found.attrs.get("Config") or {}
     variables = dict(item.split("=", 1) for item in config.get("Env") or () if "=" in item)
     return ImageIdentity(
         reference=reference, digest=found.id, variables=variables, workdir=config.get("WorkingDir") or "/",
-        user=config.get("User") or "", content_digest=content, repo_digest=repo,
+        user=config.get("User") or "", entrypoint=tuple(config.get("Entrypoint") or ()), content_digest=content, repo_digest=repo,
     )  # fmt: skip
 
 
@@ -100,14 +117,16 @@ def _local(client: docker.DockerClient, home: Path, say: Say) -> ImageIdentity:
         finally:
             tar.unlink(missing_ok=True)
         say(f"Built {reference} from this machine: {mib:.0f} MiB, {time.monotonic() - began:.1f} s")
-    return _identity(found, reference, content=f"sha256:{gathered.digest}")
+    return identity(found, reference, content=f"sha256:{gathered.digest}")
 
 
 # --- registry -----------------------------------------------------------------------------------------------------
 
 
-def _registry(client: docker.DockerClient, reference: str, say: Say) -> ImageIdentity:
+def _registry(client: docker.DockerClient, reference: str, say: Say, fetch: bool) -> ImageIdentity:
     found = present(client, reference)
+    if found is None and not fetch:
+        raise EnvironmentError_(f"image {reference} is not here\ndocker pull {reference}")
     if found is None:
         say(f"Pulling {reference}")
         repository, tag = _split(reference)
@@ -115,16 +134,18 @@ def _registry(client: docker.DockerClient, reference: str, say: Say) -> ImageIde
             for line in _progress(client.api.pull(repository, tag=tag, stream=True, decode=True)):
                 say(f"Pulling {reference}: {line}")
             found = client.images.get(reference)
-        except (APIError, ImageNotFound) as error:
-            raise EnvironmentError_(
-                f"image {reference} is not here and cannot be pulled: {error.explanation or error}\n"
-                "Log in to its registry (docker login), or bring it as a file: docker save on a machine that has it, then\n"
-                "image: {source: archive, reference: FILE} in the campaign."
-            ) from None
+        except (APIError, ImageNotFound, EnvironmentError_) as error:
+            why = _told(error, reference)
+            remedy = "" if "\n" in why else f"\n{BY_HAND}"
+            raise EnvironmentError_(f"image {reference} is not here and cannot be pulled: {why}{remedy}") from None
     repository = _split(reference)[0]
     digests = found.attrs.get("RepoDigests") or []
     own = [digest for digest in digests if digest.split("@")[0].endswith(repository)] or digests
-    return _identity(found, reference, repo=own[0] if own else None)
+    return identity(found, reference, repo=own[0] if own else None)
+
+
+BY_HAND = """Try `docker pull` by hand. If its registry wants an account: docker login. Without a network bring it as a file: docker save on a
+machine that has it, then image: {source: archive, reference: FILE} in the campaign."""
 
 
 def _split(reference: str) -> tuple[str, str]:
@@ -143,7 +164,7 @@ def _progress(lines: Iterable[dict[str, Any]], every_s: float = 5.0) -> Iterator
     told = time.monotonic()
     for line in lines:
         if "error" in line:
-            raise EnvironmentError_(f"the pull failed: {line['error']}")
+            raise EnvironmentError_(str(line["error"]))
         detail = line.get("progressDetail") or {}
         if line.get("status") == "Downloading" and detail.get("total"):
             layers[line["id"]] = (detail["current"], detail["total"])
@@ -182,7 +203,7 @@ def _archive(client: docker.DockerClient, file: Path, home: Path, say: Say) -> I
             found.reload()
         else:
             found = _import(client, file, "campaign-archive", content, [])
-    return _identity(found, reference, content=f"sha256:{content}")
+    return identity(found, reference, content=f"sha256:{content}")
 
 
 def _is_saved_image(file: Path) -> bool:

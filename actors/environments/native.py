@@ -1,7 +1,7 @@
 """Native arms: ``native-chroot`` and ``native-host``.
 
 native-chroot runs the engine in a chroot of the exported root filesystem of the very image that the Docker arm
-runs, with the same argv, mounts, variables, user, affinity and rlimits. The root filesystem is read-only,
+runs, with the same entry point, argv, mounts, variables, user, affinity and rlimits. The root filesystem is read-only,
 since all attempts share it; ``/tmp``, ``/var/tmp``, ``/run`` and the user's home are fresh folders on disk for each
 attempt, ``/dev/shm`` a fresh tmpfs, and ``/proc``, ``/sys``, ``/dev`` the host's. All of it lives in a mount namespace of the attempt.
 
@@ -30,8 +30,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from actors.environments import EnvironmentError_, OptionRefused, driver, owner, processes, resolve
+from actors.environments import EnvironmentError_, OptionRefused, driver, gpus, linker, owner, processes, resolve
 from actors.environments.docker import Rlimits, container_rlimits
+from actors.environments.handover import Handover
 from actors.environments.supervisor import inside
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
@@ -42,9 +43,10 @@ _attempts = itertools.count()
 
 
 class NativeArm:
-    def __init__(self, spec: Environment, home: Path) -> None:
+    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
         self.spec = spec
         self.home = home
+        self.gpu_uuid = gpu_uuid
 
     def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> NativeProcess:
         """Start the supervisor and the engine's process, which waits confined for :meth:`NativeProcess.start`."""
@@ -56,7 +58,8 @@ class NativeArm:
         asked = spec.user or (image.user if chroot and image else "")
         who = resolve.user(asked, root or "/") if asked or chroot else _myself()
         mounts = resolve.mounts(spec, launch)
-        own = resolve.own_variables(spec, launch, labels)
+        gpus.check(spec, self.gpu_uuid)
+        own = resolve.own_variables(spec, launch, labels, self.gpu_uuid)
         argv, workdir = launch.argv, launch.workdir
         if chroot and image:
             variables = resolve.chroot_variables(image, who, own)
@@ -68,11 +71,12 @@ class NativeArm:
         explicit: Rlimits = {name: (value, value) for name, value in spec.ulimits.items()}
         scratch = self.home.absolute() / "scratch" / f"{owner.this_process()}_{next(_attempts)}"
         try:
-            gpu = _driver_files(spec, notes) if root else ()
+            gpu = _driver_files(spec, root, self.home, notes) if root else ()
             mounted = _chroot_mounts(root, who, (*gpu, *mounts), scratch, notes) if root else []
             return NativeProcess(
                 order={
                     "argv": list(argv),
+                    "entrypoint": list(image.entrypoint) if chroot and image else [],
                     "variables": variables,
                     "workdir": workdir,
                     "root": root,
@@ -110,6 +114,7 @@ def _command(order: dict[str, Any], environment: str, mounts: tuple[Mount, ...],
     return {
         "environment": environment,
         "argv": order["argv"],
+        "entrypoint": order["entrypoint"],
         "variables": order["variables"],
         "mounts": [mount.model_dump() for mount in mounts],
         "workdir": order["workdir"],
@@ -123,7 +128,12 @@ def _command(order: dict[str, Any], environment: str, mounts: tuple[Mount, ...],
 
 
 def planned(
-    spec: Environment, launch: Launch, labels: dict[str, str], image: ImageIdentity, home: Path
+    spec: Environment,
+    launch: Launch,
+    labels: dict[str, str],
+    image: ImageIdentity,
+    home: Path,
+    gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
     """What :meth:`NativeArm.create` would record as its command for a chroot, on a machine that has neither the image nor
     its root filesystem nor the mounts' sources. ``notes`` says what only the unit can tell."""
@@ -138,13 +148,16 @@ def planned(
     mounts = resolve.mounts(spec, launch, planned=True)
     gpu: tuple[Mount, ...] = ()
     try:
-        gpu = _driver_files(spec, notes)
+        gpu = _driver_files(spec, root, home, notes, planned=True)
     except OptionRefused:
-        notes.append("mounted besides: the GPU driver's files that `nvidia-ctk cdi generate` names on the unit")
+        notes.append(
+            "mounted besides: the GPU driver's files that `nvidia-ctk cdi generate` names on the unit, and a linker cache with them"
+        )
     scratch = home.absolute() / "scratch" / "ATTEMPT"
     order: dict[str, Any] = {
         "argv": list(launch.argv),
-        "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels)),
+        "entrypoint": list(image.entrypoint),
+        "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels, gpu_uuid)),
         "workdir": launch.workdir,
         "root": root,
         "mounts": _in_order(
@@ -159,13 +172,28 @@ def planned(
     return _command(order, spec.name, mounts, notes)
 
 
-def _driver_files(spec: Environment, notes: list[str]) -> tuple[Mount, ...]:
-    """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's files."""
+def _driver_files(
+    spec: Environment, root: str, home: Path, notes: list[str], planned: bool = False
+) -> tuple[Mount, ...]:
+    """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's files and a linker cache that has them."""
     if spec.gpu.by not in ("toolkit", "cdi"):
         return ()
-    found, left_out = driver.mounts()
-    notes += left_out
-    return found
+    found = driver.found()
+    notes += found.notes
+    if not found.folders:
+        return found.mounts
+    compat = None
+    if found.compat is not None and Path(root).is_dir():
+        compat, why = driver.compat_folder(root, found.compat)
+        if compat is not None:
+            notes.append(
+                f"forward compatibility: {compat} comes before the driver's libraries, as in a container: {why}"
+            )
+    binds = [_bind(mount.source, mount.target, mount.read_only) for mount in found.mounts]
+    file = linker.place(root, binds, list(found.folders), compat, home)
+    if not planned and (why := linker.make(root, binds, list(found.folders), compat, file)):
+        raise OptionRefused("gpu", f"the linker cache with the driver's libraries cannot be made: {why}")
+    return (*found.mounts, Mount(source=str(file), target=linker.CACHE))
 
 
 def _myself() -> resolve.User:
@@ -260,8 +288,10 @@ class NativeProcess:
         self.supervisor_pid: int | None = None
         self.cgroup: str | None = None
         self.key = resolve.attempt_key(labels)
+        self._logs = (Path(order["stdout"]), Path(order["stderr"]))
         self.command = _command(order, environment, mounts, notes)
         self._scratch = scratch
+        self._handover = Handover(order["entrypoint"], order["argv"])
         self._exit: Exit | None = None
         self._exec_ns: int | None = None
         self._error: dict[str, Any] = {}
@@ -295,14 +325,27 @@ class NativeProcess:
         self._send({"go": 1})
         self._executed.wait()
         if self._error:
-            raise EnvironmentError_(f"cannot start {self.command['argv'][0]}: {self._error['error']}")
-        if self._exec_ns is None:
+            first = [*self.command["entrypoint"], *self.command["argv"]][0]
+            raise EnvironmentError_(f"cannot start {first}: {self._error['error']}")
+        if self._exec_ns is None or self.pid is None:
             raise EnvironmentError_("it was stopped before it started")
+        self._handover.watch(self.pid, self._exec_ns)
         return self._exec_ns
+
+    @property
+    def entrypoint_s(self) -> float | None:
+        return self._handover.seconds
+
+    @property
+    def entrypoint_unknown(self) -> str:
+        return self._handover.unknown
 
     def wait(self, timeout_s: float) -> Exit | None:
         self._ended.wait(timeout_s)
         return self._exit
+
+    def output_bytes(self) -> int | None:
+        return sum(log.stat().st_size for log in self._logs if log.exists())
 
     def stop(self, grace_s: float = 5.0) -> Exit:
         self._send({"stop": grace_s})
@@ -356,6 +399,7 @@ class NativeProcess:
                 elif "exit" in message:
                     ended = message
                     break
+        self._handover.end()
         self._exit = _exit(ended) if ended is not None else self._orphaned()
         for event in (self._ended, self._executed, self._ready):
             event.set()
@@ -392,7 +436,7 @@ def shell_line(order: dict[str, Any]) -> str:
             argv += [_path("setpriv"), f"--reuid={who[0]}", f"--regid={who[1]}", "--clear-groups"]
         return f"(cd {shlex.quote(order['workdir'])} && exec {shlex.join([*argv, *order['argv']])})"
     argv += [_path("unshare"), f"--root={root}", f"--wd={order['workdir']}"]
-    argv += [f"--setgid={who[1]}", f"--setuid={who[0]}", *order["argv"]]
+    argv += [f"--setgid={who[1]}", f"--setuid={who[0]}", *order["entrypoint"], *order["argv"]]
     steps = ["S=$(mktemp -d)", f"mount --rbind {shlex.quote(root)} {shlex.quote(root)}"]
     for entry in order["mounts"]:
         steps += _mount_steps(root, entry)

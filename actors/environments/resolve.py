@@ -5,12 +5,13 @@ Both arms take these from here, so that what is meant to be equal is equal.
 
 from __future__ import annotations
 
+import shlex
 import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.environments import EnvironmentError_, OptionRefused
+from actors.environments import EnvironmentError_, OptionRefused, gpus
 from actors.environments.owner import MARK
 from actors.types import Environment, ImageIdentity, Launch, Mount
 
@@ -109,10 +110,13 @@ def _entries(root: str, path: str, fields: int) -> list[list[str]]:
 # --- variables and mounts ----------------------------------------------------------------------------------------------
 
 
-def own_variables(spec: Environment, launch: Launch, labels: dict[str, str]) -> dict[str, str]:
-    """What is set over the userland's own variables, the same in every arm; later ones win: GPU access, engine,
-    environment."""
-    return {**spec.gpu.variables, **launch.variables, **spec.variables, MARK: attempt_key(labels)}
+def own_variables(
+    spec: Environment, launch: Launch, labels: dict[str, str], gpu_uuid: str | None = None
+) -> dict[str, str]:
+    """What is set over the userland's own variables, the same in every arm but for the choice among several GPUs
+    (``gpus.py``); later ones win: GPU access, engine, environment."""
+    chosen = gpus.selected(spec, gpu_uuid)
+    return {**chosen, **spec.gpu.variables, **launch.variables, **spec.variables, MARK: attempt_key(labels)}
 
 
 def chroot_variables(image: ImageIdentity, who: User, own: dict[str, str]) -> dict[str, str]:
@@ -143,7 +147,12 @@ def mounts(spec: Environment, launch: Launch, planned: bool = False) -> tuple[Mo
 # --- what differs -------------------------------------------------------------------------------------------------------
 
 
-def effective(spec: Environment, launch: Launch | None = None, image: ImageIdentity | None = None) -> dict[str, str]:
+def effective(
+    spec: Environment,
+    launch: Launch | None = None,
+    image: ImageIdentity | None = None,
+    gpu_uuid: str | None = None,
+) -> dict[str, str]:
     """Aspect to what holds in this arm, in words and numbers."""
     docker = spec.kind == "docker"
     host = spec.kind == "native-host"
@@ -175,6 +184,7 @@ def effective(spec: Environment, launch: Launch | None = None, image: ImageIdent
             for mount in (*spec.gpu.mounts, *launch.mounts, *spec.mounts)
         )
         + (" (no mount: targets replaced by sources in argv, variables, workdir)" if host else ""),
+        "entry point": "none" if host else shlex.join(image.entrypoint) or "none" if image else "the image's",
         "started by": "dockerd -> containerd -> runc" if docker else "fork and exec, waiting before the gate",
         "mount namespace": "none" if host else "own",
         "pid namespace": "own" if docker else "none",
@@ -190,14 +200,22 @@ def effective(spec: Environment, launch: Launch | None = None, image: ImageIdent
         if docker and spec.seccomp == "default" and not spec.privileged
         else "none",
         "capabilities": "Docker's default set" if docker and not spec.privileged else "all of the user's",
-        "gpu": _gpu(spec),
+        "gpu": _gpu(spec, gpu_uuid),
         "cpus": format_cpus(chosen) if chosen is not None else "all",
         "rlimits": ", ".join(rlimits),
         "user": spec.user or default_user or "root",
         "workdir": launch.workdir,
         "variables": " ".join(
             f"{key}={value}"
-            for key, value in sorted({**userland, **spec.gpu.variables, **launch.variables, **spec.variables}.items())
+            for key, value in sorted(
+                {
+                    **userland,
+                    **gpus.selected(spec, gpu_uuid),
+                    **spec.gpu.variables,
+                    **launch.variables,
+                    **spec.variables,
+                }.items()
+            )
         ),
         "page cache at start": spec.cache or "as the campaign's gate says",
         "output": "pipe to containerd-shim, then Docker's log driver"
@@ -206,11 +224,12 @@ def effective(spec: Environment, launch: Launch | None = None, image: ImageIdent
     }
 
 
-def _gpu(spec: Environment) -> str:
+def _gpu(spec: Environment, uuid: str | None) -> str:
     if spec.kind != "docker":
         files = ", the driver's files that the NVIDIA toolkit names" if spec.gpu.by in ("toolkit", "cdi") else ""
-        return "the host's devices" + (files if spec.kind == "native-chroot" else "")
-    named = ", ".join(spec.gpu.devices)
+        only = f", {uuid} chosen by variable" if "CUDA_VISIBLE_DEVICES" in gpus.selected(spec, uuid) else ""
+        return "the host's devices" + (files if spec.kind == "native-chroot" else "") + only
+    named = ", ".join(spec.gpu.devices) or uuid
     return {
         "none": "none",
         "toolkit": f"NVIDIA toolkit: {named or 'all'}",
@@ -220,8 +239,12 @@ def _gpu(spec: Environment) -> str:
 
 
 def difference(
-    a: Environment, b: Environment, launch: Launch | None = None, image: ImageIdentity | None = None
+    a: Environment,
+    b: Environment,
+    launch: Launch | None = None,
+    image: ImageIdentity | None = None,
+    gpu_uuid: str | None = None,
 ) -> list[Row]:
-    """Rows (aspect, in a, in b) of everything that is not the same in both arms."""
-    left, right = effective(a, launch, image), effective(b, launch, image)
+    """Rows (aspect, in a, in b) of everything that is not the same in both arms, by what they are told (``alike.py`` asks them)."""
+    left, right = effective(a, launch, image, gpu_uuid), effective(b, launch, image, gpu_uuid)
     return [(aspect, left[aspect], right[aspect]) for aspect in left if left[aspect] != right[aspect]]

@@ -63,7 +63,8 @@ def export_rootfs(
         return exported
     if os.geteuid() != 0:
         raise EnvironmentError_(
-            "native-chroot needs root, to export the image's files with their owners; use native-host instead"
+            "native-chroot needs root, to export the image's files with their owners\nGive the same command with sudo; "
+            "results stay yours."
         )
     with _locked(folder.parent):
         _clear_unfinished(client, home)

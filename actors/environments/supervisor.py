@@ -240,7 +240,8 @@ def engine_process(order: dict[str, Any], parent: int, out: int, err: int, go: i
                 os.setuid(uid)
             except OSError as error:
                 raise Refused("user", f"cannot become {uid}:{gid}: {error.strerror}") from error
-        program = find_program(order["argv"][0], order["variables"], order["workdir"])
+        command = [*order["entrypoint"], *order["argv"]]
+        program = find_program(command[0], order["variables"], order["workdir"])
         # After setuid, which clears it. The parent may have died in between.
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
@@ -249,7 +250,7 @@ def engine_process(order: dict[str, Any], parent: int, out: int, err: int, go: i
         if os.read(go, 1) != b"g":
             os._exit(1)
         os.write(status, b'{"exec_ns": %d}\n' % time.monotonic_ns())
-        os.execve(program, order["argv"], order["variables"])
+        os.execve(program, command, order["variables"])
     except BaseException as error:
         option = error.option if isinstance(error, Refused) else ""
         what = str(error) if isinstance(error, Refused | OSError) else repr(error)

@@ -6,43 +6,55 @@ process that does nothing, started with the very options, answers for certain.
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 
 import docker
-import requests
 
-from actors.environments import EnvironmentError_, OptionRefused, owner, resolve
+from actors.environments import EnvironmentError_, OptionRefused, refusals, resolve
 from actors.environments.daemon import EngineMissing, connect
-from actors.environments.docker import ACTOR_LABEL, HOME_LABEL, Options, explain, merge, options
+from actors.environments.docker import TRIAL_S, Options, merge, no_such_program, options, run_once
 from actors.environments.native import NativeArm
 from actors.types import Environment, ImageIdentity, Launch
 
-NOTHING = ("python3", "-I", "-S", "-c", "pass")
+HANDED_OVER = 42
+"""No exit code that a program gives by chance: an entry point that does not run its command, such as ``echo``, is told by it."""
 DOCKER_ONLY = ("ipc", "shm_size", "network", "privileged", "memory", "cgroup_parent", "init")
 
 
-def refused(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def nothings(image: ImageIdentity | None) -> tuple[int, list[tuple[str, ...]]]:
+    """The exit code to be seen, and programs that do nothing but end with it, of which an image has at least one if it has any.
+    They are run through the image's entry point."""
+    code = HANDED_OVER if image is not None and image.entrypoint else 0
+    return code, [("sh", "-c", f"exit {code}"), ("python3", "-I", "-S", "-c", f"raise SystemExit({code})")]
+
+
+def refused(spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None = None) -> dict[str, str]:
     """Key of ``spec`` to why this host refuses it; empty when the arm works. ``environment`` stands for
     an arm that does not work even without options, ``combination`` for options that only fail together."""
     try:
         resolve.cpus(spec)
-        resolve.mounts(spec, Launch(argv=NOTHING))
-        return _refused_by_docker(spec, image, home) if spec.kind == "docker" else _refused_by_host(spec, image, home)
+        resolve.mounts(spec, Launch(argv=()))
+        if spec.kind == "docker":
+            return _refused_by_docker(spec, image, home, gpu_uuid)
+        return _refused_by_host(spec, image, home, gpu_uuid)
     except OptionRefused as error:
         return {error.option or "environment": error.why}
     except EnvironmentError_ as error:
         return {"environment": str(error)}
 
 
-def _refused_by_docker(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+def _refused_by_docker(
+    spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None
+) -> dict[str, str]:
     if image is None:
         return {"environment": "a Docker arm needs an image"}
     try:
         client = connect(home)
     except EngineMissing as error:
         return {"environment": str(error)}
-    every = options(spec)
+    every = options(spec, gpu_uuid)
     whole = _try(client, image, every, home)
     if whole is None:
         return {}
@@ -58,35 +70,60 @@ def _refused_by_docker(spec: Environment, image: ImageIdentity | None, home: Pat
 
 
 def _try(client: docker.DockerClient, image: ImageIdentity, chosen: Options, home: Path) -> str | None:
-    """None if a container with these options runs and ends well, else why not."""
-    container = None
-    labels = {HOME_LABEL: str(home.absolute()), ACTOR_LABEL: owner.this_process()}
-    try:
-        container = client.containers.create(
-            image.digest, list(NOTHING[1:]), entrypoint=[NOTHING[0]], labels=labels, **merge(chosen)
-        )
-        container.start()
-        code = container.wait()["StatusCode"]
-        if code != 0:
-            return f"`{' '.join(NOTHING)}` ends with {code}: {container.logs(tail=3).decode(errors='replace').strip()}"
-        return None
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        return explain(error)
-    finally:
-        if container is not None:
-            container.remove(force=True, v=True)
+    """None if a container with these options runs what its entry point is given, else why not. An image without any program
+    to run still shows that the options are granted: the Docker engine looks for the program last."""
+    why: str | None = None
+    expected, programs = nothings(image)
+    for nothing in programs:
+        ended = run_once(client, image.digest, home, command=list(nothing), **merge(chosen))
+        if isinstance(ended, str):
+            if not no_such_program(ended) or image.entrypoint:
+                return refusals.told(ended, image.reference)
+            continue
+        if ended.code == expected:
+            return None
+        why = _ended(image, nothing, ended.code, ended.stderr or ended.stdout)
+        if ended.code not in NOT_FOUND:
+            return why
+    return why
 
 
-def _refused_by_host(spec: Environment, image: ImageIdentity | None, home: Path) -> dict[str, str]:
+NOT_FOUND = (126, 127)
+"""What a shell answers for a program that it cannot run."""
+
+
+def _ended(image: ImageIdentity | None, nothing: tuple[str, ...], code: int | None, said: str) -> str:
+    words = said.strip()[-300:]
+    through = shlex.join([*(image.entrypoint if image else ()), *nothing])
+    ends = "does not end" if code is None else f"ends with {code}"
+    text = f"`{through}` {ends}" + (f": {words}" if words else "")
+    reference = image.reference if image else "IMAGE"
+    if image is None or not image.entrypoint or refusals.of(words, reference):
+        return refusals.told(text, reference)
+    return (
+        f"the image's entry point does not hand over to the command it is given: {text}. If it is a program of its own and not a "
+        'script that ends with `exec "$@"`, make an image without it and name that one in the campaign: '
+        f"printf 'FROM {image.reference}\\nENTRYPOINT []\\n' | docker build -t plain -"
+    )
+
+
+def _refused_by_host(
+    spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None
+) -> dict[str, str]:
     """Takes away one refused rlimit or CPU list after the other, so that all are named."""
     found: dict[str, str] = {}
     labels = {"campaign": "trial", "run": spec.name, "attempt": "0"}
+    handed = image if spec.kind == "native-chroot" else None
+    expected, programs = nothings(handed)
     while True:
         with tempfile.TemporaryDirectory(prefix="campaign-trial-") as folder:
             try:
-                process = NativeArm(spec, home).create(Launch(argv=NOTHING), labels, Path(folder), image)
+                process = NativeArm(spec, home, gpu_uuid).create(Launch(argv=programs[0]), labels, Path(folder), image)
             except OptionRefused as error:
-                found[error.option or "environment"] = error.why
+                if error.option == "argv" and len(programs) > 1:
+                    programs.pop(0)
+                    continue
+                found["environment" if error.option in ("", "argv") else error.option] = error.why
                 lighter = _without(spec, error.option)
                 if lighter is None:
                     return found
@@ -94,13 +131,16 @@ def _refused_by_host(spec: Environment, image: ImageIdentity | None, home: Path)
                 continue
             try:
                 process.start()
-                ended = process.wait(60)
+                ended = process.wait(TRIAL_S)
             finally:
                 process.close()
-            if ended is None or ended.code != 0:
-                said = Path(folder, "stderr.log").read_text(errors="replace").strip()[-300:]
-                code = "does not end" if ended is None else f"ends with {ended.code}"
-                found["environment"] = f"`{' '.join(NOTHING)}` {code}: {said}"
+            code = None if ended is None else ended.code
+            if code in NOT_FOUND and len(programs) > 1:
+                programs.pop(0)
+                continue
+            if code != expected:
+                said = Path(folder, "stderr.log").read_text(errors="replace")
+                found["environment"] = _ended(handed, programs[0], code, said)
             return found
 
 

@@ -106,15 +106,15 @@ def interpreter(executable: str | None = None) -> Interpreter:
     return Interpreter(**json.loads(told.stdout))
 
 
-def gather(python: Interpreter, packages: tuple[str, ...] = ("xllamacpp",)) -> Userland:
-    """Everything that ``python`` and ``packages`` (installed distributions of this process) need to run."""
+def gather(python: Interpreter, packages: tuple[str, ...] = ("xllamacpp",), tools: tuple[str, ...] = TOOLS) -> Userland:
+    """Everything that ``python``, ``packages`` (installed distributions of this process) and ``tools`` need to run."""
     entries = {path: Entry(mode) for path, mode in FOLDERS.items()}
     entries |= {path: Entry(0o644, data=data) for path, data in FILES.items()}
     entries |= _links_of_this_host()
     entries |= _interpreter_entries(python)
     for package in packages:
         entries |= _package_entries(package, f"{PREFIX}/{python.library}")
-    entries |= _tool_entries()
+    entries |= _tool_entries(tools)
     entries |= _locale_entries()
     entries = _with_libraries(entries)
     for path in list(entries):
@@ -173,8 +173,8 @@ def _package_entries(package: str, library: str) -> dict[str, Entry]:
     }  # fmt: skip
 
 
-def _tool_entries() -> dict[str, Entry]:
-    found = {tool: shutil.which(tool, path="/usr/bin:/bin:/usr/sbin:/sbin") for tool in TOOLS}
+def _tool_entries(tools: tuple[str, ...]) -> dict[str, Entry]:
+    found = {tool: shutil.which(tool, path="/usr/bin:/bin:/usr/sbin:/sbin") for tool in tools}
     return {f"/usr/bin/{tool}": _file(path) for tool, path in found.items() if path}
 
 

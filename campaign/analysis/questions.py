@@ -138,7 +138,8 @@ def latencies(con: duckdb.DuckDBPyConnection, reference: str) -> dict[str, Laten
     """
     runs = con.execute(
         """SELECT q.workload, r.model, r.environment, concat_ws('|', r.phase, r.unit, r.repetition) AS run,
-            list(latency_ms) FILTER (isfinite(latency_ms)) AS latency_ms, list(ttft_ms) FILTER (isfinite(ttft_ms)) AS ttft_ms
+            coalesce(list(latency_ms) FILTER (isfinite(latency_ms)), []) AS latency_ms,
+            coalesce(list(ttft_ms) FILTER (isfinite(ttft_ms)), []) AS ttft_ms
         FROM requests AS q
         JOIN runs AS r USING (run_id)
         WHERE q.accepted AND q.ok
@@ -148,7 +149,7 @@ def latencies(con: duckdb.DuckDBPyConnection, reference: str) -> dict[str, Laten
     found: dict[str, Latencies] = {}
     for workload, model, arm, run, *both in runs.itertuples(index=False, name=None):
         for metric, x in zip(("latency_ms", "ttft_ms"), both, strict=True):
-            if x is not None and len(x):
+            if len(x):
                 of_model = found.setdefault(workload, {}).setdefault(model, {})
                 of_model.setdefault(metric, {}).setdefault(arm, {})[run] = x
     return {

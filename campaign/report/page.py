@@ -50,7 +50,27 @@ QUALITY = (
         "Runs planned, started, valid (one accepted attempt) and analysed (with a throughput), by model and arm.",
         "No run is planned.",
         "SELECT model, environment, planned, started, valid, analysed, attempts, rejected_attempts AS rejected, exhausted, "
-        "outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
+        "left_out, outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
+    ),
+    Table(
+        "Sessions",
+        "Stretches under the same conditions. Each later one began with a difference that was accepted; no block holds runs of two.",
+        "No session.",
+        "SELECT session, began_utc AS began, accepted_runs AS runs, coalesce(difference, 'as the campaign began') AS difference\nFROM sessions\n"
+        "ORDER BY session",
+    ),
+    Table(
+        "Shakedown",
+        "Every cell once with a handful of requests, before anything was measured: kept apart from the results.",
+        "No shakedown was made.",
+        'SELECT unit, model, environment, workload, passed AS runs, round(start_s, 1) AS "start (s)", round(tok_s, 1) AS "tok/s", '
+        "cause, remedy\nFROM shakedowns\nORDER BY model, workload, environment, unit",
+    ),
+    Table(
+        "Left out",
+        "Cells that the campaign went on without, by decision after the shakedown.",
+        "No cell was left out.",
+        "SELECT cell, reason, decided_by\nFROM cells_left_out\nORDER BY cell",
     ),
     Table(
         "Rejected attempts",
@@ -328,12 +348,12 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row]) -> dict[st
     counts = _one(
         con,
         "SELECT count(*) AS planned, count(*) FILTER (attempts > 0) AS started, count(*) FILTER (accepted) AS valid, "
-        "count(*) FILTER (status = 'exhausted') AS exhausted, count(DISTINCT model) AS models, "
+        "count(*) FILTER (status = 'exhausted') AS exhausted, count(*) FILTER (status = 'left_out') AS left_out, count(DISTINCT model) AS models, "
         "count(DISTINCT environment) AS environments, max(repetition) AS repetitions, count(DISTINCT unit) AS units FROM runs",
     )
     analysed = con.execute("SELECT coalesce(sum(analysed), 0) FROM flow").fetchall()[0][0]
     reference = campaign.get("reference") or "the reference"
-    finished = counts["valid"] + counts["exhausted"] == counts["planned"] and counts["planned"] > 0
+    finished = counts["valid"] + counts["exhausted"] + counts["left_out"] == counts["planned"] and counts["planned"] > 0
     state = "finished" if finished else "not begun" if not counts["started"] else "unfinished"
     quality = [_filled(con, table) for table in QUALITY]
     throughput = [row for row in rows if row["metric"] == wording.HEADLINE and wording.present(row["pct"])]
@@ -444,11 +464,17 @@ def _warnings(
     if not campaign:
         found.append("campaign.json is missing or cannot be read; names and provenance are left out.")
     if not finished and counts["started"]:
-        left = counts["planned"] - counts["valid"] - counts["exhausted"]
+        left = counts["planned"] - counts["valid"] - counts["exhausted"] - counts["left_out"]
         found.append(f"The campaign is not finished: {left} runs are outstanding, and every figure may still change.")
     if counts["exhausted"]:
         found.append(
             f"{counts['exhausted']} runs were given up after their attempts were used; their cells are short of repetitions."
+        )
+    if counts["left_out"]:
+        cells = con.execute("SELECT count(*) FROM cells_left_out").fetchall()[0][0]
+        found.append(
+            f"{counts['left_out']} runs of {cells} cells were left out after the shakedown: they cannot run here, or nothing was left to compare "
+            "them with. They are named under Quality with the cause."
         )
     broken = con.execute("SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'").fetchall()[0][0]
     if broken:

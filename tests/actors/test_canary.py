@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,6 +33,27 @@ def test_a_gpu_that_cannot_be_asked_leaves_the_figure_missing_with_the_reason(
 def test_a_gpu_that_is_stuck_does_not_hold_the_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "TIMEOUT_S", 0.001)
     assert canary.sing("before", "NVIDIA GB10").reason == "the probe did not end within 0.001 s"
+
+
+def test_the_probe_runs_on_the_gpu_that_was_chosen_and_says_it_as_cuda_does() -> None:
+    uuid = "GPU-5c6f0d7a-1b2c-3d4e-5f60-718293a4b5c6"
+    assert canary.command(uuid=uuid)[-2:] == ["0", uuid]
+    assert "GPU-" + gemv.uuid_text(bytes.fromhex("5c6f0d7a1b2c3d4e5f60718293a4b5c6")) == uuid
+
+
+def test_no_other_gpu_than_the_chosen_one_is_shown_to_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's variable names the GPU of the actor, which need not be the unit's."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    shown: list[str] = []
+
+    def library(_: str) -> None:
+        shown.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        raise OSError("no driver here")
+
+    monkeypatch.setattr(gemv.ctypes, "CDLL", library)
+    with pytest.raises(OSError, match="no driver"):
+        gemv.bandwidth_gb_s("GPU-b")
+    assert shown == ["GPU-b"]
 
 
 @pytest.mark.skipif(shutil.which("ptxas") is None, reason="no ptxas (CUDA's assembler) on this machine")

@@ -8,39 +8,26 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
-from campaign import cluster
+from campaign import cluster, ray_parts
 
 os.environ.update(cluster.QUIET)
 
-from ray._private import services
-from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
-from ray._private.node import Node
-from ray._private.parameter import RayParams
-
 
 def main(unit: str, folder: str, address: str | None = None) -> None:
-    ensure_token_if_auth_enabled(None, create_token_if_missing=True)
-    services.resolve_ip_for_localhost = lambda host: host
-    Node.start_api_server = lambda *_, **__: None
-    node = Node(
-        RayParams(
-            gcs_address=address,
-            node_ip_address="127.0.0.1",
-            num_cpus=4,
-            num_gpus=1,
-            labels={"unit": unit},
-            object_store_memory=cluster.OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            include_log_monitor=False,
-            no_monitor=True,
-            min_worker_port=0,
-            max_worker_port=0,
-            temp_dir=folder,
-        ),
-        head=address is None,
-        shutdown_at_exit=False,
-        spawn_reaper=False,
+    assert ray_parts.demand_token() or os.environ["RAY_AUTH_MODE"] == "disabled"
+    ray_parts.stay_on_loopback()
+    node = ray_parts.node(
+        Path(folder),
+        gcs_address=address,
+        fate_shared=False,
+        num_cpus=4,
+        num_gpus=1,
+        labels={"unit": unit},
+        object_store_memory=cluster.OBJECT_STORE_BYTES,
+        min_worker_port=0,
+        max_worker_port=0,
     )
     print(node.address, flush=True)
     signal.pause()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.types import Evidence, Exit, Gate, GateRecord, Metric, Report, TelemetrySummary
+from actors.types import Evidence, Exit, Gate, GateRecord, KernelEvent, Metric, Report, TelemetrySummary
 from campaign.acceptance import PRIMARY, judge
 
 GATE = Gate(cooldown_s=1, ceiling_c=45)
@@ -163,3 +163,63 @@ def test_a_canary_that_cannot_sing_does_not_reject():
     judged = verdict(sung(None, None))
     assert judged.accepted
     assert next(check for check in judged.checks if check.check == "canary").reason == "no driver"
+
+
+POWER = Metric(name="power_mean_w", value=30.0, unit_of_measure="W", source="telemetry")
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpu", "accepted"),
+    [
+        ("xid", True, False),
+        ("oom_kill", False, False),
+        ("gpu_lost", True, False),
+        ("thermal", True, False),
+        ("thermal", False, True),
+        ("crash", True, True),
+        ("pcie_corrected", True, True),
+    ],
+)
+def test_the_kernels_word_on_gpu_memory_and_heat_counts(kind, gpu, accepted):
+    event = KernelEvent(kind=kind, text="NVRM: something", what="in words")
+    judged = verdict(good(kernel=(event,), metrics=(POWER,) if gpu else ()))
+    assert judged.accepted is accepted
+    assert judged.rejected_by == (() if accepted else ("kernel_log",))
+    if not accepted:
+        check = next(check for check in judged.checks if check.check == "kernel_log")
+        assert check.figure == f"{kind}: in words"
+
+
+def test_a_log_that_cannot_be_read_claims_nothing():
+    check = next(
+        check for check in verdict(good(kernel_unavailable="no permission")).checks if check.check == "kernel_log"
+    )
+    assert (check.passed, check.reason) == (None, "no permission")
+
+
+@pytest.mark.parametrize(("start_c", "cold"), [(44.0, True), (45.0, False), (46.0, False)])
+def test_gate_and_verdict_have_one_rule_for_cold_enough(start_c, cold):
+    """At 45 °C exactly the gate opened and the verdict rejected, three times, and gave the run up."""
+    import threading
+
+    from actors.gate import Clock, Reading, wait
+
+    now = [1000 * 10**9]
+
+    def later(event, seconds):
+        now[0] += max(1, round(seconds * 10**9))
+        return False
+
+    gate = Gate(cooldown_s=0, ceiling_c=45, dwell_s=0, cache="keep", timeout_s=5, on_timeout="pause")
+    record = wait(
+        gate,
+        lambda: Reading(t_mono_ns=now[0], gpu_temperature_c=start_c, mem_available_gib=1.0),
+        rest_since_ns=None,
+        reference_gib=None,
+        files=(),
+        stop=threading.Event(),
+        clock=Clock(lambda: now[0], later),
+    )
+    assert record.opened is cold
+    opened = GateRecord(opened=True, waited_s=0.0, rest_s=None, temperature_c=start_c)
+    assert judge(good(gate=opened), gate, model_identity="m").accepted is cold

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from actors.types import ImageIdentity, UnitFacts
-from campaign.driver import _differences, _lasting
+from campaign.drift import changes as differences
+from campaign.drift import lasting
 
 FIRST = ImageIdentity(
     reference="campaign-local:1", digest="sha256:aa", rootfs="/home/rootfs/aa", content_digest="sha256:cc"
@@ -24,7 +25,7 @@ def unit(image: ImageIdentity) -> UnitFacts:
 
 
 def changes(now: ImageIdentity, then: ImageIdentity = FIRST) -> list[str]:
-    return _differences(_lasting(unit(then)), _lasting(unit(now)))
+    return differences(lasting(unit(then)), lasting(unit(now)))
 
 
 def test_the_same_files_imported_again_are_no_change() -> None:

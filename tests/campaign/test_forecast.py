@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.engines import gguf_random
+from actors.types import Model, Workload
 from campaign import budget
-from campaign.config import load
-from campaign.forecast import forecast, parts_s
+from campaign.config import Campaign, load
+from campaign.forecast import BUILD_S, CellSpeed, answering_s, attained, forecast, parts_s, weight_bytes
+from campaign.forecast import SPARK as GB10
 from campaign.outlook import describe, plain
 from campaign.plan import plan
 
@@ -44,6 +47,122 @@ def test_every_estimate_lies_where_its_model_says_throughput_must(file: str) -> 
         rate = (workload.requests + workload.warmup_requests) * workload.output_tokens / parts_s(asked, run)[1]
         assert model.expected_tok_s is not None
         assert model.expected_tok_s[0] <= rate <= model.expected_tok_s[1], model.name
+
+
+def dense(gb: float, precision: str, billions: float) -> Model:
+    return Model(
+        name="x", engines=("vllm",), weight_bytes=int(gb * 1e9), parameters=int(billions * 1e9), precision=precision
+    )
+
+
+ENTRIES = {model.name: model for file in ("spark", "spark-vllm") for model in load(CAMPAIGNS / f"{file}.yaml").models}
+PUBLISHED = [
+    (ENTRIES["llama-3.3-70b-nvfp4"], 1, 4.0, 4.2, 0.02),
+    (ENTRIES["deepseek-r1-7b"], 8, 119, 120, 0.05),
+    (dense(16.4, "bf16", 8.2), 1, 13.1, 13.1, 0.06),  # Qwen3-8B
+    (ENTRIES["gpt-oss-120b"], 1, 33, 60, 0),
+    (ENTRIES["gpt-oss-120b"], 8, 147, 147, 0.06),
+    (dense(61, "bf16", 31), 1, 3.72, 3.72, 0.03),  # Gemma-4-31B
+    (dense(7.9, "bf16", 4), 1, 25.6, 25.6, 0.03),  # Nemotron-3-Nano-4B
+    (dense(1.5, "bf16", 0.8), 1, 110, 110, 0.08),  # Qwen3.5-0.8B
+    (dense(5.7, "nvfp4", 8), 1, 38.65, 38.65, 0.05),  # Llama-3.1-8B
+]
+"""Decoding on a GB10 as published: model, batch, output tokens/s from and to, and how far beyond the forecast may lie."""
+
+
+@pytest.mark.parametrize(("model", "batch", "low", "high", "beyond"), PUBLISHED)
+def test_decoding_is_forecast_as_it_was_published(
+    model: Model, batch: int, low: float, high: float, beyond: float
+) -> None:
+    asked = Workload(
+        name="w", requests=8 * batch, input_tokens=128, output_tokens=128, concurrency=batch, warmup_requests=0
+    )
+    rate = asked.requests * asked.output_tokens / answering_s(model, asked, GB10)
+    assert low * (1 - beyond) <= rate <= high * (1 + beyond)
+
+
+@pytest.mark.parametrize("name", ["mistral-7b-v0.3", "deepseek-r1-7b", "llama-3-8b", "gpt-oss-120b"])
+def test_no_more_bandwidth_is_counted_on_than_was_measured(name: str) -> None:
+    assert 216 <= 273 * attained(ENTRIES[name]) <= 236
+
+
+@pytest.mark.parametrize("model", [model.name for model in SPARK.models])
+def test_a_start_takes_one_to_three_minutes_and_no_run_builds_an_engine(model: str) -> None:
+    run = next(run for run in RUNS if run.model == model)
+    start_s = parts_s(SPARK, run)[0] - SPARK.gate.cooldown_s - SPARK.gate.dwell_s
+    assert 60 <= start_s <= 180
+
+
+def test_building_is_charged_once_to_the_model_that_builds() -> None:
+    assert forecast(SPARK, RUNS).build_s == {"gemma-2b": BUILD_S}
+    assert "gemma-2b: `campaign prepare` builds the engine, about 4 min" in plain(describe(SPARK, RUNS))
+    other = load(CAMPAIGNS / "spark-vllm.yaml")
+    assert forecast(other, plan(other)).build_s == {}
+
+
+# --- what the shakedown measured -----------------------------------------------------------------------------------
+
+CELL = ("llama-3.3-70b-nvfp4", "docker-baseline", "throughput-1000")
+SHAKEN = {CELL: CellSpeed(start_s=200.0, tok_s=16.0)}
+
+
+def test_what_the_shakedown_measured_takes_the_place_of_the_guess() -> None:
+    asked = SPARK.asked(CELL[0], CELL[2])
+    gate_s = SPARK.gate.cooldown_s + SPARK.gate.dwell_s
+    answering = (asked.requests + asked.warmup_requests) * asked.output_tokens / 16.0
+    ahead = forecast(SPARK, RUNS, known=SHAKEN)
+    assert ahead.cell_s[CELL] == pytest.approx(gate_s + 200.0 + answering)
+    guessed = forecast(SPARK, RUNS)
+    assert {cell for cell in ahead.cell_s if ahead.cell_s[cell] != guessed.cell_s[cell]} == {CELL}
+    assert [ahead.basis[CELL], guessed.basis[CELL]] == ["shakedown", "estimate"]
+
+
+def test_the_plan_says_which_cells_were_measured_and_which_guessed() -> None:
+    text = plain(describe(SPARK, RUNS, known=SHAKEN), width=300)
+    assert "1 of 18 cells measured in the shakedown, 17 of 18 cells estimated for a DGX Spark" in text
+    both = {(CELL[0], arm.name, CELL[2]): SHAKEN[CELL] for arm in SPARK.environments}
+    text = plain(describe(SPARK, RUNS, known=both), width=300)
+    assert "Measured: llama-3.3-70b-nvfp4. Estimated: qwen2-1.5b, gemma-2b" in text
+
+
+def test_a_speed_that_was_measured_is_not_taken_for_another_batch() -> None:
+    both = {(CELL[0], arm.name, CELL[2]): CellSpeed(200.0, 1.0) for arm in SPARK.environments}
+    by_change = {way.change: way.total_s for way in budget.ways(SPARK, RUNS, both)}
+    guessed = {way.change: way.total_s for way in budget.ways(SPARK, RUNS)}
+    larger = next(change for change in by_change if change.startswith("batch of 8"))
+    assert by_change[larger] == pytest.approx(guessed[larger])
+    assert by_change["2 units"] > 2 * guessed["2 units"]
+
+
+# --- an own file ---------------------------------------------------------------------------------------------------
+
+
+def own_file(tmp_path: Path) -> tuple[Campaign, Campaign]:
+    """A campaign of a model that is only a path, and the same with the entry that the file was made from."""
+    local = load(CAMPAIGNS / "local.yaml")
+    entry = local.models[0]
+    assert entry.random_weights is not None
+    path = tmp_path / "own.gguf"
+    gguf_random.write_gguf(path, entry.name, entry.random_weights)
+    own = Model(name=entry.name, engines=("llamacpp",), path=str(path), batch_size=entry.batch_size)
+    return local.model_copy(update={"models": (own,)}), local.model_copy(update={"models": (entry,)})
+
+
+def test_an_own_gguf_is_forecast_by_what_the_file_holds(tmp_path: Path) -> None:
+    own, entry = own_file(tmp_path)
+    run = plan(own)[0]
+    assert sum(parts_s(own, run)) == pytest.approx(sum(parts_s(entry, run)), rel=0.02)
+
+
+def test_a_file_that_cannot_be_read_counts_with_its_size(tmp_path: Path) -> None:
+    own, _ = own_file(tmp_path)
+    path = Path(str(own.models[0].path))
+    path.write_bytes(b"x" * 16_000_000)
+    before = parts_s(own, plan(own)[0])[1]
+    path.write_bytes(b"x" * 32_000_000)
+    assert parts_s(own, plan(own)[0])[1] == pytest.approx(2 * before, rel=0.5)
+    path.unlink()
+    assert weight_bytes(own.models[0]) == 2e9  # nothing is known of it: the run itself refuses
 
 
 def test_the_70b_class_alone_takes_weeks() -> None:
@@ -90,7 +209,7 @@ def test_the_plan_of_the_spark_says_budget_ways_out_and_what_cannot_run() -> Non
     text = plain(describe(SPARK, RUNS))
     for part in (
         "Budget by model",
-        "llama-3.3-70b-nvfp4 alone takes 10 d",
+        "llama-3.3-70b-nvfp4 alone takes 11 d",
         "With the optimised container of phase 2D",
         "Ways to spend less",
         "qwen2.5-72b is left out: 145 GB in BF16 cannot load",

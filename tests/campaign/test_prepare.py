@@ -12,6 +12,7 @@ import pytest
 from actors import probes
 from actors.engines import weights
 from actors.engines.trtllm import TrtLlm
+from actors.environments import EnvironmentError_
 from actors.environments.arms import arm
 from actors.types import Environment, Image, ImageIdentity, Model, Mount, Prepared, Workload
 from campaign import prepare
@@ -162,7 +163,7 @@ def test_the_driver_asks_before_it_starts_anything(home: Path, tmp_path: Path) -
     assert not store.exists(), "nothing was begun"
 
 
-@pytest.mark.parametrize("file", ["local", "gpu-smoke"])
+@pytest.mark.parametrize("file", ["local", "gpu-vllm"])
 def test_a_campaign_with_random_weights_needs_no_preparing(file: str, home: Path) -> None:
     missing = prepare.missing(load(CONFIGS / f"{file}.yaml"), home)
     assert [line for line in missing if not line.startswith("image ")] == []
@@ -200,8 +201,7 @@ def test_help_texts_are_asked_once_for_each_image_and_decide_the_options(
     kind: str, local_image: ImageIdentity, home: Path, tmp_path: Path
 ) -> None:
     spec = with_program(tmp_path / "bin", kind)
-    told, failures = probes.ask("trtllm", arm(spec, home), local_image, home)
-    assert not failures
+    told = probes.ask("trtllm", arm(spec, home), local_image, home)
     assert told["help_throughput"].splitlines() == ["  --backend TEXT", "  --engine_dir PATH", "  --config FILE"]
     model = MODEL.model_copy(update={"kv_cache_tokens": 64})
     prepared = Prepared(files={"weights": "/w", "dataset": "/d", "llm_options": "/o"}, facts=dict(told))
@@ -209,16 +209,16 @@ def test_help_texts_are_asked_once_for_each_image_and_decide_the_options(
     assert "--config" in argv, "what the help lists"
     assert "--extra_llm_api_options" not in argv
     (tmp_path / "bin" / "trtllm-bench").write_text("#!/bin/sh\nexit 9\n")
-    assert probes.ask("trtllm", arm(spec, home), local_image, home) == (told, []), "the answer is kept"
+    assert probes.ask("trtllm", arm(spec, home), local_image, home) == told, "the answer is kept"
 
 
-def test_a_help_that_cannot_be_asked_is_said(local_image: ImageIdentity, home: Path, tmp_path: Path) -> None:
+def test_a_help_that_cannot_be_asked_stops_the_preparation(
+    local_image: ImageIdentity, home: Path, tmp_path: Path
+) -> None:
     spec = with_program(tmp_path / "bin")
-    (tmp_path / "bin" / "trtllm-bench").write_text("#!/bin/sh\necho no libcuda >&2\nexit 9\n")
-    told, failures = probes.ask("trtllm", arm(spec, home), local_image, home)
-    assert told == {}
-    assert len(failures) == 2
-    assert "it ends with 9: no libcuda" in failures[0]
+    (tmp_path / "bin" / "trtllm-bench").write_text("#!/bin/sh\necho no such moon >&2\nexit 9\n")
+    with pytest.raises(EnvironmentError_, match=r"(?s)ends with 9.*no such moon"):
+        probes.ask("trtllm", arm(spec, home), local_image, home)
 
 
 def test_a_tensorrt_model_gets_its_engine_built_inside_the_image(

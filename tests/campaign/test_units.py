@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from actors import private
 from campaign import journal
 from campaign.analysis import sql
 from campaign.store import Store
@@ -44,7 +45,10 @@ class Units:
     def __init__(self, folder: str, home: Path) -> None:
         self.folder = folder
         quick = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "2000"}
-        self.environment = os.environ | quick | {"CAMPAIGN_HOME": str(home)}
+        secret = Path(folder) / "token"
+        private.write(secret, "a secret of thirty-two characters and more")
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(secret)}
+        self.environment = os.environ | quick | token | {"CAMPAIGN_HOME": str(home)}
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.address = ""
 

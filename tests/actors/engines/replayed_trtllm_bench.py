@@ -16,30 +16,25 @@ def main() -> int:
     for name in ("--model", "--model_path", "--workspace", "--log_level"):
         whole.add_argument(name, required=name == "--model")
     subcommands = whole.add_subparsers(dest="subcommand", required=True)
-    for subcommand in ("throughput", "latency"):
-        options = subcommands.add_parser(subcommand, allow_abbrev=False)
-        for name in ("--dataset", "--report_json", "--backend", "--extra_llm_api_options"):
-            options.add_argument(name)
-        for name in ("--num_requests", "--warmup", "--concurrency", "--tp"):
-            options.add_argument(name, type=int)
-        options.add_argument("--kv_cache_free_gpu_mem_fraction", type=float)
-        if subcommand == "throughput":
-            options.add_argument("--streaming", action="store_true")
-            options.add_argument("--request_json")
-            for name in ("--max_batch_size", "--max_num_tokens"):
-                options.add_argument(name, type=int)
+    options = subcommands.add_parser("throughput", allow_abbrev=False)
+    for name in ("--dataset", "--report_json", "--request_json", "--backend", "--extra_llm_api_options"):
+        options.add_argument(name)
+    for name in ("--num_requests", "--warmup", "--concurrency", "--tp", "--max_batch_size", "--max_num_tokens"):
+        options.add_argument(name, type=int)
+    options.add_argument("--kv_cache_free_gpu_mem_fraction", type=float)
+    options.add_argument("--streaming", action="store_true")
     given = whole.parse_args()
     if Path(given.model).exists():
         print("ValueError: Model is a file or directory, please provide a model name.", file=sys.stderr)
         return 1
     lines = [json.loads(line) for line in Path(given.dataset).read_text().splitlines()][: given.num_requests]
     assert json.loads((Path(given.model_path) / "config.json").read_text())
-    recorded = "latency_v1.2.0" if given.subcommand == "latency" else "throughput_v1.1.0rc3"
+    recorded = "latency_v1.2.0" if given.streaming else "throughput_v1.1.0rc3"
     report = json.loads((FIXTURES / f"{recorded}.json").read_text())
     report["engine"] |= {"model": given.model, "model_path": given.model_path}
     report["world_info"] |= {
         "kv_cache_percentage": given.kv_cache_free_gpu_mem_fraction,
-        "max_batch_size": getattr(given, "max_batch_size", 1),
+        "max_batch_size": given.max_batch_size,
     }
     report["request_info"] |= {
         "num_requests": len(lines),

@@ -17,7 +17,7 @@ from actors.types import Model, Prepared, Report, Workload
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "trtllm"
 HELP_0_20 = "--dataset --backend --engine_dir --num_requests --warmup --concurrency --streaming --tp --report_json --iteration_log"
-HELP_LATENCY_0_20 = "--engine_dir --dataset --num_requests --warmup --concurrency --report_json"
+OPTIONS: dict[str, Any] = json.loads((FIXTURES.parent / "engines" / "trtllm_options.json").read_text())["throughput"]
 
 QWEN_7B = Model(
     name="deepseek-r1-7b",
@@ -75,25 +75,20 @@ def test_concurrency_is_always_stated_and_is_the_batch_unless_the_workload_says_
     assert option(argv(workload=LATENCY), "--concurrency") == "1"
 
 
-def test_latency_one_request_at_a_time_is_the_latency_subcommand() -> None:
+def test_latency_streams_the_throughput_benchmark_one_request_at_a_time_with_both_limits() -> None:
+    """`trtllm-bench latency` asks NVML for the device's memory, which a GB10 does not tell."""
     arguments = argv(workload=LATENCY)
-    assert "latency" in arguments
-    for never in ("--streaming", "--max_batch_size", "--max_num_tokens", "--request_json"):
-        assert never not in arguments
-
-
-def test_latency_under_load_streams_the_throughput_benchmark() -> None:
-    arguments = argv(workload=LATENCY.model_copy(update={"concurrency": 8}))
-    assert "throughput" in arguments
-    assert "--streaming" in arguments
-    assert option(arguments, "--concurrency") == option(arguments, "--max_batch_size") == "8"
-
-
-def test_where_the_latency_subcommand_knows_engines_only_throughput_streams_one_at_a_time() -> None:
-    arguments = argv(workload=LATENCY, given=prepared(help_latency=HELP_LATENCY_0_20, help_throughput=HELP_0_20))
-    assert "throughput" in arguments
+    assert "latency" not in arguments
+    assert arguments[arguments.index("--log_level") + 2] == "throughput"
     assert "--streaming" in arguments
     assert option(arguments, "--concurrency") == option(arguments, "--max_batch_size") == "1"
+    assert option(arguments, "--max_num_tokens") == "4096"
+
+
+def test_latency_under_load_streams_as_many_as_the_workload_says() -> None:
+    arguments = argv(workload=LATENCY.model_copy(update={"concurrency": 8}))
+    assert "--streaming" in arguments
+    assert option(arguments, "--concurrency") == option(arguments, "--max_batch_size") == "8"
 
 
 def test_the_primary_measurement_does_not_stream() -> None:
@@ -109,9 +104,76 @@ def test_options_are_chosen_by_what_the_help_lists() -> None:
 
 
 def test_the_help_of_a_subcommand_is_asked_for_with_a_model() -> None:
-    for command in PROBES.values():
-        assert command[1] == "--model"
-        assert command[-1] == "--help"
+    for ways in PROBES.values():
+        for command in ways:
+            assert command[1] == "--model"
+            assert command[-1] == "--help"
+
+
+def help_of(version: str) -> str:
+    """A help in click's form with the options of a version: choices in brackets, flags with no value."""
+    rows = [
+        f"  {name} {'[' + '|'.join(value) + ']' if isinstance(value, list) else value}  What it is for."
+        for name, value in OPTIONS[version].items()
+    ]
+    return (
+        "Usage: trtllm-bench throughput [OPTIONS]\n\nOptions:\n"
+        + "\n".join(rows)
+        + "\n  --help  Show this message and exit.\n"
+    )
+
+
+@pytest.mark.parametrize("version", sorted(OPTIONS))
+@pytest.mark.parametrize("workload", [THROUGHPUT, LATENCY], ids=lambda workload: str(workload.name))
+def test_every_version_takes_the_options_that_it_is_given(version: str, workload: Workload) -> None:
+    given = Prepared(
+        files={**prepared().files, "llm_options": "/c/llm.yml"}, facts={"help_throughput": help_of(version)}
+    )
+    arguments = argv(workload=workload, given=given)
+    subcommand = arguments.index("throughput")
+    assert {name for name in arguments[:subcommand] if name.startswith("--")} <= {
+        "--model",
+        "--model_path",
+        "--workspace",
+        "--log_level",
+    }
+    rest, known = arguments[subcommand + 1 :], OPTIONS[version]
+    while rest:
+        name = rest.pop(0)
+        assert name in known, name
+        if known[name] == "FLAG":
+            continue
+        value = rest.pop(0)
+        assert not value.startswith("--")
+        if isinstance(known[name], list):
+            assert value in known[name]
+    assert len(set(arguments)) == len([text for text in arguments if text.startswith("--")]) + len(
+        {text for text in arguments if not text.startswith("--")}
+    )
+
+
+def test_a_model_for_the_tensorrt_backend_is_refused_where_the_backends_to_choose_from_lack_it() -> None:
+    """Late 1.3 still lists --engine_dir."""
+    model = QWEN_7B.model_copy(update={"name": "gemma-2b", "backend": "tensorrt"})
+    files = {**prepared().files, "engine": "/c/engine"}
+    for version in ("1.0", "1.1", "1.2"):
+        given = Prepared(files=files, facts={"help_throughput": help_of(version)})
+        assert option(argv(model, given=given), "--backend") == "tensorrt"
+    with pytest.raises(
+        EngineError, match=r"takes pytorch, _autodeploy\)\n.*up to 1\.2\.1, the last release that has it"
+    ) as refused:
+        argv(model, given=Prepared(files=files, facts={"help_throughput": help_of("1.3")}))
+    assert refused.value.remedy
+    old = argv(model, given=Prepared(files=files, facts={"help_throughput": help_of("0.20")}))
+    assert "--engine_dir" in old
+    assert "--backend" not in old, "before 1.0 none is given and TensorRT runs"
+
+
+def test_a_choice_that_wraps_in_the_help_is_read_whole() -> None:
+    wrapped = "  --backend [pytorch|\n             _autodeploy|tensorrt]\n  --engine_dir PATH\n  --request_json PATH\n"
+    model = QWEN_7B.model_copy(update={"backend": "tensorrt"})
+    given = Prepared(files={**prepared().files, "engine": "/c/engine"}, facts={"help_throughput": wrapped})
+    assert option(argv(model, given=given), "--backend") == "tensorrt"
 
 
 def test_the_model_is_named_and_never_a_path() -> None:
@@ -151,11 +213,6 @@ def test_settings_go_by_the_option_the_image_has() -> None:
         argv(given=neither)
 
 
-def test_a_latency_subcommand_without_settings_gives_way_where_there_are_some() -> None:
-    given = Prepared(files={**prepared().files, "llm_options": "/c/llm.yml"})
-    assert "throughput" in argv(workload=LATENCY, given=given)
-
-
 def test_the_tensorrt_backend_runs_a_built_engine() -> None:
     model = QWEN_7B.model_copy(update={"backend": "tensorrt"})
     given = Prepared(files={**prepared().files, "engine": "/c/engine"})
@@ -163,7 +220,7 @@ def test_the_tensorrt_backend_runs_a_built_engine() -> None:
     assert option(arguments, "--engine_dir") == "/campaign/input/engine"
     assert option(arguments, "--backend") == "tensorrt"
     assert "--max_seq_len" not in arguments
-    with pytest.raises(EngineError, match="no TensorRT backend any more"):
+    with pytest.raises(EngineError, match="has no more"):
         argv(model, given=given.model_copy(update={"facts": {"help_throughput": "--backend --config"}}))
     build = build_command(model, THROUGHPUT, given).argv
     assert build.index("build") < build.index("--max_batch_size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import subprocess
@@ -17,8 +18,10 @@ from actors.engines import EngineError
 from actors.engines.parse import parse_file
 from actors.engines.trtllm_report import ReportError
 from actors.engines.vllm import PROBES, SERVE, Vllm
-from actors.engines.vllm_report import parse_report, read_log
+from actors.engines.vllm_report import TIME, parse_report, read_log
 from actors.types import Model, Prepared, Report, Workload
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "vllm" / "h100_0.22.1"
 
 QWEN = Model(
     name="qwen2-1.5b", engines=("vllm",), huggingface_id="Qwen/Qwen2-1.5B", weight_bytes=3_087_467_144, batch_size=16
@@ -100,22 +103,123 @@ def test_the_whole_throughput_command() -> None:
     assert " ".join(launch.argv) == (
         "vllm bench throughput --model /campaign/input/Qwen/Qwen2-1.5B --backend vllm --dataset-name random "
         "--random-input-len 128 --random-output-len 128 --num-prompts 100 --seed 420 --output-json "
-        "/campaign/output/report.json --max-num-seqs 16 --max-model-len 320 --gpu-memory-utilization 0.8"
+        "/campaign/output/report.json --max-num-seqs 16 --max-model-len 320 --gpu-memory-utilization 0.8 "
+        "--no-enable-prefix-caching"
     )
     assert [(mount.source, mount.target) for mount in launch.mounts] == [
         ("/models/qwen", "/campaign/input/Qwen/Qwen2-1.5B")
     ]
 
 
-def test_options_follow_the_help_and_the_models_entry() -> None:
+REAL: dict[str, dict[str, list[str]]] = json.loads((FIXTURES / "options.json").read_text())
+"""Names of the options that vLLM 0.22.1 lists."""
+GROUPS_ONLY = "Config Groups:\n  ModelConfig  Model configuration\nFor full list: vllm bench throughput --help=all\n"
+
+
+def test_both_ways_to_ask_for_help_are_there_the_full_list_first() -> None:
+    assert {fact: [way[-1] for way in ways] for fact, ways in PROBES.items()} == {
+        "help_throughput": ["--help=all", "--help"],
+        "help_serve": ["--help=all", "--help"],
+    }
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"help_throughput": GROUPS_ONLY}, {"help_throughput": " ".join(REAL["bench_throughput"]["--help=all"])}],
+)
+def test_lengths_go_by_the_random_datasets_own_options(facts: dict[str, str]) -> None:
+    """The plain ones are listed as well, and the random dataset does not read them: prompts would have 1024 tokens."""
+    argv = Vllm().command(QWEN, THROUGHPUT, Prepared(files=PREPARED.files, facts=dict(facts))).argv
+    assert "--random-input-len" in argv
+    assert "--input-len" not in argv
+
+
+def test_a_version_without_the_random_options_gets_the_plain_ones() -> None:
     older = Prepared(files=PREPARED.files, facts={"help_throughput": "--input-len --output-len"})
     assert "--input-len" in Vllm().command(QWEN, THROUGHPUT, older).argv
-    eager = QWEN.model_copy(
-        update={"engine_options": {"vllm": {"enforce-eager": True, "gpu-memory-utilization": 0.85}}}
+
+
+def test_warm_up_is_asked_for_where_it_is_listed() -> None:
+    listed = Prepared(files=PREPARED.files, facts={"help_throughput": " ".join(REAL["bench_throughput"]["--help=all"])})
+    argv = Vllm().command(QWEN, THROUGHPUT, listed).argv
+    assert argv[argv.index("--num-warmups") + 1] == "2"
+    assert "--num-warmups" not in Vllm().command(QWEN, THROUGHPUT, PREPARED).argv
+
+
+def test_every_option_is_one_that_a_real_vllm_lists() -> None:
+    facts = {
+        "help_throughput": " ".join(REAL["bench_throughput"]["--help=all"]),
+        "help_serve": " ".join(REAL["bench_serve"]["--help=all"]),
+    }
+    full = Prepared(files=PREPARED.files, facts=dict(facts))
+    argv = Vllm().command(QWEN, THROUGHPUT, full).argv
+    assert {text for text in argv if text.startswith("--")} <= {*REAL["bench_throughput"]["--help=all"]}
+    server, bench = (
+        shlex.split(line.rpartition(" & ")[0]) for line in Vllm().command(QWEN, LATENCY, full).argv[2].splitlines()[:2]
     )
-    argv = Vllm().command(eager, THROUGHPUT, PREPARED).argv
-    assert argv[-3:] == ("--gpu-memory-utilization", "0.85", "--enforce-eager")
-    assert set(PROBES) == {"help_throughput", "help_serve"}
+    assert {text for text in server if text.startswith("--")} <= {*REAL["serve"]["--help=all"]}
+    assert {text for text in bench if text.startswith("--")} <= {*REAL["bench_serve"]["--help=all"]}
+    assert "--ready-check-timeout-sec" in bench
+
+
+def with_options(**options: Any) -> Model:
+    return QWEN.model_copy(
+        update={"engine_options": {"vllm": {name.replace("_", "-"): value for name, value in options.items()}}}
+    )
+
+
+def test_the_models_entry_takes_the_place_of_our_options_and_gives_none_twice() -> None:
+    for workload in (THROUGHPUT, LATENCY):
+        argv = " ".join(
+            Vllm()
+            .command(
+                with_options(gpu_memory_utilization=0.85, max_model_len=4096, enforce_eager=True), workload, PREPARED
+            )
+            .argv
+        )
+        for text in ("--gpu-memory-utilization 0.85", "--max-model-len 4096", "--enforce-eager"):
+            assert argv.count(text) == argv.count(text.split()[0]) == 1
+    underscored = QWEN.model_copy(update={"engine_options": {"vllm": {"gpu_memory_utilization": 0.7}}})
+    argv = Vllm().command(underscored, THROUGHPUT, PREPARED).argv
+    assert argv.count("--gpu-memory-utilization") == 1
+    assert "0.7" in argv
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "absent"),
+    [
+        ({}, "--no-enable-prefix-caching", "--enable-prefix-caching"),
+        ({"enable_prefix_caching": False}, "--no-enable-prefix-caching", "--enable-prefix-caching"),
+        ({"enable_prefix_caching": True}, "--enable-prefix-caching", "--no-enable-prefix-caching"),
+        ({"no_enable_prefix_caching": True}, "--no-enable-prefix-caching", "--enable-prefix-caching"),
+    ],
+)
+def test_prefix_caching_is_off_unless_the_models_entry_wants_it(
+    options: dict[str, Any], given: str, absent: str
+) -> None:
+    argv = Vllm().command(with_options(**options), THROUGHPUT, PREPARED).argv
+    assert argv.count(given) == 1
+    assert absent not in argv
+    script = shlex.split(Vllm().command(with_options(**options), LATENCY, PREPARED).argv[2])
+    assert script.count(given) == 1
+
+
+def test_what_model_and_workload_say_cannot_be_said_otherwise() -> None:
+    with pytest.raises(EngineError, match=r"engine_options: vllm sets max-num-seqs, seed"):
+        Vllm().command(with_options(seed=3, max_num_seqs=999), THROUGHPUT, PREPARED)
+
+
+def test_tables_and_lists_are_handed_over_in_vllms_form() -> None:
+    argv = (
+        Vllm().command(with_options(compilation_config={"level": 3}, middleware=["a", "b"]), THROUGHPUT, PREPARED).argv
+    )
+    assert argv[argv.index("--compilation-config") + 1] == '{"level": 3}'
+    assert argv[argv.index("--middleware") + 1 : argv.index("--middleware") + 3] == ("a", "b")
+
+
+def test_answers_are_greedy() -> None:
+    bench = shlex.split(Vllm().command(QWEN, LATENCY, PREPARED).argv[2].splitlines()[1].rpartition(" & ")[0])
+    assert bench[bench.index("--temperature") + 1] == "0"
 
 
 def test_a_fixed_kv_cache_is_given_in_bytes() -> None:
@@ -223,13 +327,180 @@ def test_no_report_is_a_failure(tmp_path: Path) -> None:
 
 @given(st.sampled_from([OFFLINE, SERVED]), st.data())
 def test_a_missing_figure_is_named(report: dict[str, Any], data: st.DataObject) -> None:
-    optional = {"failed", "model_id"} if report is OFFLINE else {"failed"}
+    optional = {"failed", "burstiness", "max_concurrency", *(key for key in report if TIME.fullmatch(key))}
     figures = [key for key, value in report.items() if isinstance(value, int | float) and key not in optional]
-    unused = {"burstiness", "max_concurrency", *(key for key in report if key.startswith(("median", "std")))}
-    key = data.draw(st.sampled_from([key for key in figures if key not in unused]))
+    key = data.draw(st.sampled_from(figures))
     with pytest.raises(ReportError) as error:
         parse_report(json.dumps({name: value for name, value in report.items() if name != key}))
     assert error.value.key == key
+
+
+@pytest.mark.parametrize("key", ["p50_ttft_ms", "p95_tpot_ms", "mean_itl_ms", "p99_e2el_ms"])
+def test_a_time_that_a_campaign_asked_for_must_be_there(tmp_path: Path, key: str) -> None:
+    report = {name: value for name, value in SERVED.items() if name != key}
+    assert (
+        str(parse(attempt(tmp_path, report), LATENCY).failure) == f"report_invalid: report.json: key '{key}' is missing"
+    )
+
+
+# --- reports as people have them -------------------------------------------------------------------------------
+
+
+def apart(tmp_path: Path, report: dict[str, Any] | str) -> dict[str, Any]:
+    path = tmp_path / "report.json"
+    path.write_text(report if isinstance(report, str) else json.dumps(report))
+    return parse_file("vllm", path)
+
+
+def test_the_default_percentiles_are_read_and_the_others_say_which_option_gives_them() -> None:
+    found = parse_file("vllm", FIXTURES / "bench_serve.json")
+    assert found["metrics"]["ttft_p50_ms"] == 76.45802249999178
+    assert found["metrics"]["ttft_p99_ms"] == 240.94562700999404
+    assert found["metrics"]["ttft_p95_ms"] is None
+    assert "--metric-percentiles 50,95,99" in found["missing"]["ttft_p95_ms"]
+    assert found["metrics"]["latency_mean_ms"] is None
+    assert "--percentile-metrics ttft,tpot,itl,e2el" in found["missing"]["latency_mean_ms"]
+
+
+def test_a_real_throughput_run_of_an_h100() -> None:
+    found = parse_file("vllm", FIXTURES / "throughput.json", FIXTURES / "throughput.log")
+    figures = found["metrics"]
+    assert figures["token_throughput_tok_s"] == pytest.approx(9845.0, abs=0.01)
+    assert (figures["kv_cache_gib"], figures["kv_cache_tokens"], figures["weights_gib"]) == (59.4, 2_224_432, 2.98)
+    assert found["engine_version"] == "0.22.1"
+    assert found["failure"] is None
+
+
+def test_a_report_of_2024_is_read_by_its_own_keys(tmp_path: Path) -> None:
+    report = {
+        key: value
+        for key, value in SERVED.items()
+        if "e2el" not in key and key not in ("total_token_throughput", "failed")
+    }
+    found = apart(
+        tmp_path,
+        report
+        | {"input_throughput": 1280.0, "mean_latency_ms": 100.0, "median_latency_ms": 99.0, "p99_latency_ms": 120.0},
+    )
+    assert found["metrics"]["total_token_throughput_tok_s"] == 1320.0
+    assert (found["metrics"]["latency_mean_ms"], found["metrics"]["latency_p50_ms"]) == (100.0, 99.0)
+    assert any("before 0.11" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize("join", ["\n", "", "\n\n"])
+def test_several_reports_in_one_file_are_not_one_run(tmp_path: Path, join: str) -> None:
+    with pytest.raises(EngineError, match=r"2 reports in one file, as --append-result.*\n.*campaign import"):
+        apart(tmp_path, json.dumps(SERVED) + join + json.dumps(SERVED))
+    with pytest.raises(EngineError, match="2 reports"):
+        apart(tmp_path, json.dumps([SERVED, SERVED]))
+
+
+def test_bench_latency_is_read_in_seconds_and_said_to_be_of_batches(tmp_path: Path) -> None:
+    found = apart(tmp_path, {"avg_latency": 1.25, "latencies": [1.2, 1.3], "percentiles": {"50": 1.24, "99": 1.3}})
+    assert (
+        found["metrics"]["latency_mean_ms"],
+        found["metrics"]["latency_p50_ms"],
+        found["metrics"]["latency_p99_ms"],
+    ) == (1250, 1240, 1300)
+    assert found["metrics"]["latency_p95_ms"] is None
+    assert found["metrics"]["token_throughput_tok_s"] is None
+    assert "whole batch" in found["notes"][0]
+
+
+NOTHING = {key: 0.0 for key in SERVED if TIME.fullmatch(key)} | {
+    "completed": 0, "failed": 3, "total_input_tokens": 0, "total_output_tokens": 0, "request_throughput": 0.0,
+    "output_throughput": 0.0, "total_token_throughput": 0.0, "ttfts": [0.0] * 3, "itls": [[]] * 3,
+    "errors": ["Traceback (most recent call last):\n  File x\naiohttp.ClientError: server disconnected"] * 3,
+}  # fmt: skip
+
+
+def test_where_no_request_was_answered_there_are_no_times(tmp_path: Path) -> None:
+    found = apart(tmp_path, SERVED | NOTHING)
+    assert (
+        found["failure"] == "requests_failed: none of 3 requests was answered; aiohttp.ClientError: server disconnected"
+    )
+    assert found["metrics"]["ttft_mean_ms"] is None
+    assert found["metrics"]["latency_p99_ms"] is None
+    report = parse(attempt(tmp_path, SERVED | NOTHING), LATENCY)
+    assert str(report.failure).startswith("requests_failed: none of 3")
+    assert (report.requests_answered, report.requests_failed) == (0, 3)
+
+
+def test_where_some_failed_the_times_are_of_the_others_and_say_so(tmp_path: Path) -> None:
+    found = apart(tmp_path, SERVED | {"completed": 2, "failed": 1})
+    assert found["failure"] is None
+    assert "1 of 3 requests failed" in found["notes"][0]
+    older = {key: value for key, value in SERVED.items() if key != "failed"} | {"completed": 2}
+    assert parse(attempt(tmp_path, older), LATENCY).requests_failed == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec_decode_acceptance_length": 3.16, "spec_decode_acceptance_rate": 72.0},
+        {"mean_itl_ms": 63.0},  # three tokens a message, and a version that says nothing of drafts
+        {"itls": [[0.06]] * 3},
+    ],
+)
+def test_a_gap_between_messages_of_several_tokens_is_no_time_per_token(tmp_path: Path, change: dict[str, Any]) -> None:
+    found = apart(tmp_path, SERVED | change)
+    for name in ("itl_mean_ms", "itl_p50_ms", "itl_p95_ms", "itl_p99_ms"):
+        assert found["metrics"][name] is None
+        assert "per message" in found["missing"][name]
+    assert found["metrics"]["tpot_mean_ms"] == 20.0
+    parse(attempt(tmp_path, SERVED | change), LATENCY)
+    assert pq.read_table(tmp_path / "requests.parquet").to_pydict()["itl_ms"] == [None] * 3
+
+
+def test_drafts_and_prefix_hits_are_recorded_where_vllm_tells_them(tmp_path: Path) -> None:
+    log = (
+        "INFO 01-11 18:10:10 [loggers.py:248] Engine 000: Avg prompt throughput: 1.0 tokens/s, Prefix cache hit rate: 12.5%\n"
+        "INFO 01-11 18:10:20 [loggers.py:248] Engine 000: Prefix cache hit rate: 90.1%, External prefix cache hit rate: 3.0%\n"
+        "INFO 05-18 11:19:54 [metrics.py:101] SpecDecoding metrics: Mean acceptance length: 3.42, Accepted throughput: 67.60 tokens/s, "
+        "Accepted: 60 tokens, Drafted: 100 tokens, Avg Draft acceptance rate: 60.0%\n"
+        "INFO 05-18 11:20:04 [metrics.py:101] SpecDecoding metrics: Accepted: 20 tokens, Drafted: 100 tokens, Avg\n"
+    )
+    found = read_log(log)
+    assert found.prefix_cache_hit_pct == 90.1
+    assert found.draft_acceptance_pct == pytest.approx(40)
+    told = values(
+        parse(
+            attempt(tmp_path, SERVED | {"spec_decode_acceptance_rate": 72.0, "spec_decode_draft_tokens": 100}), LATENCY
+        )
+    )
+    assert told["draft_acceptance_pct"] == 72.0
+    off = "INFO 11-23 12:00:01 [core.py:77] x with config: model='m', enable_prefix_caching=False, y\n"
+    report = parse(attempt(tmp_path, SERVED, LOG + off), LATENCY)
+    reasons = {metric.name: metric.reason for metric in report.metrics}
+    assert reasons["prefix_cache_hit_pct"] == "prefix caching is off"
+    assert reasons["draft_acceptance_pct"] == "nothing was drafted: no speculative decoding"
+
+
+def test_of_several_ranks_the_first_counts() -> None:
+    log = (
+        "(Worker_TP0 pid=1) INFO 11-23 12:00:20 [x.py:1] Model loading took 2.0 GiB and 1.0 seconds\n"
+        "(Worker_TP1 pid=2) INFO 11-23 12:00:21 [x.py:1] Model loading took 9.0 GiB and 5.0 seconds\n"
+        "(EngineCore_DP1 pid=3) INFO 11-23 12:00:31 [x.py:1] Available KV cache memory: 99.0 GiB\n"
+    )
+    found = read_log(log)
+    assert (found.weights_gib, found.load_weights_s, found.kv_cache_gib) == (2.0, 1.0, None)
+
+
+def test_answers_are_told_apart_by_their_digest_and_kept_where_vllm_writes_them(tmp_path: Path) -> None:
+    output = attempt(tmp_path, SERVED | {"generated_texts": ["a", "a", ""]})
+    parse(output, LATENCY)
+    first, second, third = pq.read_table(tmp_path / "requests.parquet").to_pydict()["answer_sha256"]
+    assert first == second == hashlib.sha256(b"a").hexdigest()
+    assert third is None
+    assert Vllm().texts(output) == ("a", "a", "")
+    assert Vllm().texts(attempt(tmp_path, OFFLINE)) is None
+
+
+def test_a_log_alone_says_why_there_is_no_report(tmp_path: Path) -> None:
+    found = parse_file("vllm", FIXTURES / "fail_empty_prompt.log")
+    assert found["failure"].startswith("empty_prompt: ")
+    found = parse_file("vllm", tmp_path / "none.json", FIXTURES / "throughput.log")
+    assert found["failure"].startswith("report_missing: the program printed its figures")
 
 
 @given(st.sampled_from([OFFLINE, SERVED]), st.data())

@@ -1,5 +1,5 @@
 """Makes the fixtures of ``given_arms`` known here."""
 
-from given_arms import labels, logs, owned
+from given_arms import built, cuda_image, entered, labels, logs, owned
 
-__all__ = ["labels", "logs", "owned"]
+__all__ = ["built", "cuda_image", "entered", "labels", "logs", "owned"]

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from actors.gate import Observe
-from actors.sensors.nvml import GPM_INTERVAL_S, NvmlSensor
+from actors.sensors.nvml import BUDGET, GPM_INTERVAL_S, WATCHED, WATCHED_S, NvmlSensor, is_gb10
 from actors.sensors.recorded import RecordedNvml, recorded
 from actors.sensors.system import mem_total_bytes
+from actors.sensors.trouble import Trouble
 
 GB10 = Path(__file__).parents[2] / "machines/gb10"
 
@@ -120,26 +121,82 @@ def test_memory_bandwidth_is_the_share_of_the_peak_between_two_samples(answers: 
     sensor.close()
 
 
-def test_a_slow_energy_counter_is_asked_rarely(answers: RecordedNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    """3 ms a call on an H200 in a virtual machine: at every sample that would be a share of a core."""
-    ask = answers.nvmlDeviceGetTotalEnergyConsumption
+def slow(answers: RecordedNvml, monkeypatch: pytest.MonkeyPatch, name: str, cost_s: float) -> None:
+    ask = getattr(answers, name)
 
-    def slow(handle: object) -> int:
-        time.sleep(0.003)
-        return int(ask(handle))
+    def call(*arguments: object) -> object:
+        time.sleep(cost_s)
+        return ask(*arguments)
 
-    monkeypatch.setattr(answers, "nvmlDeviceGetTotalEnergyConsumption", slow, raising=False)
+    monkeypatch.setattr(answers, name, call, raising=False)
+
+
+def test_a_slow_call_is_made_rarely_and_its_field_is_null_between(
+    answers: RecordedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 ms for the energy counter on an H100: at every sample that would be 4 % of a core."""
+    slow(answers, monkeypatch, "nvmlDeviceGetTotalEnergyConsumption", 0.004)
     sensor = NvmlSensor(answers)
     assert "gpu_energy_j" not in sensor.probe()
-    assert [("gpu_energy_j" in sensor.read()) for _ in range(5)] == [True, False, False, False, False]
+    rows = [sensor.read() for _ in range(5)]
+    assert ["gpu_energy_j" in row for row in rows] == [True, False, False, False, False]
+    assert all("gpu_power_w" in row for row in rows), "what is cheap is read at every sample"
+    told = sensor.describe()
+    assert told["cost_us"]["gpu_energy_j"] >= 4000
+    assert told["interval_s"]["gpu_energy_j"] >= 0.004 / BUDGET
+    assert told["interval_s"]["gpu_power_w"] == 0
+
+
+def test_any_slow_call_is_paced_and_all_together_keep_within_the_budget(
+    answers: RecordedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("UtilizationRates", "PerformanceState", "ClockInfo", "PowerUsage"):
+        slow(answers, monkeypatch, f"nvmlDeviceGet{name}", 0.003)
+    sensor = NvmlSensor(answers)
+    sensor.probe()
+    told = sensor.describe()
+    assert told["interval_s"]["gpu_power_w"] == WATCHED_S, "power is watched, whatever it costs"
+    shares = {
+        field: cost_us / 1e6 / max(0.1, told["interval_s"][field])
+        for field, cost_us in told["cost_us"].items()
+        if field not in WATCHED
+    }
+    assert sum(shares.values()) <= BUDGET * 1.01
+
+
+def test_a_decision_never_rests_on_a_field_that_was_not_due(
+    answers: RecordedNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow(answers, monkeypatch, "nvmlDeviceGetPowerUsage", 0.003)
+    sensor = NvmlSensor(answers)
+    sensor.probe()
+    assert [("gpu_power_w" in sensor.read()) for _ in range(2)] == [True, False]
+    answers.answers["nvmlDeviceGetPowerUsage"] = 9000
+    assert sensor.now()["gpu_power_w"] == 9.0
+    assert sensor.processes is not None
 
 
 def test_without_a_driver_every_field_says_so() -> None:
-    sensor = NvmlSensor(None)
-    assert set(sensor.probe().values()) == {"no NVIDIA driver answers on this host"}
+    sensor = NvmlSensor(Trouble("NO_DEVICE", "no NVIDIA GPU is here", ""))
+    assert set(sensor.probe().values()) == {"no NVIDIA GPU is here"}
     assert set(sensor.probe()) == set(NvmlSensor.fields)
-    assert sensor.read() == {}
+    assert sensor.read() == sensor.now() == {}
     assert sensor.processes is None
+
+
+def test_a_reason_of_nvml_reaches_every_field_with_its_remedy(answers: RecordedNvml) -> None:
+    answers.answers["nvmlDeviceGetHandleByIndex"] = {"error": "GPU_IS_LOST"}
+    sensor = NvmlSensor(answers)
+    (why,) = set(sensor.probe().values())
+    assert "GPU is lost" in why
+    assert "Xid 79" in why
+
+
+@pytest.mark.parametrize(
+    ("name", "gb10"), [("NVIDIA GB10", True), ("NVIDIA GB100", False), ("NVIDIA H100 80GB HBM3", False), (None, False)]
+)
+def test_a_gb10_is_told_by_the_whole_word(name: str | None, gb10: bool) -> None:
+    assert is_gb10(name) == gb10
 
 
 def test_provenance_names_the_device_and_its_lies(gb10: NvmlSensor) -> None:

@@ -1,0 +1,124 @@
+"""Every private part of Ray that the project uses. Ray promises none of them, so they stand here and nowhere else.
+
+``ray.init`` alone would move a local node from 127.0.0.1 to a public address, start a dashboard server, an autoscaler monitor and
+a log monitor (which cost the measured machine memory and CPU time), take over SIGTERM, and write a token into the person's home.
+So the node is put together from Ray's own parts. :data:`TESTED` is the version of the lock file that they were tested with.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+TESTED = "2.60.0"
+
+PARTS = {
+    "ray._private.node:Node": "the local node: GCS and raylet, on loopback, without dashboard and monitors",
+    "ray._private.node:Node.start_api_server": "replaced by nothing: the dashboard's server",
+    "ray._private.node:Node.kill_all_processes": "ends the node",
+    "ray._private.parameter:RayParams": "what the node is made of",
+    "ray._private.services:resolve_ip_for_localhost": "replaced: it moves a node on loopback to a public address",
+    "ray._private.worker:print_to_stdstream": "replaced by nothing: what Ray says of a dead worker names no run and no remedy",
+    "ray._private.utils:set_sigterm_handler": "replaced by nothing in the driver: Ray's handler ends it with nothing journalled",
+    "ray._private.auto_init_hook:enable_auto_connect": "set to False: else any call after the end starts another Ray, in /tmp/ray",
+    "ray._raylet:Config.initialize": "reads the environment again, for the token",
+    "ray._raylet:AuthenticationMode.TOKEN": "whether this Ray demands tokens",
+    "ray._raylet:get_authentication_mode": "whether this process speaks with a token",
+    "ray._raylet:AuthenticationTokenLoader.instance": "which token that is",
+    "ray._raylet:GcsClient": "tries to get in without a token",
+}
+"""``module:name`` to what it is used for."""
+
+
+class PartMissing(Exception):
+    """This Ray lacks a part. The message is for the person."""
+
+
+def part(name: str) -> Any:
+    """One of :data:`PARTS`. Raises :class:`PartMissing` in words where this Ray lacks it."""
+    assert name in PARTS, name
+    module, _, path = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for attribute in path.split("."):
+            found = getattr(found, attribute)
+    except (ImportError, AttributeError):
+        import ray
+
+        raise PartMissing(
+            f"Ray {ray.__version__} has no {name} ({PARTS[name]}); this project was tested with Ray {TESTED}. "
+            "`make setup` installs that version."
+        ) from None
+    return found
+
+
+def require() -> None:
+    """Look for every part before anything is started."""
+    for name in PARTS:
+        part(name)
+
+
+def keep_quiet() -> None:
+    """Ray neither takes SIGTERM over, nor starts by itself, nor writes about dead workers on the terminal."""
+    from ray._private import auto_init_hook, utils, worker
+
+    auto_init_hook.enable_auto_connect = False
+    utils.set_sigterm_handler = lambda *_, **__: None
+    worker.print_to_stdstream = lambda *_, **__: None
+
+
+def stay_on_loopback() -> None:
+    """Take a loopback address for the node's own, instead of looking for a public one."""
+    from ray._private import services
+
+    services.resolve_ip_for_localhost = lambda host: host
+
+
+def demand_token() -> bool:
+    """Read RAY_AUTH_MODE and the token from the environment; whether this process now speaks with a token."""
+    part("ray._raylet:Config.initialize")("")
+    loader = part("ray._raylet:AuthenticationTokenLoader.instance")()
+    loader.reset_cache()
+    mode = part("ray._raylet:get_authentication_mode")()
+    return bool(mode == part("ray._raylet:AuthenticationMode.TOKEN") and loader.has_token(ignore_auth_mode=True))
+
+
+def node(folder: Path, *, gcs_address: str | None = None, fate_shared: bool = True, **parameters: Any) -> Any:
+    """A node on loopback with its files below ``folder``: the head, unless ``gcs_address`` names the cluster it joins.
+
+    ``fate_shared`` ties its life to ours where the kernel can.
+    """
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    Node.start_api_server = lambda *_, **__: None
+    return Node(
+        RayParams(
+            gcs_address=gcs_address,
+            node_ip_address="127.0.0.1",
+            include_dashboard=False,
+            include_log_monitor=False,
+            no_monitor=True,
+            temp_dir=str(folder),
+            **parameters,
+        ),
+        head=gcs_address is None,
+        shutdown_at_exit=False,
+        spawn_reaper=fate_shared,
+        ray_init_cluster=gcs_address is None and fate_shared,
+    )
+
+
+INTRUDER = """
+import sys
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+try:
+    GcsClient(address=sys.argv[1]).internal_kv_get(b"session_name", b"session", timeout=10)
+except AuthenticationError:
+    print("refused")
+else:
+    print("let in")
+"""
+"""A process that has no token and tries to read from the cluster at the address that it is given."""
