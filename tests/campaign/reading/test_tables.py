@@ -397,7 +397,7 @@ def test_order_is_kept_as_recorded_and_unknown_where_times_tie(tmp_path: Path) -
         ({"constants": ["environment="]}, "write NAME=VALUE"),
         ({"statuses": ["meh=maybe"]}, "WORD=ok or WORD=failed"),
         ({"better": ["token_throughput=higher"]}, "Did you mean 'token_throughput_tok_s'"),
-        ({"better": [f"{METRIC}=up"]}, "higher or"),
+        ({"better": [f"{METRIC}=up"]}, "NAME=higher"),
         ({"decimal": "dot"}, "point or comma"),
         ({"dates": "american"}, "day-first or month-first"),
     ],
