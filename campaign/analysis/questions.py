@@ -103,7 +103,8 @@ def _absent_arms(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.Data
 def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What the config and the plan say to the analysis: reference, margin, seed, repetitions, and the sizes of the families.
 
-    A family counts every comparison that was planned, also those that cannot be tested (yet).
+    A family counts every comparison that was planned, also those that cannot be tested (yet). Imported runs planned nothing: theirs counts
+    the metrics that their files have, as ``campaign analyze`` counts a table's.
     """
     reference, seed, config = con.execute(
         "SELECT any_value(reference), any_value(seed), any_value(config) FROM campaign"
@@ -113,14 +114,20 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """SELECT coalesce(max(n), 0), coalesce(max(cells), 0), (SELECT max(repetition) FROM runs)
         FROM (SELECT phase, count(*) AS n, count(DISTINCT (model, workload)) AS cells FROM contrasts GROUP BY phase)"""
     ).fetchall()[0]
+    confirmatory, primary = con.execute(
+        """SELECT count(*) FILTER (metric IN ('token_throughput_tok_s', 'latency_mean_ms', 'peak_memory_gib')), count(*)
+        FROM metric_facts
+        WHERE family = 'primary'
+            AND ((SELECT any_value(imported) FROM campaign) IS NULL OR metric IN (SELECT metric FROM metrics WHERE value IS NOT NULL))"""
+    ).fetchall()[0]
     return {
         "reference": reference,
         "seed": int(seed or 0),
         "margin_pct": float(declared or MARGIN_PCT),
         "margin_declared": declared is not None,
         "planned_repetitions": repetitions,
-        "m_planned": max(3 * contrasts, 1),
-        "planned": {"F_doc": 3 * contrasts, "F_primary5": 5 * contrasts, "F_three_arm": 9 * cells},
+        "m_planned": max(confirmatory * contrasts, 1),
+        "planned": {"F_doc": confirmatory * contrasts, "F_primary5": primary * contrasts, "F_three_arm": 9 * cells},
     }
 
 
