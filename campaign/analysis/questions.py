@@ -55,7 +55,8 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     # A name that begins with start_ would be read as a state before the run.
     values = values[[name for name in values.columns if not name.startswith("start_")]]
     table = table.merge(values, on=["run_id", "attempt"], how="left")
-    for (metric,) in con.execute("SELECT metric FROM metric_facts WHERE family = 'primary'").fetchall():
+    planned = "(SELECT any_value(imported) FROM campaign) IS NULL"  # whoever measured imported runs set out to measure what they hold
+    for (metric,) in con.execute(f"SELECT metric FROM metric_facts WHERE family = 'primary' AND {planned}").fetchall():
         if metric not in table:
             table[metric] = float("nan")
     table["sequence_index"] = table["sequence_index"].where(table.pop("timed"))
