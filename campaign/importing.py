@@ -192,7 +192,7 @@ def attempts(reading: Reading) -> pd.DataFrame:
                 "started_utc_ns": run.started_ns, "sequence_index": run.sequence_index, "order_in_block": run.order_in_block,
                 "outcome": "completed" if run.ok else "failed", "failure": run.failure, "throttled": run.throttled,
                 "start_temperature_c": run.states.get("start_temperature_c"), "model_identity": f.get("model_identity") or None,
-                "source_row": run.place,
+                "source_row": run.place, "settings": json.dumps(reading.settings(run)),
                 "metrics": [
                     {
                         "name": metric, "value": None if metric in run.reasons else run.values[metric], "unit_of_measure": unit,

@@ -59,6 +59,7 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     for (metric,) in con.execute(f"SELECT metric FROM metric_facts WHERE family = 'primary' AND {planned}").fetchall():
         if metric not in table:
             table[metric] = float("nan")
+    table = _with_settings(con, table)
     table["sequence_index"] = table["sequence_index"].where(table.pop("timed"))
     if _ceiling(con) != CEILING_C:
         table = table.rename(columns={"start_temperature_c": "start_gpu_c"})
@@ -71,6 +72,19 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     several = table["workload"].nunique() > 1
     pairs = table[["model", "workload"]].drop_duplicates().itertuples(index=False)
     return table, {f"{m}/{w}" if several else m: (m, w) for m, w in pairs}
+
+
+def _with_settings(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
+    """With what imported runs were made under, so that a difference between arms that may be that of a setting is not claimed."""
+    import pandas as pd
+
+    told = con.execute("SELECT run_id, attempt, settings FROM imported WHERE settings::VARCHAR <> '{}'").fetchall()
+    if not told:
+        return table
+    settings = pd.DataFrame(
+        [{"run_id": run_id, "attempt": attempt} | json.loads(text) for run_id, attempt, text in told]
+    )
+    return table.merge(settings, on=["run_id", "attempt"], how="left")
 
 
 def _absent_arms(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any
 
 from campaign.reading.asked import Asked
 from campaign.reading.cells import label
-from campaign.reading.columns import SETTINGS
+from campaign.reading.columns import SETTINGS, snake
 from campaign.reading.conditions import ask_conditions, differing, workloads
 from campaign.reading.errors import TableError, listed, nearest
 from campaign.reading.factors import names, numbers_of, outcomes, times, truths, whole
@@ -85,6 +85,13 @@ class Reading:
         return any(fate.name == factor and fate.role in ("factor", "set") for fate in self.fates) or (
             factor == "workload" and any(fate.role == "condition" for fate in self.fates)
         )
+
+    def settings(self, run: Run) -> dict[str, str]:
+        """What a run was made under, as far as it is no condition of its own: the analysis asks whether the arms differ in it."""
+        conditions = {fate.column for fate in self.fates if fate.role == "condition"}
+        told = {snake(column)[0]: text for column, text in run.labels.items() if column not in conditions and text}
+        engine = {"engine": run.factors["engine"]} if self.told("engine") else {}
+        return {name: text for name, text in told.items() if name in SETTINGS} | engine
 
     def report(self) -> dict[str, Any]:
         """What became of columns and rows, ready for JSON."""

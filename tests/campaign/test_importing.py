@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from campaign.analysis import evidence, sql
+from campaign.analysis import evidence, questions, sql
 from campaign.analysis.statistics import analyze_file
 from campaign.importing import ImportRefused, import_runs
 from campaign.reading import asked
@@ -66,6 +66,7 @@ ORDERS = {
     "throttled": {"throttled": [0, 0, 1, *[0] * 9]},
     "failed": {"status": ["ok", "ok", "failed", *["ok"] * 9]},
     "missing": {"latency_mean_ms": ["", *[5.0 + i / 10 for i in range(11)]]},
+    "a setting for each arm": {"batch_size": [16, 8] * 6, "framework": ["vllm", "trtllm"] * 6},
     "several units": {"unit": ["a"] * 6 + ["b"] * 6},
     "a sweep": {"concurrency": [1] * 6 + [4] * 6, "repetition": [1, 1, 2, 2, 3, 3] * 2},
 }
@@ -179,6 +180,17 @@ def test_what_must_not_differ_between_arms_is_asked_about(tmp_path):
     with pytest.raises(ImportRefused, match=r"driver differs between the arms.*--column driver=ignore"):
         import_runs(file, tmp_path / "results")
     import_runs(file, tmp_path / "results", columns={"driver": "ignore"})
+
+
+def test_what_the_arms_were_run_under_reaches_the_analysis(tmp_path):
+    file = tmp_path / "runs.csv"
+    runs(batch_size=[16, 8] * 6, framework="vllm").to_csv(file, index=False)
+    con = sql.connect(import_runs(file, tmp_path / "results"))
+    table = questions.run_table(con)[0]
+    assert set(zip(table["environment"], table["batch_size"], table["engine"], strict=True)) == {
+        ("native", "16", "vllm"),
+        ("docker", "8", "vllm"),
+    }
 
 
 def test_a_direction_that_a_person_declares_is_kept(tmp_path):

@@ -11,7 +11,6 @@ import pandas as pd
 from campaign.analysis.statistics.output import write_json
 from campaign.analysis.statistics.runs import analyze_requests, analyze_runs
 from campaign.reading import Asked, Reading, TableError
-from campaign.reading.columns import SETTINGS, snake
 from campaign.reading.requests import request_table
 from campaign.reading.table import gather, understand
 
@@ -70,19 +69,17 @@ def run_table(reading: Reading) -> pd.DataFrame:
     named = {
         "model",
         "environment",
-        *(name for name in ("unit", "phase", "workload", "run_id", "engine") if reading.told(name)),
+        *(name for name in ("unit", "phase", "workload", "run_id") if reading.told(name)),
     }
-    conditions = {fate.column for fate in reading.fates if fate.role == "condition"}
+    held = {fate.column: str(fate.name) for fate in reading.fates if fate.column in reading.held}
     rows: list[dict[str, Any]] = []
     for run in reading.runs:
         row: dict[str, Any] = {name: run.factors[name] for name in named}
         row |= {"repetition": run.repetition, "attempt": run.attempt, "status": "ok" if run.ok else "failed"}
         row |= {"sequence_index": run.sequence_index, "order_in_block": run.order_in_block, "throttled": run.throttled}
         row |= run.states
-        for column, text in run.labels.items():
-            name = snake(column)[0]
-            if column not in conditions and (name in SETTINGS or column in reading.held):
-                row[name if name in SETTINGS else column] = text or None
+        row |= {held[column]: text or None for column, text in run.labels.items() if column in held}
+        row |= reading.settings(run)
         rows.append({"run_id": run.place} | row | run.values)
     table = pd.DataFrame(rows)
     empty = [name for name in ("sequence_index", "order_in_block", "throttled") if table[name].isna().all()]
