@@ -607,45 +607,108 @@ def parse(
         print(json.dumps(parse_file(engine, report, log, requests, keys), indent=1))
 
 
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", help="NAME=MEANING: what a column is (a factor, a metric, condition, ignore); repeatable."
+    ),
+]
+Units = Annotated[
+    list[str] | None, typer.Option("--unit", help="NAME=UNIT: the unit of a column's figures; repeatable.")
+]
+Constants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="NAME=VALUE for what no column says, as environment=native; FILES:NAME=VALUE for some files."
+    ),
+]
+Statuses = Annotated[
+    list[str] | None, typer.Option("--status", help="WORD=ok or WORD=failed: what a status word means.")
+]
+Better = Annotated[
+    list[str] | None, typer.Option("--better", help="NAME=higher, lower or neither: which way a metric is better.")
+]
+Decimal = Annotated[str | None, typer.Option("--decimal", help="point or comma, where the numbers do not show it.")]
+Dates = Annotated[str | None, typer.Option("--dates", help="day-first or month-first, where the dates do not show it.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how the table is understood, and write nothing.")]
+
+
 @app.command(epilog="Example:\n\n  campaign analyze runs.csv --json out.json --reference native")
 def analyze(
-    table: Annotated[Path, typer.Argument(help="Run table, CSV or Parquet, a row for each attempt.")],
-    json_: Annotated[Path, typer.Option("--json", help="File for the results.")],
+    table: Annotated[Path, typer.Argument(help="Run table, a row for each attempt: CSV, JSON, Excel, Parquet, …")],
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the results.")] = None,
     reference: Annotated[str | None, typer.Option(help="Reference arm; default: `native…`.")] = None,
     requests: Annotated[Path | None, typer.Option(help="Request table for latency percentiles.")] = None,
-    better: Annotated[
-        list[str] | None, typer.Option(help="NAME=higher|lower|neither: which way a metric is better; repeatable.")
-    ] = None,
+    column: Columns = None,
+    unit: Units = None,
+    set_: Constants = None,
+    status_: Statuses = None,
+    better: Better = None,
+    decimal: Decimal = None,
+    dates: Dates = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Run the statistics on any run table, without a campaign."""
     with told():
-        from campaign.analysis.statistics.analyze import analyze_file
-        from campaign.analysis.statistics.metrics import declared
+        from campaign.analysis.statistics.analyze import analyze_file, read_files
+        from campaign.reading import asked
+        from campaign.reading.describe import describe
 
-        analyze_file(table, json_, reference, requests, better=declared(better or []))
-        out.print(f"wrote {json_}")
+        words = asked(
+            columns=column or (), units=unit or (), constants=set_ or (), statuses=status_ or (), better=better or (),
+            decimal=decimal, dates=dates,
+        )  # fmt: skip
+        reading, _ = read_files(table, requests, words)
+        for line in describe(reading) if reading else ():
+            out.print(line, soft_wrap=True, markup=False)
+        if dry_run:
+            return
+        if json_ is None:
+            raise typer.BadParameter("name the file for the results, or say --dry-run", param_hint="--json")
+        analyze_file(table, json_, reference, requests, asked=words)
+        out.print(f"wrote {json_}", markup=False)
 
 
-@app.command("import", epilog="Example:\n\n  campaign import phase1_results.json --gpu 'NVIDIA GB10' --batch-size 8")
+@app.command(
+    "import",
+    epilog="Examples:\n\n  campaign import phase1_results.json --gpu 'NVIDIA GB10' --batch-size 8\n\n"
+    "  campaign import native*.json docker*.json --set 'native*:environment=native' --set 'docker*:environment=docker'",
+)
 def import_(
-    file: Annotated[Path, typer.Argument(help="Runs of others: JSON, CSV or Parquet.")],
+    file: Annotated[list[Path], typer.Argument(help="Runs of others: tables, or reports of benchmark tools.")],
     results: ResultsRoot = Path("results"),
     name: Annotated[str | None, typer.Option(help="Name of the results folder; default: the file's.")] = None,
-    column: Annotated[list[str] | None, typer.Option(help="OLD=NEW: what a column is called here; repeatable.")] = None,
+    column: Columns = None,
+    unit: Units = None,
+    set_: Constants = None,
+    status_: Statuses = None,
+    better: Better = None,
+    decimal: Decimal = None,
+    dates: Dates = None,
     reference: Annotated[str | None, typer.Option(help="Reference environment; default: `native…`.")] = None,
     gpu: Annotated[str | None, typer.Option(help="GPU they ran on, for the roofline.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences decoded together, for the roofline.")] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Take in runs of others, for the same SQL, statistics and report."""
     with told():
-        from campaign.importing import import_runs
+        from campaign.importing import base_arm, import_runs, understand
+        from campaign.reading import asked
+        from campaign.reading.describe import describe
         from campaign.report import page
 
-        columns = dict(pair.partition("=")[::2] for pair in column or [])
-        place = import_runs(
-            file, results, name=name, columns=columns, reference=reference, gpu=gpu, batch_size=batch_size
-        )
-        out.print(f"report {page.write(place)}", soft_wrap=True)
+        words = asked(
+            columns=column or (), units=unit or (), constants=set_ or (), statuses=status_ or (), better=better or (),
+            decimal=decimal, dates=dates,
+        )  # fmt: skip
+        reading = understand(file, words)
+        for line in describe(reading):
+            out.print(line, soft_wrap=True, markup=False)
+        out.print(f"reference: {base_arm(reading, reference, file)}", markup=False)
+        if dry_run:
+            return
+        place = import_runs(file, results, name=name, reference=reference, gpu=gpu, batch_size=batch_size, asked=words)
+        out.print(f"report {page.write(place)}", soft_wrap=True, markup=False)
 
 
 @app.command(

@@ -43,8 +43,9 @@ CREATE TABLE schema_telemetry (
 -- no rows: the columns of imported.parquet, the attempts of a campaign that others carried out (campaign/importing.py)
 CREATE TABLE schema_imported (
     run_id VARCHAR, attempt INTEGER, "index" INTEGER, phase VARCHAR, unit VARCHAR, model VARCHAR, environment VARCHAR,
-    workload VARCHAR, engine VARCHAR, repetition INTEGER, started_utc_ns BIGINT, outcome VARCHAR, failure VARCHAR,
-    throttled BOOLEAN, start_temperature_c DOUBLE, model_identity VARCHAR, source_row VARCHAR,
+    workload VARCHAR, engine VARCHAR, repetition INTEGER, started_utc_ns BIGINT, sequence_index DOUBLE, order_in_block INTEGER,
+    outcome VARCHAR, failure VARCHAR,
+    throttled BOOLEAN, start_temperature_c DOUBLE, model_identity VARCHAR, source_row VARCHAR, settings JSON,
     metrics STRUCT(name VARCHAR, "value" DOUBLE, unit_of_measure VARCHAR, source VARCHAR, reason VARCHAR)[]
 );
 

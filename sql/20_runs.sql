@@ -93,8 +93,8 @@ SELECT
     run_id, attempt, unit, phase, model, environment, workload, engine, repetition, false AS simulated, outcome, failure,
     counts AS accepted, outcome = 'completed' AND NOT counts AS superseded, false AS journalled,
     CASE WHEN outcome <> 'completed' THEN ['outcome'] WHEN NOT counts THEN ['repeated'] ELSE [] END AS rejected_by,
-    utc(started_utc_ns) AS started_utc, start_temperature_c, model_identity, CASE WHEN throttled THEN 32 END AS throttle_reasons,
-    source_row AS file
+    utc(started_utc_ns) AS started_utc, sequence_index AS recorded_index, order_in_block AS position, start_temperature_c, model_identity,
+    CASE WHEN throttled THEN 32 END AS throttle_reasons, source_row AS file
 FROM imported;
 
 -- shakedowns: one row per cell and unit, as its last unmeasured try found it. `start_s` is from exec to the first request.

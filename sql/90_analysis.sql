@@ -10,8 +10,8 @@ WITH judged AS (
 )
 SELECT
     a.run_id, a.attempt, a.phase, a.unit, a.model, a.environment, a.workload, a.repetition, a.position AS order_in_block,
-    row_number() OVER (PARTITION BY a.unit ORDER BY a.started_utc, a.run_id, a.attempt) AS sequence_index,
-    a.started_utc IS NOT NULL AS timed,
+    coalesce(a.recorded_index, row_number() OVER (PARTITION BY a.unit ORDER BY a.started_utc, a.run_id, a.attempt)) AS sequence_index,
+    coalesce(a.recorded_index IS NOT NULL OR a.started_utc IS NOT NULL, false) AS timed,
     CASE WHEN a.outcome = 'completed' AND (a.accepted OR a.superseded OR (a.journalled AND only_heat)) THEN 'ok' ELSE 'failed' END AS status,
     coalesce(list_contains(a.rejected_by, 'throttling') OR (NOT a.journalled AND a.throttle_reasons & 232 <> 0), false) AS throttled,
     a.start_temperature_c, a.start_mem_available_gib, a.userland_digest AS image_digest, s.parameters

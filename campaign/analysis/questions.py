@@ -48,7 +48,8 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     """What ``analyze_runs`` wants, one row per attempt, and the (model, workload) behind each model name in its findings.
 
     An arm that was planned beside others but has no attempt yet gets one row without values, so that the comparison is missing by
-    name. Where the gate's ceiling is not the method's 45 °C, the start temperature goes in as a covariate only.
+    name. Where the gate's ceiling is not the method's 45 °C, the start temperature goes in as a covariate only; imported runs had no gate of
+    ours and are judged as ``campaign analyze`` judges their table.
     """
     import pandas as pd
 
@@ -59,9 +60,11 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     # A name that begins with start_ would be read as a state before the run.
     values = values[[name for name in values.columns if not name.startswith("start_")]]
     table = table.merge(values, on=["run_id", "attempt"], how="left")
-    for (metric,) in con.execute("SELECT metric FROM metric_facts WHERE family = 'primary'").fetchall():
+    planned = "(SELECT any_value(imported) FROM campaign) IS NULL"  # whoever measured imported runs set out to measure what they hold
+    for (metric,) in con.execute(f"SELECT metric FROM metric_facts WHERE family = 'primary' AND {planned}").fetchall():
         if metric not in table:
             table[metric] = float("nan")
+    table = _with_settings(con, table)
     table["sequence_index"] = table["sequence_index"].where(table.pop("timed"))
     if _ceiling(con) != CEILING_C:
         table = table.rename(columns={"start_temperature_c": "start_gpu_c"})
@@ -74,6 +77,19 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     several = table["workload"].nunique() > 1
     pairs = table[["model", "workload"]].drop_duplicates().itertuples(index=False)
     return table, {f"{m}/{w}" if several else m: (m, w) for m, w in pairs}
+
+
+def _with_settings(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
+    """With what imported runs were made under, so that a difference between arms that may be that of a setting is not claimed."""
+    import pandas as pd
+
+    told = con.execute("SELECT run_id, attempt, settings FROM imported WHERE settings::VARCHAR <> '{}'").fetchall()
+    if not told:
+        return table
+    settings = pd.DataFrame(
+        [{"run_id": run_id, "attempt": attempt} | json.loads(text) for run_id, attempt, text in told]
+    )
+    return table.merge(settings, on=["run_id", "attempt"], how="left")
 
 
 def _absent_arms(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +123,8 @@ def _absent_arms(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.Data
 def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What the config and the plan say to the analysis: reference, margin, seed, repetitions, and the sizes of the families.
 
-    A family counts every comparison that was planned, also those that cannot be tested (yet).
+    A family counts every comparison that was planned, also those that cannot be tested (yet). Imported runs planned nothing: theirs counts
+    the metrics that their files have, as ``campaign analyze`` counts a table's.
     """
     reference, seed, config = con.execute(
         "SELECT any_value(reference), any_value(seed), any_value(config) FROM campaign"
@@ -117,14 +134,20 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """SELECT coalesce(max(n), 0), coalesce(max(cells), 0), (SELECT max(repetition) FROM runs)
         FROM (SELECT phase, count(*) AS n, count(DISTINCT (model, workload)) AS cells FROM contrasts GROUP BY phase)"""
     ).fetchall()[0]
+    confirmatory, primary = con.execute(
+        """SELECT count(*) FILTER (metric IN ('token_throughput_tok_s', 'latency_mean_ms', 'peak_memory_gib')), count(*)
+        FROM metric_facts
+        WHERE family = 'primary'
+            AND ((SELECT any_value(imported) FROM campaign) IS NULL OR metric IN (SELECT metric FROM metrics WHERE value IS NOT NULL))"""
+    ).fetchall()[0]
     return {
         "reference": reference,
         "seed": int(seed or 0),
         "margin_pct": float(declared or MARGIN_PCT),
         "margin_declared": declared is not None,
         "planned_repetitions": repetitions,
-        "m_planned": max(3 * contrasts, 1),
-        "planned": {"F_doc": 3 * contrasts, "F_primary5": 5 * contrasts, "F_three_arm": 9 * cells},
+        "m_planned": max(confirmatory * contrasts, 1),
+        "planned": {"F_doc": confirmatory * contrasts, "F_primary5": primary * contrasts, "F_three_arm": 9 * cells},
     }
 
 
@@ -143,7 +166,9 @@ def twins(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
 
 
 def _ceiling(con: duckdb.DuckDBPyConnection) -> float | None:
-    found = con.execute("SELECT (config->'gate'->>'ceiling_c')::DOUBLE FROM campaign").fetchall()
+    found = con.execute(
+        f"SELECT CASE WHEN imported IS NULL THEN (config->'gate'->>'ceiling_c')::DOUBLE ELSE {CEILING_C} END FROM campaign"
+    ).fetchall()
     return None if not found else found[0][0]
 
 

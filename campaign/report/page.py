@@ -136,6 +136,25 @@ QUALITY = (
     ),
 )
 
+READING = (
+    Table(
+        "What each column was taken for",
+        "Of the files that were taken in: each column with what it is here, its unit in the file, and what was converted or assumed. What was not "
+        "certain was left out, with the reason.",
+        "The files' columns are not recorded.",
+        "SELECT c->>'column' AS \"column\", c->>'role' AS role, c->>'name' AS \"taken as\", c->>'unit' AS unit, c->>'said' AS note\n"
+        "FROM (SELECT unnest(from_json(imported->'columns', '[\"JSON\"]')) AS c FROM campaign)",
+    ),
+    Table(
+        "Rows that are no runs",
+        "Rows of the files that were not taken for runs. Runs that failed are among the rejected attempts, below.",
+        "Every row is a run.",
+        "SELECT r->>'row' AS \"row\", r->>'why' AS reason\n"
+        "FROM (SELECT unnest(from_json(imported->'rows_left_out', '[\"JSON\"]')) AS r FROM campaign)",
+    ),
+)
+"""Of imported runs: how the files were read."""
+
 STATISTICS = (
     Table(
         "Every comparison",
@@ -397,6 +416,7 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row], heads: dic
             )
         ],
         "quality": quality,
+        "reading": [_filled(con, table) for table in READING] if campaign.get("imported") else [],
         "losses": [_filled(con, table) for table in LOSSES],
         "method": _method(con, reference),
         "provenance": _provenance(campaign, heads),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -185,3 +186,62 @@ def test_imported_runs_are_reported_queried_and_exported_and_what_needs_a_plan_s
     assert call("export", folder, tmp_path / "phase1.zip").returncode == 0
     status = call("status", folder)
     assert status.returncode == cli.EXIT_REFUSED and "holds imported runs" in status.stderr
+
+
+TABLE = "model,environment,repetition,token_throughput_tok_s,latency\n" + "".join(
+    f"m,{arm},{i},{100 + i}.5,1.2\n" for i in range(1, 7) for arm in ("native", "docker")
+)
+
+
+@pytest.mark.parametrize("verb", ["import", "analyze"])
+def test_a_dry_run_says_how_a_table_is_understood_and_writes_nothing(tmp_path: Path, verb: str):
+    file = tmp_path / "runs.csv"
+    file.write_text(TABLE)
+    done = CliRunner().invoke(
+        cli.app, [verb, str(file), "--dry-run", *(["--results", str(tmp_path)] if verb == "import" else [])]
+    )
+    assert done.exit_code == 0
+    for words in (
+        "12 rows in, 12 runs out",
+        "token_throughput_tok_s: taken as token_throughput_tok_s, in tok/s",
+        "row 2: model m",
+        "row 4: ",
+    ):
+        assert words in done.output
+    assert ("is it seconds or milliseconds?" in done.output) == (verb == "import")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
+
+
+def test_analyze_answers_what_the_table_does_not_say_and_asks_for_a_place_for_its_answer(tmp_path: Path):
+    file, answer = tmp_path / "runs.csv", tmp_path / "out.json"
+    file.write_text(TABLE.replace("environment", "variant"))
+    done = CliRunner().invoke(
+        cli.app, ["analyze", str(file), "--json", str(answer), "--column", "variant=environment", "--unit", "latency=s"]
+    )
+    assert done.exit_code == 0
+    fates = {fate["column"]: fate for fate in json.loads(answer.read_text())["reading"]["columns"]}
+    assert (fates["variant"]["name"], fates["latency"]["unit"]) == ("environment", "s")
+    assert (
+        CliRunner().invoke(cli.app, ["analyze", str(file), "--column", "variant=environment"]).exit_code
+        == cli.EXIT_CONFIG
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--column", "modle=model"], "no column 'modle'. Did you mean 'model'?"),
+        (["--set", "environment=native"], "the table says it itself"),
+        (["--unit", "latency=parsec"], "not a unit"),
+        (["--decimal", "dot"], "point or comma"),
+        (["--reference", "nativ"], "Did you mean 'native'?"),
+        (["--name", "../x"], "--name"),
+    ],
+)
+def test_a_mistake_about_a_table_is_told_in_words(tmp_path: Path, words: list[str], says: str):
+    (tmp_path / "runs.csv").write_text(TABLE)
+    done = call("import", tmp_path / "runs.csv", "--results", tmp_path / "results", *words)
+    assert done.returncode == cli.EXIT_CONFIG
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()

@@ -6,9 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from campaign.analysis.statistics.output import write_json
 from campaign.analysis.statistics.runs import analyze_requests, analyze_runs
-from campaign.analysis.statistics.table import TableError, read_table
+from campaign.reading import Asked, Reading, TableError
+from campaign.reading.requests import request_table
+from campaign.reading.table import gather, understand
 
 
 def analyze_file(
@@ -17,26 +21,27 @@ def analyze_file(
     reference: str | None = None,
     requests: Path | None = None,
     seed: int = 0,
+    asked: Asked | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Analyse a run table (CSV or Parquet), a request table, or both, and write the JSON; returns what was written.
+    """Analyse a run table, a request table, or both, of any form that ``campaign.reading`` takes, and write the JSON; returns it.
 
-    A table with a column ``request_index`` is a request table wherever it is given. ``settings`` go to ``analyze_runs``.
+    A table with a column ``request_index`` is a request table wherever it is given. ``asked`` says what the table does not; what became of
+    every column and row stands under ``reading``. ``settings`` go to ``analyze_runs``.
     """
-    table = None if csv is None else read_table(csv)
-    request_table = None if requests is None else read_table(requests)
-    if table is not None and "request_index" in table:
-        request_table = table if request_table is None else request_table
-        table = None
-    if table is None and request_table is None:
-        raise TableError("nothing to analyse: give a run table, a request table, or both")
+    reading, found = read_files(csv, requests, asked or Asked())
     result: dict[str, Any] = {}
-    if table is not None:
+    table = None
+    if reading is not None:
+        if reading.better:
+            settings["better"] = reading.better
+        table = run_table(reading)
         result = analyze_runs(table, reference=reference, seed=seed, **settings)
-    if request_table is not None:
-        found = analyze_requests(request_table, reference=reference, seed=seed, runs=table)
-        result = found if not result else result | {"models": _merged(result["models"], found["models"])}
-    files = {"runs": csv if table is not None else None, "requests": requests or (csv if table is None else None)}
+        result["reading"] = reading.report()
+    if found is not None:
+        latencies = analyze_requests(found, reference=reference, seed=seed, runs=table)
+        result = latencies if not result else result | {"models": _merged(result["models"], latencies["models"])}
+    files = {"runs": csv if reading is not None else None, "requests": requests or (csv if reading is None else None)}
     inputs = {
         kind: {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         for kind, path in files.items()
@@ -45,6 +50,42 @@ def analyze_file(
     result["manifest"] = result.get("manifest", {}) | {"input": inputs}
     write_json(result, out)
     return result
+
+
+def read_files(csv: Path | None, requests: Path | None, asked: Asked) -> tuple[Reading | None, pd.DataFrame | None]:
+    """The run table and the request table, whichever of them the files are."""
+    found = None if requests is None else request_table(gather([requests], asked), str(requests), asked)
+    if csv is None:
+        if found is None:
+            raise TableError("nothing to analyse: give a run table, a request table, or both")
+        return None, found
+    source, where, constants = gather([csv], asked)
+    if "request_index" in source.columns:
+        return None, request_table((source, where, constants), where, asked) if found is None else found
+    return understand(source, where, constants, asked, everything=True), found
+
+
+def run_table(reading: Reading) -> pd.DataFrame:
+    """What ``analyze_runs`` takes: one row per attempt. Settings go along where they may differ between arms; those that are
+    conditions are in the workload."""
+    named = {
+        "model",
+        "environment",
+        *(name for name in ("unit", "phase", "workload", "run_id") if reading.told(name)),
+    }
+    held = {fate.column: str(fate.name) for fate in reading.fates if fate.column in reading.held}
+    rows: list[dict[str, Any]] = []
+    for run in reading.runs:
+        row: dict[str, Any] = {name: run.factors[name] for name in named}
+        row |= {"repetition": run.repetition, "attempt": run.attempt, "status": "ok" if run.ok else "failed"}
+        row |= {"sequence_index": run.sequence_index, "order_in_block": run.order_in_block, "throttled": run.throttled}
+        row |= run.states
+        row |= {held[column]: text or None for column, text in run.labels.items() if column in held}
+        row |= reading.settings(run)
+        rows.append({"run_id": run.place} | row | run.values)
+    table = pd.DataFrame(rows)
+    empty = [name for name in ("sequence_index", "order_in_block", "throttled") if table[name].isna().all()]
+    return table.drop(columns=empty)
 
 
 def _merged(runs: list[dict[str, Any]], requests: list[dict[str, Any]]) -> list[dict[str, Any]]:

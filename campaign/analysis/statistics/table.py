@@ -1,11 +1,10 @@
-"""The run table: reading it, checking it, and cutting it into arms. Errors name the column and the remedy."""
+"""The run table: checking it, and cutting it into arms. Errors name the column and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,45 +12,17 @@ import pandas as pd
 
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.sets import Attempts
+from campaign.reading.columns import HELD, WEIGHTS
+from campaign.reading.columns import IDENTITY as NAMED
+from campaign.reading.errors import TableError
+from campaign.reading.reference import reference_arm
+
+__all__ = ["Cell", "RunTable", "TableError", "check_runs", "metric_columns", "reference_arm", "start_states"]
 
 REQUIRED = ("model", "environment", "repetition")
-IDENTITY = frozenset(
-    [
-        "run_id",
-        "phase",
-        "unit",
-        "model",
-        "environment",
-        "workload",
-        "engine",
-        "repetition",
-        "block",
-        "block_index",
-        "order_in_block",
-        "position",
-        "sequence_index",
-        "index",
-        "lane",
-        "attempt",
-        "status",
-        "outcome",
-        "accepted",
-        "throttled",
-        "start_temp_c",
-        "start_temperature_c",
-        "simulated",
-        "seed",
-        "batch_size",
-        "parameters",
-        "active_parameters",
-        "weight_bytes",
-        "request_index",
-        "failure",
-        "analysis_set",
-    ]
-)
+IDENTITY = frozenset({*NAMED, "start_temp_c", "start_temperature_c"})
 """Columns that say what a row is; every other numeric column is a metric."""
-FACTORS_HELD = ("image_digest", "driver", "kernel", "clock_mode", "dataset_hash")
+FACTORS_HELD = HELD
 """Must not differ inside one comparison."""
 SETTINGS_HELD = (
     "engine", "engine_version", "batch_size", "concurrency", "max_concurrency", "request_rate", "precision", "dtype", "quantization",
@@ -59,15 +30,11 @@ SETTINGS_HELD = (
     "tensor_parallel", "tensor_parallel_size", "kv_cache_dtype", "max_model_len", "power_limit_w", "clock_mhz",
 )  # fmt: skip
 """Set by whoever measured and no part of what an arm is: where arms share no value of one, their difference may be its."""
-WEIGHTS_IDENTITY = ("weights_sha256", "weights_hash", "model_sha256", "weights_bytes")
+WEIGHTS_IDENTITY = WEIGHTS
 SUCCESS = frozenset({"ok", "completed"})
 FAILURE = frozenset(
     {"failed", "timeout", "aborted", "gate_timeout", "environment_error", "interrupted", "error", "rejected"}
 )
-
-
-class TableError(ValueError):
-    """The table cannot be analysed; the message says which column is at fault and what to do."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +69,6 @@ class RunTable:
     cells: list[Cell]
     metrics: list[str]
     environments: dict[str | None, list[str]]
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV (also compressed) or Parquet file as a table."""
-    if not path.exists():
-        raise TableError(f"{path}: no such file")
-    try:
-        if path.suffix in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        return pd.read_csv(path)
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not readable as {'Parquet' if path.suffix != '.csv' else 'CSV'}: {error}") from error
 
 
 def check_runs(table: pd.DataFrame) -> RunTable:
@@ -179,7 +134,9 @@ def metric_columns(frame: pd.DataFrame) -> list[str]:
             continue
         numbers = pd.to_numeric(column, errors="coerce")
         present = column.notna()
-        if present.any() and numbers[present].notna().mean() >= 0.5:
+        if present.any() and numbers[present].notna().all():
+            out.append(name)
+        elif present.any() and numbers[present].notna().mean() >= 0.5:
             row = int(np.flatnonzero((present & numbers.isna()).to_numpy())[0])
             raise TableError(
                 f"column {name!r} holds {column.iloc[row]!r} in row {row + 2} among numbers: "
@@ -297,7 +254,7 @@ def _cell(
             columns["throttled"][mine],
             columns["temperature"][mine],
             columns["order"][mine],
-            {m: frame[m].to_numpy(dtype=float, na_value=np.nan)[mine] for m in metrics},
+            {m: pd.to_numeric(frame[m]).to_numpy(dtype=float, na_value=np.nan)[mine] for m in metrics},
             {name: _real(frame, name)[mine] for name in start_states(frame)},
         )
         twice = _recorded_twice(arms[environment])
@@ -329,22 +286,3 @@ def _parameters(frame: pd.DataFrame, rows: Any) -> float | None:
 def _recorded_twice(arm: Attempts) -> list[str]:
     keys = list(zip(arm.repetition.tolist(), arm.attempt.tolist(), strict=True))
     return [run_id for run_id, key in zip(arm.run_ids, keys, strict=True) if keys.count(key) > 1]
-
-
-def reference_arm(environments: list[str], asked: str | None) -> str:
-    """The arm that others are compared with: the one asked for, else ``native``, else the one beginning with it."""
-    if asked is not None:
-        if asked not in environments:
-            raise TableError(
-                f"column 'environment' holds no {asked!r}; choose the reference among {', '.join(environments)}"
-            )
-        return asked
-    if "native" in environments:
-        return "native"
-    found = [name for name in environments if name.startswith("native")]
-    if len(found) == 1:
-        return found[0]
-    what = (
-        f"several arms begin with native ({', '.join(found)})" if found else "no arm is called native or begins with it"
-    )
-    raise TableError(f"column 'environment': {what}; name the reference among {', '.join(environments)}")
