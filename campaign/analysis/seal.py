@@ -18,6 +18,7 @@ from typing import Any
 from actors import account, host, private
 from campaign import foreign
 
+KEY = "analysis.key"
 STATE = "state.json"
 """File of ``analysis/`` that says of what it is the analysis, with the digests of its tables and the seal over both."""
 
@@ -84,17 +85,25 @@ def _seal(said: dict[str, Any], key: bytes) -> str:
 
 
 def _key(make: bool) -> bytes:
-    """The person's, also where root acts for them: who measures through sudo reads the results without it."""
-    path = Path(os.environ.get("CAMPAIGN_HOME") or host.ROOT / ".campaign").absolute() / "analysis.key"
-    if make and not path.exists():
-        account.folder(path.parent)
-        with contextlib.suppress(FileExistsError):  # another process was quicker
-            private.write(path, secrets.token_hex(32))
-            account.give(path)
-    try:
-        return path.read_bytes()
-    except OSError:  # none yet, or not ours to read
+    """Of this checkout: whether it was made through sudo or without, the person reads it and so does root."""
+    for place in _homes():
+        with contextlib.suppress(OSError):  # none there, or not ours to read
+            return (place / KEY).read_bytes()
+    if not make:
         return b""
+    path = host.home() / KEY
+    account.folder(path.parent)
+    with contextlib.suppress(FileExistsError):  # another process was quicker
+        private.write(path, secrets.token_hex(32))
+        if (who := account.person()) is not None:
+            os.chown(path, who.uid, who.gid)
+    return path.read_bytes()
+
+
+def _homes() -> list[Path]:
+    if os.environ.get("CAMPAIGN_HOME"):
+        return [host.home()]
+    return [account.state(host.ROOT), host.ROOT / ".campaign"]
 
 
 def _files(folder: Path) -> dict[str, str | None]:
