@@ -260,8 +260,8 @@ class Store:
             os.fdatasync(file.fileno())
         account.give(self.manifest)
 
-    def shakedown_path(self, cell: str, attempt: int) -> Path:
-        return self.root / "shakedown" / cell / str(attempt)
+    def shakedown_path(self, cell: str, unit: str, attempt: int) -> Path:
+        return self.root / "shakedown" / f"{cell}__{unit}" / str(attempt)
 
     def commit_attempt(self, run_id: str, attempt: int, files: dict[str, bytes]) -> str:
         return self.commit_folder(self.attempt_path(run_id, attempt), files)
@@ -415,7 +415,7 @@ def journalled(events: list[dict[str, Any]]) -> set[str]:
         if event["event"] == "finished":
             found.add(f"attempts/{event['run_id']}/{event['attempt']}")
         elif event["event"] == "shakedown":
-            found.add(f"shakedown/{event['model']}__{event['environment']}__{event['workload']}/{event['attempt']}")
+            found.add(f"shakedown/{event['model']}__{event['environment']}__{event['workload']}__{event['unit']}/{event['attempt']}")
     return found
 
 

@@ -219,7 +219,7 @@ def _runs(store: Store, info: dict[str, Any], events: list[Event], plan: list[Ev
                     yield from _verdict(info, campaign, state, event, metadata)
         elif event["event"] == "shakedown" and event.get("evidence"):
             cell = f"{event['model']}__{event['environment']}__{event['workload']}"
-            yield from _metadata(store, f"shakedown/{cell}/{event['attempt']}", event["evidence"])
+            yield from _metadata(store, f"shakedown/{cell}__{event['unit']}/{event['attempt']}", event["evidence"])
         journal.apply(state, event)
     for run_id, number in accepted.items():
         if number > 1 + reopened[run_id]:
