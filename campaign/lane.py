@@ -331,15 +331,15 @@ class Lane(Thread):
         """Whether the cell has yet to be tried as it is now. One that failed and was settled is tried again when a person asks."""
         state = self.driver.state
         event = state.shakedowns.get((self.unit.name, str(cell)))
-        if event is None or event["key"] != self._key(cell, row):
+        if event is None or event["fingerprint"] != self._fingerprint(cell, row):
             return True
         return not event["passed"] and (self.driver.only_shakedown or str(cell) not in state.left_out)
 
-    def _key(self, cell: Cell, row: Planned) -> str:
+    def _fingerprint(self, cell: Cell, row: Planned) -> str:
         assert self.facts is not None
         if (why := self._unprepared(cell)) is not None:
             return hashlib.sha256(why.encode()).hexdigest()[:16]
-        return shakedown.key_of(self._shakedown_order(cell, row, 1))
+        return shakedown.fingerprint(self._shakedown_order(cell, row, 1))
 
     def _unprepared(self, cell: Cell) -> str | None:
         """Why the engine refuses the cell before anything runs, and on further lines what to do."""
@@ -373,7 +373,7 @@ class Lane(Thread):
         number = 1 + (before["attempt"] if before else 0)
         if (why := self._unprepared(cell)) is not None:
             cause, _, remedy = why.partition("\n")
-            refused = Finding(cell, self.unit.name, self._key(cell, row), False, number, cause, remedy)
+            refused = Finding(cell, self.unit.name, self._fingerprint(cell, row), False, number, cause, remedy)
             driver.record("shakedown", outcome="environment_error", **refused.to_json())
             return
         for last in (False, True):

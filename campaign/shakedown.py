@@ -61,8 +61,8 @@ class Finding:
 
     cell: Cell
     unit: str
-    key: str
-    """Of everything that decides how the cell runs; the same key need not be tried again."""
+    fingerprint: str
+    """Of everything that decides how the cell runs; with the same one it need not be tried again."""
     passed: bool
     attempt: int
     cause: str = ""
@@ -122,7 +122,7 @@ def gate_of(gate: Gate) -> Gate:
     )
 
 
-def key_of(order: Attempt) -> str:
+def fingerprint(order: Attempt) -> str:
     """Of model, environment, workload, prepared files and userland."""
     parts = {
         "engine": order.engine,
@@ -148,7 +148,7 @@ def finding(cell: Cell, order: Attempt, evidence: Evidence, verdict: Verdict) ->
     return Finding(
         cell=cell,
         unit=evidence.unit,
-        key=key_of(order),
+        fingerprint=fingerprint(order),
         passed=not wrong,
         attempt=evidence.attempt,
         cause=cause if wrong else "",

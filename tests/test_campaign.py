@@ -276,5 +276,11 @@ def test_an_interrupted_campaign_goes_on_only_as_it_began(finished: Finished, tm
     overridden = [line for event in events(folder) if event["event"] == "override" for line in event["difference"]]
     assert "config: seed was 7, is 8" in overridden
     accepted = Counter(event["run_id"] for event in journal.finished(events(folder)) if event["accepted"])
-    assert sorted(accepted.values()) == [1, 1, 1, 1]
+    again = Counter(event["run_id"] for event in events(folder) if event["event"] == "reopened")
+    assert len(accepted) == 4
+    assert {run_id: count - again[run_id] for run_id, count in accepted.items()} == dict.fromkeys(accepted, 1)
+    sessions = query(
+        folder, "SELECT block, count(DISTINCT session) AS n FROM attempts WHERE accepted GROUP BY block", finished.home
+    )
+    assert [row["n"] for row in sessions] == [1, 1], "a block holds runs from before and after the change"
     assert Store(folder).verify() == []

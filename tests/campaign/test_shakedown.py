@@ -76,7 +76,7 @@ def test_whatever_fails_what_remains_can_be_compared(failing: set[Cell]) -> None
 def finding(cell: Cell, **changes: object) -> Finding:
     facts = {
         "unit": "spark-1",
-        "key": "k",
+        "fingerprint": "k",
         "passed": True,
         "attempt": 1,
         "start_s": 90.0,
