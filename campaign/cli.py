@@ -752,7 +752,7 @@ def prepare(
             from actors.environments import daemon
 
             daemon.ensure(host.home(), say=out.print)
-        failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print))
+        failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
         raise typer.Exit(EXIT_REFUSED if failed else 0)
 
 

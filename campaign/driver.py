@@ -383,7 +383,9 @@ class Driver:
     ) -> None:
         """Keep an unmeasured attempt apart from the results, and journal what it showed."""
         files = self._files(row, order, evidence, verdict)
-        digest = self.store.commit_folder(self.store.shakedown_path(str(found.cell), found.unit, evidence.attempt), files)
+        digest = self.store.commit_folder(
+            self.store.shakedown_path(str(found.cell), found.unit, evidence.attempt), files
+        )
         self.record("shakedown", outcome=evidence.outcome, evidence=digest, **found.to_json())
 
     def _files(self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict) -> dict[str, bytes]:

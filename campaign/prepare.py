@@ -55,10 +55,12 @@ class Step:
     digest: str = ""
 
 
-def prepare(campaign: Campaign, home: Path, fetch: bool = True, say: Say = lambda _: None) -> Iterator[Step]:
-    """Put everything in place, each step as soon as it is done, and keep the record. Without ``fetch`` nothing is taken from the
-    network: an image and weights that are missing are only said. Raises NoToken where gated weights are to be fetched and
-    there is nothing to show for them: before anything else is fetched."""
+def prepare(
+    campaign: Campaign, home: Path, fetch: bool = True, say: Say = lambda _: None, pull: bool = True
+) -> Iterator[Step]:
+    """Put everything in place, each step as soon as it is done, and keep the record. Without ``fetch`` weights that are missing are
+    only said, without ``pull`` an image. Raises NoToken where gated weights are to be fetched and there is nothing to show for
+    them: before anything else is fetched."""
     if fetch:
         rights.require_token([model for model in campaign.models if _reads_checkpoint(campaign, model)], home)
     steps: list[Step] = []
@@ -70,7 +72,7 @@ def prepare(campaign: Campaign, home: Path, fetch: bool = True, say: Say = lambd
     identity: ImageIdentity | None = None
     if any(environment.kind != "native-host" for environment in campaign.environments):
         try:
-            identity = image.ensure(daemon.connect(home), campaign.image, home, say, fetch)
+            identity = image.ensure(daemon.connect(home), campaign.image, home, say, pull)
             name = identity.repo_digest or identity.content_digest or identity.digest
             yield told(Step("image", "ready", f"{identity.reference} is {name}", digest=identity.digest))
         except (EnvironmentError_, daemon.EngineMissing) as error:

@@ -415,7 +415,9 @@ def journalled(events: list[dict[str, Any]]) -> set[str]:
         if event["event"] == "finished":
             found.add(f"attempts/{event['run_id']}/{event['attempt']}")
         elif event["event"] == "shakedown":
-            found.add(f"shakedown/{event['model']}__{event['environment']}__{event['workload']}__{event['unit']}/{event['attempt']}")
+            found.add(
+                f"shakedown/{event['model']}__{event['environment']}__{event['workload']}__{event['unit']}/{event['attempt']}"
+            )
     return found
 
 

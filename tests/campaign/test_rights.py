@@ -145,6 +145,6 @@ def test_preparing_without_fetching_goes_on_to_say_what_is_missing(
     monkeypatch.setattr(daemon, "connect", lambda _: NoImages())
     monkeypatch.setattr(account, "token", lambda: None)
     asked = campaign(DOCKER).model_copy(update={"image": Image(source="registry", reference="example.org/nothing:1")})
-    steps = {step.what: step for step in prepare.prepare(asked, tmp_path, fetch=False)}
+    steps = {step.what: step for step in prepare.prepare(asked, tmp_path, fetch=False, pull=False)}
     assert {step.status for step in steps.values()} == {"missing"}
     assert steps["image"].remedy == "docker pull example.org/nothing:1"
