@@ -20,10 +20,12 @@ from typing import Any, Protocol
 from actors import caches, canary, watchdog
 from actors import gate as gates
 from actors.engines import CACHE, OUTPUT, Engine
+from actors.engines.coherence import coherent
 from actors.environments import Arm, Process
 from actors.kernel_log import KernelLog
 from actors.types import (
     Attempt,
+    Coherence,
     Evidence,
     Exit,
     GateRecord,
@@ -205,6 +207,7 @@ def carry_out(
             failure = "; ".join(filter(None, (failure, unread)))
     if outcome == "completed" and report.failure:
         outcome = "failed"
+    sense = sense_of(order, engine, output) if order.fills_caches and outcome == "completed" else None
     failure = "; ".join(filter(None, (failure, report.failure))) or None
     if (grown := caches.after(order, compiled)) is not None:
         extra.append(grown)
@@ -235,6 +238,7 @@ def carry_out(
         stages=stages,
         metrics=(*all_metrics(report, opened, summary, stages, unknown), *extra),
         **kernel(kernel_log, started=run_s is not None),
+        coherence=sense,
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,
@@ -340,6 +344,16 @@ def all_metrics(
     add("telemetry_jitter_p99_ms", summary.jitter_p99_ms if summary else None, "ms", "telemetry", lost)
     add("telemetry_cpu_pct", summary.sampler_cpu_pct if summary else None, "%", "telemetry", lost)
     return tuple(found.values())
+
+
+def sense_of(order: Attempt, engine: Engine, output: Path) -> Coherence:
+    """Whether the answers make sense; kernels for 4-bit weights are known to return garbage in silence."""
+    if order.model.random_weights is not None:
+        return Coherence(checked=False, why="random weights say nothing that makes sense")
+    texts = engine.texts(output)
+    if texts is None:
+        return Coherence(checked=False, why=f"{order.engine} keeps no text of a {order.workload.kind} workload")
+    return Coherence(checked=True, why=coherent(texts))
 
 
 def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from actors.environments.arms import arm
 from actors.environments.daemon import connect
 from actors.environments.trial import refused
 from actors.gate import Observe
+from actors.hold import hold
 from actors.kernel_log import KernelLog
 from actors.sensors import gpus
 from actors.types import (
@@ -71,6 +73,10 @@ class RemoteTelemetry:
             self._flushing = None
 
 
+class NoGpu(EnvironmentError_):
+    """The GPU that is asked for is not here, or none is free. The message is for the person."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The GPU of a unit and why it is that one; ``uuid`` is None where the unit has none."""
@@ -81,20 +87,23 @@ class Chosen:
 
 def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: str | None = None) -> Chosen:
     """The unit's GPU: the one it had ``before``, else the first of ``wanted`` (the campaign's ``gpus``) that is here, else the one that Ray
-    ``assigned``, else the only one, else the first that nobody uses. Raises LookupError with the words for the person."""
+    ``assigned``, else the only one, else the first that nobody uses. Raises NoGpu."""
     found = [one for one in gpus.gpus() if not one.divided]
     if not found:
         if wanted or before:
-            raise LookupError(f"no GPU answers here, and the campaign asks for {before or ', '.join(wanted)}")
+            raise NoGpu(f"no GPU answers here, and the campaign asks for {before or ', '.join(wanted)}")
         return Chosen(None)
     if before is not None:
-        return Chosen(gpus.pick(found, before).uuid)
+        try:
+            return Chosen(gpus.pick(found, before).uuid)
+        except LookupError as problem:
+            raise NoGpu(f"{problem}; the campaign began on it") from None
     if wanted:
         for name in wanted:
             with contextlib.suppress(LookupError):
                 return Chosen((one := gpus.pick(found, name)).uuid, f"{one}, as `gpus:` asks" if len(found) > 1 else "")
         here = "; ".join(map(str, found))
-        raise LookupError(f"gpus: none of {', '.join(wanted)} is here: {here}")
+        raise NoGpu(f"gpus: none of {', '.join(wanted)} is here: {here}")
     if len(found) == 1:
         return Chosen(found[0].uuid)
     if len(assigned) == 1:
@@ -102,7 +111,7 @@ def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: 
         return Chosen(one.uuid, f"{one}, which Ray assigned")
     free = next((one for one in found if not one.in_use), None)
     if free is None:
-        raise LookupError(
+        raise NoGpu(
             f"all {len(found)} GPUs here are in use: {'; '.join(map(str, found))}. Free one, or name it in `gpus:`"
         )
     return Chosen(
@@ -132,6 +141,7 @@ class GpuActor:
         self.arms: dict[str, Arm] = {}
         self.caches: dict[str, Path] = {}
         self.stop = Event()
+        self.lock: socket.socket | None = None
         self.watch = attempts.Watch()
         self._one_at_a_time = Lock()
 
@@ -150,6 +160,8 @@ class GpuActor:
         pairs: tuple[tuple[Model, Workload], ...],
     ) -> UnitFacts:
         """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
+        if self.lock is None:
+            self.lock = hold(self.observe.gpu_uuid or f"machine-{self.unit}")
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
         program = engine_of(engine)
         prepared: dict[str, Prepared] = {}

@@ -406,6 +406,14 @@ class KernelEvent(Frozen):
     pid: int | None = None
 
 
+class Coherence(Frozen):
+    """Whether an unmeasured attempt's answers are language at all."""
+
+    checked: bool
+    why: str | None = None
+    """What is wrong with them; or, where nothing was checked, why."""
+
+
 class Evidence(Frozen):
     """Everything a unit says about one attempt. ``files`` are the attempt's folder, by name."""
 
@@ -425,6 +433,8 @@ class Evidence(Frozen):
     """What the kernel said of the GPU, memory and heat from the gate's opening to the end."""
     kernel_unavailable: str | None = None
     """Why its log could not be read."""
+    coherence: Coherence | None = None
+    """Of the shakedown's attempts that ended well."""
     started_utc_ns: int = 0
     ended_utc_ns: int = 0
     command: dict[str, Any] = {}

@@ -77,6 +77,7 @@ def judge(
         *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max, sw_thermal_max_pct),
         *_canary(evidence, canary_min_pct, canary_best_gb_s),
         *_kernel(evidence),
+        *_coherence(evidence),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
 
@@ -95,6 +96,17 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
             grown.pop(SW_THERMAL, None)
             mask &= ~0x20
     return Check("throttling", not mask and not grown, figure, limit)
+
+
+def _coherence(evidence: Evidence) -> Iterator[Check]:
+    """Answers of the shakedown: garbage is served as fast as sense."""
+    found = evidence.coherence
+    if found is None:
+        return
+    if not found.checked:
+        yield Check("coherence", None, "not checked", "answers that make sense", found.why)
+    else:
+        yield Check("coherence", found.why is None, found.why or "coherent", "answers that make sense")
 
 
 def _kernel(evidence: Evidence) -> Iterator[Check]:

@@ -231,7 +231,7 @@ def _run(
             short = any(run.exhausted and run.accepted is None for run in state.runs.values())
             return EXIT_INCOMPLETE if short or state.left_out else 0
     if address is None:
-        rights.require(loaded, rights.with_sudo("run", config))
+        rights.require(loaded, rights.with_sudo("shakedown" if only_shakedown else "run", config))
     store.lock()
     try:
         for line in store.repair():
@@ -424,7 +424,12 @@ def doctor(
         from campaign import doctor as doctors
 
         loaded = configs.load(config) if config else None
-        failed = doctors.show(out, doctors.checks(host.home(), loaded))
+        uuid = None
+        if loaded is not None and loaded.gpus:
+            from actors.gpu import choose_gpu
+
+            uuid = choose_gpu(loaded.gpus).uuid
+        failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
         raise typer.Exit(1 if failed else 0)
 
 
