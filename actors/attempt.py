@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import time
 import traceback
@@ -17,7 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from actors import caches, canary, watchdog
+from actors import caches, canary, leavings, removal, watchdog
 from actors import gate as gates
 from actors.engines import CACHE, OUTPUT, Engine
 from actors.engines.coherence import coherent
@@ -50,9 +49,6 @@ PARSER_FILE = "parser-traceback.txt"
 
 ENGINE_STAGES = ("load_s", "warmup_s", "first_token_s", "steady_s")
 """Stages that only the engine can time; it reports them as metrics."""
-
-KEEP_BYTES = 64 * 2**20
-"""A larger file of the engine's stays out of the evidence, and the folder says so."""
 
 
 class TelemetryLink(Protocol):
@@ -105,7 +101,7 @@ def carry_out(
     began_ns = time.monotonic_ns()
     started_utc_ns = time.time_ns()
     folder = working_folder(spool, order.run_id, order.attempt)
-    shutil.rmtree(folder, ignore_errors=True)
+    removal.remove(folder)
     output = folder / "output"
     output.mkdir(parents=True)
     output.chmod(0o777)  # the engine may run as another user
@@ -194,6 +190,7 @@ def carry_out(
     if run_s is not None:
         teardown_s = (ended_ns - closing_ns) / 1e9
 
+    leavings.tidy(folder)  # nothing of the engine's is opened before
     if order.canary:
         extra.append(canary.sing("after", observe.gpu_name, observe.gpu_uuid))
     report = Report()
@@ -376,10 +373,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
             continue
         if name in ("output/requests.jsonl", "output/progress.json") and (folder / "requests.parquet").exists():
             continue
-        if path.stat().st_size > KEEP_BYTES:
-            files[name + ".too-large"] = f"{path.stat().st_size} bytes, left on the unit\n".encode()
-        else:
-            files[name] = path.read_bytes()
+        files[name] = path.read_bytes()
     return files
 
 
@@ -387,6 +381,8 @@ def salvage(order: Attempt, spool: Path) -> Evidence:
     """Evidence of an attempt that a crash interrupted: whatever it left."""
     folder = working_folder(spool, order.run_id, order.attempt)
     now = time.time_ns()
+    if folder.exists():
+        leavings.tidy(folder)
     return Evidence(
         run_id=order.run_id,
         attempt=order.attempt,
@@ -402,7 +398,8 @@ def salvage(order: Attempt, spool: Path) -> Evidence:
 
 def discard(spool: Path, run_id: str, attempt: int) -> None:
     """Forget an attempt's working folder once the driver has it."""
-    shutil.rmtree(working_folder(spool, run_id, attempt), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        removal.remove(working_folder(spool, run_id, attempt))
     with contextlib.suppress(OSError):  # another attempt of the run may still be there
         (spool / "attempts" / run_id).rmdir()
 

@@ -21,7 +21,7 @@ import pyarrow
 import ray
 
 from actors import attempt as attempts
-from actors import caches, host, machine, probes
+from actors import caches, host, leavings, machine, probes
 from actors.engines import EngineError
 from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
@@ -279,11 +279,11 @@ class GpuActor:
         detail = watch.detail
         if output is not None and watch.stage == "run":
             try:
-                told = json.loads((output / "progress.json").read_bytes())
+                told = json.loads(leavings.small(output / "progress.json") or b"")
                 detail = told["stage"]
                 progress = told["answered"] / told["expected"] if told["expected"] else None
                 throughput = told.get("throughput_tok_s")
-            except (OSError, ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 pass  # not written yet
         return Status(
             unit=self.unit,

@@ -147,3 +147,26 @@ def test_one_that_takes_longer_than_its_cell_ever_did_is_ended(tmp_path: Path) -
 def test_the_workloads_own_limit_is_a_timeout(tmp_path: Path) -> None:
     evidence = carry_out(Program("import time; time.sleep(600)"), tmp_path, timeout_s=1.0)
     assert (evidence.outcome, evidence.failure) == ("timeout", "still running after 1 s")
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "os.mkfifo('report.json')",
+        "os.symlink('/dev/zero', 'report.json')",
+        "os.symlink('/etc/shadow', 'report.json')",
+        "open(b'\\xff\\xfe\\n', 'w').write('x')",
+    ],
+)
+def test_what_an_engine_leaves_cannot_stop_an_attempt(tmp_path: Path, leaves: str) -> None:
+    def reads(output: Path) -> Report:
+        assert not any(path.is_symlink() or path.is_fifo() for path in output.iterdir())
+        return Report(failure=None if (output / "report.json").exists() else "report_missing")
+
+    # On the bare host the output folder is where the mount's source is.
+    engine = Program(f"import os, sys; os.chdir(sys.argv[1]); {leaves}", reads)
+    engine.command = lambda *_: Launch(argv=(sys.executable, "-c", engine.text, "/campaign/output"))  # type: ignore[method-assign]
+    evidence = carry_out(engine, tmp_path)
+    assert (evidence.outcome, evidence.failure) == ("failed", "report_missing")
+    assert not any(b"root:" in data for data in evidence.files.values())
+    assert all(name.isprintable() for name in evidence.files)
