@@ -7,6 +7,7 @@ meanwhile, save telemetry. Whatever the environment, the engine or its parser do
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import signal
 import time
@@ -20,7 +21,7 @@ from actors import caches, canary, leavings, removal, watchdog
 from actors import gate as gates
 from actors.engines import CACHE, OUTPUT, Engine
 from actors.engines.coherence import coherent
-from actors.environments import Arm, Process
+from actors.environments import Arm, EngineGone, Process
 from actors.kernel_log import KernelLog
 from actors.types import (
     Attempt,
@@ -43,6 +44,9 @@ POLL_S = 0.5
 
 LOOK_S = 15.0
 """How often the watchdog looks at a running attempt, at most; four times within the time that counts as a stall."""
+
+EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
+"""What the kernel says when the unit has no more of something."""
 
 PARSER_FILE = "parser-traceback.txt"
 """Evidence of a parser that raised."""
@@ -164,7 +168,9 @@ def carry_out(
             exit_, hung = _watch(process, order, observe, output, stop)
             ended_ns = time.monotonic_ns()
             run_s = (ended_ns - exec_ns) / 1e9
-            if exit_ is not None:
+            if exit_ is not None and exit_.engine_gone:
+                outcome, failure = "infrastructure", exit_.detail
+            elif exit_ is not None:
                 outcome = "completed" if exit_.code == 0 else "failed"
                 failure = None if exit_.code == 0 else _exit_text(exit_)
             elif stop.is_set():
@@ -175,7 +181,8 @@ def carry_out(
                 exit_, outcome = process.stop(), "timeout"
                 failure = f"still running after {order.workload.timeout_s:g} s"
     except Exception as problem:  # an attempt always ends with evidence
-        outcome, failure = "environment_error", f"{type(problem).__name__}: {problem}"
+        outcome = "infrastructure" if is_infrastructure(problem) else "environment_error"
+        failure = f"{type(problem).__name__}: {problem}"
     telemetry.mark(order.run_id, order.attempt, "idle", None, None)
     watch.enter("evidence")
     summary = telemetry.summary(order.run_id, order.attempt)  # first, so that the samples go to disk beside the rest
@@ -185,7 +192,9 @@ def carry_out(
             process.close()
         except Exception as problem:
             failure = f"{failure + '; ' if failure else ''}could not be cleaned up: {problem}"
-            outcome = "environment_error"
+            outcome = (
+                "infrastructure" if is_infrastructure(problem) or outcome == "infrastructure" else "environment_error"
+            )
     ended_ns = time.monotonic_ns()
     if run_s is not None:
         teardown_s = (ended_ns - closing_ns) / 1e9
@@ -341,6 +350,11 @@ def all_metrics(
     add("telemetry_jitter_p99_ms", summary.jitter_p99_ms if summary else None, "ms", "telemetry", lost)
     add("telemetry_cpu_pct", summary.sampler_cpu_pct if summary else None, "%", "telemetry", lost)
     return tuple(found.values())
+
+
+def is_infrastructure(problem: BaseException) -> bool:
+    """Whether the unit is at fault and no run: its container engine is gone, its disk is full, its descriptors are out."""
+    return isinstance(problem, EngineGone) or (isinstance(problem, OSError) and problem.errno in EXHAUSTED)
 
 
 def sense_of(order: Attempt, engine: Engine, output: Path) -> Coherence:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
 from actors.environments import Arm, EnvironmentError_, alike, image, reap, rootfs
 from actors.environments.arms import arm
-from actors.environments.daemon import connect
+from actors.environments.daemon import EngineMissing, connect
 from actors.environments.trial import refused
 from actors.gate import Observe
 from actors.hold import hold
@@ -123,6 +124,9 @@ def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool)
     """:func:`choose_gpu` as a Ray task on the unit. Only a node that others started says by Ray's assignment which GPU is meant."""
     ids = tuple(map(str, ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))) if shared_node else ()
     return choose_gpu(wanted, ids, before)
+
+
+LEAST_FREE_BYTES = 64 * 2**20
 
 
 class GpuActor:
@@ -249,6 +253,26 @@ class GpuActor:
             self.rest_since_ns = time.monotonic_ns()
             self.telemetry.settle()
             return evidence
+
+    def trouble(self) -> str | None:
+        """What of the unit's own stands in the way of any attempt now, with what to do; None where nothing does."""
+        if any(spec.spec.kind != "native-host" for spec in self.arms.values()):
+            try:
+                connect(self.home)
+            except EngineMissing as missing:
+                return f"no Docker engine answers: {missing}"
+        try:
+            free = shutil.disk_usage(self.spool).free
+            with tempfile.NamedTemporaryFile(dir=self.spool) as probe:
+                probe.write(b"x" * 2**16)
+                probe.flush()
+        except OSError as problem:
+            return (
+                f"{self.spool} cannot be written to: {problem.strerror}. Make space, or raise the limit that it names"
+            )
+        if free < LEAST_FREE_BYTES:
+            return f"{self.spool} has {free >> 20} MiB left, {LEAST_FREE_BYTES >> 20} MiB are needed: make space"
+        return None
 
     def conditions(self) -> dict[str, str]:
         """What must not change in silence, as it is now; cheap enough for every block."""

@@ -20,6 +20,7 @@ Outcome = Literal[
     "timeout",
     "hung",
     "parser_error",
+    "infrastructure",
     "aborted",
     "gate_timeout",
     "environment_error",
@@ -259,6 +260,8 @@ class Exit(Frozen):
     code: int | None
     oom_killed: bool = False
     detail: str = ""
+    engine_gone: bool = False
+    """The container engine went away meanwhile: how the process ended is not known, or not its own doing."""
 
 
 class Metric(Frozen):

@@ -339,7 +339,7 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
             )
             return EXIT_INCOMPLETE if failed else 0
         out.print(f"stopped with {left} of {snapshot.total} runs to go: {snapshot.message}. The same command goes on.")
-        if snapshot.message.startswith("gate"):
+        if snapshot.message.startswith(("gate", "infrastructure")):
             return EXIT_PAUSED
         if snapshot.message.startswith("shakedown"):
             return EXIT_REFUSED
@@ -382,6 +382,27 @@ def plan(
 
             known = shakedown.speeds(journal.fold(journal.read(store.journal_path)[0]))
         out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None, known=known))
+
+
+@app.command(epilog="Examples:\n\n  campaign retry\n\n  campaign retry results/local --run RUN")
+def retry(
+    folder: Folder = None,
+    results: ResultsRoot = Path("results"),
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="A run that was given up; repeatable. Without it all of them.")
+    ] = None,
+) -> None:
+    """Open runs that were given up again; `campaign run` then goes on with them."""
+    with told():
+        from campaign.retry import reopen
+
+        place = latest(folder, results)
+        opened = reopen(place, tuple(run or ()))
+        for run_id in opened:
+            out.print(f"opened again: {run_id}", markup=False, soft_wrap=True)
+        out.print(
+            f"{len(opened)} runs opened again; `campaign run` goes on with them" if opened else "no run was given up"
+        )
 
 
 @app.command(epilog="Examples:\n\n  campaign status --watch\n\n  campaign status results/local --json")
