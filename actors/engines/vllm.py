@@ -161,6 +161,7 @@ class Vllm:
                 tokens_expected=asked,
                 failure=failure,
                 engine_version=log.version,
+                ready_utc_ns=log.ready_utc_ns,
             )
         wrong = list(mismatches(report, log, model, workload, prepared))
         tokens: int | None
@@ -180,6 +181,7 @@ class Vllm:
             tokens_generated=tokens,
             failure=failure or None,
             engine_version=log.version,
+            ready_utc_ns=log.ready_utc_ns,
         )
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
@@ -277,7 +279,7 @@ def metrics(report: VllmReport | None, log: Log, reason: str = "no report") -> t
     found["kv_cache_gib"] = (log.kv_cache_gib, "log: Available KV cache memory", silent)
     found["kv_cache_tokens"] = (log.kv_cache_tokens, "log: GPU KV cache size", silent)
     found["weights_gib"] = (log.weights_gib, "log: Model loading took", silent)
-    found["load_weights_s"] = (log.load_weights_s, "log: Model loading took", silent)
+    found |= _startup(log, silent)
     off = (
         "prefix caching is off"
         if log.prefix_cache_off
@@ -307,6 +309,22 @@ def metrics(report: VllmReport | None, log: Log, reason: str = "no report") -> t
         )
         for name, (value, source, why) in found.items()
     )
+
+
+def _startup(log: Log, silent: str) -> dict[str, tuple[float | None, str, str]]:
+    """What a start consists of. An attempt knows more of the load: see ``Report.ready_utc_ns``."""
+    parts = (log.load_weights_s, log.engine_init_s)
+    both = sum(part for part in parts if part is not None) if None not in parts else None
+    untold = "neither server nor client says when the measured part begins"
+    return {
+        "load_weights_s": (log.load_weights_s, "log: Model loading took", silent),
+        "compile_s": (log.compile_s, "log: torch.compile took", f"{silent}: nothing was compiled, or another version"),
+        "graph_capture_s": (log.graph_capture_s, "log: Graph capturing finished (whole seconds)", silent),
+        "engine_init_s": (log.engine_init_s, "log: init engine took", silent),
+        "load_s": (both, "log: Model loading and init engine together, without what goes before", silent),
+        "warmup_s": (log.warmup_s, "log: until Starting main benchmark run", untold),
+        "first_token_s": (None, "log", "vLLM does not time the first token of a start; see ttft_mean_ms"),
+    }
 
 
 def _time(report: VllmReport | None, log: Log, statistic: str, kind: str, reason: str) -> tuple[float | None, str, str]:
