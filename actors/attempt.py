@@ -305,7 +305,10 @@ def loaded(report: Report, exec_utc_ns: int | None) -> Report:
     if report.ready_utc_ns is None or exec_utc_ns is None or report.ready_utc_ns < exec_utc_ns:
         return report
     load_s = Metric(
-        name="load_s", value=(report.ready_utc_ns - exec_utc_ns) / 1e9, unit_of_measure="s", source="unit: exec until the log says ready"
+        name="load_s",
+        value=(report.ready_utc_ns - exec_utc_ns) / 1e9,
+        unit_of_measure="s",
+        source="unit: exec until the log says ready",
     )
     return report.model_copy(update={"metrics": (*(m for m in report.metrics if m.name != load_s.name), load_s)})
 

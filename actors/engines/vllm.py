@@ -18,6 +18,7 @@ from typing import Any
 from actors.engines import CACHE, OUTPUT, EngineError, vllm_random, weights
 from actors.engines.failures import report_missing
 from actors.engines.requests import write_requests
+from actors.engines.stamped import log_text
 from actors.engines.trtllm_report import ReportError, finite
 from actors.engines.vllm_report import (
     LatencyReport,
@@ -136,7 +137,7 @@ class Vllm:
         )
 
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
-        log = read_log(*(_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
+        log = read_log(*(log_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
         asked = workload.requests * workload.output_tokens
         try:
             report = read_report(output / "report.json")
@@ -359,7 +360,7 @@ def _time(report: VllmReport | None, log: Log, statistic: str, kind: str, reason
 
 def parse_report_file(path: Path, log_path: Path | None) -> dict[str, Any]:
     """One report read apart from a campaign. Without one, the log is searched for the reason."""
-    log = read_log(_text(log_path)) if log_path is not None else Log()
+    log = read_log(log_text(log_path)) if log_path is not None else Log()
     report: VllmReport | None = None
     if path.exists() or log_path is None:
         report = read_report(path)
@@ -553,10 +554,3 @@ def _context(workload: Workload) -> int:
 
 def _listed(prepared: Prepared, role: str) -> frozenset[str]:
     return frozenset(re.findall(r"--[a-z][\w-]*", str(prepared.facts.get(role, COMMON[role]))))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

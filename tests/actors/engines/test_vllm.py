@@ -517,6 +517,13 @@ def test_a_server_is_ready_when_it_serves_and_warm_when_the_client_measures() ->
     assert read_log(throughput).warmup_s is None
 
 
+def test_streams_with_progress_bars_are_still_merged_in_time(tmp_path: Path) -> None:
+    output = attempt(tmp_path, OFFLINE, SERVING)
+    bars = "2026-11-26T14:00:11.000000000Z 0%|  |\r50%|# |\r100%|##|\n2026-11-26T14:00:13.000000000Z INFO: Application startup complete.\n"
+    (tmp_path / "stderr.log").write_bytes(bars.encode())
+    assert parse(output).ready_utc_ns == 1_795_701_613 * 10**9
+
+
 def test_a_client_that_says_everything_at_its_end_tells_no_warm_up() -> None:
     assert read_log(SERVING.replace("14:00:14.250000000Z", "14:00:20.000000000Z")).warmup_s is None
 
