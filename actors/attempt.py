@@ -127,7 +127,7 @@ def carry_out(
     exit_: Exit | None = None
     outcome: Outcome = "environment_error"
     failure: str | None = None
-    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = None
+    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = exec_utc_ns = None
     try:
         compiled = caches.for_attempt(order, spool)
         launch = launch_of(order, engine, output, compiled, cache_variables)
@@ -160,6 +160,7 @@ def carry_out(
                 kernel_log.mark()
             before_ns = time.monotonic_ns()
             exec_ns = process.start()
+            exec_utc_ns = time.time_ns() - (time.monotonic_ns() - exec_ns)
             mark("run", process)
             watch.pid = process.pid
             start_s = (exec_ns - before_ns) / 1e9
@@ -205,7 +206,7 @@ def carry_out(
     report = Report()
     if exit_ is not None:
         try:
-            report = engine.parse(output, order.model, order.workload, order.prepared)
+            report = loaded(engine.parse(output, order.model, order.workload, order.prepared), exec_utc_ns)
         except Exception as problem:
             (folder / PARSER_FILE).write_text(traceback.format_exc())
             outcome = "parser_error" if outcome == "completed" else outcome
@@ -307,6 +308,19 @@ def _exit_text(exit_: Exit) -> str:
 
 def _seconds_since(began_ns: int) -> float:
     return (time.monotonic_ns() - began_ns) / 1e9
+
+
+def loaded(report: Report, exec_utc_ns: int | None) -> Report:
+    """The report with ``load_s`` from the engine's exec, where its log says when it was ready: interpreter and imports count."""
+    if report.ready_utc_ns is None or exec_utc_ns is None or report.ready_utc_ns < exec_utc_ns:
+        return report
+    load_s = Metric(
+        name="load_s",
+        value=(report.ready_utc_ns - exec_utc_ns) / 1e9,
+        unit_of_measure="s",
+        source="unit: exec until the log says ready",
+    )
+    return report.model_copy(update={"metrics": (*(m for m in report.metrics if m.name != load_s.name), load_s)})
 
 
 def all_metrics(

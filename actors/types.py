@@ -288,6 +288,8 @@ class Report(Frozen):
     failure: str | None = None
     """Named failure (``out_of_memory``, ``report_missing``, …) with its detail, or None."""
     engine_version: str | None = None
+    ready_utc_ns: int | None = None
+    """When the harness saw the line by which the engine takes requests; the attempt counts ``load_s`` from its exec to it."""
 
 
 # --- what travels between driver and unit --------------------------------------------------------------------

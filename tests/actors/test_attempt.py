@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from threading import Event
 
@@ -17,6 +18,7 @@ from actors.types import (
     Evidence,
     Gate,
     Launch,
+    Metric,
     Model,
     Prepared,
     Report,
@@ -95,6 +97,23 @@ def test_a_parser_that_raises_is_an_outcome_with_its_traceback_kept(tmp_path: Pa
     assert evidence.failure is not None and "OverflowError: 10 to the 400th" in evidence.failure
     assert b"in raises" in evidence.files[attempts.PARSER_FILE]
     assert b"served" in evidence.files["stdout.log"]
+
+
+@pytest.mark.parametrize("own", [(), (Metric(name="load_s", value=1.0, unit_of_measure="s", source="log"),)])
+def test_the_load_counts_from_exec_to_what_the_log_calls_ready(tmp_path: Path, own: tuple[Metric, ...]) -> None:
+    def parse(output: Path) -> Report:
+        return Report(metrics=own, ready_utc_ns=time.time_ns() + 5 * 10**9)
+
+    evidence = carry_out(Program("pass", parse), tmp_path)
+    found = [metric for metric in evidence.metrics if metric.name == "load_s"]
+    assert len(found) == 1 and evidence.stages.load_s == found[0].value
+    assert found[0].value is not None and 5 <= found[0].value <= 60
+    assert found[0].source == "unit: exec until the log says ready"
+
+
+def test_a_log_that_is_ready_before_the_exec_tells_no_load(tmp_path: Path) -> None:
+    evidence = carry_out(Program("pass", lambda output: Report(ready_utc_ns=10**18)), tmp_path)
+    assert evidence.stages.load_s is None
 
 
 def test_a_failed_engine_stays_failed_though_its_parser_raises_too(tmp_path: Path) -> None:
