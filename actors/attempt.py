@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import shlex
 import signal
 import time
 import traceback
@@ -250,7 +251,7 @@ def carry_out(
         ended_utc_ns=time.time_ns(),
         command=command,
         simulated=order.simulated,
-        files={"command.json": _json(command), "command.sh": _script(command), **files_of(folder)},
+        files={"command.json": _json(command), "command.sh": _script(command, order, compiled), **files_of(folder)},
     )
     watch.order, watch.output, watch.pid = None, None, None
     watch.enter("idle")
@@ -436,5 +437,14 @@ def _json(value: object) -> bytes:
     return json.dumps(value, indent=1, default=str).encode() + b"\n"
 
 
-def _script(command: dict[str, Any]) -> bytes:
-    return f"#!/bin/sh\n# The attempt's command, to be pasted.\n{command.get('shell', '')}\n".encode()
+def _script(command: dict[str, Any], order: Attempt, compiled: Path | None) -> bytes:
+    """The command as it may be pasted; what the attempt worked on and took away again is made first."""
+    lines = ["#!/bin/sh", "# The attempt's command, to be pasted."]
+    if compiled is not None and order.caches is not None and not order.fills_caches:
+        lines.append(f"mkdir -p {shlex.quote(str(compiled.parent))} && rm -rf {shlex.quote(str(compiled))}")
+        lines.append(f"cp -a --reflink=auto {shlex.quote(order.caches)} {shlex.quote(str(compiled))}")
+    if (
+        output := next((mount["source"] for mount in command.get("mounts", ()) if mount["target"] == OUTPUT), None)
+    ) is not None:
+        lines.append(f"mkdir -p {shlex.quote(output)} && chmod 777 {shlex.quote(output)}")
+    return "\n".join([*lines, str(command.get("shell", "")), ""]).encode()

@@ -98,7 +98,9 @@ def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: 
         try:
             return Chosen(gpus.pick(found, before).uuid)
         except LookupError as problem:
-            raise NoGpu(f"{problem}; the campaign began on it") from None
+            raise NoGpu(
+                f"{problem}. The campaign began on that one; --accept-drift goes on with another card, as another session"
+            ) from None
     if wanted:
         for name in wanted:
             with contextlib.suppress(LookupError):

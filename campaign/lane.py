@@ -104,7 +104,13 @@ class Lane(Thread):
         task = ray.remote(gpu.assigned_gpu).options(
             num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit), max_retries=0
         )
-        chosen = self._get(task.remote(self.driver.campaign.gpus, before, self.driver.address is not None))
+        wanted, shared = self.driver.campaign.gpus, self.driver.address is not None
+        try:
+            chosen = self._get(task.remote(wanted, before, shared))
+        except DriverError:
+            if before is None or not self.driver.accept_drift:
+                raise
+            chosen = self._get(task.remote(wanted, None, shared))
         if chosen.words:
             self.driver.tell(f"{self.unit.name}: on {chosen.words}")
         self.gpu_uuid = chosen.uuid
