@@ -128,7 +128,7 @@ def carry_out(
     exit_: Exit | None = None
     outcome: Outcome = "environment_error"
     failure: str | None = None
-    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = exec_utc_ns = None
+    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = exec_utc_ns = paused_s = None
     try:
         compiled = caches.for_attempt(order, spool)
         launch = launch_of(order, engine, output, compiled, cache_variables)
@@ -167,7 +167,9 @@ def carry_out(
             start_s = (exec_ns - before_ns) / 1e9
             if opened.opened_at_ns is not None:
                 gate_to_exec_ms = (exec_ns - opened.opened_at_ns) / 1e6
-            exit_, hung = _watch(process, order, observe, output, stop)
+            asleep_ns = _asleep_ns()
+            exit_, hung, stopped_s = _watch(process, order, observe, output, stop)
+            paused_s = stopped_s + max(0, _asleep_ns() - asleep_ns - 10**7) / 1e9
             ended_ns = time.monotonic_ns()
             run_s = (ended_ns - exec_ns) / 1e9
             if exit_ is not None and exit_.engine_gone:
@@ -247,6 +249,7 @@ def carry_out(
         metrics=(*all_metrics(report, opened, summary, stages, unknown), *extra),
         **kernel(kernel_log, started=run_s is not None),
         coherence=sense,
+        paused_s=None if paused_s is None else round(paused_s, 1),
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,
@@ -272,8 +275,9 @@ def launch_of(
 
 def _watch(
     process: Process, order: Attempt, observe: gates.Observe, output: Path, stop: Event
-) -> tuple[Exit | None, str | None]:
-    """Wait for the end; else why the attempt counts as hung. (None, None) is a stop, or the workload's own time limit."""
+) -> tuple[Exit | None, str | None, float]:
+    """Wait for the end; else why the attempt counts as hung; and the seconds that it was seen stopped. Neither of the first two is a stop of
+    ours, or the workload's own time limit."""
     began_ns = time.monotonic_ns()
     deadline = time.monotonic() + order.workload.timeout_s
     look_s = min(LOOK_S, order.watchdog.stall_s / 4, *([] if order.limit_s is None else [order.limit_s / 4]))
@@ -285,15 +289,30 @@ def _watch(
         order.watchdog, watchdog.Signs(began_ns), limit_s=order.limit_s, usual_power_w=order.usual_power_w
     )
     next_look = time.monotonic() + look_s
+    stopped_s = 0.0
     while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
         ended = process.wait(max(0.0, min(POLL_S, left, next_look - time.monotonic())))
         if ended is not None:
-            return ended, None
+            return ended, None, stopped_s
+        stopped_s += POLL_S if _is_stopped(process.pid) else 0.0
         if time.monotonic() >= next_look:
             if (hung := progress.hung(look())) is not None:
-                return None, hung
+                return None, hung, stopped_s
             next_look = time.monotonic() + look_s
-    return None, None
+    return None, None, stopped_s
+
+
+def _is_stopped(pid: int | None) -> bool:
+    """Whether the process stands still by a signal or a debugger (proc(5), state T or t)."""
+    try:
+        return pid is not None and Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"T", b"t")
+    except OSError:
+        return False
+
+
+def _asleep_ns() -> int:
+    """How long the machine has been suspended since it booted: the boot clock goes on meanwhile and the monotonic one does not."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 def _exit_text(exit_: Exit) -> str:

@@ -140,6 +140,7 @@ class GpuActor:
         self.home = host.home()
         self.spool = self.home / spool
         self.spool.mkdir(parents=True, exist_ok=True)
+        self.spool.chmod(0o700)  # engines get their folders by mounts: nobody else has anything to do there
         self.telemetry = RemoteTelemetry(telemetry)
         self.observe = Observe(uuid=gpu_uuid)
         self.kernel_log = KernelLog()
@@ -169,6 +170,8 @@ class GpuActor:
         if self.lock is None:
             self.lock = hold(self.observe.gpu_uuid or f"machine-{self.unit}")
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
+        if any(environment.kind == "native-host" and environment.user for environment in environments):
+            self.spool.chmod(0o711)  # without mounts another user has to come to its folder by its path
         program = engine_of(engine)
         prepared: dict[str, Prepared] = {}
         unprepared: dict[str, str] = {}

@@ -438,6 +438,8 @@ class Evidence(Frozen):
     """What the kernel said of the GPU, memory and heat from the gate's opening to the end."""
     kernel_unavailable: str | None = None
     """Why its log could not be read."""
+    paused_s: float | None = None
+    """How long the engine stood still by no fault of its own while it ran: stopped by a signal, or the machine suspended."""
     coherence: Coherence | None = None
     """Of the shakedown's attempts that ended well."""
     started_utc_ns: int = 0

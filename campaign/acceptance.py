@@ -76,6 +76,7 @@ def judge(
     checks = (
         *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max, sw_thermal_max_pct),
         *_canary(evidence, canary_min_pct, canary_best_gb_s),
+        *_paused(evidence),
         *_kernel(evidence),
         *_coherence(evidence),
     )
@@ -96,6 +97,12 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
             grown.pop(SW_THERMAL, None)
             mask &= ~0x20
     return Check("throttling", not mask and not grown, figure, limit)
+
+
+def _paused(evidence: Evidence) -> Iterator[Check]:
+    """An engine that was stopped, or slept with its machine, measured the pause."""
+    if evidence.paused_s is not None:
+        yield Check("not_paused", evidence.paused_s == 0, f"{evidence.paused_s:.1f} s", "never stopped or suspended")
 
 
 def _coherence(evidence: Evidence) -> Iterator[Check]:

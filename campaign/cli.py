@@ -344,13 +344,28 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
         if snapshot.message.startswith("shakedown"):
             return EXIT_REFUSED
         return EXIT_INTERRUPTED if snapshot.message == "interrupt" else EXIT_INCOMPLETE
-    from campaign.report import page, summary
-
-    summary.show(store.root, out)
-    if not no_report:
-        page.write(store.root)
+    _report_apart(store, no_report)
     out.print(f"{snapshot.campaign} is finished: {_report_line(store)}")
     return EXIT_INCOMPLETE if snapshot.exhausted or snapshot.left_out else 0
+
+
+def _report_apart(store: Any, no_report: bool) -> None:
+    """The summary and the page in a process of their own: Ray and the libraries that draw need not get on in one, and a crash there harms
+    nothing that was measured. One that dies by a signal is tried once more."""
+    import subprocess
+
+    words = [sys.executable, "-m", "campaign.report.apart", str(store.root), *(["--no-page"] if no_report else [])]
+    for last in (False, True):
+        ended = subprocess.run(words, cwd=ROOT, env={**os.environ, "COLUMNS": str(out.width)}, check=False).returncode
+        if ended == 0:
+            return
+        if ended > 0 or last:
+            out.print(
+                f"the report could not be made (code {ended}); the results are whole: campaign report {store.root}",
+                style="red",
+            )
+            return
+        out.print(f"the report's process died by signal {-ended}; once more")
 
 
 def _report_line(store: Any) -> str:

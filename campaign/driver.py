@@ -47,6 +47,7 @@ JUDGED = {
     "metrics",
     "kernel",
     "kernel_unavailable",
+    "paused_s",
     "coherence",
     "started_utc_ns",
     "ended_utc_ns",
@@ -512,6 +513,7 @@ class Driver:
     # --- what one sees -----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self.store.require_lock()
         snapshot = self.snapshot
         runs = self.state.runs.values()
         snapshot.accepted = sum(run.accepted is not None for run in runs)

@@ -84,6 +84,7 @@ class Journal:
         torn = (path.stat().st_size if path.exists() else 0) - offset
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         account.give(path)
+        self._end = offset
         if torn:
             os.ftruncate(self._file, offset)
             self.append("recovered", torn_bytes=torn)
@@ -98,6 +99,7 @@ class Journal:
                 **fields,
                 "prev": self._previous,
             }
+            self._require_untouched()
             line = json.dumps(record, separators=(",", ":"), default=str).encode() + b"\n"
             start = os.fstat(self._file).st_size
             try:
@@ -109,8 +111,25 @@ class Journal:
                 os.ftruncate(self._file, start)
                 raise
             self._previous = digest(line)
+            self._end = start + len(line)
             self.events.append(record)
             return record
+
+    def _require_untouched(self) -> None:
+        """Raises JournalError where the file under our name is no longer the one that we write to, or holds more or less than we wrote: going on
+        would measure for a record that nobody can follow."""
+        try:
+            named = self.path.stat()
+        except OSError as problem:
+            raise JournalError(
+                f"{self.path}: taken away while the campaign ran ({problem.strerror}). Put it back where it was; the same command goes on."
+            ) from None
+        ours = os.fstat(self._file)
+        if (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino) or ours.st_size != self._end:
+            raise JournalError(
+                f"{self.path}: changed by somebody else while the campaign ran. Nothing more was measured; restore it from a backup, or start "
+                "another campaign with NEW=1."
+            )
 
     def close(self) -> None:
         os.close(self._file)

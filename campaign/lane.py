@@ -166,6 +166,14 @@ class Lane(Thread):
         facts: UnitFacts = self._get(
             self.gpu.prepare.remote(campaign.engine, campaign.image, tuple(campaign.environments), tuple(pairs))
         )
+        if facts.code_digest != host.code_digest():
+            driver.check(
+                self.unit.name,
+                [
+                    f"{self.unit.name} runs other code than the driver ({facts.code_digest[:12]}, not {host.code_digest()[:12]})"
+                ],
+                self.unit.name,
+            )
         if facts.unprepared and not campaign.shakedown:
             raise DriverError("\n".join(f"{pair}: {why}" for pair, why in facts.unprepared.items()))
         if facts.refused_options:

@@ -169,6 +169,18 @@ class Store:
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         self._lock = handle
 
+    def require_lock(self) -> None:
+        """Raises StoreError where the lock's file is no longer ours: another driver could come in beside this one."""
+        place = self.root / ".driver.lock"
+        try:
+            held = self._lock is not None and os.path.samestat(place.stat(), os.fstat(self._lock))
+        except OSError:
+            held = False
+        if not held:
+            raise StoreError(
+                f"{place}: taken away while the campaign ran, so that another driver could write here. Stopped; the same command goes on."
+            )
+
     def unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)

@@ -189,3 +189,11 @@ def test_what_an_engine_leaves_cannot_stop_an_attempt(tmp_path: Path, leaves: st
     assert (evidence.outcome, evidence.failure) == ("failed", "report_missing")
     assert not any(b"root:" in data for data in evidence.files.values())
     assert all(name.isprintable() for name in evidence.files)
+
+
+def test_an_engine_that_is_stopped_for_a_while_is_noticed(tmp_path: Path) -> None:
+    stops = "import os, signal, subprocess, sys, time\n"
+    stops += "subprocess.Popen(['sh', '-c', f'sleep 2; kill -CONT {os.getpid()}'])\n"
+    stops += "os.kill(os.getpid(), signal.SIGSTOP)"
+    assert (carry_out(Program(stops), tmp_path).paused_s or 0) >= 1.0
+    assert carry_out(Program("pass"), tmp_path).paused_s == 0.0

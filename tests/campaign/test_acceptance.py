@@ -223,3 +223,21 @@ def test_gate_and_verdict_have_one_rule_for_cold_enough(start_c, cold):
     assert record.opened is cold
     opened = GateRecord(opened=True, waited_s=0.0, rest_s=None, temperature_c=start_c)
     assert judge(good(gate=opened), gate, model_identity="m").accepted is cold
+
+
+@pytest.mark.parametrize(("paused_s", "accepted"), [(None, True), (0.0, True), (0.5, False)])
+def test_an_engine_that_stood_still_measured_the_pause(paused_s, accepted):
+    judged = verdict(good(paused_s=paused_s))
+    assert judged.rejected_by == (() if accepted else ("not_paused",))
+
+
+def test_one_failure_in_a_hundred_is_one_in_a_hundred():
+    """1 - 99/100 is more than 0.01 in floats; failures are counted."""
+    evidence = good(
+        report__requests_expected=100,
+        report__requests_answered=99,
+        report__tokens_expected=500,
+        report__tokens_generated=495,
+    )
+    assert verdict(evidence, error_rate_max=0.01).accepted
+    assert not verdict(good(report__requests_answered=11)).accepted, "more answers than requests"

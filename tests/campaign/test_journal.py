@@ -130,3 +130,23 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
     assert json.loads(path.read_bytes().splitlines()[-1])["event"] == "dispatched"
     journal.append("opened")
     assert [event["event"] for event in read(path)[0]] == ["dispatched", "opened"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda path: path.unlink(), "taken away while the campaign ran"),
+        (lambda path: path.rename(path.with_name("elsewhere")), "taken away while the campaign ran"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-5]), "changed by somebody else"),
+        (lambda path: path.open("ab").write(b"{}\n"), "changed by somebody else"),
+        (lambda path: (path.rename(path.with_name("old")), path.write_bytes(b"")), "changed by somebody else"),
+    ],
+)
+def test_a_journal_that_somebody_touches_stops_the_writer(tmp_path, harm, words):
+    """A driver went on to the end without a record, and said "finished"."""
+    path = tmp_path / "journal.jsonl"
+    writer = Journal(path)
+    writer.append("created")
+    harm(path)
+    with pytest.raises(JournalError, match=words):
+        writer.append("opened")

@@ -1,0 +1,27 @@
+"""Summary and page of a campaign, made in a process of their own: ``python -m campaign.report.apart FOLDER [--no-page]``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from campaign.cli import out, told
+
+
+def main(folder: Path, write_page: bool) -> None:
+    """Prints the summary to the terminal that the driver has; writes ``report/index.html``."""
+    with told():
+        from campaign.report import page, summary
+
+        summary.show(folder, out)
+        if write_page:
+            page.write(folder)
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), "--no-page" not in sys.argv)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
