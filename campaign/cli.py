@@ -492,15 +492,29 @@ def verify(
         raise typer.Exit(1 if problems else 0)
 
 
-@app.command(epilog="Example:\n\n  campaign reap")
-def reap() -> None:
+@app.command(epilog="Examples:\n\n  campaign reap\n\n  campaign reap --spools")
+def reap(
+    spools: Annotated[
+        bool, typer.Option("--spools", help="Also remove what unfinished campaigns keep on this machine to go on with.")
+    ] = False,
+) -> None:
     """Remove containers, processes and mounts that crashed campaigns left; nothing else."""
     with told():
-        from actors import host
+        from actors import host, leftover
         from actors.environments import reap as reaper
         from campaign import cluster
+        from campaign.forecast import duration, size
 
         done = [*cluster.reap(), *reaper.reap(host.home())]
+        kept = leftover.spools(host.home())
+        gone = leftover.clear(kept) if spools else []
+        done += [f"removed the spool of campaign {spool.campaign_id} ({size(spool.size_bytes)})" for spool in gone]
+        done += [
+            f"kept: the spool of campaign {spool.campaign_id}, {size(spool.size_bytes)}, {duration(spool.age_s)} old: its own command goes on "
+            "with it, `campaign reap --spools` removes it"
+            for spool in kept
+            if spool not in gone
+        ]
         for line in done or ["nothing to clean up"]:
             out.print(line)
 
