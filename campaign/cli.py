@@ -24,7 +24,7 @@ EXIT_INCOMPLETE, EXIT_CONFIG, EXIT_REFUSED, EXIT_ENGINE, EXIT_PAUSED, EXIT_INTER
 
 EPILOG = """
 Exit codes: 0 done · 1 runs are missing or something is wrong · 2 bad config or argument · 3 this host or these
-results do not allow it · 4 no Docker engine · 5 paused by the gate · 130 interrupted (the same command goes on).
+results do not allow it · 4 no Docker engine · 5 paused by the gate or a fault of the unit · 130 interrupted (the same command goes on).
 """
 
 app = typer.Typer(
