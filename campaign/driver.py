@@ -36,6 +36,9 @@ IDLE_S = 0.2
 TICK_S = 1.0
 """How often units are asked for their status. Each answer costs a unit about a millisecond."""
 
+ITSELF = "the driver"
+"""What config and code are called where they differ."""
+
 Choice = Literal["without", "stop"]
 """What is done about cells that cannot run: go on without them, or stop."""
 
@@ -102,7 +105,9 @@ class Driver:
         if self.store.exists() and not self.store.began() and not self._shaken_as_now():
             self.store.clear()
         if self.store.exists() and not self.accept_drift and (differences := self._drift(self.store.info())):
-            raise Drift(differences)
+            accepted = journal.fold(journal.read(self.store.journal_path)[0]).accepted
+            if accepted.get(ITSELF) != self._now():
+                raise Drift(differences)
         self._say_stage("connecting")
         if self.address is None:
             prepare.require(self.campaign, host.home())
@@ -121,7 +126,7 @@ class Driver:
             self.info = self.store.info() if self.store.exists() else self._create(units)
             self.journal = journal.Journal(self.store.journal_path)
             self.state = journal.fold(self.journal.events)
-            self.check("the driver", self._drift(self.info))
+            self.check(ITSELF, self._drift(self.info), now=self._now())
             self.record(
                 "opened",
                 pid=os.getpid(),
@@ -197,14 +202,24 @@ class Driver:
             differences.append(f"code: digest was {info['code']['digest'][:12]}, is {digest[:12]}")
         return differences
 
-    def check(self, what: str, differences: list[str], unit: str | None = None) -> None:
-        """Refuses differences, or begins another session with them: no block holds runs of two. ``unit`` is the one that they are of;
-        None is the whole campaign."""
+    def _now(self) -> str:
+        """Of config and code as they are."""
+        return f"{self.campaign.config_hash[:16]} {host.code_digest()[:16]}"
+
+    def check(self, what: str, differences: list[str], *, now: str = "", unit: str | None = None) -> None:
+        """Refuses differences of ``what`` from the campaign's beginning, or begins another session with them: no block holds runs of two. What was
+        accepted once, told by ``now``, stays accepted; a return to the beginning is a change as well. ``unit`` is the one that they are of,
+        None the whole campaign."""
+        accepted = self.state.accepted.get(what)
+        if now and accepted == now:
+            return
+        if now and accepted is not None and not differences:
+            differences = [f"{what}: back to what the campaign began with, after something else had been accepted"]
         if not differences:
             return
         if not self.accept_drift:
             raise Drift(differences)
-        self.record("override", what=what, difference=differences, session=self.state.session + 1)
+        self.record("override", what=what, difference=differences, now=now, session=self.state.session + 1)
         for line in differences:
             self.tell(f"accepted: {line}")
         blocks: dict[str, list[str]] = {}

@@ -173,6 +173,8 @@ class State:
     """Unit and model to the digest of the compile caches that its runs began with."""
     conditions: dict[str, dict[str, str]] = field(default_factory=dict)
     """Unit to the conditions that its runs are measured under, as last accepted."""
+    accepted: dict[str, str] = field(default_factory=dict)
+    """What had changed to what it was when the change was accepted."""
     session: int = 1
     """Raised whenever something else was accepted than what the campaign began with: runs before and after are different blocks."""
     accepted_s: dict[str, list[float]] = field(default_factory=dict)
@@ -246,6 +248,7 @@ def apply(state: State, event: dict[str, Any]) -> None:
         state.completed = False
     elif kind == "override":
         state.session += 1
+        state.accepted[event["what"]] = event.get("now", "")
     elif kind == "conditions":
         state.conditions[event["unit"]] = event["facts"]
     elif kind == "caches":

@@ -167,12 +167,12 @@ class Lane(Thread):
             self.gpu.prepare.remote(campaign.engine, campaign.image, tuple(campaign.environments), tuple(pairs))
         )
         if facts.code_digest != host.code_digest():
+            other = f"{facts.code_digest[:12]}, not {host.code_digest()[:12]}"
             driver.check(
-                self.unit.name,
-                [
-                    f"{self.unit.name} runs other code than the driver ({facts.code_digest[:12]}, not {host.code_digest()[:12]})"
-                ],
-                self.unit.name,
+                f"code of {self.unit.name}",
+                [f"{self.unit.name} runs other code than the driver ({other})"],
+                now=f"{facts.code_digest[:16]} {host.code_digest()[:16]}",
+                unit=self.unit.name,
             )
         if facts.unprepared and not campaign.shakedown:
             raise DriverError("\n".join(f"{pair}: {why}" for pair, why in facts.unprepared.items()))
@@ -187,7 +187,12 @@ class Lane(Thread):
         if path.exists():
             then = UnitFacts.model_validate_json(path.read_bytes())
             differences = changes(lasting(then), lasting(facts))
-            driver.check(self.unit.name, [f"{self.unit.name}: {line}" for line in differences], self.unit.name)
+            driver.check(
+                self.unit.name,
+                [f"{self.unit.name}: {line}" for line in differences],
+                now=hashlib.sha256(json.dumps(lasting(facts), sort_keys=True, default=str).encode()).hexdigest()[:16],
+                unit=self.unit.name,
+            )
         else:
             driver.store.write(f"units/{self.unit.name}.json", to_json(facts.model_dump(mode="json")))
         self.facts = facts
@@ -198,7 +203,11 @@ class Lane(Thread):
         driver = self.driver
         then = driver.state.conditions.get(self.unit.name)
         differences = machine.changes(then, now) if then is not None else []
-        driver.check(self.unit.name, [f"{self.unit.name}: {change}" for change in differences], self.unit.name)
+        driver.check(
+            f"conditions of {self.unit.name}",
+            [f"{self.unit.name}: {change}" for change in differences],
+            unit=self.unit.name,
+        )
         if then is None or differences:
             driver.record("conditions", unit=self.unit.name, facts=now)
 
@@ -230,7 +239,11 @@ class Lane(Thread):
 
     def _carry_out(self, block: list[Planned]) -> None:
         driver = self.driver
-        self._check_conditions(self._get(self.gpu.conditions.remote()))
+        try:
+            self._check_conditions(self._get(self.gpu.conditions.remote()))
+        except ray.exceptions.RayActorError:
+            driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
+            self._start_gpu()  # which checks them
         waiting = deque(row for row in block if not driver.state.done(row.run_id))
         while waiting and not driver.stopping.is_set():
             row = waiting.popleft()
@@ -472,9 +485,9 @@ class Lane(Thread):
         measured = any(driver.state.run(row.run_id).accepted is not None for row in driver.plan if row.model == model)
         if before is not None and measured:
             driver.check(
-                self.unit.name,
+                f"compile caches of {model} on {self.unit.name}",
                 [f"{self.unit.name}: compile caches of {model} were {before[:12]}, are {digest[:12]}"],
-                self.unit.name,
+                unit=self.unit.name,
             )
         driver.record("caches", unit=self.unit.name, model=model, digest=digest)
 

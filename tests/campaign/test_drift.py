@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from actors.types import ImageIdentity, UnitFacts
+from campaign.config import load
 from campaign.drift import changes as differences
 from campaign.drift import lasting
+from campaign.driver import Driver
+from campaign.errors import Drift
+from campaign.journal import Journal, State
+from campaign.store import Store
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "campaigns"
 
 FIRST = ImageIdentity(
     reference="campaign-local:1", digest="sha256:aa", rootfs="/home/rootfs/aa", content_digest="sha256:cc"
@@ -43,3 +54,30 @@ def test_without_a_digest_of_the_content_the_id_decides() -> None:
     assert changes(plain.model_copy(update={"digest": "sha256:bb"}), plain) == [
         'images.image.userland was "sha256:aa", is "sha256:bb"'
     ]
+
+
+def test_what_was_accepted_once_stays_accepted_and_the_way_back_is_a_change(tmp_path: Path) -> None:
+    """A service that goes on after a reboot cannot be asked again and again."""
+    driver = Driver(load(CONFIGS / "local.yaml"), Store(tmp_path), accept_drift=True)
+    driver.journal, driver.state = Journal(tmp_path / "journal.jsonl"), State()
+    driver.store.plan = list  # type: ignore[method-assign]
+    driver.check("unit", ["driver was 580, is 590"], now="590")
+    driver.check("unit", ["driver was 580, is 590"], now="590")
+    assert driver.state.session == 2 and driver.state.accepted == {"unit": "590"}
+    driver.accept_drift = False
+    driver.check("unit", ["driver was 580, is 590"], now="590")
+    driver.check("another unit", [], now="580")
+    with pytest.raises(Drift, match="driver was 580, is 595"):
+        driver.check("unit", ["driver was 580, is 595"], now="595")
+    with pytest.raises(Drift, match="back to what the campaign began with"):
+        driver.check("unit", [], now="580")
+    assert driver.state.session == 2
+
+
+def test_a_change_of_conditions_needs_no_memory_but_the_last(tmp_path: Path) -> None:
+    driver = Driver(load(CONFIGS / "local.yaml"), Store(tmp_path), accept_drift=True)
+    driver.journal, driver.state = Journal(tmp_path / "journal.jsonl"), State()
+    driver.store.plan = list  # type: ignore[method-assign]
+    for number in (1, 2):
+        driver.check("conditions of unit", ["kernel was 6.11, is 6.12"])
+        assert driver.state.session == 1 + number
