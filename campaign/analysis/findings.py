@@ -74,6 +74,7 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
     paired, detail, claim = found["paired"] or {}, found.get("verdict_detail") or {}, found["claim_detail"]
     ratio, bootstrap, order = found.get("ratio"), found.get("bootstrap") or {}, found.get("order") or {}
     random, worst = found.get("randomisation") or {}, found.get("worst_case") or {}
+    blocks = found.get("interblock") or {}
     percent = claim["scale"] == "ratio"
     out: dict[str, Any] = {
         name: found.get(name)
@@ -162,6 +163,11 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         "randomisation_low": _percent(random.get("low")) if random.get("scale") == "ratio" else random.get("low"),
         "randomisation_high": _percent(random.get("high")) if random.get("scale") == "ratio" else random.get("high"),
         "randomisation_tost_p": random.get("tost_p"),
+        "interblock_status": blocks.get("status"),
+        **{
+            f"interblock_{name}": blocks.get(name)
+            for name in ("n_lone", "diff", "pct", "pct_low", "pct_high", "df", "p", "correlation_in_block")
+        },
         "longest_stretch": order.get("longest_stretch"),
         "arm_time_correlation": order.get("arm_time_correlation"),
         "worst_case_low": worst.get("pct_low"),

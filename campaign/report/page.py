@@ -190,6 +190,16 @@ STATISTICS = (
         "FROM comparisons\nWHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, family, metric",
     ),
     Table(
+        "Incomplete blocks",
+        "Where a block lost one of its two runs: the paired analysis of the complete blocks beside a mixed model with random blocks (REML), which also "
+        "uses the runs without a partner. Limits and p at 95 % and unadjusted. The mixed model never decides; where the two differ, look at the losses.",
+        "No block is incomplete.",
+        'SELECT model, treatment AS arm, reference AS against, label AS metric, n_pairs AS "complete blocks", interblock_n_lone AS "runs without partner",\n'
+        '    paired_diff AS "difference, complete blocks", paired_p AS "p, complete blocks", interblock_diff AS "difference, mixed model", interblock_p AS "p, mixed model",\n'
+        '    interblock_df AS df, interblock_pct AS "change (%)", interblock_pct_low AS low, interblock_pct_high AS high, interblock_correlation_in_block AS "correlation in block", interblock_status AS status\n'
+        "FROM comparisons\nWHERE analysis_set = 'protocol' AND interblock_n_lone > 0 AND \"group\" = 'primary'\nORDER BY place, treatment, family, metric",
+    ),
+    Table(
         "Equivalence",
         "Two one-sided tests of the ratio at the margins 1, 2, 3, 5 % and the declared one, before adjustment. Only an equivalence test may "
         "say that two arms are alike.",

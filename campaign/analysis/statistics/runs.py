@@ -12,8 +12,10 @@ import pandas as pd
 
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
+from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.identity import identical_models, redundant_metrics
+from campaign.analysis.statistics.interblock import interblock
 from campaign.analysis.statistics.judgement import judge, plain_families
 from campaign.analysis.statistics.latency import analyze_latency
 from campaign.analysis.statistics.metrics import Better, Fact, facts_of
@@ -299,6 +301,7 @@ def _all_sets(
                         found, t, r, settings.seed, names, settings.facts[metric].direction
                     ),
                     "randomisation": _rearranged(found, t, r, was_blocked(t, r, cell.schedule), settings, metric),
+                    "interblock": _recovered(found, t, r, was_blocked(t, r, cell.schedule), arms),
                 }
             found |= resampled[key]
         if contrast.kind == "screen":
@@ -327,6 +330,25 @@ def _rearranged(
     a, b = (t.value[rows[0]], r.value[rows[1]]) if swapped else (t.value, r.value)
     seed = seed_of(settings.seed, swapped, (len(a), len(b)))
     return randomisation(a, b, swapped, seed, settings.margin_pct[metric])
+
+
+def _recovered(
+    found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, arms: list[Attempts]
+) -> dict[str, Any] | None:
+    """The mixed model over blocks of which some are incomplete; None where nothing is inferred. ``arms`` are treatment and reference."""
+    if found["status"] != "ok":
+        return None
+    if not blocked:
+        return {"status": "no_blocks"}
+    return interblock(t, r, (_places(t, r, arms[1]), _places(r, t, arms[0])))
+
+
+def _places(mine: Sample, other: Sample, partners: Attempts) -> FloatArray:
+    """-0.5 for each run that came before its partner, 0.5 after, NaN where not known; a lost partner's place is that of its first attempt."""
+    order = dict(zip(partners.repetition[::-1].tolist(), partners.order[::-1].tolist(), strict=True))
+    order |= dict(zip(other.repetition.tolist(), other.order.tolist(), strict=True))
+    theirs = np.array([order.get(repetition, np.nan) for repetition in mine.repetition.tolist()], dtype=float)
+    return np.where(np.isnan(mine.order) | np.isnan(theirs), np.nan, np.where(mine.order < theirs, -0.5, 0.5))
 
 
 def _dunnett(
@@ -386,7 +408,14 @@ def _refused(name: str, status: str, flags: list[str], details: dict[str, Any]) 
     return (
         {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
         | empty
-        | {"paired": nothing, "bootstrap": {}, "randomisation": None, "interleaved": None, "reasons": {}}
+        | {
+            "paired": nothing,
+            "bootstrap": {},
+            "randomisation": None,
+            "interblock": None,
+            "interleaved": None,
+            "reasons": {},
+        }
         | {"layers": {}, "time_matters": None, "order": {"balanced": None}, "worst_case": None}
         | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
         | details
