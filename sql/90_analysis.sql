@@ -95,6 +95,19 @@ CREATE TABLE schema_power (
 CREATE VIEW power AS
 FROM parquet_files('power');
 
+-- no rows: the columns of analysis/over_units.parquet
+CREATE TABLE schema_over_units (
+    phase VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, k_units INTEGER, method VARCHAR,
+    units INTEGER, df DOUBLE, pct DOUBLE, level DOUBLE, pct_low DOUBLE, pct_high DOUBLE, p DOUBLE, p_adjusted DOUBLE,
+    tost_p DOUBLE, tost_p_adjusted DOUBLE, adjustment VARCHAR, m_planned INTEGER, margin_pct DOUBLE, verdict VARCHAR, reason VARCHAR, words VARCHAR
+);
+
+-- over_units: one row per model, workload, pair of arms and metric of a campaign on several units: what may be said of units beyond the
+-- tested ones. The unit is the experimental unit (one log ratio each, t with units - 1); `verdict` is `not_beyond_these_units` where they are
+-- too few, and NULL with a `reason` where there is no interval. `k_units` ran, `units` have complete blocks.
+CREATE VIEW over_units AS
+FROM parquet_files('over_units');
+
 -- no rows: the columns of analysis/losses.parquet
 CREATE TABLE schema_losses (
     phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR,

@@ -248,6 +248,16 @@ def power(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[
             }
 
 
+def over_units(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    """Of campaigns with several units: a single one says nothing of others."""
+    for found in result["over_units"]:
+        if found["k_units"] < 2:
+            continue
+        model, workload = cells[found["model"]]
+        same = {name: found[name] for name in ("phase", "reference", "treatment", "metric", "k_units")}
+        yield same | {"model": model, "workload": workload} | found["over_units"]
+
+
 def losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
     """The accounting is of attempts, so any metric tells it; how many are analysed is told of the first."""
     told: set[tuple[Any, ...]] = set()

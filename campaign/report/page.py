@@ -200,6 +200,15 @@ STATISTICS = (
         "FROM comparisons\nWHERE analysis_set = 'protocol' AND interblock_n_lone > 0 AND \"group\" = 'primary'\nORDER BY place, treatment, family, metric",
     ),
     Table(
+        "Beyond the tested units",
+        "One log ratio for each unit, t with units − 1, guarded and adjusted after Holm as every decision is; limits dual to the verdict. With few units "
+        "there is an interval and no verdict: what is claimed of each unit holds for it alone.",
+        "One unit: nothing is said of others.",
+        'SELECT o.model, o.treatment AS arm, o.reference AS against, f.label AS metric, o.k_units AS ran, o.units, o.df, o.pct AS "change (%)", o.pct_low AS low, o.pct_high AS high,\n'
+        '    o.level AS "level (%)", o.p, o.p_adjusted AS "p adjusted", o.tost_p_adjusted AS "TOST p adjusted", o.m_planned AS m, o.verdict, coalesce(o.words, o.reason) AS words\n'
+        "FROM over_units AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.workload, o.treatment, o.reference, f.print_order",
+    ),
+    Table(
         "Equivalence",
         "Two one-sided tests of the ratio at the margins 1, 2, 3, 5 % and the declared one, before adjustment. Only an equivalence test may "
         "say that two arms are alike.",

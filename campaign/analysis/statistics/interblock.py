@@ -57,12 +57,12 @@ def interblock(
     or where the design cannot tell place from treatment, the model is without place. ``status`` is ``ok``, ``complete_blocks`` (nothing to
     recover), ``insufficient_n`` (fewer than three complete blocks), ``deterministic`` or ``singular`` (a variance that cannot be told from zero).
     """
-    t, r = complete_blocks(treatment, reference)
-    lone = len(treatment) + len(reference) - 2 * len(t)
-    out: dict[str, Any] = {"n_pairs": len(t), "n_lone": lone}
+    pairs = len(complete_blocks(treatment, reference)[0])
+    lone = len(treatment) + len(reference) - 2 * pairs
+    out: dict[str, Any] = {"n_pairs": pairs, "n_lone": lone}
     if not lone:
         return out | {"status": "complete_blocks"}
-    if len(t) < FEWEST_PAIRS:
+    if pairs < FEWEST_PAIRS:
         return out | {"status": "insufficient_n"}
     return out | estimate(treatment, reference, places)
 
