@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
+from campaign import registration
 from campaign.analysis import evidence, questions, seal, sql
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N, number
@@ -298,7 +299,11 @@ def write(results: Path) -> Path:
         rows = evidence.rows(con)
         figures, specifications = _figures(con, sql.output_folder(results, "report", "figures"))
         heads = {kind: Store(results).head(kind) for kind in ("journal", "manifest")}
-        context = _context(con, rows, heads) | {"figures": figures, "folder": results, "heads": heads}
+        context = _context(con, rows, heads, registration.state(results)) | {
+            "figures": figures,
+            "folder": results,
+            "heads": heads,
+        }
         script = bundle.result()
     from campaign.report.figures import DARK, LIGHT
 
@@ -380,7 +385,12 @@ def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[st
     return shown, specifications
 
 
-def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row], heads: dict[str, str]) -> dict[str, Any]:
+def _context(
+    con: duckdb.DuckDBPyConnection,
+    rows: list[wording.Row],
+    heads: dict[str, str],
+    registered: registration.Stated | None,
+) -> dict[str, Any]:
     campaign = _one(con, "FROM campaign")
     counts = _one(
         con,
@@ -437,7 +447,7 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row], heads: dic
         "quality": quality,
         "reading": [_filled(con, table) for table in READING] if campaign.get("imported") else [],
         "losses": [_filled(con, table) for table in LOSSES],
-        "method": _method(con, reference),
+        "method": [*(registered.sentences() if registered else []), *_method(con, reference)],
         "provenance": _provenance(campaign, heads),
         "units": _units(con),
         "config": _pretty(campaign.get("config")),
