@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from actors import host
-from campaign import cli, config, export, journal, registration
+from campaign import cli, config, export, journal, registration, verification
 from campaign.analysis import evidence, questions, sql
 from campaign.driver import Driver
 from campaign.legality import illegal
@@ -106,10 +106,13 @@ def test_the_campaign_takes_it_in_before_its_first_run_and_verify_holds_it_to_th
     (event,) = [event for event in events if event["event"] == "registered"]
     assert event["sha256"] == digest == event["files"]["registration.json"]
     assert not list(illegal(events, [], {}))
+    assert not list(verification._registration(driver.store, events))
     stated = registration.state(root)
     assert (stated.sha256, stated.deviations, stated.problem) == (digest, [], None)
     (root / "registration.json").write_bytes((root / "registration.json").read_bytes().replace(b"small", b"other"))
     assert "another hash" in registration.state(root).problem
+    (problem,) = verification._registration(driver.store, events)
+    assert "not the one of line 3" in str(problem)
 
 
 def test_a_driver_killed_between_file_and_journal_is_made_good(tmp_path, loaded):
@@ -133,6 +136,8 @@ def test_a_registration_after_the_first_run_counts_for_nothing(tmp_path, loaded)
     data = registration.place_beside(root).read_bytes()
     driver.store.write("registration.json", data)
     assert "does not know it" in registration.state(root).problem
+    (problem,) = verification._registration(driver.store, driver.journal.events)
+    assert "the journal does not know it" in str(problem)
     driver.record("registered", sha256=registration.sha256(data))
     assert "after the first measured run" in registration.state(root).problem
     events, _, _ = journal.read(driver.store.journal_path)

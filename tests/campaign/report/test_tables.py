@@ -73,7 +73,7 @@ def test_several_units_have_rows_of_their_own(tmp_path):
     assert {row["Model"] for row in named(con, "power")} == {"tiny @ unit-a", "tiny @ unit-b"}
     assert {row["Unit"] for row in named(con, "losses")} == {"unit-a", "unit-b"}
     beyond = named(con, "over_units")
-    (row,) = (row for row in beyond if row["Quantity"] == "output token throughput (tok/s)")
+    (row,) = (row for row in beyond if row["Quantity"] == "output token throughput")
     assert row["Units"] == "2" and row["Interval (%)"] and row["Verdict"] == "too few units"
     asked = "SELECT verdict, df, m_planned, words FROM over_units WHERE metric = 'token_throughput_tok_s'"
     (kept,) = con.execute(asked).fetchall()
