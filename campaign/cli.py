@@ -106,6 +106,7 @@ ERRORS = (
     ("campaign.cluster", "ClusterError", EXIT_REFUSED),
     ("campaign.journal", "JournalError", EXIT_REFUSED),
     ("campaign.store", "StoreError", EXIT_REFUSED),
+    ("campaign.registration", "NotRegistered", EXIT_REFUSED),
     ("campaign.analysis.sql", "ResultsError", EXIT_REFUSED),
     ("duckdb", "Error", EXIT_REFUSED),
     ("builtins", "OSError", EXIT_REFUSED),
@@ -417,6 +418,54 @@ def retry(
             out.print(f"opened again: {run_id}", markup=False, soft_wrap=True)
         out.print(
             f"{len(opened)} runs opened again; `campaign run` goes on with them" if opened else "no run was given up"
+        )
+
+
+@app.command(epilog="Example:\n\n  campaign register configs/campaigns/spark.yaml -o registrations/spark.json")
+def register(
+    config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
+    copy: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.")
+    ] = None,
+    units: Annotated[int, typer.Option(min=1, help="Units that will share the campaign.")] = 1,
+    new: Annotated[bool, typer.Option("--new", help="For another campaign beside the last.")] = False,
+    results: ResultsRoot = Path("results"),
+) -> None:
+    """Write down before the first run what is asked and how it will be decided, with one hash that others can date."""
+    with told():
+        from campaign import config as configs
+        from campaign import registration
+        from campaign.choose import choose
+        from campaign.store import StoreError, folder_for, write_durably
+
+        choice = choose(ROOT, str(config) if config else None)
+        out.print(str(choice), soft_wrap=True)
+        loaded = configs.load(choice.config)
+        store = folder_for(results, loaded.name, new)
+        if store.exists() and store.began():
+            raise StoreError(
+                f"{store.root}: its first run has begun, and a registration after that shows nothing. Register another campaign with --new."
+            )
+        data = registration.canonical(registration.document(loaded, units))
+        beside = registration.place_beside(store.root)
+        for place in (beside, copy):
+            if place is None:
+                continue
+            if place.exists() and place.read_bytes() != data:
+                raise StoreError(
+                    f"{place}: another registration is there, and it may have been dated already. Move it away to replace it."
+                )
+            write_durably(place, data)
+            out.print(f"wrote {place}", soft_wrap=True)
+        out.print(f"sha256 {registration.sha256(data)}", soft_wrap=True)
+        named = copy or beside
+        out.print(
+            "Nothing here shows when it was written. Have the hash dated by others before the first run, by one of:\n"
+            f"  git tag -s registered-{loaded.name} -m 'sha256 {registration.sha256(data)}' && git push origin registered-{loaded.name}\n"
+            f"  ots stamp {named}\n"
+            f"  openssl ts -query -data {named} -sha256 -cert -out {named}.tsq   (and send it to a time-stamping authority, RFC 3161)\n"
+            f"`campaign run` keeps {beside.name} in the results before the first run; the report states the hash and every deviation.",
+            soft_wrap=True,
         )
 
 

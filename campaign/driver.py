@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors import account, host
 from actors.types import Attempt, Evidence
-from campaign import adoption, cluster, journal, prepare, provenance, redaction, shakedown
+from campaign import adoption, cluster, journal, prepare, provenance, redaction, registration, shakedown
 from campaign.acceptance import Verdict, canaries
 from campaign.config import Campaign
 from campaign.drift import changes
@@ -135,6 +135,7 @@ class Driver:
             )
             self.plan = [Planned(**row) for row in self.store.plan()]
             self.snapshot.total = len(self.plan)
+            self._register()
             self._adopt()
             self._carry_out(units)
             if not self.only_shakedown and self._reopen_outliers():
@@ -191,6 +192,27 @@ class Driver:
             )
         writer.close()
         return info
+
+    def _register(self) -> None:
+        """Take the registration in that lies beside the results folder, as long as nothing was measured."""
+        if any(event["event"] == "registered" for event in self.journal.events):
+            return
+        inside, beside = self.store.root / registration.NAME, registration.place_beside(self.store.root)
+        if not inside.exists() and not beside.exists():
+            return
+        if self.store.began():
+            self.tell(f"{beside}: not taken in, since the first run had begun: a registration after it shows nothing")
+            return
+        if inside.exists():  # a driver was killed before it could journal it
+            data, registered = registration.read(inside)
+            self.store.enlist([registration.NAME])
+        else:
+            data, registered = registration.read(beside)
+            self.store.write(registration.NAME, data)
+        self.record("registered", sha256=registration.sha256(data))
+        self.tell(f"registered: sha256 {registration.sha256(data)}")
+        for line in registration.deviations(registered, self.info, self.journal.events):
+            self.tell(f"deviation from the registration: {line}")
 
     def _drift(self, info: dict[str, Any]) -> list[str]:
         """How config and code differ from what the campaign began with."""

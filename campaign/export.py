@@ -59,7 +59,7 @@ MEMORY = (
 MONITORS = {"gpu_monitoring.csv": GPU, "memory_monitoring.csv": MEMORY}
 """Per attempt: file to the columns of ``telemetry`` that it holds, behind ``at_utc``, ``t_mono_ns`` and ``stage``."""
 
-_RAW = ("campaign.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256")
+_RAW = ("campaign.json", "registration.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256")
 _TYPES = {
     "BOOLEAN": "boolean",
     "TIMESTAMP": "datetime",

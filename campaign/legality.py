@@ -30,6 +30,7 @@ class Record:
     """``override`` events that no session has answered for yet."""
     overridden: bool = False
     """This session, or what precedes it, has an override."""
+    registered: bool = False
     moved: set[str] = field(default_factory=set)
     """Blocks that this session moved to another unit."""
 
@@ -73,6 +74,17 @@ def _opened(record: Record, event: Event) -> Iterator[str]:
     if record.session is not None:  # the driver before was killed
         record.moved = set()
     record.session = event
+
+
+def _registered(record: Record, event: Event) -> Iterator[str]:
+    """A registration counts only where nothing was measured before it, and there is one."""
+    if record.registered:
+        yield "registered twice"
+    if any(run.attempts for run in record.state.runs.values()):
+        yield "registered after the first measured run had begun"
+    if not isinstance(event["sha256"], str):
+        yield "a registration without its hash"
+    record.registered = True
 
 
 def _override(record: Record, event: Event) -> Iterator[str]:
@@ -183,6 +195,7 @@ RULES: dict[str, Callable[[Record, Event], Iterator[str]]] = {
     "created": _any,
     "recovered": _any,
     "opened": _opened,
+    "registered": _registered,
     "override": _override,
     "conditions": _any,
     "shakedown": _any,

@@ -99,7 +99,7 @@ DERIVED = (
 FINISHED = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
-        r"campaign\.json|plan\.parquet",
+        r"campaign\.json|plan\.parquet|registration\.json",
         r"units/[^/]+\.json",
         r"(attempts|shakedown)/[^/.][^/]*/[0-9]+/.+",
         r"telemetry/[^/]+/[^/.][^/]*\.parquet",

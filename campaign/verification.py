@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from actors import host
 from actors.types import Evidence
-from campaign import foreign, journal
+from campaign import foreign, journal, registration
 from campaign.analysis import seal
 from campaign.legality import illegal
 from campaign.snapshot import Snapshot, digest_of
@@ -47,6 +47,7 @@ def verify(store: Store, kept: str | None = None) -> Iterator[Problem]:
     if events is None:
         return
     yield from _bound_files(store, events)
+    yield from _registration(store, events)
     for line, what in illegal(events, plan, info.get("config") or {}):
         yield Problem("journal.jsonl", f"line {line}: {what}", RESTORE)
     yield from _plan(info, plan)
@@ -125,6 +126,16 @@ def _bound_files(store: Store, events: list[Event]) -> Iterator[Problem]:
                 yield Problem(name, f"its digest differs from that in line {event['seq'] + 1} of the journal", RESTORE)
             elif not path.exists():
                 yield Problem(name, f"named in line {event['seq'] + 1} of the journal but missing", RESTORE)
+
+
+def _registration(store: Store, events: list[Event]) -> Iterator[Problem]:
+    """A registration that the journal does not know may have been written when the results were."""
+    path = store.root / registration.NAME
+    taken = [event for event in events if event["event"] == "registered"]
+    if not taken and path.exists():
+        yield Problem(registration.NAME, "the journal does not know it: it shows nothing", STRANGE)
+    elif taken and (foreign.why_not(path) is not None or foreign.sha256(path) != taken[0].get("sha256")):
+        yield Problem(registration.NAME, f"not the one of line {taken[0]['seq'] + 1} of the journal", RESTORE)
 
 
 # --- journal and plan -----------------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ CREATE TABLE schema_comparisons (
     noninferior BOOLEAN, noninferiority_p_adjusted DOUBLE,
     randomisation_design VARCHAR, randomisation_exact BOOLEAN, rearrangements BIGINT, randomisation_p DOUBLE,
     randomisation_p_adjusted DOUBLE, randomisation_low DOUBLE, randomisation_high DOUBLE, randomisation_tost_p DOUBLE,
+    interblock_status VARCHAR, interblock_n_lone INTEGER, interblock_diff DOUBLE, interblock_pct DOUBLE, interblock_pct_low DOUBLE,
+    interblock_pct_high DOUBLE, interblock_df DOUBLE, interblock_p DOUBLE, interblock_correlation_in_block DOUBLE,
     longest_stretch INTEGER, arm_time_correlation DOUBLE, worst_case_low DOUBLE, worst_case_high DOUBLE,
     p DOUBLE, p_adjusted DOUBLE, p_bonferroni DOUBLE, p_bh DOUBLE, p_by DOUBLE, adjustment VARCHAR, family VARCHAR, m_planned INTEGER,
     tost_p DOUBLE, tost_p_adjusted DOUBLE, margin_pct DOUBLE,
@@ -64,7 +66,8 @@ CREATE TABLE schema_comparisons (
 -- change in percent of the reference over the runs that decided (`decided_on`, `decided_n_…`) and its limits are dual to the verdict: of
 -- the difference, or of equivalence where that is the verdict, at `pct_level` percent, the level of the family; `alone_…` is the 95 %
 -- interval of the comparison by itself. `p` and `tost_p` are of the deciding rule; `welch_…`, `paired_…` are the plain tests over all runs
--- and complete blocks; `randomisation_…` rearranges the schedule; `worst_case_…` bounds the change had all missing runs been extreme.
+-- and complete blocks; `randomisation_…` rearranges the schedule; `interblock_…` is the mixed model with random blocks where some are
+-- incomplete (it uses the runs without a partner, and never decides); `worst_case_…` bounds the change had all missing runs been extreme.
 -- Headline rows also have the verdict of the other sets of attempts.
 CREATE VIEW comparisons AS
 FROM parquet_files('comparisons');
@@ -91,6 +94,19 @@ CREATE TABLE schema_power (
 -- smallest effect (d, or dz in blocks) seen with 80 % power, `mde_pct` the same in percent, `needs_n` what settles it (`needs_for`).
 CREATE VIEW power AS
 FROM parquet_files('power');
+
+-- no rows: the columns of analysis/over_units.parquet
+CREATE TABLE schema_over_units (
+    phase VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, k_units INTEGER, method VARCHAR,
+    units INTEGER, df DOUBLE, pct DOUBLE, level DOUBLE, pct_low DOUBLE, pct_high DOUBLE, p DOUBLE, p_adjusted DOUBLE,
+    tost_p DOUBLE, tost_p_adjusted DOUBLE, adjustment VARCHAR, m_planned INTEGER, margin_pct DOUBLE, verdict VARCHAR, reason VARCHAR, words VARCHAR
+);
+
+-- over_units: one row per model, workload, pair of arms and metric of a campaign on several units: what may be said of units beyond the
+-- tested ones. The unit is the experimental unit (one log ratio each, t with units - 1); `verdict` is `not_beyond_these_units` where they are
+-- too few, and NULL with a `reason` where there is no interval. `k_units` ran, `units` have complete blocks.
+CREATE VIEW over_units AS
+FROM parquet_files('over_units');
 
 -- no rows: the columns of analysis/losses.parquet
 CREATE TABLE schema_losses (

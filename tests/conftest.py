@@ -72,5 +72,7 @@ def finished(
     """A real campaign, carried out once: two repetitions, native against Docker. Copy its folder before changing it."""
     place = tmp_path_factory.mktemp("finished")
     config = write_config(place)
+    registered = command("register", config, "--results", place / "results", home=session_home)
+    assert registered.returncode == 0, registered.stdout
     done = command("run", config, "--results", place / "results", home=session_home)
     return Finished(config, place / "results" / "small", done, session_home)

@@ -135,6 +135,13 @@ def test_verify_finds_it_clean(finished: Finished):
     assert head == f"head of the journal, to be kept elsewhere: {Store(finished.folder).head('journal')}"
 
 
+def test_what_was_registered_before_it_is_in_its_chain_and_was_kept_to(finished: Finished):
+    (event,) = [event for event in events(finished.folder) if event["event"] == "registered"]
+    assert event["sha256"] == hashlib.sha256((finished.folder / "registration.json").read_bytes()).hexdigest()
+    page = (finished.folder / "report" / "index.html").read_text()
+    assert event["sha256"] in page and "No deviation from the registration." in page
+
+
 def test_every_metric_has_a_value_or_a_reason(finished: Finished):
     for attempt in attempts(finished.folder):
         metrics = {metric["name"]: metric for metric in metadata(attempt)["metrics"]}

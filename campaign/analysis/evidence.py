@@ -153,6 +153,7 @@ def _tables(
             "comparisons": list(findings.comparisons(con, result, asked.cells)),
             "equivalence": list(findings.equivalence(result, asked.cells)),
             "power": list(findings.power(result, asked.cells)),
+            "over_units": list(findings.over_units(result, asked.cells)),
             "losses": list(findings.losses(result, asked.cells)),
             "order_effects": list(findings.order_effects(result, asked.cells)),
             "phase_decisions": list(findings.phase_decisions(result)),

@@ -74,6 +74,7 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
     paired, detail, claim = found["paired"] or {}, found.get("verdict_detail") or {}, found["claim_detail"]
     ratio, bootstrap, order = found.get("ratio"), found.get("bootstrap") or {}, found.get("order") or {}
     random, worst = found.get("randomisation") or {}, found.get("worst_case") or {}
+    blocks = found.get("interblock") or {}
     percent = claim["scale"] == "ratio"
     out: dict[str, Any] = {
         name: found.get(name)
@@ -162,6 +163,11 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         "randomisation_low": _percent(random.get("low")) if random.get("scale") == "ratio" else random.get("low"),
         "randomisation_high": _percent(random.get("high")) if random.get("scale") == "ratio" else random.get("high"),
         "randomisation_tost_p": random.get("tost_p"),
+        "interblock_status": blocks.get("status"),
+        **{
+            f"interblock_{name}": blocks.get(name)
+            for name in ("n_lone", "diff", "pct", "pct_low", "pct_high", "df", "p", "correlation_in_block")
+        },
         "longest_stretch": order.get("longest_stretch"),
         "arm_time_correlation": order.get("arm_time_correlation"),
         "worst_case_low": worst.get("pct_low"),
@@ -240,6 +246,16 @@ def power(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[
                 "mde_bonferroni": blocks["mde_dz_bonferroni"],
                 "mde_pct": 100 * blocks["mde_dz"] * spread / abs(mean) if mean else None,
             }
+
+
+def over_units(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    """Of campaigns with several units: a single one says nothing of others."""
+    for found in result["over_units"]:
+        if found["k_units"] < 2:
+            continue
+        model, workload = cells[found["model"]]
+        same = {name: found[name] for name in ("phase", "reference", "treatment", "metric", "k_units")}
+        yield same | {"model": model, "workload": workload} | found["over_units"]
 
 
 def losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:

@@ -25,6 +25,7 @@ ANALYSIS = {
         "comparisons",
         "equivalence",
         "power",
+        "over_units",
         "losses",
         "order_effects",
         "phase_decisions",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from campaign import registration
 from campaign.analysis import evidence, sql
 from campaign.report.forms import FORMS, Table, escape
 from campaign.report.methods import methods
@@ -25,7 +26,10 @@ def write(results: Path) -> list[Path]:
     sql.output_folder(results.resolve(), "report", "tables")
     made = tables(con)
     texts = {f"tables/{table.name}.{ending}": form(table) for table in made for ending, form in FORMS.items()}
-    texts |= {"tables/methods.tex": methods(con), "paper.tex": document(con, made, report / "print")}
+    texts |= {
+        "tables/methods.tex": methods(con, registration.state(results.resolve())),
+        "paper.tex": document(con, made, report / "print"),
+    }
     for name, text in texts.items():
         (report / name).write_text(text, encoding="utf-8")
     return [report / name for name in texts]

@@ -13,6 +13,8 @@ from campaign.report.wording import present
 if TYPE_CHECKING:
     import duckdb
 
+    from campaign.registration import Stated
+
 _ORDERS = {
     "alternate": "The order of arms alternated from block to block",
     "alternating": "The order of arms alternated from block to block",
@@ -22,7 +24,7 @@ _ORDERS = {
 }
 
 
-def methods(con: duckdb.DuckDBPyConnection) -> str:
+def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) -> str:
     """A paragraph on what ran, from the journal, the attempts and the resolved config; nothing that is not known is said."""
     config = facts_of(con, "config") or {}
     gate, telemetry, acceptance = (config.get(part) or {} for part in ("gate", "telemetry", "acceptance"))
@@ -105,6 +107,8 @@ def methods(con: duckdb.DuckDBPyConnection) -> str:
     margin = config.get("margin_pct")
     if isinstance(margin, int | float):
         said.append(f"The equivalence margin, declared before the first run, is ±{margin:g} %.")
+    if registered is not None:
+        said += registered.sentences()
     facts = facts_of(con, "facts") or {}
     if facts.get("config_hash"):
         said.append(

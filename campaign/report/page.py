@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
+from campaign import registration
 from campaign.analysis import evidence, questions, seal, sql
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N, number
@@ -197,6 +198,25 @@ STATISTICS = (
         "FROM comparisons\nWHERE analysis_set = 'protocol' AND status = 'ok' AND \"group\" = 'primary'\nORDER BY place, treatment, family, metric",
     ),
     Table(
+        "Incomplete blocks",
+        "Where a block lost one of its two runs: the paired analysis of the complete blocks beside a mixed model with random blocks (REML), which also "
+        "uses the runs without a partner. Limits and p at 95 % and unadjusted. The mixed model never decides; where the two differ, look at the losses.",
+        "No block is incomplete.",
+        'SELECT model, treatment AS arm, reference AS against, label AS metric, n_pairs AS "complete blocks", interblock_n_lone AS "runs without partner",\n'
+        '    paired_diff AS "difference, complete blocks", paired_p AS "p, complete blocks", interblock_diff AS "difference, mixed model", interblock_p AS "p, mixed model",\n'
+        '    interblock_df AS df, interblock_pct AS "change (%)", interblock_pct_low AS low, interblock_pct_high AS high, interblock_correlation_in_block AS "correlation in block", interblock_status AS status\n'
+        "FROM comparisons\nWHERE analysis_set = 'protocol' AND interblock_n_lone > 0 AND \"group\" = 'primary'\nORDER BY place, treatment, family, metric",
+    ),
+    Table(
+        "Beyond the tested units",
+        "One log ratio for each unit, t with units − 1, guarded and adjusted after Holm as every decision is; limits dual to the verdict. With few units "
+        "there is an interval and no verdict: what is claimed of each unit holds for it alone.",
+        "One unit: nothing is said of others.",
+        'SELECT o.model, o.treatment AS arm, o.reference AS against, f.label AS metric, o.k_units AS ran, o.units, o.df, o.pct AS "change (%)", o.pct_low AS low, o.pct_high AS high,\n'
+        '    o.level AS "level (%)", o.p, o.p_adjusted AS "p adjusted", o.tost_p_adjusted AS "TOST p adjusted", o.m_planned AS m, o.verdict, coalesce(o.words, o.reason) AS words\n'
+        "FROM over_units AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.workload, o.treatment, o.reference, f.print_order",
+    ),
+    Table(
         "Equivalence",
         "Two one-sided tests of the ratio at the margins 1, 2, 3, 5 % and the declared one, before adjustment. Only an equivalence test may "
         "say that two arms are alike.",
@@ -286,7 +306,11 @@ def write(results: Path) -> Path:
         rows = evidence.rows(con)
         figures, specifications = _figures(con, sql.output_folder(results, "report", "figures"))
         heads = {kind: Store(results).head(kind) for kind in ("journal", "manifest")}
-        context = _context(con, rows, heads) | {"figures": figures, "folder": results, "heads": heads}
+        context = _context(con, rows, heads, registration.state(results)) | {
+            "figures": figures,
+            "folder": results,
+            "heads": heads,
+        }
         script = bundle.result()
     from campaign.report.figures import DARK, LIGHT
 
@@ -368,7 +392,12 @@ def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[st
     return shown, specifications
 
 
-def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row], heads: dict[str, str]) -> dict[str, Any]:
+def _context(
+    con: duckdb.DuckDBPyConnection,
+    rows: list[wording.Row],
+    heads: dict[str, str],
+    registered: registration.Stated | None,
+) -> dict[str, Any]:
     campaign = _one(con, "FROM campaign")
     counts = _one(
         con,
@@ -425,7 +454,7 @@ def _context(con: duckdb.DuckDBPyConnection, rows: list[wording.Row], heads: dic
         "quality": quality,
         "reading": [_filled(con, table) for table in READING] if campaign.get("imported") else [],
         "losses": [_filled(con, table) for table in LOSSES],
-        "method": _method(con, reference),
+        "method": [*(registered.sentences() if registered else []), *_method(con, reference)],
         "provenance": _provenance(campaign, heads),
         "units": _units(con),
         "config": _pretty(campaign.get("config")),

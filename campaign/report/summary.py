@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.analysis import evidence
+from campaign.analysis.statistics.claims import level_text, range_text
 from campaign.report import wording
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def show(results: Path, console: Console | None = None) -> None:
 
 
 def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
-    """One table for each phase, model and workload, and below each the one sentence that may be claimed."""
+    """One table for each phase, model and workload, and below each the one sentence that may be claimed. What arms of one definition show (A/A) comes first."""
     from rich.console import Group
     from rich.text import Text
 
@@ -35,6 +36,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     parts: list[RenderableType] = []
     if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
         parts.append(Text("Simulated data: no figure here was measured.", style="bold yellow"))
+    parts.extend(Text(sentence, style="bold") for sentence in wording.between_twins(rows))
     cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
     for (phase, model, workload, reference), group in cells:
         cell = [row for row in group if row["metric"] in wording.SUMMARY and row["verdict"] != "no_data"]
@@ -46,6 +48,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
             parts.append(_table(f"{model} · {workload} · {phase}", reference, treatment, mine))
         parts.extend(Text(wording.claim(row)) for row in cell if row["metric"] == wording.HEADLINE)
         parts.append(Text())
+    parts.extend(Text(sentence) for sentence in _beyond_units(con))
     if not rows:
         parts.append(Text(wording.headline([])))
     else:
@@ -58,6 +61,26 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
             )
         )
     return Group(*parts)
+
+
+def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """What may be said of throughput beyond the tested units, a line for each pair of arms; none where one unit ran."""
+    found = con.execute(
+        """SELECT model, treatment, reference, pct, level, pct_low, pct_high, coalesce(verdict, 'no verdict'), coalesce(words, reason)
+        FROM over_units WHERE metric = $1 ORDER BY model, workload, treatment, reference""",
+        [wording.HEADLINE],
+    ).fetchall()
+    said = []
+    for model, treatment, reference, pct, level, low, high, verdict, words in found:
+        size = (
+            ""
+            if pct is None
+            else f" {pct:+.2f} % ({level_text(level)} % interval {range_text(low, high, '%')})".replace("-", "−")
+        )
+        said.append(
+            f"Over units, {model}, {treatment} against {reference}:{size} {verdict.replace('_', ' ')}; {words}."
+        )
+    return said
 
 
 def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) -> RenderableType:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import evidence, sql
+from campaign.analysis.statistics.claims import level_text
+from campaign.analysis.statistics.units import FEWEST_UNITS
 from campaign.report.digits import (
     change_text,
     fixed,
@@ -35,6 +37,7 @@ def tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
     made = [
         brief(rows, reference_of(con)),
         families(con),
+        *over_units(con),
         losses(con),
         descriptives(con, rows),
         comparisons(rows),
@@ -127,6 +130,58 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
     if {"F_doc", "F_primary5"} <= {row[0] for row in found}:
         notes += " F_primary5 counts request throughput and KV cache alone, which are adjusted together with F_doc."
     return Table("families", "Families of comparisons.", columns, cells, notes)
+
+
+def over_units(con: duckdb.DuckDBPyConnection) -> list[Table]:
+    """What may be said beyond the tested units, of the primary metrics; no table where one unit ran."""
+    found = con.execute(
+        """SELECT o.phase, o.model, o.workload, o.treatment, o.reference, f.label, o.units, o.pct, o.level, o.pct_low, o.pct_high, o.p_adjusted,
+            o.tost_p_adjusted, o.verdict, o.k_units, o.m_planned
+        FROM over_units AS o JOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'
+        ORDER BY (SELECT min(run_index) FROM runs AS r WHERE r.model = o.model), o.workload, o.treatment, o.reference, f.print_order"""
+    ).fetchall()
+    if not found:
+        return []
+    shown = [i for i in (1, 2, 0) if i == 1 or len({row[i] for row in found}) > 1]
+    columns = (
+        *(Column(("Phase", "Model", "Workload")[i]) for i in shown),
+        Column("Treatment"),
+        Column("Reference"),
+        Column("Quantity"),
+        Column("Units", "number"),
+        Column("Change (%)", "number"),
+        Column("Level (%)", "number"),
+        Column("Interval (%)", "interval"),
+        Column("p adjusted", "number", "p adj."),
+        Column("p TOST", "number"),
+        Column("Verdict"),
+    )
+    words = {"not_beyond_these_units": "too few units", "inconclusive": "undecided", None: "none"}
+
+    def cells(row: tuple[Any, ...]) -> tuple[str | None, ...]:
+        places = width_places(row[9], row[10])
+        verdict = words.get(row[13]) or str(row[13]).replace("_", " ")
+        level_ = None if row[8] is None else level_text(row[8])
+        tested = (p_value(row[11]), p_value(row[12]))
+        return (
+            row[3],
+            row[4],
+            row[5],
+            plain(row[6]),
+            fixed(row[7], places),
+            level_,
+            interval(row[9], row[10], places),
+            *tested,
+            verdict,
+        )
+
+    planned = ", ".join(sorted({str(row[15]) for row in found if row[15]})) or "none"
+    notes = (
+        f"Over units: one log ratio for each of up to {max(row[14] for row in found)} units, t with units minus one degrees of freedom, guarded; adjusted "
+        f"after Holm (m = {planned}). Below {FEWEST_UNITS} units there is no verdict: what is claimed of each unit holds for it alone."
+    )
+    rows = tuple((*(row[i] for i in shown), *cells(row)) for row in found)
+    return [Table("over_units", "Beyond the tested units.", columns, rows, notes, breaks=True)]
 
 
 def losses(con: duckdb.DuckDBPyConnection) -> Table:

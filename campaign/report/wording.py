@@ -132,7 +132,7 @@ def headline(rows: Sequence[Row]) -> str:
 
     What two arms of one definition show (A/A) comes first: it says what to think of the rest. Options of a screen are not in it: their estimates are biased upwards by the choice and are never the result.
     """
-    first = [_between_twins(row) for row in rows if row["metric"] == HEADLINE and row.get("twins")]
+    first = between_twins(rows)
     rows = [row for row in rows if not row.get("twins")]
     contrasts = _throughput(rows)
     if not contrasts:
@@ -148,6 +148,11 @@ def headline(rows: Sequence[Row]) -> str:
         several = len({phase for phase, _, _ in contrasts}) > 1
         said.append(f"{phase}: {sentence}" if several else sentence)
     return " ".join(said)
+
+
+def between_twins(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each comparison of arms of one definition (A/A)."""
+    return [_between_twins(row) for row in rows if row["metric"] == HEADLINE and row.get("twins")]
 
 
 def _between_twins(row: Row) -> str:

@@ -12,8 +12,10 @@ import pandas as pd
 
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
+from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.identity import identical_models, redundant_metrics
+from campaign.analysis.statistics.interblock import interblock
 from campaign.analysis.statistics.judgement import judge, plain_families
 from campaign.analysis.statistics.latency import analyze_latency
 from campaign.analysis.statistics.metrics import Better, Fact, facts_of
@@ -86,7 +88,7 @@ def analyze_runs(
     (out,) = together([_comparing(runs, settings)])
     headline = [c for c in out["comparisons"] if c["analysis_set"] == PROTOCOL]
     out["computed_with"] = versions()
-    out["models"] = _models(runs.cells, runs.environments, runs.metrics, headline, settings)
+    out["models"] = _models(runs.cells, runs.environments, runs.metrics, headline, settings, out["over_units"])
     out["checklist"] = None
     out["manifest"] = {"input": None, "rows": len(table), "versions": versions(), "campaign_seed": seed}
     out["reasons"] = {"checklist": "filled in by the report, which alone knows provenance and figures"}
@@ -168,7 +170,8 @@ def _comparing(runs: RunTable, settings: Settings) -> Work:
 
     def conclude(found: list[Any]) -> dict[str, Any]:
         decisions = _decisions(of_phases, runs.metrics, found[len(of_cells) :])
-        return _compared(found[: len(of_cells)], settings) | decisions
+        units = {"over_units": _beyond_units(runs, settings)}
+        return _compared(found[: len(of_cells)], settings) | decisions | units
 
     return Work(jobs, conclude)
 
@@ -299,6 +302,7 @@ def _all_sets(
                         found, t, r, settings.seed, names, settings.facts[metric].direction
                     ),
                     "randomisation": _rearranged(found, t, r, was_blocked(t, r, cell.schedule), settings, metric),
+                    "interblock": _recovered(found, t, r, was_blocked(t, r, cell.schedule), arms),
                 }
             found |= resampled[key]
         if contrast.kind == "screen":
@@ -327,6 +331,25 @@ def _rearranged(
     a, b = (t.value[rows[0]], r.value[rows[1]]) if swapped else (t.value, r.value)
     seed = seed_of(settings.seed, swapped, (len(a), len(b)))
     return randomisation(a, b, swapped, seed, settings.margin_pct[metric])
+
+
+def _recovered(
+    found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, arms: list[Attempts]
+) -> dict[str, Any] | None:
+    """The mixed model over blocks of which some are incomplete; None where nothing is inferred. ``arms`` are treatment and reference."""
+    if found["status"] != "ok":
+        return None
+    if not blocked:
+        return {"status": "no_blocks"}
+    return interblock(t, r, (_places(t, r, arms[1]), _places(r, t, arms[0])))
+
+
+def _places(mine: Sample, other: Sample, partners: Attempts) -> FloatArray:
+    """-0.5 for each run that came before its partner, 0.5 after, NaN where not known; a lost partner's place is that of its first attempt."""
+    order = dict(zip(partners.repetition[::-1].tolist(), partners.order[::-1].tolist(), strict=True))
+    order |= dict(zip(other.repetition.tolist(), other.order.tolist(), strict=True))
+    theirs = np.array([order.get(repetition, np.nan) for repetition in mine.repetition.tolist()], dtype=float)
+    return np.where(np.isnan(mine.order) | np.isnan(theirs), np.nan, np.where(mine.order < theirs, -0.5, 0.5))
 
 
 def _dunnett(
@@ -386,7 +409,14 @@ def _refused(name: str, status: str, flags: list[str], details: dict[str, Any]) 
     return (
         {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
         | empty
-        | {"paired": nothing, "bootstrap": {}, "randomisation": None, "interleaved": None, "reasons": {}}
+        | {
+            "paired": nothing,
+            "bootstrap": {},
+            "randomisation": None,
+            "interblock": None,
+            "interleaved": None,
+            "reasons": {},
+        }
         | {"layers": {}, "time_matters": None, "order": {"balanced": None}, "worst_case": None}
         | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
         | details
@@ -474,6 +504,7 @@ def _models(
     metrics: list[str],
     headline: list[dict[str, Any]],
     settings: Settings,
+    beyond: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Per model and phase: the inference over units and the analysis sets of the first metric, all metrics under ``by_metric``."""
     out = []
@@ -502,13 +533,48 @@ def _models(
             "contrast": f"{contrast.treatment}_vs_{contrast.reference}",
         }
         out.append(first | by_metric[metrics[0]] | {"by_metric": by_metric})
-    confirmatory = [metric for metric in metrics if settings.facts[metric].role == "confirmatory"]
-    for chosen in (confirmatory or metrics, [metric for metric in metrics if metric not in (confirmatory or metrics)]):
-        entries = [entry["by_metric"][metric] for entry in out for metric in chosen]
-        over_units(entries, [settings.margin_pct[metric] for _ in out for metric in chosen])
+    verdicts = {
+        tuple(row[name] for name in ("phase", "model", "contrast", "metric")): row["over_units"] for row in beyond
+    }
     for entry in out:
+        for metric, found in entry["by_metric"].items():
+            found["over_units"] = verdicts.get((entry["phase"], entry["model"], entry["contrast"], metric))
         entry["over_units"] = entry["by_metric"][entry["metric"]]["over_units"]
     return out
+
+
+def _beyond_units(runs: RunTable, settings: Settings) -> list[dict[str, Any]]:
+    """What may be said beyond the tested units: one row per phase, model, pair of arms (but options of a screen) and metric. The confirmatory
+    metrics are a family over all models and pairs, the others another."""
+    rows, entries = [], []
+    for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in runs.cells):
+        cells = [cell for cell in runs.cells if (cell.phase, cell.model) == (phase, model)]
+        for contrast in plan_contrasts(phase, runs.environments[phase], settings.reference):
+            mine = [cell for cell in cells if not _fatal(cell, contrast, settings)[0]]
+            if contrast.kind == "screen" or not mine:
+                continue
+            for metric in runs.metrics:
+                entry = analyze_units(
+                    {
+                        cell.unit or "unit": (*_samples(cell, contrast, metric, PROTOCOL), cell.schedule)
+                        for cell in mine
+                    },
+                    models=False,
+                )
+                entries.append(entry)
+                names = {
+                    "phase": phase,
+                    "model": model,
+                    "treatment": contrast.treatment,
+                    "reference": contrast.reference,
+                }
+                pair = f"{contrast.treatment}_vs_{contrast.reference}"
+                rows.append(names | {"contrast": pair, "metric": metric, "k_units": entry["k_units"]})
+    confirmatory = [metric for metric in runs.metrics if settings.facts[metric].role == "confirmatory"] or runs.metrics
+    for family in (True, False):
+        chosen = [i for i, row in enumerate(rows) if (row["metric"] in confirmatory) is family]
+        over_units([entries[i] for i in chosen], [settings.margin_pct[rows[i]["metric"]] for i in chosen])
+    return [row | {"over_units": entry["over_units"]} for row, entry in zip(rows, entries, strict=True)]
 
 
 PhaseJobs = list[tuple[str, list[Job]]]

@@ -36,11 +36,12 @@ FEWEST_UNITS = 10
 Arms = tuple[Sample, Sample, FloatArray]
 
 
-def analyze_units(samples: Mapping[str, Arms]) -> dict[str, Any]:
+def analyze_units(samples: Mapping[str, Arms], models: bool = True) -> dict[str, Any]:
     """Per-unit paired estimates, and inference over the k units.
 
     ``samples`` maps a unit to treatment, reference and the (order, repetition) of all runs of the model on it. Population inference is
-    two-stage: one value per unit, t with k - 1. Everything over units is None with reason ``single_unit`` at k = 1.
+    two-stage: one value per unit, t with k - 1. Everything over units is None with reason ``single_unit`` at k = 1. The mixed models take
+    most of the time; they are left out without ``models``.
     """
     pairs: dict[str, tuple[FloatArray, FloatArray]] = {}
     per_unit: dict[str, Any] = {}
@@ -56,7 +57,7 @@ def analyze_units(samples: Mapping[str, Arms]) -> dict[str, Any]:
         reason = "single_unit" if len(samples) < 2 else "fewer_than_two_usable_units"
         return out | dict.fromkeys(OVER_UNITS) | {"reason": reason}
     usable = {unit: samples[unit] for unit in pairs}
-    return out | _over_units(pairs, per_unit, usable)
+    return out | _over_units(pairs, per_unit, usable, models)
 
 
 def unit_estimate(treatment: FloatArray, reference: FloatArray) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def unit_estimate(treatment: FloatArray, reference: FloatArray) -> dict[str, Any
 
 
 def _over_units(
-    pairs: dict[str, tuple[FloatArray, FloatArray]], per_unit: dict[str, Any], samples: Mapping[str, Arms]
+    pairs: dict[str, tuple[FloatArray, FloatArray]], per_unit: dict[str, Any], samples: Mapping[str, Arms], models: bool
 ) -> dict[str, Any]:
     found = [per_unit[unit] for unit in pairs]
     out: dict[str, Any] = dict.fromkeys(OVER_UNITS)
@@ -103,7 +104,7 @@ def _over_units(
     out["unit_by_treatment_F"] = _interaction(pairs)
     out["fixed_blocks"] = _fixed_blocks(pairs)
     y, trt, unit, block = _long(samples)
-    if not is_constant(y):
+    if models and not is_constant(y):
         out["lmm_random_intercepts"] = mixed.random_intercepts(y, trt, unit, block)
         out["lmm_random_slope"] = mixed.random_slope(y, trt, unit, block)
     out["headline"] = "two_stage_log_ratio"

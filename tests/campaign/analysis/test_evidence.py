@@ -1,11 +1,14 @@
 """The whole analysis of a results folder: what is claimed, what is refused, and that it stands in the folder as tables."""
 
+import io
 import json
 
 import duckdb
 import pytest
+from rich.console import Console
 
 from campaign.analysis import evidence, sql
+from campaign.report import summary
 from tests import synthetic
 
 
@@ -251,6 +254,12 @@ def test_arms_of_one_definition_are_known_as_twins(tmp_path):
     path.write_text(json.dumps(facts))
     con = analysed(tmp_path)
     assert all(row["twins"] for row in evidence.rows(con))
+    written = io.StringIO()
+    Console(file=written, width=400).print(summary.summary(con))
+    said = [line for line in written.getvalue().splitlines() if line.strip()]
+    # At the terminal, too, the verdict on arms that are alike comes before any table.
+    first = next(i for i, line in enumerate(said) if line.startswith("A/A on "))
+    assert first < next(i for i, line in enumerate(said) if "against native-chroot (n = " in line)
     facts["config"]["environments"][0]["ipc"] = "private"
     path.write_text(json.dumps(facts))
     assert not any(row["twins"] for row in evidence.rows(analysed(tmp_path)))

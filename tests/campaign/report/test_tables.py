@@ -1,11 +1,13 @@
 """The tables of the article say what the views say."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from campaign.analysis import evidence
-from campaign.report import methods, tables
+from campaign.report import methods, page, summary, tables
 from tests import synthetic
 
 
@@ -70,3 +72,18 @@ def test_several_units_have_rows_of_their_own(tmp_path):
     con = evidence.connect(folder)
     assert {row["Model"] for row in named(con, "power")} == {"tiny @ unit-a", "tiny @ unit-b"}
     assert {row["Unit"] for row in named(con, "losses")} == {"unit-a", "unit-b"}
+    beyond = named(con, "over_units")
+    (row,) = (row for row in beyond if row["Quantity"] == "output token throughput")
+    assert row["Units"] == "2" and row["Interval (%)"] and row["Verdict"] == "too few units"
+    asked = "SELECT verdict, df, m_planned, words FROM over_units WHERE metric = 'token_throughput_tok_s'"
+    (kept,) = con.execute(asked).fetchall()
+    assert kept[:3] == ("not_beyond_these_units", 1, 3) and "2 units are too few" in kept[3]
+    written = io.StringIO()
+    Console(file=written, width=200).print(summary.summary(con))
+    assert "Over units, tiny, docker-baseline against native-chroot: " in written.getvalue()
+    assert "Beyond the tested units" in page.write(folder).read_text()
+
+
+def test_one_unit_says_nothing_of_others(con):
+    assert con.execute("SELECT count(*) FROM over_units").fetchall() == [(0,)]
+    assert "over_units" not in {table.name for table in tables.tables(con)}
