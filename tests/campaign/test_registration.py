@@ -107,6 +107,7 @@ def test_the_campaign_takes_it_in_before_its_first_run_and_verify_holds_it_to_th
     assert event["sha256"] == digest == event["files"]["registration.json"]
     assert not list(illegal(events, [], {}))
     assert not list(verification._registration(driver.store, events))
+    assert "registration.json" in set(driver.store.finished_files())
     stated = registration.state(root)
     assert (stated.sha256, stated.deviations, stated.problem) == (digest, [], None)
     (root / "registration.json").write_bytes((root / "registration.json").read_bytes().replace(b"small", b"other"))
