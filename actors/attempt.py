@@ -7,8 +7,9 @@ meanwhile, save telemetry. Whatever the environment, the engine or its parser do
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import shutil
+import shlex
 import signal
 import time
 import traceback
@@ -17,13 +18,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from actors import caches, canary, watchdog
+from actors import caches, canary, leavings, removal, watchdog
 from actors import gate as gates
 from actors.engines import CACHE, OUTPUT, Engine
-from actors.environments import Arm, Process
+from actors.engines.coherence import coherent
+from actors.environments import Arm, EngineGone, Process
 from actors.kernel_log import KernelLog
 from actors.types import (
     Attempt,
+    Coherence,
     Evidence,
     Exit,
     GateRecord,
@@ -43,14 +46,14 @@ POLL_S = 0.5
 LOOK_S = 15.0
 """How often the watchdog looks at a running attempt, at most; four times within the time that counts as a stall."""
 
+EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
+"""What the kernel says when the unit has no more of something."""
+
 PARSER_FILE = "parser-traceback.txt"
 """Evidence of a parser that raised."""
 
 ENGINE_STAGES = ("load_s", "warmup_s", "first_token_s", "steady_s")
 """Stages that only the engine can time; it reports them as metrics."""
-
-KEEP_BYTES = 64 * 2**20
-"""A larger file of the engine's stays out of the evidence, and the folder says so."""
 
 
 class TelemetryLink(Protocol):
@@ -103,7 +106,7 @@ def carry_out(
     began_ns = time.monotonic_ns()
     started_utc_ns = time.time_ns()
     folder = working_folder(spool, order.run_id, order.attempt)
-    shutil.rmtree(folder, ignore_errors=True)
+    removal.remove(folder)
     output = folder / "output"
     output.mkdir(parents=True)
     output.chmod(0o777)  # the engine may run as another user
@@ -125,7 +128,7 @@ def carry_out(
     exit_: Exit | None = None
     outcome: Outcome = "environment_error"
     failure: str | None = None
-    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = None
+    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = exec_utc_ns = None
     try:
         compiled = caches.for_attempt(order, spool)
         launch = launch_of(order, engine, output, compiled, cache_variables)
@@ -158,6 +161,7 @@ def carry_out(
                 kernel_log.mark()
             before_ns = time.monotonic_ns()
             exec_ns = process.start()
+            exec_utc_ns = time.time_ns() - (time.monotonic_ns() - exec_ns)
             mark("run", process)
             watch.pid = process.pid
             start_s = (exec_ns - before_ns) / 1e9
@@ -166,7 +170,9 @@ def carry_out(
             exit_, hung = _watch(process, order, observe, output, stop)
             ended_ns = time.monotonic_ns()
             run_s = (ended_ns - exec_ns) / 1e9
-            if exit_ is not None:
+            if exit_ is not None and exit_.engine_gone:
+                outcome, failure = "infrastructure", exit_.detail
+            elif exit_ is not None:
                 outcome = "completed" if exit_.code == 0 else "failed"
                 failure = None if exit_.code == 0 else _exit_text(exit_)
             elif stop.is_set():
@@ -177,7 +183,8 @@ def carry_out(
                 exit_, outcome = process.stop(), "timeout"
                 failure = f"still running after {order.workload.timeout_s:g} s"
     except Exception as problem:  # an attempt always ends with evidence
-        outcome, failure = "environment_error", f"{type(problem).__name__}: {problem}"
+        outcome = "infrastructure" if is_infrastructure(problem) else "environment_error"
+        failure = f"{type(problem).__name__}: {problem}"
     telemetry.mark(order.run_id, order.attempt, "idle", None, None)
     watch.enter("evidence")
     summary = telemetry.summary(order.run_id, order.attempt)  # first, so that the samples go to disk beside the rest
@@ -187,17 +194,20 @@ def carry_out(
             process.close()
         except Exception as problem:
             failure = f"{failure + '; ' if failure else ''}could not be cleaned up: {problem}"
-            outcome = "environment_error"
+            outcome = (
+                "infrastructure" if is_infrastructure(problem) or outcome == "infrastructure" else "environment_error"
+            )
     ended_ns = time.monotonic_ns()
     if run_s is not None:
         teardown_s = (ended_ns - closing_ns) / 1e9
 
+    leavings.tidy(folder)  # nothing of the engine's is opened before
     if order.canary:
         extra.append(canary.sing("after", observe.gpu_name, observe.gpu_uuid))
     report = Report()
     if exit_ is not None:
         try:
-            report = engine.parse(output, order.model, order.workload, order.prepared)
+            report = loaded(engine.parse(output, order.model, order.workload, order.prepared), exec_utc_ns)
         except Exception as problem:
             (folder / PARSER_FILE).write_text(traceback.format_exc())
             outcome = "parser_error" if outcome == "completed" else outcome
@@ -205,6 +215,7 @@ def carry_out(
             failure = "; ".join(filter(None, (failure, unread)))
     if outcome == "completed" and report.failure:
         outcome = "failed"
+    sense = sense_of(order, engine, output) if order.fills_caches and outcome == "completed" else None
     failure = "; ".join(filter(None, (failure, report.failure))) or None
     if (grown := caches.after(order, compiled)) is not None:
         extra.append(grown)
@@ -235,11 +246,12 @@ def carry_out(
         stages=stages,
         metrics=(*all_metrics(report, opened, summary, stages, unknown), *extra),
         **kernel(kernel_log, started=run_s is not None),
+        coherence=sense,
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,
         simulated=order.simulated,
-        files={"command.json": _json(command), "command.sh": _script(command), **files_of(folder)},
+        files={"command.json": _json(command), "command.sh": _script(command, order, compiled), **files_of(folder)},
     )
     watch.order, watch.output, watch.pid = None, None, None
     watch.enter("idle")
@@ -299,6 +311,19 @@ def _seconds_since(began_ns: int) -> float:
     return (time.monotonic_ns() - began_ns) / 1e9
 
 
+def loaded(report: Report, exec_utc_ns: int | None) -> Report:
+    """The report with ``load_s`` from the engine's exec, where its log says when it was ready: interpreter and imports count."""
+    if report.ready_utc_ns is None or exec_utc_ns is None or report.ready_utc_ns < exec_utc_ns:
+        return report
+    load_s = Metric(
+        name="load_s",
+        value=(report.ready_utc_ns - exec_utc_ns) / 1e9,
+        unit_of_measure="s",
+        source="unit: exec until the log says ready",
+    )
+    return report.model_copy(update={"metrics": (*(m for m in report.metrics if m.name != load_s.name), load_s)})
+
+
 def all_metrics(
     report: Report,
     opened: GateRecord | None,
@@ -342,6 +367,21 @@ def all_metrics(
     return tuple(found.values())
 
 
+def is_infrastructure(problem: BaseException) -> bool:
+    """Whether the unit is at fault and no run: its container engine is gone, its disk is full, its descriptors are out."""
+    return isinstance(problem, EngineGone) or (isinstance(problem, OSError) and problem.errno in EXHAUSTED)
+
+
+def sense_of(order: Attempt, engine: Engine, output: Path) -> Coherence:
+    """Whether the answers make sense; kernels for 4-bit weights are known to return garbage in silence."""
+    if order.model.random_weights is not None:
+        return Coherence(checked=False, why="random weights say nothing that makes sense")
+    texts = engine.texts(output)
+    if texts is None:
+        return Coherence(checked=False, why=f"{order.engine} keeps no text of a {order.workload.kind} workload")
+    return Coherence(checked=True, why=coherent(texts))
+
+
 def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
     """What the kernel said since the engine started, as fields of the evidence."""
     if log is None or log.unavailable is not None or not started:
@@ -362,10 +402,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
             continue
         if name in ("output/requests.jsonl", "output/progress.json") and (folder / "requests.parquet").exists():
             continue
-        if path.stat().st_size > KEEP_BYTES:
-            files[name + ".too-large"] = f"{path.stat().st_size} bytes, left on the unit\n".encode()
-        else:
-            files[name] = path.read_bytes()
+        files[name] = path.read_bytes()
     return files
 
 
@@ -373,6 +410,8 @@ def salvage(order: Attempt, spool: Path) -> Evidence:
     """Evidence of an attempt that a crash interrupted: whatever it left."""
     folder = working_folder(spool, order.run_id, order.attempt)
     now = time.time_ns()
+    if folder.exists():
+        leavings.tidy(folder)
     return Evidence(
         run_id=order.run_id,
         attempt=order.attempt,
@@ -388,7 +427,8 @@ def salvage(order: Attempt, spool: Path) -> Evidence:
 
 def discard(spool: Path, run_id: str, attempt: int) -> None:
     """Forget an attempt's working folder once the driver has it."""
-    shutil.rmtree(working_folder(spool, run_id, attempt), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        removal.remove(working_folder(spool, run_id, attempt))
     with contextlib.suppress(OSError):  # another attempt of the run may still be there
         (spool / "attempts" / run_id).rmdir()
 
@@ -397,5 +437,14 @@ def _json(value: object) -> bytes:
     return json.dumps(value, indent=1, default=str).encode() + b"\n"
 
 
-def _script(command: dict[str, Any]) -> bytes:
-    return f"#!/bin/sh\n# The attempt's command, to be pasted.\n{command.get('shell', '')}\n".encode()
+def _script(command: dict[str, Any], order: Attempt, compiled: Path | None) -> bytes:
+    """The command as it may be pasted; what the attempt worked on and took away again is made first."""
+    lines = ["#!/bin/sh", "# The attempt's command, to be pasted."]
+    if compiled is not None and order.caches is not None and not order.fills_caches:
+        lines.append(f"mkdir -p {shlex.quote(str(compiled.parent))} && rm -rf {shlex.quote(str(compiled))}")
+        lines.append(f"cp -a --reflink=auto {shlex.quote(order.caches)} {shlex.quote(str(compiled))}")
+    if (
+        output := next((mount["source"] for mount in command.get("mounts", ()) if mount["target"] == OUTPUT), None)
+    ) is not None:
+        lines.append(f"mkdir -p {shlex.quote(output)} && chmod 777 {shlex.quote(output)}")
+    return "\n".join([*lines, str(command.get("shell", "")), ""]).encode()

@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import shutil
+import socket
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +22,16 @@ import pyarrow
 import ray
 
 from actors import attempt as attempts
-from actors import caches, host, machine, probes
+from actors import caches, host, leavings, machine, probes
 from actors.engines import EngineError
 from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
 from actors.environments import Arm, EnvironmentError_, alike, image, reap, rootfs
 from actors.environments.arms import arm
-from actors.environments.daemon import connect
+from actors.environments.daemon import EngineMissing, connect
 from actors.environments.trial import refused
 from actors.gate import Observe
+from actors.hold import hold
 from actors.kernel_log import KernelLog
 from actors.sensors import gpus
 from actors.types import (
@@ -71,6 +74,10 @@ class RemoteTelemetry:
             self._flushing = None
 
 
+class NoGpu(EnvironmentError_):
+    """The GPU that is asked for is not here, or none is free. The message is for the person."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The GPU of a unit and why it is that one; ``uuid`` is None where the unit has none."""
@@ -81,20 +88,25 @@ class Chosen:
 
 def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: str | None = None) -> Chosen:
     """The unit's GPU: the one it had ``before``, else the first of ``wanted`` (the campaign's ``gpus``) that is here, else the one that Ray
-    ``assigned``, else the only one, else the first that nobody uses. Raises LookupError with the words for the person."""
+    ``assigned``, else the only one, else the first that nobody uses. Raises NoGpu."""
     found = [one for one in gpus.gpus() if not one.divided]
     if not found:
         if wanted or before:
-            raise LookupError(f"no GPU answers here, and the campaign asks for {before or ', '.join(wanted)}")
+            raise NoGpu(f"no GPU answers here, and the campaign asks for {before or ', '.join(wanted)}")
         return Chosen(None)
     if before is not None:
-        return Chosen(gpus.pick(found, before).uuid)
+        try:
+            return Chosen(gpus.pick(found, before).uuid)
+        except LookupError as problem:
+            raise NoGpu(
+                f"{problem}. The campaign began on that one; --accept-drift goes on with another card, as another session"
+            ) from None
     if wanted:
         for name in wanted:
             with contextlib.suppress(LookupError):
                 return Chosen((one := gpus.pick(found, name)).uuid, f"{one}, as `gpus:` asks" if len(found) > 1 else "")
         here = "; ".join(map(str, found))
-        raise LookupError(f"gpus: none of {', '.join(wanted)} is here: {here}")
+        raise NoGpu(f"gpus: none of {', '.join(wanted)} is here: {here}")
     if len(found) == 1:
         return Chosen(found[0].uuid)
     if len(assigned) == 1:
@@ -102,7 +114,7 @@ def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: 
         return Chosen(one.uuid, f"{one}, which Ray assigned")
     free = next((one for one in found if not one.in_use), None)
     if free is None:
-        raise LookupError(
+        raise NoGpu(
             f"all {len(found)} GPUs here are in use: {'; '.join(map(str, found))}. Free one, or name it in `gpus:`"
         )
     return Chosen(
@@ -114,6 +126,9 @@ def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool)
     """:func:`choose_gpu` as a Ray task on the unit. Only a node that others started says by Ray's assignment which GPU is meant."""
     ids = tuple(map(str, ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))) if shared_node else ()
     return choose_gpu(wanted, ids, before)
+
+
+LEAST_FREE_BYTES = 64 * 2**20
 
 
 class GpuActor:
@@ -132,6 +147,7 @@ class GpuActor:
         self.arms: dict[str, Arm] = {}
         self.caches: dict[str, Path] = {}
         self.stop = Event()
+        self.lock: socket.socket | None = None
         self.watch = attempts.Watch()
         self._one_at_a_time = Lock()
 
@@ -150,6 +166,8 @@ class GpuActor:
         pairs: tuple[tuple[Model, Workload], ...],
     ) -> UnitFacts:
         """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
+        if self.lock is None:
+            self.lock = hold(self.observe.gpu_uuid or f"machine-{self.unit}")
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
         program = engine_of(engine)
         prepared: dict[str, Prepared] = {}
@@ -238,6 +256,26 @@ class GpuActor:
             self.telemetry.settle()
             return evidence
 
+    def trouble(self) -> str | None:
+        """What of the unit's own stands in the way of any attempt now, with what to do; None where nothing does."""
+        if any(spec.spec.kind != "native-host" for spec in self.arms.values()):
+            try:
+                connect(self.home)
+            except EngineMissing as missing:
+                return f"no Docker engine answers: {missing}"
+        try:
+            free = shutil.disk_usage(self.spool).free
+            with tempfile.NamedTemporaryFile(dir=self.spool) as probe:
+                probe.write(b"x" * 2**16)
+                probe.flush()
+        except OSError as problem:
+            return (
+                f"{self.spool} cannot be written to: {problem.strerror}. Make space, or raise the limit that it names"
+            )
+        if free < LEAST_FREE_BYTES:
+            return f"{self.spool} has {free >> 20} MiB left, {LEAST_FREE_BYTES >> 20} MiB are needed: make space"
+        return None
+
     def conditions(self) -> dict[str, str]:
         """What must not change in silence, as it is now; cheap enough for every block."""
         return machine.machine_facts(self.home, self.observe.gpu_uuid)
@@ -267,11 +305,11 @@ class GpuActor:
         detail = watch.detail
         if output is not None and watch.stage == "run":
             try:
-                told = json.loads((output / "progress.json").read_bytes())
+                told = json.loads(leavings.small(output / "progress.json") or b"")
                 detail = told["stage"]
                 progress = told["answered"] / told["expected"] if told["expected"] else None
                 throughput = told.get("throughput_tok_s")
-            except (OSError, ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 pass  # not written yet
         return Status(
             unit=self.unit,

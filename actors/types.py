@@ -20,6 +20,7 @@ Outcome = Literal[
     "timeout",
     "hung",
     "parser_error",
+    "infrastructure",
     "aborted",
     "gate_timeout",
     "environment_error",
@@ -259,6 +260,8 @@ class Exit(Frozen):
     code: int | None
     oom_killed: bool = False
     detail: str = ""
+    engine_gone: bool = False
+    """The container engine went away meanwhile: how the process ended is not known, or not its own doing."""
 
 
 class Metric(Frozen):
@@ -285,6 +288,8 @@ class Report(Frozen):
     failure: str | None = None
     """Named failure (``out_of_memory``, ``report_missing``, …) with its detail, or None."""
     engine_version: str | None = None
+    ready_utc_ns: int | None = None
+    """When the harness saw the line by which the engine takes requests; the attempt counts ``load_s`` from its exec to it."""
 
 
 # --- what travels between driver and unit --------------------------------------------------------------------
@@ -406,6 +411,14 @@ class KernelEvent(Frozen):
     pid: int | None = None
 
 
+class Coherence(Frozen):
+    """Whether an unmeasured attempt's answers are language at all."""
+
+    checked: bool
+    why: str | None = None
+    """What is wrong with them; or, where nothing was checked, why."""
+
+
 class Evidence(Frozen):
     """Everything a unit says about one attempt. ``files`` are the attempt's folder, by name."""
 
@@ -425,6 +438,8 @@ class Evidence(Frozen):
     """What the kernel said of the GPU, memory and heat from the gate's opening to the end."""
     kernel_unavailable: str | None = None
     """Why its log could not be read."""
+    coherence: Coherence | None = None
+    """Of the shakedown's attempts that ended well."""
     started_utc_ns: int = 0
     ended_utc_ns: int = 0
     command: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors import leavings
 from actors.gate import Reading
 from actors.types import Watchdog
 
@@ -119,12 +120,10 @@ def _newest_ns(folder: Path) -> int | None:
 
 
 def _answered(output: Path) -> int | None:
-    file = output / "progress.json"
+    told = leavings.small(output / "progress.json")
     try:
-        if file.is_symlink() or not file.is_file():
-            return None
-        return int(json.loads(file.read_bytes())["answered"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(told)["answered"]) if told is not None else None
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -21,6 +21,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from actors.engines import CACHE, OUTPUT
+
 PROJECT = Path(__file__).resolve().parents[1]
 POLL_S = 0.1
 """How often a benchmark looks whether something has ended; the same for both sides of a comparison."""
@@ -120,6 +122,12 @@ class Running:
         value: dict[str, Any] = json.loads((self.attempt(event) / "command.json").read_bytes())
         return value
 
+    def compiled(self, model: str) -> Path | None:
+        """The unit's prepared compile caches of the model; None where its engine compiles nothing."""
+        (unit,) = (self.results / "units").glob("*.json")
+        place = json.loads(unit.read_bytes())["caches"].get(model)
+        return Path(place) if place else None
+
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:
         """The whole harness stopped. A new process may appear while the others are being stopped, hence the rounds."""
@@ -184,10 +192,13 @@ def wait(process: subprocess.Popen[bytes]) -> int:
     return code
 
 
-def elsewhere(command: dict[str, Any], output: Path) -> str:
-    """The attempt's shell line with another output folder."""
-    old = next(mount["source"] for mount in command["mounts"] if mount["target"] == "/campaign/output")
-    return str(command["shell"]).replace(old, str(output))
+def elsewhere(command: dict[str, Any], output: Path, compiled: Path | None = None) -> str:
+    """The attempt's shell line with another output folder, and with ``compiled`` for its copy of the compile caches, which went with it."""
+    line, places = str(command["shell"]), {OUTPUT: output, CACHE: compiled}
+    for mount in command["mounts"]:
+        if (place := places.get(mount["target"])) is not None:
+            line = line.replace(mount["source"], str(place))
+    return line
 
 
 def console() -> Console:

@@ -1,6 +1,6 @@
 """Does the harness slow a GPU engine down? As ``benchmarks.perturbation``, with the first model and arms of a campaign file.
 
-    python -m benchmarks.gpu_perturbation configs/campaigns/gpu-smoke.yaml native-chroot-nodes [--pairs 8] [--json FILE]
+    python -m benchmarks.gpu_perturbation configs/campaigns/gpu-vllm.yaml native-chroot-nodes [--pairs 8] [--json FILE]
 
 Each pair is an attempt of a real ``campaign run`` and that attempt's own shell line while the whole harness is stopped, in ABBA order.
 """
@@ -21,7 +21,7 @@ from benchmarks.perturbation import bare, ratio, throughput
 
 
 def given(path: Path, environment: str, repetitions: int) -> dict[str, Any]:
-    """The campaign of ``path`` with one model, one arm and the benchmarks' short gate."""
+    """The campaign of ``path`` with one model, one arm, one throughput workload and the benchmarks' short gate."""
     campaign: dict[str, Any] = yaml.safe_load(path.read_text())
     arm = next((arm for arm in campaign["environments"] if arm == environment or arm["name"] == environment), None)
     if arm is None:
@@ -29,6 +29,11 @@ def given(path: Path, environment: str, repetitions: int) -> dict[str, Any]:
     return campaign | {
         "name": "gpu-perturbation",
         "models": campaign["models"][:1],
+        "workloads": [
+            one
+            for one in campaign["workloads"]
+            if isinstance(one, str) or one.get("kind", "throughput") == "throughput"
+        ][:1],
         "environments": [arm],
         "reference": environment,
         "repetitions": repetitions,
@@ -56,7 +61,8 @@ def main() -> int:
             due = (number % 2 == 1) + (number % 2 == 1 and number < options.pairs)
             if due:
                 with campaign.standing_still():
-                    alone += [bare(campaign.command(event)) for _ in range(due)]
+                    compiled = campaign.compiled(config["models"][0])
+                    alone += [bare(campaign.command(event), compiled) for _ in range(due)]
             if options.json:
                 options.json.write_text(json.dumps({"harness_tok_s": harness, "bare_tok_s": alone}, indent=1))
         campaign.end()

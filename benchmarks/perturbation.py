@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import subprocess
 import tempfile
 import time
@@ -33,18 +34,24 @@ TOKENS_S = 700
 
 
 def throughput(output: Path) -> float:
-    """Output tokens per second by the engine's own report."""
-    return float(json.loads((output / "report.json").read_bytes())["performance"]["token_throughput_tok_s"])
+    """Tokens per second by the engine's own report. vLLM's counts prompt tokens too, which leaves a ratio as it is."""
+    report = json.loads((output / "report.json").read_bytes())
+    performance = report.get("performance")
+    return float(performance["token_throughput_tok_s"] if performance else report["tokens_per_second"])
 
 
-def bare(command: dict[str, Any]) -> float:
-    """Rest, run the attempt's command by itself, and read its report."""
+def bare(command: dict[str, Any], compiled: Path | None = None) -> float:
+    """Rest, run the attempt's command by itself, and read its report. ``compiled`` are the prepared compile caches, of which it gets
+    a copy, as an attempt does."""
     time.sleep(REST_S)
     with tempfile.TemporaryDirectory(prefix="campaign-bare-") as name:
-        output = Path(name)
+        output, copy = Path(name, "output"), Path(name, "caches") if compiled else None
+        output.mkdir()
         output.chmod(0o777)
+        if compiled and copy:
+            shutil.copytree(compiled, copy, symlinks=True)
         with (output / "bare.log").open("wb") as log:
-            line = elsewhere(command, output)
+            line = elsewhere(command, output, copy)
             code = wait(subprocess.Popen(["sh", "-c", line], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/"))
         if code != 0:
             raise RuntimeError(f"the bare command ended with code {code}: {(output / 'bare.log').read_text()[-2000:]}")

@@ -77,6 +77,7 @@ def judge(
         *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max, sw_thermal_max_pct),
         *_canary(evidence, canary_min_pct, canary_best_gb_s),
         *_kernel(evidence),
+        *_coherence(evidence),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
 
@@ -95,6 +96,17 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
             grown.pop(SW_THERMAL, None)
             mask &= ~0x20
     return Check("throttling", not mask and not grown, figure, limit)
+
+
+def _coherence(evidence: Evidence) -> Iterator[Check]:
+    """Answers of the shakedown: garbage is served as fast as sense."""
+    found = evidence.coherence
+    if found is None:
+        return
+    if not found.checked:
+        yield Check("coherence", None, "not checked", "answers that make sense", found.why)
+    else:
+        yield Check("coherence", found.why is None, found.why or "coherent", "answers that make sense")
 
 
 def _kernel(evidence: Evidence) -> Iterator[Check]:
@@ -151,10 +163,9 @@ def _checks(
     yield Check("report", report.failure is None, report.failure or "parsed", "parsed")
 
     expected, answered = report.requests_expected, report.requests_answered
-    rate = 1 - answered / expected if expected else 1.0
     yield Check(
         "requests_answered",
-        expected > 0 and rate <= error_rate_max,
+        expected > 0 and 0 <= expected - answered <= error_rate_max * expected + 1e-9,
         f"{answered} of {expected}",
         f"error rate at most {error_rate_max:g}",
     )

@@ -232,7 +232,7 @@ def _run(
             short = any(run.exhausted and run.accepted is None for run in state.runs.values())
             return EXIT_INCOMPLETE if short or state.left_out else 0
     if address is None:
-        rights.require(loaded, rights.with_sudo("run", config))
+        rights.require(loaded, rights.with_sudo("shakedown" if only_shakedown else "run", config))
     store.lock()
     try:
         for line in store.repair():
@@ -340,7 +340,7 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
             )
             return EXIT_INCOMPLETE if failed else 0
         out.print(f"stopped with {left} of {snapshot.total} runs to go: {snapshot.message}. The same command goes on.")
-        if snapshot.message.startswith("gate"):
+        if snapshot.message.startswith(("gate", "infrastructure")):
             return EXIT_PAUSED
         if snapshot.message.startswith("shakedown"):
             return EXIT_REFUSED
@@ -433,6 +433,27 @@ def register(
         )
 
 
+@app.command(epilog="Examples:\n\n  campaign retry\n\n  campaign retry results/local --run RUN")
+def retry(
+    folder: Folder = None,
+    results: ResultsRoot = Path("results"),
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="A run that was given up; repeatable. Without it all of them.")
+    ] = None,
+) -> None:
+    """Open runs that were given up again; `campaign run` then goes on with them."""
+    with told():
+        from campaign.retry import reopen
+
+        place = latest(folder, results)
+        opened = reopen(place, tuple(run or ()))
+        for run_id in opened:
+            out.print(f"opened again: {run_id}", markup=False, soft_wrap=True)
+        out.print(
+            f"{len(opened)} runs opened again; `campaign run` goes on with them" if opened else "no run was given up"
+        )
+
+
 @app.command(epilog="Examples:\n\n  campaign status --watch\n\n  campaign status results/local --json")
 def status(
     folder: Folder = None,
@@ -473,7 +494,12 @@ def doctor(
         from campaign import doctor as doctors
 
         loaded = configs.load(config) if config else None
-        failed = doctors.show(out, doctors.checks(host.home(), loaded))
+        uuid = None
+        if loaded is not None and loaded.gpus:
+            from actors.gpu import choose_gpu
+
+            uuid = choose_gpu(loaded.gpus).uuid
+        failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
         raise typer.Exit(1 if failed else 0)
 
 

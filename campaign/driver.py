@@ -40,7 +40,17 @@ Choice = Literal["without", "stop"]
 """What is done about cells that cannot run: go on without them, or stop."""
 
 
-JUDGED = {"exit", "gate", "stages", "metrics", "kernel", "kernel_unavailable", "started_utc_ns", "ended_utc_ns"}
+JUDGED = {
+    "exit",
+    "gate",
+    "stages",
+    "metrics",
+    "kernel",
+    "kernel_unavailable",
+    "coherence",
+    "started_utc_ns",
+    "ended_utc_ns",
+}
 """What ``metadata.json`` keeps of the evidence as it is: with the report and the telemetry's summary, all that the verdict rests on."""
 
 

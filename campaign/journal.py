@@ -178,8 +178,8 @@ def cell_of(run_id: str) -> str:
     return run_id.rpartition("__")[0]
 
 
-NOT_COUNTED = frozenset({"aborted", "interrupted", "gate_timeout"})
-"""Outcomes that say nothing against the run: we stopped it, or it never started."""
+NOT_COUNTED = frozenset({"aborted", "interrupted", "gate_timeout", "infrastructure"})
+"""Outcomes that say nothing against the run: we stopped it, it never started, or the unit was at fault."""
 
 
 def fold(events: list[dict[str, Any]]) -> State:

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 FIRST_START_S = 600.0
 """More patience with a first start, which compiles what later ones find compiled."""
 
+PATIENCE_S = 600.0
+"""How long a lane waits for what its unit lacks before the campaign pauses."""
+FAULTS_MAX = 5
+"""Faults of the unit's in a row, each followed by a unit that says it is well, after which waiting is no use."""
+
 ACTOR_STARTS = 3
 """How often a GpuActor may die while it starts before its unit counts as lost."""
 
@@ -53,6 +58,8 @@ class Lane(Thread):
         """Every cell of this unit has been tried."""
         self.go = Event()
         """What cannot run is settled: blocks may be carried out."""
+        self._faults = 0
+        """Faults of the unit's since the last attempt that ended otherwise."""
         self.tried = 0
         """Cells tried in this session."""
         self.gpu: Any = None
@@ -97,7 +104,13 @@ class Lane(Thread):
         task = ray.remote(gpu.assigned_gpu).options(
             num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit), max_retries=0
         )
-        chosen = self._get(task.remote(self.driver.campaign.gpus, before, self.driver.address is not None))
+        wanted, shared = self.driver.campaign.gpus, self.driver.address is not None
+        try:
+            chosen = self._get(task.remote(wanted, before, shared))
+        except DriverError:
+            if before is None or not self.driver.accept_drift:
+                raise
+            chosen = self._get(task.remote(wanted, None, shared))
         if chosen.words:
             self.driver.tell(f"{self.unit.name}: on {chosen.words}")
         self.gpu_uuid = chosen.uuid
@@ -242,10 +255,34 @@ class Lane(Thread):
         except ray.exceptions.RayTaskError as problem:
             raise DriverError(f"{self.unit.name}: {row.run_id}: {problem.cause}") from problem
         self._commit(row, order, evidence)
-        if evidence.outcome == "gate_timeout":
+        if evidence.outcome == "infrastructure":
+            self._wait_for_the_unit(evidence.failure or "the unit is at fault")
+        elif evidence.outcome == "gate_timeout":
             self._gate_closed(row, evidence)
         elif evidence.gate and evidence.gate.mem_available_gib and self.unit.name not in driver.state.references:
             driver.record("reference", unit=self.unit.name, mem_available_gib=evidence.gate.mem_available_gib)
+
+    def _wait_for_the_unit(self, what: str) -> None:
+        """A fault of the unit's is nobody's run: wait for it with back-off, then pause with the remedy."""
+        driver = self.driver
+        driver.tell(f"{self.unit.name}: {what.partition(chr(10))[0]}; this counts against no run")
+        self._faults += 1
+        waited_s, pause_s = 0.0, 2.0
+        trouble: str | None = what
+        while waited_s < PATIENCE_S and self._faults <= FAULTS_MAX and not driver.stopping.wait(pause_s):
+            waited_s, pause_s = waited_s + pause_s, min(60.0, 2 * pause_s)
+            try:
+                trouble = ray.get(self.gpu.trouble.remote())
+            except ray.exceptions.RayActorError:
+                self._start_gpu()
+                continue
+            if trouble is None:
+                return
+            driver.tell(f"{self.unit.name}: waiting: {trouble.partition(chr(10))[0]}")
+        if not driver.stopping.is_set():
+            driver.pause_reason = f"infrastructure of {self.unit.name}: {trouble or what}"
+            driver.tell(f"paused: {driver.pause_reason}")
+            driver.interrupt()
 
     def _order(self, row: Planned, number: int) -> Attempt:
         """A measured attempt."""
@@ -386,17 +423,23 @@ class Lane(Thread):
     def _try_once(self, cell: Cell, row: Planned, number: int) -> tuple[Finding | None, str]:
         """Finding and outcome; None where the attempt was stopped from outside and says nothing."""
         order = self._shakedown_order(cell, row, number)
-        for _ in range(ACTOR_STARTS):
+        for _ in range(ACTOR_STARTS + FAULTS_MAX):
             try:
                 evidence: Evidence = ray.get(self.gpu.attempt.remote(order))
-                break
             except ray.exceptions.RayActorError:
                 self.driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
                 self._start_gpu()
+                continue
             except ray.exceptions.RayTaskError as problem:
                 raise DriverError(f"{self.unit.name}: {order.run_id}: {problem.cause}") from problem
+            if evidence.outcome != "infrastructure":
+                self._faults = 0
+                break
+            self._wait_for_the_unit(evidence.failure or "the unit is at fault")
+            if self.driver.stopping.is_set():
+                return None, evidence.outcome
         else:
-            raise UnitLost(f"its GpuActor died {ACTOR_STARTS} times in {order.run_id}")
+            raise UnitLost(f"no attempt of {order.run_id} could be carried out")
         if self.driver.stopping.is_set() and evidence.outcome == "aborted":
             return None, evidence.outcome
         verdict = self._judge(order, evidence)
@@ -440,6 +483,8 @@ class Lane(Thread):
     def _commit(self, row: Planned, order: Attempt, evidence: Evidence) -> None:
         driver = self.driver
         self._pull_telemetry(flush=evidence.telemetry is None)  # else the unit has just done it
+        if evidence.outcome != "infrastructure":
+            self._faults = 0
         driver.commit(row, order, evidence, self._judge(order, evidence))
         self.gpu.acknowledge.remote(row.run_id, evidence.attempt)
 

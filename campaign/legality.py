@@ -155,7 +155,8 @@ def _reopened(record: Record, event: Event) -> Iterator[str]:
             f"{run_id} is opened again, which drops its accepted attempt {run.accepted}, although its block did not move, nothing "
             "was overridden and the campaign does not run outliers again"
         )
-    if record.session is None and not record.overridden:
+    given_up = run.exhausted and run.accepted is None  # `campaign retry`, which drops nothing
+    if record.session is None and not record.overridden and not given_up:
         yield f"{run_id} is opened again although no driver was at work"
 
 

@@ -113,3 +113,23 @@ FROM observations AS o
 JOIN descriptives AS d USING (phase, model, workload, environment, metric)
 JOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'
 WHERE d.mad_scaled > 1e-12 * greatest(1, abs(d.median)) AND abs(o.value - d.median) > 3.5 * d.mad_scaled;
+
+-- answer_agreement: one row per block and treatment whose engine keeps its answers: how many of the requests that both arms answered got
+-- the very same text as in the reference. Greedy decoding of the same prompts by the same weights should agree; where it does not, the arms do
+-- not compute the same.
+CREATE VIEW answer_agreement AS
+WITH answers AS (
+    SELECT phase, model, workload, unit, repetition, block, environment, request_index, answer_sha256
+    FROM requests
+    WHERE accepted AND ok AND answer_sha256 IS NOT NULL
+)
+SELECT
+    t.phase, t.model, t.workload, t.unit, t.repetition, t.block, t.environment AS treatment, r.environment AS reference,
+    count(*) AS compared,
+    count(*) FILTER (t.answer_sha256 = r.answer_sha256) AS agreed,
+    100.0 * agreed / compared AS agreement_pct
+FROM answers AS t
+JOIN answers AS r ON r.block = t.block AND r.phase = t.phase AND r.request_index = t.request_index
+CROSS JOIN campaign AS c
+WHERE r.environment = c.reference AND t.environment <> c.reference
+GROUP BY ALL;

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from scipy import stats
 
-from benchmarks import analysis, harness, perturbation
+from benchmarks import analysis, campaigns, gpu_perturbation, harness, perturbation
 from campaign.analysis import sql
 from campaign.journal import fold, read
 from campaign.store import Store
@@ -27,6 +27,31 @@ def test_the_interval_of_a_ratio_is_students_on_logarithms():
     assert math.isclose(low, math.exp(reference.low))
     assert math.isclose(high, math.exp(reference.high))
     assert sd > 0
+
+
+def test_a_bare_run_gets_another_output_and_a_copy_of_the_caches_that_went_with_the_attempt():
+    command = {
+        "shell": "docker run --mount=source=/s/vm/caches,target=/campaign/cache --mount=source=/s/vm/a/1/output,target=/campaign/output x",
+        "mounts": [
+            {"source": "/s/vm/caches", "target": "/campaign/cache"},
+            {"source": "/s/vm/a/1/output", "target": "/campaign/output"},
+        ],
+    }
+    assert campaigns.elsewhere(command, Path("/new"), Path("/copy")) == (
+        "docker run --mount=source=/copy,target=/campaign/cache --mount=source=/new,target=/campaign/output x"
+    )
+    assert "/s/vm/caches" in campaigns.elsewhere(command, Path("/new"))
+
+
+def test_vllms_own_report_gives_a_throughput():
+    kept = PROJECT / "tests/fixtures/vllm/h100_campaign/native_throughput/output"
+    assert math.isclose(perturbation.throughput(kept), 20_257.42, rel_tol=1e-6)
+
+
+def test_the_gpu_pairs_are_of_one_throughput_workload():
+    given = gpu_perturbation.given(PROJECT / "configs/campaigns/gpu-vllm.yaml", "native-chroot-nodes", 3)
+    assert [one["name"] for one in given["workloads"]] == ["throughput-256"]
+    assert len(given["models"]) == len(given["environments"]) == 1
 
 
 def test_docker_times_keep_their_nanoseconds():

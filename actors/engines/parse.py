@@ -214,6 +214,6 @@ def _looks_like_a_log(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_bytes().decode("utf-8", errors="replace")  # as written: see log_text
     except OSError as error:
         raise EngineError(f"{path}: cannot be read ({error.strerror})") from None

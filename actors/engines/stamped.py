@@ -9,6 +9,7 @@ import re
 from calendar import timegm
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 STAMP = re.compile(r"(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?Z ?")
 
@@ -18,6 +19,15 @@ class Line:
     text: str
     seen_ns: int | None = None
     """UTC nanoseconds; None in a log that the harness did not write."""
+
+
+def log_text(path: Path) -> str:
+    """A log as it was written, empty where there is none. Read as text, each carriage return of a progress bar would begin a line without a
+    stamp, and streams would no longer be merged in time."""
+    try:
+        return path.read_bytes().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def read_lines(*streams: str) -> list[Line]:

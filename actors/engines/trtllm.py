@@ -23,6 +23,7 @@ from actors.engines import CACHE, OUTPUT, EngineError, weights
 from actors.engines.dataset import dataset_file, write_dataset
 from actors.engines.failures import report_missing
 from actors.engines.requests import answer_digest, write_requests
+from actors.engines.stamped import log_text
 from actors.engines.trtllm_log import Log, read_log
 from actors.engines.trtllm_report import (
     BenchReport,
@@ -207,7 +208,7 @@ class TrtLlm:
 
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
         """The attempt's figures. No report is a failure whatever the exit code: Ctrl-C is caught and exits with 0."""
-        log = read_log(*(_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
+        log = read_log(*(log_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
         asked = workload.requests * workload.output_tokens
         try:
             report = read_report(output / "report.json")
@@ -599,10 +600,3 @@ def _max_num_tokens(model: Model, workload: Workload) -> int:
 def _fraction_asked(model: Model) -> float:
     options = llm_options(model).get("kv_cache_config", {})
     return float(options.get("free_gpu_memory_fraction", model.kv_cache_fraction))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -18,6 +18,7 @@ from typing import Any
 from actors.engines import CACHE, OUTPUT, EngineError, vllm_random, weights
 from actors.engines.failures import report_missing
 from actors.engines.requests import write_requests
+from actors.engines.stamped import log_text
 from actors.engines.trtllm_report import ReportError, finite
 from actors.engines.vllm_report import (
     LatencyReport,
@@ -136,7 +137,7 @@ class Vllm:
         )
 
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
-        log = read_log(*(_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
+        log = read_log(*(log_text(output.parent / name) for name in ("stdout.log", "stderr.log")))
         asked = workload.requests * workload.output_tokens
         try:
             report = read_report(output / "report.json")
@@ -161,6 +162,7 @@ class Vllm:
                 tokens_expected=asked,
                 failure=failure,
                 engine_version=log.version,
+                ready_utc_ns=log.ready_utc_ns,
             )
         wrong = list(mismatches(report, log, model, workload, prepared))
         tokens: int | None
@@ -180,6 +182,7 @@ class Vllm:
             tokens_generated=tokens,
             failure=failure or None,
             engine_version=log.version,
+            ready_utc_ns=log.ready_utc_ns,
         )
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
@@ -277,7 +280,7 @@ def metrics(report: VllmReport | None, log: Log, reason: str = "no report") -> t
     found["kv_cache_gib"] = (log.kv_cache_gib, "log: Available KV cache memory", silent)
     found["kv_cache_tokens"] = (log.kv_cache_tokens, "log: GPU KV cache size", silent)
     found["weights_gib"] = (log.weights_gib, "log: Model loading took", silent)
-    found["load_weights_s"] = (log.load_weights_s, "log: Model loading took", silent)
+    found |= _startup(log, silent)
     off = (
         "prefix caching is off"
         if log.prefix_cache_off
@@ -307,6 +310,22 @@ def metrics(report: VllmReport | None, log: Log, reason: str = "no report") -> t
         )
         for name, (value, source, why) in found.items()
     )
+
+
+def _startup(log: Log, silent: str) -> dict[str, tuple[float | None, str, str]]:
+    """What a start consists of. An attempt knows more of the load: see ``Report.ready_utc_ns``."""
+    parts = (log.load_weights_s, log.engine_init_s)
+    both = sum(part for part in parts if part is not None) if None not in parts else None
+    untold = "neither server nor client says when the measured part begins"
+    return {
+        "load_weights_s": (log.load_weights_s, "log: Model loading took", silent),
+        "compile_s": (log.compile_s, "log: torch.compile took", f"{silent}: nothing was compiled, or another version"),
+        "graph_capture_s": (log.graph_capture_s, "log: Graph capturing finished (whole seconds)", silent),
+        "engine_init_s": (log.engine_init_s, "log: init engine took", silent),
+        "load_s": (both, "log: Model loading and init engine together, without what goes before", silent),
+        "warmup_s": (log.warmup_s, "log: until Starting main benchmark run", untold),
+        "first_token_s": (None, "log", "vLLM does not time the first token of a start; see ttft_mean_ms"),
+    }
 
 
 def _time(report: VllmReport | None, log: Log, statistic: str, kind: str, reason: str) -> tuple[float | None, str, str]:
@@ -341,7 +360,7 @@ def _time(report: VllmReport | None, log: Log, statistic: str, kind: str, reason
 
 def parse_report_file(path: Path, log_path: Path | None) -> dict[str, Any]:
     """One report read apart from a campaign. Without one, the log is searched for the reason."""
-    log = read_log(_text(log_path)) if log_path is not None else Log()
+    log = read_log(log_text(log_path)) if log_path is not None else Log()
     report: VllmReport | None = None
     if path.exists() or log_path is None:
         report = read_report(path)
@@ -535,10 +554,3 @@ def _context(workload: Workload) -> int:
 
 def _listed(prepared: Prepared, role: str) -> frozenset[str]:
     return frozenset(re.findall(r"--[a-z][\w-]*", str(prepared.facts.get(role, COMMON[role]))))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

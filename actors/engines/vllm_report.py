@@ -20,12 +20,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from actors.engines.failures import Failure, find_failure
 from actors.engines.foreign import program_of, refusal
 from actors.engines.requests import answer_digest
-from actors.engines.stamped import read_lines
+from actors.engines.stamped import Line, read_lines
 from actors.engines.trtllm_report import ReportError, load_json, read_text
 
 KV_CACHE = re.compile(r"Available KV cache memory: (?P<gib>-?\d+(?:\.\d+)?) GiB")
 KV_TOKENS = re.compile(r"GPU KV cache size: (?P<tokens>\d[\d,]*) tokens")
 LOADED = re.compile(r"Model loading took (?P<gib>\d+(?:\.\d+)?) GiB(?: memory)? and (?P<s>\d+(?:\.\d+)?) seconds")
+COMPILED = re.compile(r"torch\.compile (?:took|takes) (?P<s>\d+(?:\.\d+)?) s in total")
+CAPTURED = re.compile(r"Graph capturing finished in (?P<s>\d+(?:\.\d+)?) secs?\b")
+INITIALISED = re.compile(r"init engine \([^)]*\) took (?P<s>\d+(?:\.\d+)?) s(?:econds)?\b")
+READY = re.compile(rf"{INITIALISED.pattern}|Starting vLLM (?:API )?server\b|Application startup complete")
+"""From the last such line on it takes requests: the engine's own where nothing serves, else the server's."""
+
+MEASURED = re.compile(r"Starting main benchmark run")
+RESULT = re.compile(r"= Serving Benchmark Result =|^Throughput: ")
 VERSION = re.compile(r"LLM engine \(v(?P<version>[^)\s]+)\)|vLLM API server version (?P<server>\S+)")
 MODEL = re.compile(r"with config: model='(?P<model>[^']+)'")
 PROMPT_TOKENS = re.compile(r"Total num prompt tokens:\s+(?P<n>\d+)")
@@ -150,6 +158,15 @@ class Log:
     kv_cache_tokens: int | None = None
     weights_gib: float | None = None
     load_weights_s: float | None = None
+    compile_s: float | None = None
+    graph_capture_s: float | None = None
+    """Whole seconds, as vLLM prints it."""
+    engine_init_s: float | None = None
+    """Profiling, KV cache, compilation and warm-up together, after the weights were loaded."""
+    ready_utc_ns: int | None = None
+    """When the harness saw that requests are taken; None in a log that it did not write."""
+    warmup_s: float | None = None
+    """From then until the client measures."""
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     prefix_cache_hit_pct: float | None = None
@@ -198,11 +215,14 @@ def read_report(path: Path) -> VllmReport:
 
 
 def read_log(*streams: str) -> Log:
-    lines = [line.text for line in read_lines(*streams)]
+    seen = read_lines(*streams)
+    lines = [line.text for line in seen]
     text = "\n".join(line for line in lines if not OTHER_RANK.match(line))
     version, kv_cache, kv_tokens = _last(VERSION, text), _last(KV_CACHE, text), _last(KV_TOKENS, text)
     loaded, model = _last(LOADED, text), _last(MODEL, text)
     prompt, output, hits = _last(PROMPT_TOKENS, text), _last(OUTPUT_TOKENS, text), _last(PREFIX_HITS, text)
+    compiled, captured, initialised = _last(COMPILED, text), _last(CAPTURED, text), _last(INITIALISED, text)
+    ready_ns, measured_ns = _ready_and_measured(seen)
     drafts = [(int(match["accepted"]), int(match["drafted"])) for match in DRAFTED.finditer(text)]
     drafted = sum(drafted for _, drafted in drafts)
     return Log(
@@ -212,6 +232,11 @@ def read_log(*streams: str) -> Log:
         kv_cache_tokens=_count(kv_tokens["tokens"]) if kv_tokens else None,
         weights_gib=float(loaded["gib"]) if loaded else None,
         load_weights_s=float(loaded["s"]) if loaded else None,
+        compile_s=float(compiled["s"]) if compiled else None,
+        graph_capture_s=float(captured["s"]) if captured else None,
+        engine_init_s=float(initialised["s"]) if initialised else None,
+        ready_utc_ns=ready_ns,
+        warmup_s=(measured_ns - ready_ns) / 1e9 if ready_ns is not None and measured_ns is not None else None,
         prompt_tokens=_count(prompt["n"]) if prompt else None,
         output_tokens=_count(output["n"]) if output else None,
         prefix_cache_hit_pct=float(hits["pct"]) if hits else None,
@@ -221,6 +246,24 @@ def read_log(*streams: str) -> Log:
         failure=find_failure(lines),
         lines=tuple(lines),
     )
+
+
+def _ready_and_measured(lines: list[Line]) -> tuple[int | None, int | None]:
+    """UTC nanoseconds at which requests were taken and at which the client began to measure. A client whose output comes in one piece
+    with its result does not tell when it began."""
+    ready = measured = result = None
+    for line in lines:
+        if line.seen_ns is None:
+            continue
+        if measured is None and READY.search(line.text):
+            ready = line.seen_ns
+        if measured is None and MEASURED.search(line.text):
+            measured = line.seen_ns
+        if result is None and RESULT.search(line.text):
+            result = line.seen_ns
+    if measured is not None and (result is None or measured >= result):
+        measured = None
+    return ready, measured
 
 
 def request_rows(report: ServeReport) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,10 @@ class EnvironmentError_(Exception):
     """An arm could not be created, started or stopped. The message is for the person."""
 
 
+class EngineGone(EnvironmentError_):
+    """The container engine went away: nobody's run is to blame, and the same may well work once it is back."""
+
+
 class OptionRefused(EnvironmentError_):
     """This host does not permit what one key of the environment asks for (``ulimits.memlock``, ``privileged``)."""
 

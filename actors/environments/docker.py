@@ -24,7 +24,7 @@ import requests
 from docker.types import DeviceRequest, Ulimit
 from docker.types import Mount as DockerMount
 
-from actors.environments import EnvironmentError_, driver, gpus, owner, refusals, resolve
+from actors.environments import EngineGone, EnvironmentError_, driver, gpus, owner, refusals, resolve
 from actors.environments.daemon import EngineMissing, connect
 from actors.environments.handover import Handover
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
@@ -167,6 +167,24 @@ def explain(error: Exception) -> str:
     return str(getattr(error, "explanation", None) or error).strip()
 
 
+GONE = re.compile(
+    r"containerd[^\n]*(?:connection refused|no such file|unavailable|closing|not running|EOF)|"
+    r"(?:unavailable|connection error|error reading from server)[^\n]*containerd|shim[^\n]*(?:disconnected|ttrpc: closed)|"
+    r"Cannot connect to the Docker daemon|transport is closing|ttrpc: closed",
+    re.IGNORECASE,
+)
+"""Docker's words when the program behind it has gone."""
+
+
+def gone(error: Exception) -> bool:
+    """Whether the engine, or the containerd behind it, no longer answers."""
+    return isinstance(error, requests.ConnectionError | requests.Timeout) or bool(GONE.search(explain(error)))
+
+
+def _error(error: Exception, text: str) -> EnvironmentError_:
+    return EngineGone(text) if gone(error) else EnvironmentError_(text)
+
+
 class DockerArm:
     def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
         self.spec = spec
@@ -189,7 +207,7 @@ class DockerArm:
         except (docker.errors.DockerException, requests.RequestException) as error:
             _dismiss(keeper)
             why = refusals.told(explain(error), image.reference)
-            raise EnvironmentError_(f"{self.spec.name}: the Docker engine refuses: {why}") from error
+            raise _error(error, f"{self.spec.name}: the Docker engine refuses: {why}") from error
         if keeper is not None and keeper.stdin is not None:
             keeper.stdin.write(container.id.encode() + b"\n")
             keeper.stdin.flush()
@@ -310,7 +328,7 @@ class DockerProcess:
             state = inspected["State"]
         except (docker.errors.DockerException, requests.RequestException) as error:
             why = refusals.told(explain(error), self._image)
-            raise EnvironmentError_(f"the Docker engine does not start the container: {why}") from error
+            raise _error(error, f"the Docker engine does not start the container: {why}") from error
         self._log = Path(inspected["LogPath"]) if inspected.get("LogPath") else None
         if state.get("Pid"):
             self.pid = int(state["Pid"])
@@ -375,7 +393,7 @@ class DockerProcess:
         except docker.errors.NotFound:
             raise
         except (docker.errors.DockerException, requests.RequestException) as error:
-            raise EnvironmentError_(f"container {self._container[:12]}: {explain(error)}") from error
+            raise _error(error, f"container {self._container[:12]}: {explain(error)}") from error
 
     def _save_logs(self) -> None:
         for name in ("stdout", "stderr"):
@@ -393,9 +411,9 @@ class DockerProcess:
                 code=_as_subprocess(code), oom_killed=bool(state.get("OOMKilled")), detail=state.get("Error") or ""
             )
         except docker.errors.NotFound:
-            self._exit = Exit(code=-9, detail="the container was removed by somebody else")
+            self._exit = Exit(code=-9, detail="the container was removed by somebody else", engine_gone=True)
         except (docker.errors.DockerException, requests.RequestException) as error:
-            self._exit = Exit(code=None, detail=f"the Docker engine went away: {explain(error)}")
+            self._exit = Exit(code=None, detail=f"the Docker engine went away: {explain(error)}", engine_gone=True)
         self._handover.end()
         self._ended.set()
 

@@ -77,6 +77,13 @@ QUALITY = (
         "SELECT cell, reason, decided_by\nFROM cells_left_out\nORDER BY cell",
     ),
     Table(
+        "Do both arms answer the same?",
+        "Share of requests that got the very same text as in the reference, over the blocks; for engines that keep their answers.",
+        "No engine of this campaign kept its answers.",
+        'SELECT model, workload, treatment, sum(compared)::BIGINT AS requests, round(100.0 * sum(agreed) / sum(compared), 2) AS "same answer (%)", '
+        'round(min(agreement_pct), 2) AS "least in a block (%)"\nFROM answer_agreement\nGROUP BY ALL\nORDER BY ALL',
+    ),
+    Table(
         "Rejected attempts",
         "Kept, never counted. A rejected attempt sends its run back to the end of its block.",
         "No attempt was rejected.",

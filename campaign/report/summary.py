@@ -52,10 +52,11 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     if not rows:
         parts.append(Text(wording.headline([])))
     else:
+        methods = " / ".join(dict.fromkeys(row["method"] for row in rows if row["method"]))
+        how = f" Intervals, dual to the verdicts at the levels of their families: {methods}." if methods else ""
         parts.append(
             Text(
-                "Mean ± standard deviation over accepted runs. Intervals, dual to the verdicts at the levels of their families: "
-                f"{' / '.join(dict.fromkeys(row['method'] for row in rows if row['method']))}. Verdicts: p adjusted over the planned comparisons.",
+                f"Mean ± standard deviation over accepted runs.{how} Verdicts: p adjusted over the planned comparisons.",
                 style="dim",
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from threading import Event
 
@@ -17,6 +18,7 @@ from actors.types import (
     Evidence,
     Gate,
     Launch,
+    Metric,
     Model,
     Prepared,
     Report,
@@ -97,6 +99,23 @@ def test_a_parser_that_raises_is_an_outcome_with_its_traceback_kept(tmp_path: Pa
     assert b"served" in evidence.files["stdout.log"]
 
 
+@pytest.mark.parametrize("own", [(), (Metric(name="load_s", value=1.0, unit_of_measure="s", source="log"),)])
+def test_the_load_counts_from_exec_to_what_the_log_calls_ready(tmp_path: Path, own: tuple[Metric, ...]) -> None:
+    def parse(output: Path) -> Report:
+        return Report(metrics=own, ready_utc_ns=time.time_ns() + 5 * 10**9)
+
+    evidence = carry_out(Program("pass", parse), tmp_path)
+    found = [metric for metric in evidence.metrics if metric.name == "load_s"]
+    assert len(found) == 1 and evidence.stages.load_s == found[0].value
+    assert found[0].value is not None and 5 <= found[0].value <= 60
+    assert found[0].source == "unit: exec until the log says ready"
+
+
+def test_a_log_that_is_ready_before_the_exec_tells_no_load(tmp_path: Path) -> None:
+    evidence = carry_out(Program("pass", lambda output: Report(ready_utc_ns=10**18)), tmp_path)
+    assert evidence.stages.load_s is None
+
+
 def test_a_failed_engine_stays_failed_though_its_parser_raises_too(tmp_path: Path) -> None:
     def raises(output: Path) -> Report:
         raise KeyError("x")
@@ -147,3 +166,26 @@ def test_one_that_takes_longer_than_its_cell_ever_did_is_ended(tmp_path: Path) -
 def test_the_workloads_own_limit_is_a_timeout(tmp_path: Path) -> None:
     evidence = carry_out(Program("import time; time.sleep(600)"), tmp_path, timeout_s=1.0)
     assert (evidence.outcome, evidence.failure) == ("timeout", "still running after 1 s")
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "os.mkfifo('report.json')",
+        "os.symlink('/dev/zero', 'report.json')",
+        "os.symlink('/etc/shadow', 'report.json')",
+        "open(b'\\xff\\xfe\\n', 'w').write('x')",
+    ],
+)
+def test_what_an_engine_leaves_cannot_stop_an_attempt(tmp_path: Path, leaves: str) -> None:
+    def reads(output: Path) -> Report:
+        assert not any(path.is_symlink() or path.is_fifo() for path in output.iterdir())
+        return Report(failure=None if (output / "report.json").exists() else "report_missing")
+
+    # On the bare host the output folder is where the mount's source is.
+    engine = Program(f"import os, sys; os.chdir(sys.argv[1]); {leaves}", reads)
+    engine.command = lambda *_: Launch(argv=(sys.executable, "-c", engine.text, "/campaign/output"))  # type: ignore[method-assign]
+    evidence = carry_out(engine, tmp_path)
+    assert (evidence.outcome, evidence.failure) == ("failed", "report_missing")
+    assert not any(b"root:" in data for data in evidence.files.values())
+    assert all(name.isprintable() for name in evidence.files)

@@ -28,7 +28,7 @@ def test_the_only_one_needs_no_words(host) -> None:
 def test_a_machine_without_one_has_none_unless_it_is_asked_for(host) -> None:
     host()
     assert gpu.choose_gpu(()) == gpu.Chosen(None)
-    with pytest.raises(LookupError, match="no GPU answers here, and the campaign asks for GPU-1"):
+    with pytest.raises(gpu.NoGpu, match="no GPU answers here, and the campaign asks for GPU-1"):
         gpu.choose_gpu(("GPU-1",))
 
 
@@ -41,7 +41,7 @@ def test_of_several_the_first_that_nobody_uses_and_it_says_so(host) -> None:
 
 def test_all_in_use_is_refused_with_who_uses_them(host) -> None:
     host(card(0, pids=(77,)), card(1, pids=(78,)))
-    with pytest.raises(LookupError, match=r"all 2 GPUs here are in use.*77.*78.*`gpus:`"):
+    with pytest.raises(gpu.NoGpu, match=r"all 2 GPUs here are in use.*77.*78.*`gpus:`"):
         gpu.choose_gpu(())
 
 
@@ -54,7 +54,7 @@ def test_the_campaign_chooses_by_number_uuid_or_address(host, wanted: str) -> No
 def test_a_list_for_several_hosts_takes_the_one_that_is_here(host) -> None:
     host(card(1))
     assert gpu.choose_gpu(("GPU-9", "GPU-1")).uuid == card(1).uuid
-    with pytest.raises(LookupError, match="none of GPU-8, GPU-9 is here: NVIDIA H100"):
+    with pytest.raises(gpu.NoGpu, match="none of GPU-8, GPU-9 is here: NVIDIA H100"):
         gpu.choose_gpu(("GPU-8", "GPU-9"))
 
 
@@ -66,5 +66,5 @@ def test_a_node_that_others_started_says_it_by_rays_assignment(host) -> None:
 def test_a_resumed_unit_keeps_its_card_or_refuses(host) -> None:
     host(card(0), card(1))
     assert gpu.choose_gpu((), before=card(1).uuid).uuid == card(1).uuid
-    with pytest.raises(LookupError, match="no GPU is 'GPU-7'"):
+    with pytest.raises(gpu.NoGpu, match="no GPU is 'GPU-7'"):
         gpu.choose_gpu((), before="GPU-7")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from actors.types import Environment, ImageIdentity
-from campaign import diff, doctor
+from campaign import diff
 from campaign.config import load
+from campaign.doctor import containers
 
 LOCAL = load(Path(__file__).parents[2] / "configs" / "campaigns" / "local.yaml")
 DOCKER = Environment(name="d", kind="docker", network="none")
@@ -18,7 +19,7 @@ def test_what_an_entry_point_exports_is_shown_where_it_differs(
     local_image: ImageIdentity, session_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAMPAIGN_HOME", str(session_home))
-    monkeypatch.setattr(doctor, "image_here", lambda *_: local_image)
+    monkeypatch.setattr(containers, "image_here", lambda *_: local_image)
     other = DOCKER.model_copy(update={"name": "e", "variables": {"OF_THE_ARM": "1"}})
     rows, said = diff.seen(LOCAL, DOCKER, other)
     assert rows == [("variable OF_THE_ARM", "not set", "'1'")]
@@ -29,9 +30,9 @@ def test_what_an_entry_point_exports_is_shown_where_it_differs(
 
 def test_without_the_image_it_says_what_would_show_more(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     chroot = Environment(name="n", kind="native-chroot")
-    monkeypatch.setattr(doctor, "image_here", lambda *_: None)
+    monkeypatch.setattr(containers, "image_here", lambda *_: None)
     assert "campaign prepare" in diff.seen(LOCAL, DOCKER, chroot)[1]
-    monkeypatch.setattr(doctor, "image_here", lambda *_: ImageIdentity(reference="i", digest="sha256:1"))
+    monkeypatch.setattr(containers, "image_here", lambda *_: ImageIdentity(reference="i", digest="sha256:1"))
     assert "not exported yet" in diff.seen(LOCAL, DOCKER, chroot)[1]
     assert "no image" in diff.seen(LOCAL, DOCKER, Environment(name="h", kind="native-host"))[1]
 

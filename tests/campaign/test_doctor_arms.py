@@ -8,8 +8,9 @@ import pytest
 
 from actors.environments import refusals, trial
 from actors.types import Environment, GpuAccess, ImageIdentity
-from campaign import doctor
 from campaign.config import load
+from campaign.doctor import containers
+from campaign.doctor.finding import Asked
 
 SPARK = load(Path(__file__).parents[2] / "configs" / "campaigns" / "spark.yaml")
 BASELINE = SPARK.environment("docker-baseline")
@@ -21,12 +22,12 @@ MEMLOCK = "error setting rlimit type 8: operation not permitted"
 def refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """What doctor says of docker-baseline when its keys are refused with these messages."""
     image = ImageIdentity(reference="nvcr.io/x:1", digest="sha256:1")
-    monkeypatch.setattr(doctor, "image_here", lambda *_: image)
+    monkeypatch.setattr(containers, "image_here", lambda *_: image)
 
     def ask(messages: dict[str, str], arm: Environment = BASELINE, asked=SPARK):
         told = {key: refusals.told(message, image.reference) for key, message in messages.items()}
         monkeypatch.setattr(trial, "refused", lambda *_: told)
-        return doctor._arm(tmp_path, asked, arm)
+        return containers.trial(arm, Asked(home=tmp_path, campaign=asked))
 
     return ask
 

@@ -88,7 +88,7 @@ def test_root_is_refused_nothing() -> None:
 @pytest.mark.usefixtures("ordinary")
 def test_a_run_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(rights.NotPermitted):
-        cli._run(write_config(tmp_path), False, tmp_path / "results", None, False, False)
+        cli._run(write_config(tmp_path), False, tmp_path / "results", None, False, False, "stop")
     assert not (tmp_path / "results").exists()
 
 

@@ -34,6 +34,7 @@ from campaign.acceptance import judge
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 TRT, VLLM = FIXTURES / "trtllm", FIXTURES / "vllm" / "h100_0.22.1"
+CAMPAIGN = FIXTURES / "vllm" / "h100_campaign"
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,52 @@ def test_every_recorded_bad_one_is_rejected_for_its_reason(run: Recorded, check:
     verdict = judge(evidence(report), Gate(), model_identity=str(run.prepared.facts["model_identity"]))
     assert not verdict.accepted
     assert check in verdict.rejected_by
+
+
+LATENCY_4 = asked(4, 128, 128, kind="latency")
+KEPT = [
+    # folder, workload, output tok/s, engine initialisation in s, and when the last line before requests were taken was seen
+    ("native_throughput", asked(256, 128, 128, warmup_requests=8), 10_128.7, 8.91, 1_795_702_111_820_858_358),
+    ("docker_throughput", asked(256, 128, 128, warmup_requests=8), 10_511.8, 8.38, 1_795_702_148_022_284_694),
+    ("native_latency", asked(16, 128, 128, kind="latency", warmup_requests=2), 400.6, 7.78, 1_795_702_185_739_357_312),
+    ("docker_latency_shakedown", LATENCY_4, 374.44, 8.67, 1_795_702_072_285_251_812),
+]
+
+
+def kept(folder: str, workload: Workload, tmp_path: Path) -> Report:
+    """An attempt that a campaign kept, parsed as on the unit."""
+    shutil.copytree(CAMPAIGN / folder, tmp_path / folder)
+    model = QWEN.model_copy(update={"name": "random-qwen2-1.5b"})
+    facts = {"model_identity": "local/random-qwen2-1.5b", "weight_bytes": 3_087_428_608}
+    return Vllm().parse(
+        tmp_path / folder / "output", model, workload, Prepared(files={"weights": "/models/x"}, facts=facts)
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "workload", "tok_s", "init_s", "ready_ns"), KEPT, ids=[str(case[0]) for case in KEPT]
+)
+def test_attempts_of_a_real_campaign_are_accepted_again(
+    folder: str, workload: Workload, tok_s: float, init_s: float, ready_ns: int, tmp_path: Path
+) -> None:
+    report = kept(folder, workload, tmp_path)
+    verdict = judge(evidence(report), Gate(), model_identity="local/random-qwen2-1.5b")
+    assert verdict.accepted, [check for check in verdict.checks if check.passed is False]
+    values = {metric.name: metric.value for metric in report.metrics}
+    assert values["token_throughput_tok_s"] == pytest.approx(tok_s, rel=2e-4)
+    assert values["engine_init_s"] == init_s
+    assert values["graph_capture_s"] in (1.0, 2.0) and 3 < (values["compile_s"] or 0) < 5
+    assert report.ready_utc_ns == ready_ns
+    assert report.engine_version == "0.22.1"
+    if workload.kind == "latency":
+        assert values["warmup_s"] is not None and 0.5 < values["warmup_s"] < 10
+    else:
+        assert values["warmup_s"] is None
+
+
+def test_an_attempt_of_another_workload_is_not(tmp_path: Path) -> None:
+    report = kept("native_latency", LATENCY_4, tmp_path)
+    assert not judge(evidence(report), Gate(), model_identity="local/random-qwen2-1.5b").accepted
 
 
 def test_a_real_run_of_llamacpp_is_accepted_and_another_models_is_not(tmp_path: Path) -> None:

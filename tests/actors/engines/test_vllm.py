@@ -476,6 +476,58 @@ def test_drafts_and_prefix_hits_are_recorded_where_vllm_tells_them(tmp_path: Pat
     assert reasons["draft_acceptance_pct"] == "nothing was drafted: no speculative decoding"
 
 
+def test_a_start_is_split_into_what_the_log_times() -> None:
+    log = read_log((FIXTURES / "throughput.log").read_text())
+    assert (log.load_weights_s, log.compile_s, log.graph_capture_s, log.engine_init_s) == (0.41975, 3.07, 1.0, 13.16)
+    served = read_log((FIXTURES / "serve.log").read_text())
+    assert (served.compile_s, served.graph_capture_s, served.engine_init_s) == (15.06, 2.0, 26.3)
+    older = read_log(
+        "INFO 06-01 12:00:01 [monitor.py:34] torch.compile takes 21.50 s in total\n"
+        "INFO 06-01 12:00:09 [core.py:171] init engine (profile, create kv cache, warmup model) took 40.25 seconds\n"
+    )
+    assert (older.compile_s, older.engine_init_s, older.graph_capture_s) == (21.5, 40.25, None)
+
+
+def test_a_log_without_the_harness_stamps_gives_the_parts_of_the_load_and_says_so() -> None:
+    log = FIXTURES / "throughput.log"
+    assert read_log(log.read_text()).ready_utc_ns is None
+    found = parse_file("vllm", FIXTURES / "throughput.json", log)
+    assert found["metrics"]["load_s"] == pytest.approx(0.41975 + 13.16)
+    assert found["sources"]["load_s"] == "log: Model loading and init engine together, without what goes before"
+    without = parse_file("vllm", FIXTURES / "throughput.json", None)
+    for name in ("load_s", "compile_s", "graph_capture_s", "engine_init_s", "first_token_s"):
+        assert without["metrics"][name] is None and without["missing"][name]
+
+
+SERVING = """\
+2026-11-26T14:00:00.000000000Z Starting initial single prompt test run...
+2026-11-26T14:00:10.500000000Z INFO init engine (profile, create kv cache, warmup model) took 7.78 s (compilation: 3.77 s)
+2026-11-26T14:00:12.000000000Z (APIServer pid=1) INFO 11-26 14:00:12 [api_server.py:596] Starting vLLM server on http://127.0.0.1:18917
+2026-11-26T14:00:14.250000000Z Starting main benchmark run...
+2026-11-26T14:00:20.000000000Z ============ Serving Benchmark Result ============
+"""
+
+
+def test_a_server_is_ready_when_it_serves_and_warm_when_the_client_measures() -> None:
+    log = read_log(SERVING)
+    assert log.ready_utc_ns == 1_795_701_612 * 10**9
+    assert log.warmup_s == 2.25
+    throughput = "".join(SERVING.splitlines(keepends=True)[1:2])
+    assert read_log(throughput).ready_utc_ns == 1_795_701_610_500_000_000
+    assert read_log(throughput).warmup_s is None
+
+
+def test_streams_with_progress_bars_are_still_merged_in_time(tmp_path: Path) -> None:
+    output = attempt(tmp_path, OFFLINE, SERVING)
+    bars = "2026-11-26T14:00:11.000000000Z 0%|  |\r50%|# |\r100%|##|\n2026-11-26T14:00:13.000000000Z INFO: Application startup complete.\n"
+    (tmp_path / "stderr.log").write_bytes(bars.encode())
+    assert parse(output).ready_utc_ns == 1_795_701_613 * 10**9
+
+
+def test_a_client_that_says_everything_at_its_end_tells_no_warm_up() -> None:
+    assert read_log(SERVING.replace("14:00:14.250000000Z", "14:00:20.000000000Z")).warmup_s is None
+
+
 def test_of_several_ranks_the_first_counts() -> None:
     log = (
         "(Worker_TP0 pid=1) INFO 11-23 12:00:20 [x.py:1] Model loading took 2.0 GiB and 1.0 seconds\n"
