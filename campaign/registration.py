@@ -215,6 +215,8 @@ def deviations(registered: dict[str, Any], info: dict[str, Any], events: list[di
             found += [f"accepted during the campaign: {line}" for line in event["difference"]]
         elif event["event"] == "requeued":
             found.append(f"block {event['block']} moved from {event['from']} to {event['to']}")
+        elif event["event"] == "reopened" and "campaign retry" in str(event.get("reason")):
+            found.append(f"more attempts than registered: {event['run_id']}, {event['reason']}")
     folded = journal.fold(events)
     found += [f"left out: {cell} ({why})" for cell, why in folded.left_out.items()]
     given_up = sorted(run_id for run_id, run in folded.runs.items() if run.exhausted and run.accepted is None)

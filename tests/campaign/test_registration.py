@@ -107,6 +107,7 @@ def test_the_campaign_takes_it_in_before_its_first_run_and_verify_holds_it_to_th
     assert event["sha256"] == digest == event["files"]["registration.json"]
     assert not list(illegal(events, [], {}))
     assert not list(verification._registration(driver.store, events))
+    assert "registration.json" in set(driver.store.finished_files())
     stated = registration.state(root)
     assert (stated.sha256, stated.deviations, stated.problem) == (digest, [], None)
     (root / "registration.json").write_bytes((root / "registration.json").read_bytes().replace(b"small", b"other"))
@@ -152,12 +153,13 @@ def test_every_deviation_is_stated(tmp_path, loaded):
     driver._register()
     driver.record("override", what="unit u", difference=["image: another"], session=2)
     driver.record("requeued", block="b", **{"from": "u", "to": "v"})
+    driver.record("reopened", run_id="m__b__w__r01", reason="a person asked for it (campaign retry)")
     driver.record("exhausted", run_id="m__a__w__r01", reason="3 attempts")
     driver.record("left_out", cells={"m__a__w": "no memory"})
     found = "\n".join(registration.state(root).deviations)
     for part in (
         "config: seed was 7, is 8", "units: registered for 2, carried out on 1", "begun with eeeeeeeeeeee",
-        "accepted during the campaign: image: another", "block b moved from u to v", "given up: m__a__w__r01",
+        "accepted during the campaign: image: another", "block b moved from u to v", "given up: m__a__w__r01", "more attempts than registered: m__b__w__r01",
         "left out: m__a__w (no memory)",
     ):  # fmt: skip
         assert part in found
