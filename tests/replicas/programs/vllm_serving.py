@@ -25,6 +25,31 @@ from .vllm_engine import CORE, SERVER, bar, say
 POLL_S = 0.1
 """How often the client looks whether the server is up."""
 
+WORDS = [
+    "the",
+    "engine",
+    "answers",
+    "what",
+    "it",
+    "was",
+    "asked",
+    "in",
+    "words",
+    "that",
+    "make",
+    "some",
+    "sense",
+    "to",
+    "those",
+    "who",
+    "read",
+    "them",
+    "one",
+    "after",
+    "another",
+] * 20
+"""As many as an answer may have: the shakedown looks whether they are language."""
+
 
 # --- server -------------------------------------------------------------------------------------------------------
 
@@ -85,7 +110,7 @@ class Completions(BaseHTTPRequestHandler):
         with self.server.places:
             for number in range(most):
                 time.sleep(STEP_S if number else PREFILL_S)
-                self._event({"choices": [{"index": 0, "text": " t"}], "usage": None})
+                self._event({"choices": [{"index": 0, "text": " word"}], "usage": None})
         self._event({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": most}})
         self.wfile.write(b"data: [DONE]\n\n")
         self.server.served[1] += 1
@@ -278,7 +303,9 @@ def _result(given: Namespace, answers: list[Answer], duration: float) -> dict[st
             "ttfts": [a.ttft for a in answers],
             "itls": [a.itls for a in answers],
             "start_times": [a.start for a in answers],
-            "generated_texts": [" t" * a.output_tokens for a in answers],
+            "generated_texts": [
+                "".join(f" {word}" for word in WORDS[i : i + a.output_tokens]) for i, a in enumerate(answers)
+            ],
             "errors": [a.error for a in answers],
         }
     return result
