@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ def _benchmark(kind: str, whole: dict[str, Any], given: dict[str, Any]) -> None:
     if fails == "hang_in_decode":
         failing.hang()
     if fails == "out_of_memory_serving":
+        time.sleep(0.5)  # the two streams are read apart; the error is the later
         log.cpp("CUDA runtime error in ::cudaMalloc(ptr, n): out of memory", level="ERROR")
         raise ValueError(
             "Requests failed: CUDA out of memory. Tried to allocate 48.00 MiB. GPU 0 has a total capacity of "
