@@ -150,6 +150,16 @@ def latest(folder: Path | None, root: Path = Path("results")) -> Path:
     return found[-1].parent
 
 
+def chosen(config: Path | None) -> tuple[Any, Any]:
+    """The ``Choice`` of campaign file, which it prints, and the campaign in it. Raises ConfigError."""
+    from campaign import config as configs
+    from campaign.choose import choose
+
+    choice = choose(ROOT, str(config) if config else None)
+    out.print(str(choice), soft_wrap=True, markup=False)
+    return choice, configs.load(choice.config)
+
+
 @app.command(epilog="Examples:\n\n  campaign run\n\n  campaign run configs/campaigns/local.yaml --new")
 def run(
     config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
@@ -210,14 +220,10 @@ def _run(
     failing: Failing,
     only_shakedown: bool = False,
 ) -> int:
-    from campaign import config as configs
     from campaign import journal, rights
-    from campaign.choose import choose
     from campaign.store import Store, StoreError, folder_for
 
-    choice = choose(ROOT, str(config) if config else None)
-    out.print(str(choice), soft_wrap=True)
-    loaded = configs.load(choice.config)
+    choice, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
     if store.exists() and store.info()["config_hash"] == loaded.config_hash:
         events, _, _ = journal.read(store.journal_path)
@@ -382,15 +388,11 @@ def plan(
 ) -> None:
     """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for."""
     with told():
-        from campaign import config as configs
-        from campaign.choose import choose
         from campaign.outlook import describe
         from campaign.plan import plan
         from campaign.store import folder_for
 
-        choice = choose(ROOT, str(config) if config else None)
-        out.print(str(choice), soft_wrap=True)
-        loaded = configs.load(choice.config)
+        _, loaded = chosen(config)
         store = folder_for(results, loaded.name, new=False)
         known = {}
         if store.exists():
@@ -433,14 +435,10 @@ def register(
 ) -> None:
     """Write down before the first run what is asked and how it will be decided, with one hash that others can date."""
     with told():
-        from campaign import config as configs
         from campaign import registration
-        from campaign.choose import choose
         from campaign.store import StoreError, folder_for, write_durably
 
-        choice = choose(ROOT, str(config) if config else None)
-        out.print(str(choice), soft_wrap=True)
-        loaded = configs.load(choice.config)
+        _, loaded = chosen(config)
         store = folder_for(results, loaded.name, new)
         if store.exists() and store.began():
             raise StoreError(
@@ -842,14 +840,10 @@ def prepare(
     """Put image, root filesystem, weights, datasets and engines in place and record their digests."""
     with told():
         from actors import host
-        from campaign import config as configs
         from campaign import prepare as prepares
         from campaign import rights
-        from campaign.choose import choose
 
-        choice = choose(ROOT, str(config) if config else None)
-        out.print(str(choice), soft_wrap=True)
-        loaded = configs.load(choice.config)
+        _, loaded = chosen(config)
         if not no_fetch:
             rights.require(loaded, rights.with_sudo("prepare", config))
         if any(environment.kind != "native-host" for environment in loaded.environments):
@@ -869,17 +863,14 @@ def service(
 ) -> None:
     """Carry a campaign through reboots: a systemd unit that runs it until it is finished."""
     with told():
-        from campaign import config as configs
         from campaign import service as services
-        from campaign.choose import choose
 
         def say(line: str) -> None:
             out.print(line, soft_wrap=True, markup=False)
 
         if action == "install":
-            choice = choose(ROOT, str(config) if config else None)
-            say(str(choice))
-            services.install(configs.load(choice.config).name, choice.config, say)
+            choice, loaded = chosen(config)
+            services.install(loaded.name, choice.config, say)
         elif action == "remove":
             services.remove(say)
         else:
