@@ -30,11 +30,6 @@ class StoreError(Exception):
 LOCAL_DISK = "Choose a --results folder on a local disk (ext4, xfs, btrfs, zfs), and copy the results afterwards."
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable. StoreError, with the remedy, where its filesystem cannot."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
