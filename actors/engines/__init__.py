@@ -17,9 +17,23 @@ OUTPUT = "/campaign/output"
 CACHE = "/campaign/cache"
 """Where every arm sees the engine's compile caches, read-write: an attempt's own copy of what an unmeasured start made."""
 
-
-CACHE = "/campaign/cache"
-"""Where every arm sees the engine's compile caches."""
+KERNEL_CACHES = {
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/torchinductor",
+    "TORCH_EXTENSIONS_DIR": f"{CACHE}/torch_extensions",
+    "FLASHINFER_WORKSPACE_BASE": f"{CACHE}/flashinfer",
+    "CUDA_CACHE_PATH": f"{CACHE}/nv",
+    "CUDA_CACHE_MAXSIZE": str(4 * 2**30),  # the driver's default forgets kernels beyond 256 MiB to 1 GiB
+    "TRTLLM_DG_CACHE_DIR": f"{CACHE}/trtllm_deep_gemm",
+    "DG_JIT_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "DG_CACHE_DIR": f"{CACHE}/deep_gemm",
+    "CUTE_DSL_CACHE_DIR": f"{CACHE}/cute_dsl",
+    "TVM_FFI_CACHE_DIR": f"{CACHE}/tvm_ffi",
+    "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
+    "XDG_CACHE_HOME": f"{CACHE}/xdg",
+}
+"""What compiles at start in any engine on PyTorch, and where it keeps the result: Triton, inductor, C++ extensions, FlashInfer with
+its autotuner, the driver's JIT, TensorRT-LLM's DeepGEMM (FlashInfer has it too) and DeepGEMM itself, CUTLASS' DSL, models' own code."""
 
 
 class EngineError(Exception):

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from actors.engines import CACHE, OUTPUT, EngineError, weights
+from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, EngineError, weights
 from actors.engines.dataset import dataset_file, write_dataset
 from actors.engines.failures import report_missing
 from actors.engines.requests import answer_digest, write_requests
@@ -50,24 +50,10 @@ PROBES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Fact of ``Prepared`` to the ways to ask an image for it, once per image."""
 
-CACHE_VARIABLES = {
-    "TRITON_CACHE_DIR": f"{CACHE}/triton",
-    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/torchinductor",
-    "TORCH_EXTENSIONS_DIR": f"{CACHE}/torch_extensions",
-    "FLASHINFER_WORKSPACE_BASE": f"{CACHE}/flashinfer",
-    "CUDA_CACHE_PATH": f"{CACHE}/nv",
-    "CUDA_CACHE_MAXSIZE": str(4 * 2**30),  # the driver's default forgets kernels beyond 256 MiB to 1 GiB
+CACHE_VARIABLES = KERNEL_CACHES | {
     "TLLM_AUTOTUNER_CACHE_PATH": f"{CACHE}/trtllm_autotuner.json",
-    "TRTLLM_DG_CACHE_DIR": f"{CACHE}/trtllm_deep_gemm",
-    "DG_JIT_CACHE_DIR": f"{CACHE}/deep_gemm",
-    "DG_CACHE_DIR": f"{CACHE}/deep_gemm",
-    "CUTE_DSL_CACHE_DIR": f"{CACHE}/cute_dsl",
-    "TVM_FFI_CACHE_DIR": f"{CACHE}/tvm_ffi",
-    "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
-    "XDG_CACHE_HOME": f"{CACHE}/xdg",
 }
-"""What compiles or tunes at start and where it keeps the result: Triton, torch.compile, C++ extensions, FlashInfer, the driver's JIT,
-TensorRT-LLM's autotuner (which tactic each layer takes, and so the speed), its DeepGEMM, CUTLASS' DSL, models' own code."""
+"""Its own: TensorRT-LLM's autotuner (which tactic each layer takes, and so the speed)."""
 
 LAST_WITH_TENSORRT = "1.2.1"
 """The last release whose ``trtllm-bench`` runs built TensorRT engines."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actors.engines import CACHE, OUTPUT, EngineError, vllm_random, weights
+from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, EngineError, vllm_random, weights
 from actors.engines.failures import report_missing
 from actors.engines.requests import write_requests
 from actors.engines.stamped import log_text
@@ -53,26 +53,12 @@ COMMON = {
 }
 """What every version from 0.14 to 0.33 takes: assumed where nobody could ask the image."""
 
-CACHE_VARIABLES = {
+CACHE_VARIABLES = KERNEL_CACHES | {
     "VLLM_CACHE_ROOT": f"{CACHE}/vllm",
-    "TRITON_CACHE_DIR": f"{CACHE}/triton",
-    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/torchinductor",
-    "TORCH_EXTENSIONS_DIR": f"{CACHE}/torch_extensions",
-    "FLASHINFER_WORKSPACE_BASE": f"{CACHE}/flashinfer",
-    "CUDA_CACHE_PATH": f"{CACHE}/nv",
-    "CUDA_CACHE_MAXSIZE": str(4 * 2**30),  # the driver's default forgets kernels beyond 256 MiB to 1 GiB
-    "DG_JIT_CACHE_DIR": f"{CACHE}/deep_gemm",
-    "DG_CACHE_DIR": f"{CACHE}/deep_gemm",
-    "TRTLLM_DG_CACHE_DIR": f"{CACHE}/trtllm_deep_gemm",
     "TILELANG_CACHE_DIR": f"{CACHE}/tilelang",
-    "CUTE_DSL_CACHE_DIR": f"{CACHE}/cute_dsl",
-    "TVM_FFI_CACHE_DIR": f"{CACHE}/tvm_ffi",
     "NUMBA_CACHE_DIR": f"{CACHE}/numba",
-    "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
-    "XDG_CACHE_HOME": f"{CACHE}/xdg",
 }
-"""What compiles or tunes at start and where it keeps the result: vLLM's torch.compile artefacts, Triton, inductor, C++ extensions,
-FlashInfer with its autotuner, the driver's JIT, DeepGEMM (vLLM's own and the one in FlashInfer), TileLang, CUTLASS' DSL, numba, models' own code."""
+"""Its own: torch.compile's artefacts, TileLang, numba."""
 
 SERVE = """\
 {server} & server=$!
