@@ -64,7 +64,6 @@ class Found:
     version: str
     network: str = "as the host's engine has it"
     """For a private engine: ``bridge`` or ``none: why``; with ``none`` containers need ``network: none`` or ``host``."""
-    setup_s: float = 0.0
 
 
 def engine_folder(home: Path) -> Path:
@@ -133,25 +132,24 @@ def ensure(home: Path, allow_install: bool = True, say: Say = print) -> Found:
 
     ``say`` gets the one line that announces a private engine. Raises EngineMissing.
     """
-    began = time.monotonic()
     try:
-        return _found(home, began)
+        return _found(home)
     except EngineMissing:
         if not (allow_install and setup_permitted()):
             raise
     with _locked(home):
         with suppress(EngineMissing):  # another command may have set it up while this one waited for the lock
-            return _found(home, began)
-        return _start_private(home, say, began)
+            return _found(home)
+        return _start_private(home, say)
 
 
-def _found(home: Path, began: float) -> Found:
+def _found(home: Path) -> Found:
     """The first engine that answers, described. Raises EngineMissing."""
     client, host, private = _search(home)
     facts = _read_facts(home) if private else {}
     version = str(client.version().get("Version", "unknown"))
     network = facts.get("network", Found.network)
-    return Found(host, private, False, version, network, time.monotonic() - began)
+    return Found(host, private, False, version, network)
 
 
 def setup_permitted() -> bool:
@@ -217,7 +215,7 @@ def _read_facts(home: Path) -> dict[str, str]:
     return facts
 
 
-def _start_private(home: Path, say: Say, began: float) -> Found:
+def _start_private(home: Path, say: Say) -> Found:
     folder, runtime = engine_folder(home), runtime_folder(home)
     folder.mkdir(parents=True, exist_ok=True)
     runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -236,9 +234,7 @@ def _start_private(home: Path, say: Say, began: float) -> Found:
             continue
         client = _launch(folder, runtime, network)
         if client is not None:
-            facts = Found(
-                private_host(home), True, True, str(client.version()["Version"]), network, time.monotonic() - began
-            )
+            facts = Found(private_host(home), True, True, str(client.version()["Version"]), network)
             (folder / "engine.json").write_text(json.dumps(asdict(facts), indent=1) + "\n")
             return facts
     lines = (folder / "dockerd.log").read_text(errors="replace").splitlines()

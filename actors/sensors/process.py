@@ -15,7 +15,6 @@ from actors.sensors import Value
 from actors.sensors.files import KeptFile, Paced
 
 GIB = 2**30
-V1_MEMORY = ("memory",)
 V1_CPU = ("cpuacct", "cpu,cpuacct", "cpuacct,cpu")
 
 
