@@ -409,7 +409,7 @@ def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
         KernelEvent(kind=one.kind, text=one.text, what=one.what, process=one.process, pid=one.pid)
         for one in log.since_mark()
     )
-    return {"kernel": told}
+    return {"kernel": told, "kernel_unavailable": log.missed}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +35,10 @@ Kind = Literal[
     "storage",
     "crash",
 ]
-SERIOUS: frozenset[Kind] = frozenset(
-    {"xid", "gpu_lost", "gpu_driver", "oom_kill", "thermal", "hung_task", "lockup", "pcie", "memory_error", "storage"}
-)
-"""Kinds after which an attempt's figures cannot be trusted; the others (a crash of some program, an error that was corrected) are
-told and left to the person."""
 LONGEST_RECORD = 8192
 """The kernel writes none that is longer."""
-KEPT = 200
-"""Events of one attempt; a card that is failing may log thousands."""
+KEPT = 16
+"""Events of one kind in one attempt; a card that is failing may log thousands, and those of one kind must not hide another."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +153,8 @@ class KernelLog:
         self.source = str(kmsg)
         self._handle = -1
         self._since_utc = time.time()
-        self._lost = False
+        self.missed: str | None = None
+        """Why some of what was said since the mark may not have been read; None where all of it was."""
         try:
             self._handle = os.open(kmsg, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             self._seek_end()
@@ -167,21 +164,21 @@ class KernelLog:
 
     def mark(self) -> None:
         """From now on."""
-        self._since_utc, self._lost = time.time(), False
+        self._since_utc, self.missed = time.time(), None
         if self._handle >= 0:
             self._seek_end()
 
     def since_mark(self) -> list[Event]:
-        """Events since the mark, or since the call before, at most :data:`KEPT` of them; the first come first."""
+        """Events since the mark, or since the call before, of each kind the first :data:`KEPT`."""
         if self.unavailable is not None:
             return []
         found = self._of_kmsg() if self._handle >= 0 else self._of_journal()
-        return list(distinct(found))[:KEPT]
-
-    @property
-    def lost(self) -> bool:
-        """Whether the kernel overwrote messages before they were read."""
-        return self._lost
+        kept, of_kind = [], Counter[Kind]()
+        for one in distinct(found):
+            of_kind[one.kind] += 1
+            if of_kind[one.kind] <= KEPT:
+                kept.append(one)
+        return kept
 
     def close(self) -> None:
         if self._handle >= 0:
@@ -202,9 +199,10 @@ class KernelLog:
             except BlockingIOError:
                 return
             except BrokenPipeError:  # EPIPE: overwritten; the next read gives the oldest that is left
-                self._lost = True
+                self.missed = "the kernel overwrote messages before they were read"
                 continue
-            except OSError:
+            except OSError as problem:
+                self.missed = f"{self.source}: {problem.strerror}"
                 return
             if not raw:
                 return
@@ -234,13 +232,19 @@ class KernelLog:
 
     def _of_journal(self) -> Iterator[Event]:
         since, self._since_utc = self._since_utc, time.time()
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            for line in self._journal(f"--since=@{since:.6f}").stdout.splitlines():
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    told = json.loads(line)
-                    found = event(str(told["MESSAGE"]), int(told.get("__MONOTONIC_TIMESTAMP", 0)) * 1000)
-                    if found is not None:
-                        yield found
+        try:
+            asked = self._journal(f"--since=@{since:.6f}")
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            self.missed = f"journalctl: {problem}"
+            return
+        if asked.returncode != 0:
+            self.missed = f"journalctl: {asked.stderr.strip()[:200] or f'exit code {asked.returncode}'}"
+        for line in asked.stdout.splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                told = json.loads(line)
+                found = event(str(told["MESSAGE"]), int(told.get("__MONOTONIC_TIMESTAMP", 0)) * 1000)
+                if found is not None:
+                    yield found
 
 
 def distinct(events: Iterable[Event]) -> Iterator[Event]:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
-Stage = Literal["idle", "cooldown", "gate", "run"]
 Outcome = Literal[
     "completed",
     "failed",
@@ -437,7 +436,7 @@ class Evidence(Frozen):
     kernel: tuple[KernelEvent, ...] = ()
     """What the kernel said of the GPU, memory and heat from the gate's opening to the end."""
     kernel_unavailable: str | None = None
-    """Why its log could not be read."""
+    """Why its log could not be read, or not all of it."""
     paused_s: float | None = None
     """How long the engine stood still by no fault of its own while it ran: stopped by a signal, or the machine suspended."""
     coherence: Coherence | None = None

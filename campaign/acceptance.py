@@ -120,13 +120,14 @@ def _kernel(evidence: Evidence) -> Iterator[Check]:
     """Messages of the kernel during the attempt; no check where it never started."""
     if evidence.gate is None or not evidence.gate.opened:
         return
-    if evidence.kernel_unavailable is not None:
-        yield Check("kernel_log", None, "not read", "no Xid, OOM kill or thermal event", evidence.kernel_unavailable)
-        return
+    limit = "no Xid, OOM kill or thermal event"
     gpu = any(metric.name == "power_mean_w" and metric.value is not None for metric in evidence.metrics)
     bad = [event for event in evidence.kernel if event.kind in KERNEL or (gpu and event.kind == "thermal")]
+    if not bad and evidence.kernel_unavailable is not None:
+        yield Check("kernel_log", None, "not read", limit, evidence.kernel_unavailable)
+        return
     figure = "; ".join(f"{event.kind}: {event.what or event.text}"[:200] for event in bad[:3])
-    yield Check("kernel_log", not bad, figure or "nothing", "no Xid, OOM kill or thermal event")
+    yield Check("kernel_log", not bad, figure or "nothing", limit)
 
 
 def canaries(evidence: Evidence) -> list[float]:

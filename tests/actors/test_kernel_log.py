@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.kernel_log import SERIOUS, Event, KernelLog, distinct, event, record
+from actors.attempt import kernel
+from actors.kernel_log import KEPT, Event, KernelLog, Kind, distinct, event, record
 
 SAID = [
     ("NVRM: Xid (PCI:000f:01:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.", "gpu_lost", None, 79),
@@ -163,5 +166,52 @@ def test_the_journal_stands_in_where_the_device_is_refused(tmp_path: Path, monke
     assert (found.xid, found.pid, found.t_mono_ns) == (31, 4, 12_000)
 
 
-def test_a_serious_kind_is_one_that_an_event_can_have() -> None:
-    assert {one.kind for one in map(event, (text for text, *_ in SAID)) if one is not None} >= SERIOUS
+def test_every_kind_has_real_words() -> None:
+    assert {one.kind for one in map(event, (text for text, *_ in SAID)) if one is not None} == set(get_args(Kind))
+
+
+def test_many_of_one_kind_do_not_hide_another(tmp_path: Path) -> None:
+    log = KernelLog(tmp_path / "none")
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_DIRECT)
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 2**18)  # a page for each record
+    log.unavailable, log._handle = None, reading
+    for _ in range(KEPT + 5):
+        os.write(writing, b"4,1,2,-;pcieport 0000:00:1c.0: AER: Corrected error received: 0000:00:1c.0\n")
+    os.write(writing, b"3,9,5000000,-;NVRM: Xid (PCI:000f:01:00): 43, pid=5, name=x, Ch 00000010\n")
+    assert [one.kind for one in log.since_mark()] == ["corrected"] * KEPT + ["xid"]
+    log.close()
+    os.close(writing)
+
+
+def test_what_was_overwritten_before_it_was_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = KernelLog(tmp_path / "none")
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_DIRECT)
+    log.unavailable, log._handle = None, reading
+    os.write(writing, b"6,10,6000000,-;usb 1-1: new device\n")
+    real, answers = os.read, iter([BrokenPipeError()])
+
+    def read(handle: int, most: int) -> bytes:
+        if (problem := next(answers, None)) is not None:
+            raise problem
+        return real(handle, most)
+
+    monkeypatch.setattr("actors.kernel_log.os.read", read)
+    assert log.since_mark() == []
+    assert kernel(log, started=True) == {"kernel": (), "kernel_unavailable": log.missed}
+    assert "overwrote" in str(log.missed)
+    log.mark()
+    assert log.missed is None
+    log.close()
+    os.close(writing)
+
+
+def test_a_journal_that_fails_meanwhile_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "journalctl"
+    program.write_text("#!/bin/sh\necho '{}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    log = KernelLog(tmp_path / "kmsg")
+    log.mark()
+    program.write_text("#!/bin/sh\necho no journal >&2\nexit 1\n")
+    assert log.since_mark() == []
+    assert log.missed == "journalctl: no journal"

@@ -197,6 +197,12 @@ def test_a_log_that_cannot_be_read_claims_nothing():
     assert (check.passed, check.reason) == (None, "no permission")
 
 
+def test_what_was_read_of_a_log_counts_though_some_of_it_was_lost():
+    event = KernelEvent(kind="xid", text="NVRM: Xid", what="in words")
+    judged = verdict(good(kernel=(event,), kernel_unavailable="overwritten"))
+    assert judged.rejected_by == ("kernel_log",)
+
+
 @pytest.mark.parametrize(("start_c", "cold"), [(44.0, True), (45.0, False), (46.0, False)])
 def test_gate_and_verdict_have_one_rule_for_cold_enough(start_c, cold):
     """At 45 °C exactly the gate opened and the verdict rejected, three times, and gave the run up."""
