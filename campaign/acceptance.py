@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.gate import cold_enough
 from actors.types import Evidence, Gate, TelemetrySummary
+
+if TYPE_CHECKING:
+    from campaign.config import Campaign
 
 PRIMARY = (
     "token_throughput_tok_s",
@@ -81,6 +84,23 @@ def judge(
         *_coherence(evidence),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
+
+
+def judge_by(
+    campaign: Campaign, evidence: Evidence, gate: Gate, *, model_identity: str, canary_best_gb_s: float | None
+) -> Verdict:
+    """The verdict by the rules of ``campaign``: what the driver gives, and what ``campaign verify`` computes again."""
+    rules = campaign.acceptance
+    return judge(
+        evidence,
+        gate,
+        model_identity=model_identity,
+        coverage_min_pct=rules.coverage_min_pct,
+        error_rate_max=rules.error_rate_max,
+        sw_thermal_max_pct=rules.sw_thermal_max_pct,
+        canary_min_pct=rules.canary_min_pct,
+        canary_best_gb_s=canary_best_gb_s if campaign.canary else None,
+    )
 
 
 def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check:

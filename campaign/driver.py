@@ -25,7 +25,7 @@ from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
 from campaign.shakedown import Cell, Finding, LeftOut
 from campaign.snapshot import Snapshot, digest_of
-from campaign.store import Store, journalled, stored_name, to_json
+from campaign.store import Store, attempt_folder, journalled, stored_name, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -431,9 +431,8 @@ class Driver:
     ) -> None:
         """Keep an unmeasured attempt apart from the results, and journal what it showed."""
         files = self._files(row, order, evidence, verdict)
-        digest = self.store.commit_folder(
-            self.store.shakedown_path(str(found.cell), found.unit, evidence.attempt), files
-        )
+        place = self.store.root / attempt_folder({"event": "shakedown", **found.to_json()})
+        digest = self.store.commit_folder(place, files)
         self.record("shakedown", outcome=evidence.outcome, evidence=digest, **found.to_json())
 
     def _files(self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict) -> dict[str, bytes]:

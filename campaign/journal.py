@@ -199,6 +199,11 @@ def cell_of(run_id: str) -> str:
     return run_id.rpartition("__")[0]
 
 
+def tried_cell(event: dict[str, Any]) -> str:
+    """``model__environment__workload`` that an event ``shakedown`` is about."""
+    return f"{event['model']}__{event['environment']}__{event['workload']}"
+
+
 NOT_COUNTED = frozenset({"aborted", "interrupted", "gate_timeout", "infrastructure"})
 """Outcomes that say nothing against the run: we stopped it, it never started, or the unit was at fault."""
 
@@ -241,8 +246,7 @@ def apply(state: State, event: dict[str, Any]) -> None:
         cell = f"{event['model']}__{event['environment']}" if "model" in event else event["environment"]
         state.breakers[cell] = event["reason"]
     elif kind == "shakedown":
-        cell = f"{event['model']}__{event['environment']}__{event['workload']}"
-        state.shakedowns[event["unit"], cell] = event
+        state.shakedowns[event["unit"], tried_cell(event)] = event
     elif kind == "left_out":
         state.left_out = dict(event["cells"])
         state.completed = False

@@ -21,7 +21,7 @@ import ray
 from actors import gpu, host, machine, telemetry
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, shakedown
-from campaign.acceptance import Verdict, judge
+from campaign.acceptance import Verdict, judge_by
 from campaign.drift import changes, lasting
 from campaign.errors import DriverError, UnitLost
 from campaign.forecast import parts_s
@@ -510,16 +510,12 @@ class Lane(Thread):
         self.gpu.acknowledge.remote(row.run_id, evidence.attempt)
 
     def _judge(self, order: Attempt, evidence: Evidence) -> Verdict:
-        rules = self.driver.campaign.acceptance
-        return judge(
+        return judge_by(
+            self.driver.campaign,
             evidence,
             order.gate,
             model_identity=order.prepared.model_identity,
-            coverage_min_pct=rules.coverage_min_pct,
-            error_rate_max=rules.error_rate_max,
-            sw_thermal_max_pct=rules.sw_thermal_max_pct,
-            canary_min_pct=rules.canary_min_pct,
-            canary_best_gb_s=self.driver.state.canaries.get(self.unit.name) if order.canary else None,
+            canary_best_gb_s=self.driver.state.canaries.get(self.unit.name),
         )
 
     def _pull_telemetry(self, flush: bool = True) -> None:

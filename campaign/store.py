@@ -267,9 +267,6 @@ class Store:
             os.fdatasync(file.fileno())
         account.give(self.manifest)
 
-    def shakedown_path(self, cell: str, unit: str, attempt: int) -> Path:
-        return self.root / "shakedown" / f"{cell}__{unit}" / str(attempt)
-
     def commit_attempt(self, run_id: str, attempt: int, files: dict[str, bytes]) -> str:
         return self.commit_folder(self.attempt_path(run_id, attempt), files)
 
@@ -417,15 +414,14 @@ class Store:
 
 def journalled(events: list[dict[str, Any]]) -> set[str]:
     """Folders of attempts, measured or not, that the journal knows to have finished."""
-    found = set()
-    for event in events:
-        if event["event"] == "finished":
-            found.add(f"attempts/{event['run_id']}/{event['attempt']}")
-        elif event["event"] == "shakedown":
-            found.add(
-                f"shakedown/{event['model']}__{event['environment']}__{event['workload']}__{event['unit']}/{event['attempt']}"
-            )
-    return found
+    return {attempt_folder(event) for event in events if event["event"] in ("finished", "shakedown")}
+
+
+def attempt_folder(event: dict[str, Any]) -> str:
+    """Path within the results folder of the attempt whose end an event ``finished`` or ``shakedown`` tells."""
+    if event["event"] == "finished":
+        return f"attempts/{event['run_id']}/{event['attempt']}"
+    return f"shakedown/{journal.tried_cell(event)}__{event['unit']}/{event['attempt']}"
 
 
 def stored_name(name: str) -> str:

@@ -23,7 +23,7 @@ from campaign import foreign, journal, registration
 from campaign.analysis import seal
 from campaign.legality import illegal
 from campaign.snapshot import Snapshot, digest_of
-from campaign.store import DERIVED, PARTIALS, Problem, Store, StoreError
+from campaign.store import DERIVED, PARTIALS, Problem, Store, StoreError, attempt_folder
 
 RESTORE = "Restore it from a backup; what it proves is lost otherwise"
 STRANGE = "Move it out of the folder"
@@ -223,14 +223,13 @@ def _runs(store: Store, info: dict[str, Any], events: list[Event], plan: list[Ev
             changed |= any(str(line).startswith("config:") for line in event["difference"])
         if event["event"] == "finished":
             accepted[event["run_id"]] += bool(event["accepted"])
-            metadata = yield from _metadata(store, f"attempts/{event['run_id']}/{event['attempt']}", event["evidence"])
+            metadata = yield from _metadata(store, attempt_folder(event), event["evidence"])
             if metadata is not None and (row := rows.get(event["run_id"])) is not None:
                 yield from _attempt(info, row, event, metadata)
                 if campaign is not None and not changed:
                     yield from _verdict(info, campaign, state, event, metadata)
         elif event["event"] == "shakedown" and event.get("evidence"):
-            cell = f"{event['model']}__{event['environment']}__{event['workload']}"
-            yield from _metadata(store, f"shakedown/{cell}__{event['unit']}/{event['attempt']}", event["evidence"])
+            yield from _metadata(store, attempt_folder(event), event["evidence"])
         journal.apply(state, event)
     for run_id, number in accepted.items():
         if number > 1 + reopened[run_id]:
@@ -272,7 +271,7 @@ def _metadata(store: Store, name: str, expected: str) -> Generator[Problem, None
 
 def _attempt(info: dict[str, Any], row: Event, event: Event, metadata: dict[str, Any]) -> Iterator[Problem]:
     """Whether the evidence is that of this attempt of this run of this campaign."""
-    name = f"attempts/{event['run_id']}/{event['attempt']}/metadata.json"
+    name = f"{attempt_folder(event)}/metadata.json"
     planned = ("run_id", "phase", "model", "environment", "workload", "engine", "repetition", "block", "position")
     expected = {key: row.get(key) for key in planned} | {
         "attempt": event["attempt"],
@@ -292,7 +291,7 @@ def _verdict(
     info: dict[str, Any], campaign: Any, state: journal.State, event: Event, metadata: dict[str, Any]
 ) -> Iterator[Problem]:
     """The verdict as the evidence gives it, before the event is taken into ``state``."""
-    name = f"attempts/{event['run_id']}/{event['attempt']}/metadata.json"
+    name = f"{attempt_folder(event)}/metadata.json"
     try:
         found = [asdict(check) for check in judge_again(campaign, metadata, state.canaries.get(event["unit"]))]
     except (ValidationError, KeyError, StopIteration) as problem:
@@ -313,20 +312,16 @@ def _verdict(
 
 def judge_again(campaign: Any, metadata: dict[str, Any], canary_best_gb_s: float | None) -> Any:
     """The checks of an attempt from what its ``metadata.json`` keeps of the evidence."""
-    from campaign.acceptance import judge
+    from campaign.acceptance import judge_by
 
     kept = {key: metadata[key] for key in Evidence.model_fields if key in metadata and key != "files"}
     kept["report"] = metadata["report"] | {"metrics": metadata["metrics"]}
-    rules = campaign.acceptance
-    return judge(
+    return judge_by(
+        campaign,
         Evidence.model_validate_json(json.dumps(kept)),
         campaign.gate_of(metadata["environment"]),
         model_identity=metadata["model_identity"],
-        coverage_min_pct=rules.coverage_min_pct,
-        error_rate_max=rules.error_rate_max,
-        sw_thermal_max_pct=rules.sw_thermal_max_pct,
-        canary_min_pct=rules.canary_min_pct,
-        canary_best_gb_s=canary_best_gb_s if campaign.canary else None,
+        canary_best_gb_s=canary_best_gb_s,
     ).checks
 
 

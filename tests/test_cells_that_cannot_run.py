@@ -71,7 +71,7 @@ def test_it_is_tried_once_and_kept_apart_from_the_results(results):
     store = Store(results / "results/small")
     assert store.verify() == []
     assert all(
-        (store.shakedown_path(f"random-llama-8m__{event['environment']}__tiny", "local", 1) / "stdout.log").exists()
+        (store.root / f"shakedown/random-llama-8m__{event['environment']}__tiny__local/1/stdout.log").exists()
         for event in tried
     )
     assert not any("broken" in path.name or "__s0" in path.name for path in store.root.glob("attempts/*"))
