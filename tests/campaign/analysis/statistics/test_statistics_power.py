@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.analysis.statistics import plan_runs, power_table
-from campaign.analysis.statistics.deciding import blocks
+from campaign.analysis.statistics import plan_runs, planning, power_table
+from campaign.analysis.statistics.deciding import arms, blocks
 from campaign.analysis.statistics.families import holm
 from campaign.analysis.statistics.power import (
     detectable_d,
@@ -18,6 +18,7 @@ from campaign.analysis.statistics.power import (
     pairs_needed,
     runs_per_arm,
 )
+from campaign.analysis.statistics.seeds import derived_seed, generator
 
 
 def test_thirty_runs_per_arm_have_half_the_power_the_document_hopes_for() -> None:
@@ -67,6 +68,20 @@ def test_a_planned_n_has_the_power_it_is_named_for_under_the_rule_that_decides()
         for _ in range(200)
     ]
     assert 0.77 < np.mean(rates) < 0.93  # the N before the next step of the grid would have less
+
+
+@pytest.mark.parametrize("n", [3, 5, 6, 12, 30])
+def test_the_simulated_rule_is_the_rule_that_decides(n: int) -> None:
+    """The plan holds the rule a second time, over all tables at once; the same tables one by one must give the same p."""
+    in_blocks = generator(derived_seed(0, "planning", "blocks", str(n))).standard_normal((planning.TABLES, n))
+    in_arms = generator(derived_seed(0, "planning", "arms", str(n))).standard_normal((2, planning.TABLES, n)) / 2**0.5
+    drawn = {blocked: planning.drawn(n, blocked).p_difference(0.0) for blocked in (True, False)}
+    for i in range(50):
+        layer = blocks(in_blocks[i], np.zeros(n), None)
+        assert layer.p_difference() == pytest.approx(drawn[True][i], abs=1e-10)
+        layer = arms(in_arms[0, i], in_arms[1, i])
+        if layer.scale == "difference":
+            assert layer.p_difference() == pytest.approx(drawn[False][i], abs=1e-10)
 
 
 def test_the_n_for_equivalence_falls_with_the_margin_and_rises_with_spread_and_family() -> None:
