@@ -15,7 +15,7 @@ import math
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ MOST_COLUMNS = 5_000
 DEEPEST = 64
 """Levels of JSON."""
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ": lzma.decompress}
+PACKED: dict[bytes, Callable[[io.BytesIO], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 REFUSED = {
     b"\xd0\xcf\x11\xe0": "an old Excel or Office file (.xls): save it as .xlsx or CSV",
     b"(\xb5/\xfd": "packed with Zstandard: unpack it first (zstd -d)",
@@ -103,9 +103,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _unpacked(data: bytes) -> bytes:
-    for magic in PACKED:
+    for magic, opened in PACKED.items():
         if data.startswith(magic):
-            opened: Any = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}[magic]
             try:
                 with opened(io.BytesIO(data)) as file:
                     data = file.read(MOST_BYTES + 1)
@@ -234,21 +233,13 @@ def _document(value: Any) -> Source:
 
 
 def _depth(value: Any) -> None:
-    level, here = 0, [value]
+    level, here = 0, [value] if isinstance(value, dict | list) else []
     while here:
         level += 1
         if level > DEEPEST:
             raise TableError(f"nested more than {DEEPEST} levels deep; give a list of runs")
-        here = (
-            [
-                x
-                for outer in here
-                for x in (outer.values() if isinstance(outer, dict) else outer)
-                if isinstance(x, dict | list)
-            ]
-            if level > 1 or isinstance(value, dict | list)
-            else []
-        )
+        inside = (x for outer in here for x in (outer.values() if isinstance(outer, dict) else outer))
+        here = [x for x in inside if isinstance(x, dict | list)]
 
 
 def _leaves(value: Any, where: str, keys: tuple[str, ...]) -> Iterable[tuple[str, dict[str, Any]]]:

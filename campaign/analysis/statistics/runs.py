@@ -279,8 +279,8 @@ def _all_sets(
     for name in ANALYSIS_SETS:
         t, r = _samples(cell, contrast, metric, name)
         key = _sample_key(t, r)
+        blocked = was_blocked(t, r, cell.schedule)
         if key not in done:
-            blocked = was_blocked(t, r, cell.schedule)
             better = settings.facts[metric].direction
             done[key] = comparing.compare(t, r, better, blocked=blocked, m=settings.m, margins=margins)
         raised = list(flags)
@@ -301,8 +301,8 @@ def _all_sets(
                     "bootstrap": comparing.bootstrap(
                         found, t, r, settings.seed, names, settings.facts[metric].direction
                     ),
-                    "randomisation": _rearranged(found, t, r, was_blocked(t, r, cell.schedule), settings, metric),
-                    "interblock": _recovered(found, t, r, was_blocked(t, r, cell.schedule), arms),
+                    "randomisation": _rearranged(found, t, r, blocked, settings, metric),
+                    "interblock": _recovered(found, t, r, blocked, arms),
                 }
             found |= resampled[key]
         if contrast.kind == "screen":
