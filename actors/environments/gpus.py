@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.environments import OptionRefused
+from actors.sensors import gpus as sensors
 from actors.types import Environment
 
 CDI_KIND = "nvidia.com/gpu"
@@ -32,28 +33,7 @@ class Gpu:
 
 def known() -> tuple[Gpu, ...]:
     """Empty where NVML does not answer."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no library, no driver, no permission: nothing can be told of its GPUs
-        return ()
-    try:
-        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(nvml: Any, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    uuid = nvml.nvmlDeviceGetUUID(handle)
-    try:
-        minor = int(nvml.nvmlDeviceGetMinorNumber(handle))
-    except nvml.NVMLError:
-        minor = None
-    return Gpu(uuid.decode() if isinstance(uuid, bytes) else str(uuid), index, minor)
+    return tuple(Gpu(one.uuid, one.index, one.minor) for one in sensors.gpus() if one.mig_of is None)
 
 
 def every_one(spec: Environment) -> bool:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from actors.sensors import gpus
+
 Find = re.Match[str]
 
 
@@ -75,15 +77,10 @@ def _unsatisfied(match: Find, image: str) -> Refusal:
 
 def driver_versions() -> str:
     """Of this host's driver: its own and the newest CUDA that it serves."""
+    nvml = gpus.load()
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            cuda = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
-            return f"CUDA {cuda // 1000}.{cuda % 1000 // 10} (driver {pynvml.nvmlSystemGetDriverVersion()})"
-        finally:
-            pynvml.nvmlShutdown()
+        cuda = int(nvml.nvmlSystemGetCudaDriverVersion_v2())
+        return f"CUDA {cuda // 1000}.{cuda % 1000 // 10} (driver {gpus.text(nvml.nvmlSystemGetDriverVersion())})"
     except Exception:  # no driver, or one too old to tell
         return "an older one, which NVML does not tell here"
 

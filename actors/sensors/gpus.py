@@ -49,6 +49,8 @@ class Gpu:
     mig_of: str | None = None
     divided: bool = False
     """MIG is on: CUDA can use its instances, not the card."""
+    minor: int | None = None
+    """N of ``/dev/nvidiaN``; None where the driver does not tell."""
 
     @property
     def in_use(self) -> bool:
@@ -166,9 +168,10 @@ def _gpu(nvml: Any, handle: Any, index: int, *, mig_of: str | None = None, divid
         except AttributeError:
             return None
 
-    pci, shown, listed = (
+    pci, shown, minor, listed = (
         ask("nvmlDeviceGetPciInfo"),
         ask("nvmlDeviceGetDisplayActive"),
+        ask("nvmlDeviceGetMinorNumber"),
         ask("nvmlDeviceGetComputeRunningProcesses"),
     )
     return Gpu(
@@ -180,6 +183,7 @@ def _gpu(nvml: Any, handle: Any, index: int, *, mig_of: str | None = None, divid
         display=None if shown is None else bool(shown),
         mig_of=mig_of,
         divided=divided,
+        minor=None if minor is None else int(minor),
     )
 
 

@@ -11,6 +11,8 @@ from actors.environments import OptionRefused, driver, gpus, resolve
 from actors.environments.arms import arm
 from actors.environments.docker import merge, options, parameters, planned, shell_line
 from actors.environments.gpus import Gpu
+from actors.sensors.recorded import RecordedNvml
+from actors.sensors.trouble import Trouble
 from actors.types import Environment, GpuAccess, ImageIdentity, Launch
 
 FIRST = Gpu("GPU-11111111-0000-0000-0000-000000000000", 0, 1)
@@ -18,6 +20,19 @@ SECOND = Gpu("GPU-22222222-0000-0000-0000-000000000000", 1, 0)
 """Minor numbers need not follow the order of PCI addresses."""
 IMAGE = ImageIdentity(reference="image:1", digest="sha256:1", rootfs="/root")
 LABELS = {"campaign": "c", "run": "r", "attempt": "1"}
+
+
+def test_the_gpus_of_an_arm_are_those_that_the_sensors_find(monkeypatch):
+    cards = [
+        {"nvmlDeviceGetUUID": one.uuid, "nvmlDeviceGetName": "NVIDIA H100", "nvmlDeviceGetMinorNumber": one.minor}
+        for one in (FIRST, SECOND)
+    ]
+    untold = {"nvmlDeviceGetUUID": "GPU-3", "nvmlDeviceGetName": "NVIDIA H100"}
+    answers = RecordedNvml({"gpus": [*cards, untold]})
+    monkeypatch.setattr(gpus.sensors, "load", lambda: answers)
+    assert gpus.known() == (FIRST, SECOND, Gpu("GPU-3", 2, None))
+    monkeypatch.setattr(gpus.sensors, "load", lambda: Trouble("NO_DEVICE", "none", ""))
+    assert gpus.known() == ()
 
 
 @pytest.fixture
