@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from campaign.report.wording import Row, present
+from campaign.report.wording import Row, bounded, present
 
 
 def places_of(error: float | None) -> int:
@@ -48,7 +48,7 @@ def plain(value: float | None) -> str | None:
 
 
 def pct_places(row: Row) -> int:
-    return width_places(row["pct_low"], row["pct_high"]) if present(row["pct_low"]) else 2
+    return width_places(row["pct_low"], row["pct_high"]) if bounded(row) else 2
 
 
 def width_places(low: float | None, high: float | None) -> int:
@@ -61,8 +61,9 @@ def change_text(row: Row) -> str | None:
 
 
 def interval(low: float | None, high: float | None, places: int) -> str | None:
+    """``[low, high]``, a dash for one limit that does not exist; None without both."""
     a, b = fixed(low, places), fixed(high, places)
-    return None if a is None or b is None else f"[{a}, {b}]"
+    return None if a is None and b is None else f"[{a or '–'}, {b or '–'}]"
 
 
 def p_value(value: float | None) -> str | None:

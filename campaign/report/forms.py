@@ -156,11 +156,16 @@ def _latex_cell(cell: str | None, kind: str) -> str:
     if kind == "mixed":
         return rf"\num{{{cell}}}"
     if kind == "interval":
-        low, high = cell.strip("[]").split(", ")
-        return rf"{{[\num{{{low}}}, \num{{{high}}}]}}"
+        low, high = (rf"\num{{{limit}}}" if limit else "--" for limit in _limits(cell))
+        return rf"{{[{low}, {high}]}}"
     if kind in ("key", "long"):  # digests and paths have no space to break at
         return _breakable(cell)
     return escape(cell)
+
+
+def _limits(interval: str) -> list[str | None]:
+    """Of ``[low, high]``; None for the dash of one that does not exist."""
+    return [None if limit == "–" else limit for limit in interval.strip("[]").split(", ")]
 
 
 def _breakable(text: str) -> str:
@@ -194,7 +199,7 @@ def as_csv(table: Table) -> str:
         cells: list[str | None] = []
         for cell, column in zip(row, table.columns, strict=True):
             if column.kind == "interval":
-                cells += [None, None] if cell is None else cell.strip("[]").split(", ")
+                cells += [None, None] if cell is None else _limits(cell)
             else:
                 cells.append(cell)
         writer.writerow(cells)

@@ -617,11 +617,10 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
     if wording.present(row["margin_pct"]):
         left, right = x(-row["margin_pct"]), x(row["margin_pct"])
         band = f'<rect x="{left:.2f}%" width="{right - left:.2f}%" y="2" height="31" style="fill:var(--accent);opacity:.10"/>'
-    if wording.present(row["pct_low"]):
-        bar = (
-            f'<line x1="{x(row["pct_low"]):.2f}%" x2="{x(row["pct_high"]):.2f}%" y1="17" y2="17" '
-            f'style="stroke:{color};stroke-width:2"/>'
-        )
+    limits = row["pct_low"], row["pct_high"]
+    if any(map(wording.present, limits)):  # an open side goes to the edge
+        left, right = (x(at) if wording.present(at) else edge for at, edge in zip(limits, (0, 100), strict=True))
+        bar = f'<line x1="{left:.2f}%" x2="{right:.2f}%" y1="17" y2="17" style="stroke:{color};stroke-width:2"/>'
     return Markup(
         '<svg class="forest" role="img" aria-label="interval">'
         f'{band}<line x1="0" x2="100%" y1="33" y2="33" style="stroke:var(--line)"/>'

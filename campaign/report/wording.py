@@ -64,12 +64,16 @@ def readable(row: Row) -> Row:
     return row | {name: row[name] * 1024 for name in names if present(row[name])} | {"unit_of_measure": "MiB"}
 
 
+def bounded(row: Row) -> bool:
+    """Whether the interval that decided has both limits; with few runs one or both may not exist (Fieller)."""
+    return present(row["pct_low"]) and present(row["pct_high"])
+
+
 def interval(row: Row) -> str:
     """The interval that decided, in percent: two significant digits of its width, and the sign of each limit."""
     if row["scale"] == "difference":
         low, high = row["difference_low"], row["difference_high"]
-        bounded = present(low) and present(high)
-        return range_text(low, high, row["unit_of_measure"] or "") if bounded else "–"
+        return range_text(low, high, row["unit_of_measure"] or "") if present(low) and present(high) else "–"
     low, high = (value if present(value) else None for value in (row["pct_low"], row["pct_high"]))
     return "–" if low is None and high is None else range_text(low, high, "%")
 
@@ -82,7 +86,7 @@ def level(row: Row) -> str:
 
 def brackets(row: Row) -> str:
     """The interval that decided as ``[−2.2, −0.9]``, percent."""
-    if not (present(row["pct_low"]) and present(row["pct_high"])):
+    if not bounded(row):
         return "–"
     return f"[{interval(row).removesuffix(' %').replace(' to ', ', ')}]"
 
@@ -92,8 +96,7 @@ def change(row: Row) -> str:
     value = row["pct"]
     if not present(value):
         return "–"
-    bounded = present(row["pct_low"]) and present(row["pct_high"])
-    places = decimals(row["pct_low"], row["pct_high"]) if bounded else (0 if abs(value) >= 100 else 2)
+    places = decimals(row["pct_low"], row["pct_high"]) if bounded(row) else (0 if abs(value) >= 100 else 2)
     sign = "+" if round(value, places) else ""
     return f"{round(value, places) or 0.0:{sign}.{places}f} %".replace("-", "−") if value else "0 %"
 

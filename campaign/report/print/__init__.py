@@ -54,7 +54,8 @@ FIGURES = (
     Figure(
         "overhead",
         "Throughput lost against the reference, with the interval that decided, at the level of its family; ticks: BCa bootstrap of independent arms; grey: "
-        "equivalence margin; filled: differs, after adjustment over the planned comparisons. Without what may not be interpreted.",
+        "equivalence margin; filled: differs, after adjustment over the planned comparisons. Without what may not be interpreted; without the bar of "
+        "an interval that lacks a limit.",
         overhead,
         "no contrast of two arms with a throughput whose runs interleave in time",
     ),
@@ -121,7 +122,7 @@ FIGURES = (
     ),
     Figure(
         "screening",
-        "Docker options against the Docker baseline: change of throughput, 95 % interval after Fieller, every run a grey circle.",
+        "Docker options against the Docker baseline: change of throughput, 95 % interval after Fieller where it has both limits, every run a grey circle.",
         screening,
         "no phase compares Docker options with a Docker baseline",
     ),

@@ -86,7 +86,7 @@ def overheads(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         shown = row["metric"] == wording.HEADLINE and row["reference"] == reference and row["pct"] is not None
         if not shown or row["verdict"] == "not_interpretable":
             continue
-        bounded = row["pct_low"] is not None
+        bounded = wording.bounded(row)
         found.append(
             {
                 **{key: row[key] for key in KEYS},
@@ -164,7 +164,8 @@ def screened(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, pd.DataFrame
             its = cell[cell.environment == arm]
             dots.append(its.assign(change=100 * (its.value / row["mean_reference"] - 1)))
         its = {key: row[key] for key in KEYS} | {"environment": row["treatment"], "baseline": row["reference"]}
-        intervals.append(its | {"change": row["pct"], "low": row["pct_low"], "high": row["pct_high"]})
+        low, high = (row["pct_low"], row["pct_high"]) if wording.bounded(row) else (None, None)
+        intervals.append(its | {"change": row["pct"], "low": low, "high": high})
     if not intervals:
         return None
     rows, points = pd.DataFrame(intervals), pd.concat(dots).drop_duplicates()

@@ -1,5 +1,6 @@
 """The report of a campaign in every state it can be in."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from campaign.analysis import sql
-from campaign.report import figures, page, summary
+from campaign.analysis import evidence, sql
+from campaign.importing import import_runs
+from campaign.report import figures, forms, page, summary, tables
+from campaign.report.print import effects
 from tests import synthetic
 
 
@@ -291,3 +294,27 @@ def test_a_browser_draws_every_figure_without_an_error(html, results):
     )
     assert seen.stdout.count('class="chart vega-embed') == len(figures.FIGURES)
     assert not re.search(r":CONSOLE.*error", seen.stderr, re.IGNORECASE)
+
+
+def test_an_interval_with_one_open_side_is_drawn_to_the_edge_and_told(tmp_path):
+    """Three runs are often too few for both of Fieller's limits."""
+    runs = {
+        "m1": {"docker": (104.58, 107.73, 110.08), "native": (107.59, 136.48, 127.37)},
+        "m2": {"docker": (118.11, 124.38, 113.78), "native": (104.41, 120.79, 106.06)},
+    }
+    lines = ["model,environment,repetition,token_throughput_tok_s"]
+    for model, arms in runs.items():
+        lines += [f"{model},{arm},{i},{value}" for arm, values in arms.items() for i, value in enumerate(values, 1)]
+    (tmp_path / "open.csv").write_text("\n".join(lines) + "\n")
+    folder = import_runs(tmp_path / "open.csv", tmp_path / "results")
+    text = visible(page.write(folder).read_text(encoding="utf-8"))
+    assert "above −46.5 %" in text
+    assert "below 56.66 %" in text
+    with contextlib.closing(evidence.connect(folder)) as con:
+        made = {table.name: table for table in tables.tables(con)}
+        overheads = effects.overheads(con)
+    assert overheads["low"].isna().all()
+    assert overheads["high"].isna().all()
+    assert r"{[\num{-46.50}, --]}" in forms.latex(made["results"])
+    assert r"{[--, \num{56.66}]}" in forms.latex(made["results"])
+    assert ",-46.50,," in forms.as_csv(made["results"])
