@@ -170,7 +170,7 @@ def _attempt(
     for name, columns in MONITORS.items():
         query = (
             f"SELECT at_utc, t_mono_ns, stage, {columns} FROM samples "
-            f"WHERE unit = {_quoted(unit)} AND run_id = {_quoted(run_id)} AND attempt = {attempt} ORDER BY t_utc_ns"
+            f"WHERE unit = {sql.quoted(unit)} AND run_id = {sql.quoted(run_id)} AND attempt = {attempt} ORDER BY t_utc_ns"
         )
         _csv(con, query, place / name)
         described[str((place / name).relative_to(folder))] = {
@@ -357,13 +357,9 @@ def _csv(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     )
     chosen = f"* REPLACE ({replaced})" if replaced else "*"
     con.execute(
-        f"COPY (SELECT {chosen} FROM ({query})) TO {_quoted(str(path))} "
+        f"COPY (SELECT {chosen} FROM ({query})) TO {sql.quoted(str(path))} "
         "(FORMAT csv, HEADER true, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ')"
     )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -239,12 +239,7 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
     con = duckdb.connect()
     con.execute(sql.definition("schema_imported"))
-    con.register("_table", table)
-    columns = con.execute("DESCRIBE schema_imported").fetchall()
-    casts = ", ".join(f'"{name}"::{kind} AS "{name}"' for name, kind, *_ in columns)
     try:
-        con.execute(
-            f"COPY (SELECT {casts} FROM _table) TO '{str(path).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)"
-        )
+        sql.write_parquet(con, table, path)
     except duckdb.Error as error:
         raise ImportRefused(f"a cell does not fit what it is to be: {str(error).splitlines()[0]}") from None

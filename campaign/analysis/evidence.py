@@ -72,7 +72,7 @@ def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: dict[str, An
         found = _analyse(asked, latencies, spread)
         copied.result()
     for name, table in _tables(con, asked, *found).items():
-        _write_parquet(con, table, folder / f"{name}.parquet")
+        sql.write_parquet(con, table, folder / f"{name}.parquet")
     seal.seal(results, state)
     sql.find_analysis(con)
 
@@ -172,24 +172,6 @@ def _columns(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     return [row[0] for row in con.execute(f"DESCRIBE schema_{name}").fetchall()]
 
 
-def _write_parquet(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, path: Path) -> None:
-    """In the types of the schema, put in place in one step. DuckDB takes NaN as NULL."""
-    columns = con.execute(f"DESCRIBE schema_{path.stem}").fetchall()
-    casts = ", ".join(f'"{column}"::{kind} AS "{column}"' for column, kind, *_ in columns)
-    con.register("_found", table)
-    try:
-        _copy(con, f"SELECT {casts} FROM _found", path)
-    finally:
-        con.unregister("_found")
-
-
 def _copy_views(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
     for name in COPIED_VIEWS:
-        _copy(con, f"FROM {name}", folder / f"{name}.parquet")
-
-
-def _copy(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    con.execute(f"COPY ({query}) TO '{str(partial).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
-    partial.rename(path)
+        sql.copy_parquet(con, f"FROM {name}", folder / f"{name}.parquet")

@@ -11,12 +11,15 @@ import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from campaign import foreign
 from campaign.analysis import seal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SQL = Path(__file__).resolve().parents[2] / "sql"
 ANALYSIS = {
@@ -120,7 +123,7 @@ def connect(results: Path, *, also: Path | None = None) -> duckdb.DuckDBPyConnec
 def _confine(con: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
     """Shut the database off from everything but ``folders``, for good."""
     allowed = [text for folder in folders for text in (str(folder), _literal(folder))]
-    listed = ", ".join("'" + text.replace("'", "''") + "'" for text in dict.fromkeys(allowed))
+    listed = ", ".join(quoted(text) for text in dict.fromkeys(allowed))
     con.execute(
         f"SET allowed_directories = [{listed}]; SET enable_external_access = false; SET autoinstall_known_extensions = false; "
         "SET autoload_known_extensions = false; SET allow_community_extensions = false; SET lock_configuration = true"
@@ -130,6 +133,30 @@ def _confine(con: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
 def _literal(path: Path) -> str:
     """``path`` as a pattern that matches itself alone: DuckDB takes every path for one."""
     return re.sub(r"[*?[]", lambda found: f"[{found[0]}]", str(path))
+
+
+def quoted(text: str) -> str:
+    """``text`` as a string in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def copy_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    """The rows of a query as a Parquet file, put in place in one step."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    con.execute(f"COPY ({query}) TO {quoted(str(partial))} (FORMAT parquet)")
+    partial.rename(path)
+
+
+def write_parquet(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, path: Path) -> None:
+    """``table`` in the columns and types of the schema that ``path`` is named after. DuckDB takes NaN as NULL."""
+    columns = con.execute(f"DESCRIBE schema_{path.stem}").fetchall()
+    casts = ", ".join(f'"{column}"::{kind} AS "{column}"' for column, kind, *_ in columns)
+    con.register("_found", table)
+    try:
+        copy_parquet(con, f"SELECT {casts} FROM _found", path)
+    finally:
+        con.unregister("_found")
 
 
 def records(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
