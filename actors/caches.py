@@ -8,10 +8,13 @@ the measured window. The engine says by variables where it keeps them (``actors.
 from __future__ import annotations
 
 import hashlib
-import shutil
+import os
+import stat
 import subprocess
 from pathlib import Path
 
+from actors import removal
+from actors.beneath import Folder
 from actors.types import Attempt, ImageIdentity, Metric, Model
 
 
@@ -26,15 +29,21 @@ def digest(place: Path) -> str | None:
     if not place.is_dir():
         return None
     total = hashlib.sha256()
-    for path in sorted(place.rglob("*")):
-        name = str(path.relative_to(place))
-        if path.is_symlink():
-            total.update(f"link {name}\0{path.readlink()}\n".encode(errors="surrogateescape"))
-        elif path.is_file():
-            with path.open("rb") as content:
-                of_file = hashlib.file_digest(content, "sha256").hexdigest()
-            total.update(f"file {name}\0{of_file}\n".encode(errors="surrogateescape"))
+    with Folder(place) as caches:
+        for name, facts in caches.entries():
+            if stat.S_ISLNK(facts.st_mode):
+                total.update(f"link {name}\0{_target(caches, name)}\n".encode(errors="surrogateescape"))
+            elif stat.S_ISREG(facts.st_mode):
+                with os.fdopen(caches.file(name), "rb") as content:
+                    of_file = hashlib.file_digest(content, "sha256").hexdigest()
+                total.update(f"file {name}\0{of_file}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
+
+
+def _target(folder: Folder, name: str) -> str:
+    above, _, last = name.rpartition("/")
+    with folder.folder(above) as here:
+        return os.readlink(last, dir_fd=here.fd)
 
 
 def for_attempt(order: Attempt, spool: Path) -> Path | None:
@@ -48,7 +57,7 @@ def for_attempt(order: Attempt, spool: Path) -> Path | None:
         prepared.chmod(0o777)  # the engine may run as another user
         return prepared
     copy = spool / "caches"
-    shutil.rmtree(copy, ignore_errors=True)
+    removal.remove(copy)
     copy.parent.mkdir(parents=True, exist_ok=True)
     command = ["cp", "-a", "--reflink=auto", str(prepared), str(copy)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -61,10 +70,15 @@ def after(order: Attempt, seen: Path | None) -> Metric | None:
     """Files that a measured attempt added to its copy, which means kernels compiled while it was measured; the copy goes."""
     if seen is None or order.caches is None or order.fills_caches:
         return None
-    added = max(0, _files(seen) - _files(Path(order.caches)))
-    shutil.rmtree(seen, ignore_errors=True)
-    return Metric(name="compile_cache_new_files", value=float(added), unit_of_measure="files", source="unit")
+    added, reason = None, None
+    try:
+        added = float(max(0, _files(seen) - _files(Path(order.caches))))
+        removal.remove(seen)
+    except OSError as problem:
+        reason = f"the copy could not be looked through: {problem}"
+    return Metric(name="compile_cache_new_files", value=added, unit_of_measure="files", source="unit", reason=reason)
 
 
 def _files(place: Path) -> int:
-    return sum(path.is_file() and not path.is_symlink() for path in place.rglob("*"))
+    with Folder(place) as folder:
+        return sum(1 for _ in folder.files())

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.beneath import Folder
 from actors.removal import remove
 
 IN_USE_S = 600.0
@@ -27,15 +28,13 @@ def spools(home: Path) -> list[Spool]:
     """Every campaign's spool below ``home``, the largest first."""
     found = []
     for folder in (home / "spool").glob("*"):
-        size, newest = 0, 0.0
-        for path in [folder, *folder.rglob("*")]:
-            try:
-                facts = path.lstat()
-            except OSError:
-                continue  # gone meanwhile
-            size, newest = size + facts.st_size, max(newest, facts.st_mtime)
-        if folder.is_dir() and not folder.is_symlink():
-            found.append(Spool(folder.name, folder, size, max(0.0, time.time() - newest)))
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        size, newest = 0, folder.lstat().st_mtime
+        with Folder(folder) as spool:
+            for _, facts in spool.entries(lenient=True):
+                size, newest = size + facts.st_size, max(newest, facts.st_mtime)
+        found.append(Spool(folder.name, folder, size, max(0.0, time.time() - newest)))
     return sorted(found, key=lambda spool: -spool.size_bytes)
 
 

@@ -21,8 +21,14 @@ def folder(path: Path) -> Path:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     check(path)
-    if stat.S_IMODE(path.lstat().st_mode) != 0o700:
-        path.chmod(0o700)
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:  # of what was opened, not of what may stand there by now
+        if os.fstat(handle).st_uid != os.geteuid():
+            raise NotPrivate(f"{path} was exchanged while it was looked at. Look who did, and remove it.")
+        if stat.S_IMODE(os.fstat(handle).st_mode) != 0o700:
+            os.fchmod(handle, 0o700)
+    finally:
+        os.close(handle)
     return path
 
 

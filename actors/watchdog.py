@@ -6,11 +6,15 @@ given up when none of these signs moved for ``stall_s``, or when it takes longer
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors import leavings
+from actors.beneath import Folder
 from actors.gate import Reading
 from actors.types import Watchdog
 
@@ -107,15 +111,27 @@ def signs(t_ns: int, seen: Reading, output: Path, output_bytes: int | None, pid:
     )
 
 
+LOOKED_AT = 5000
+"""Names of the output folder that are looked at: a walk through all that an engine leaves could take long."""
+
+
 def _newest_ns(folder: Path) -> int | None:
-    """Of the files directly in the folder and in its own subfolders: a walk through all that an engine leaves could take long."""
+    """Of the files directly in the folder and in its own subfolders."""
     newest: int | None = None
-    for pattern in ("*", "*/*"):
-        for path in folder.glob(pattern):
-            try:
-                newest = max(newest or 0, path.lstat().st_mtime_ns)
-            except OSError:
-                continue  # gone meanwhile
+    left = LOOKED_AT
+    try:
+        with Folder(folder) as top:
+            waiting = [""]
+            while waiting:
+                at = waiting.pop()
+                with contextlib.suppress(OSError), top.folder(at) as here:  # gone meanwhile
+                    for name in itertools.islice(here.names(), left):
+                        facts = here.stat(name)
+                        newest, left = max(newest or 0, facts.st_mtime_ns), left - 1
+                        if not at and stat.S_ISDIR(facts.st_mode):
+                            waiting.append(name)
+    except OSError:
+        return None
     return newest
 
 

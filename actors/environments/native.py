@@ -34,6 +34,7 @@ from actors.environments import EnvironmentError_, OptionRefused, driver, gpus, 
 from actors.environments.docker import Rlimits, container_rlimits
 from actors.environments.handover import Handover
 from actors.environments.supervisor import inside
+from actors.removal import remove
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -97,7 +98,8 @@ class NativeArm:
                 notes=notes,
             )
         except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove(scratch)
             raise
 
     def _container_rlimits(self, image: ImageIdentity | None) -> tuple[Rlimits, list[str]]:
@@ -363,7 +365,8 @@ class NativeProcess:
         self._socket.close()
         # Not before the supervisor is gone: its mount namespace lies over these folders.
         self._await_supervisor()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what is left is removed by the next reap
+            remove(self._scratch)
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
