@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import shlex
 import signal
 import time
@@ -18,15 +19,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from actors import caches, canary, leavings, removal, watchdog
+from actors import caches, canary, leavings, parsing, removal, watchdog
 from actors import gate as gates
+from actors.beneath import Folder
 from actors.engines import CACHE, OUTPUT, Engine
-from actors.engines.coherence import coherent
 from actors.environments import Arm, EngineGone, Process
 from actors.kernel_log import KernelLog
 from actors.types import (
     Attempt,
-    Coherence,
     Evidence,
     Exit,
     GateRecord,
@@ -203,21 +203,27 @@ def carry_out(
     if run_s is not None:
         teardown_s = (ended_ns - closing_ns) / 1e9
 
-    leavings.tidy(folder)  # nothing of the engine's is opened before
+    try:
+        leavings.tidy(folder)  # nothing of the engine's is opened before
+    except OSError as problem:
+        outcome = "infrastructure" if is_infrastructure(problem) else "environment_error"
+        failure = f"{failure + '; ' if failure else ''}its files could not be looked through: {problem}"
+        exit_ = None
     if order.canary:
         extra.append(canary.sing("after", observe.gpu_name, observe.gpu_uuid))
-    report = Report()
+    report, sense = Report(), None
     if exit_ is not None:
         try:
-            report = loaded(engine.parse(output, order.model, order.workload, order.prepared), exec_utc_ns)
+            found = parsing.read(order, engine, output)
+            report, sense = loaded(found.report, exec_utc_ns), found.sense
         except Exception as problem:
-            (folder / PARSER_FILE).write_text(traceback.format_exc())
+            trace = problem.trace if isinstance(problem, parsing.Unreadable) else traceback.format_exc()
+            (folder / PARSER_FILE).write_text(trace or f"{problem}\n")
             outcome = "parser_error" if outcome == "completed" else outcome
-            unread = f"the report could not be read: {type(problem).__name__}: {problem} (see {PARSER_FILE})"
+            unread = f"the report could not be read: {problem} (see {PARSER_FILE})"
             failure = "; ".join(filter(None, (failure, unread)))
     if outcome == "completed" and report.failure:
         outcome = "failed"
-    sense = sense_of(order, engine, output) if order.fills_caches and outcome == "completed" else None
     failure = "; ".join(filter(None, (failure, report.failure))) or None
     if (grown := caches.after(order, compiled)) is not None:
         extra.append(grown)
@@ -235,6 +241,7 @@ def carry_out(
     )
     unknown = {"entrypoint_s": process.entrypoint_unknown} if process is not None else {}
     command: dict[str, Any] = process.command if process is not None else {"argv": list(launch.argv)}
+    files, large = files_of(folder)
     evidence = Evidence(
         run_id=order.run_id,
         attempt=order.attempt,
@@ -248,13 +255,14 @@ def carry_out(
         stages=stages,
         metrics=(*all_metrics(report, opened, summary, stages, unknown), *extra),
         **kernel(kernel_log, started=run_s is not None),
-        coherence=sense,
+        coherence=sense if outcome == "completed" else None,
         paused_s=None if paused_s is None else round(paused_s, 1),
         started_utc_ns=started_utc_ns,
         ended_utc_ns=time.time_ns(),
         command=command,
         simulated=order.simulated,
-        files={"command.json": _json(command), "command.sh": _script(command, order, compiled), **files_of(folder)},
+        files={"command.json": _json(command), "command.sh": _script(command, order, compiled), **files},
+        large=large,
     )
     watch.order, watch.output, watch.pid = None, None, None
     watch.enter("idle")
@@ -391,16 +399,6 @@ def is_infrastructure(problem: BaseException) -> bool:
     return isinstance(problem, EngineGone) or (isinstance(problem, OSError) and problem.errno in EXHAUSTED)
 
 
-def sense_of(order: Attempt, engine: Engine, output: Path) -> Coherence:
-    """Whether the answers make sense; kernels for 4-bit weights are known to return garbage in silence."""
-    if order.model.random_weights is not None:
-        return Coherence(checked=False, why="random weights say nothing that makes sense")
-    texts = engine.texts(output)
-    if texts is None:
-        return Coherence(checked=False, why=f"{order.engine} keeps no text of a {order.workload.kind} workload")
-    return Coherence(checked=True, why=coherent(texts))
-
-
 def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
     """What the kernel said since the engine started, as fields of the evidence."""
     if log is None or log.unavailable is not None or not started:
@@ -412,25 +410,53 @@ def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
     return {"kernel": told, "kernel_unavailable": log.missed}
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    """The attempt's files by name. ``requests.jsonl`` stays behind once it became ``requests.parquet``."""
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if not path.is_file() or path.is_symlink():
-            continue
-        if name in ("output/requests.jsonl", "output/progress.json") and (folder / "requests.parquet").exists():
-            continue
-        files[name] = path.read_bytes()
-    return files
+LARGE_BYTES = 2**20
+"""A file of more, and every further one once so many times as much is together, is fetched by the driver piece by piece."""
+TOGETHER = 8
+PIECE_BYTES = 4 * 2**20
+"""Of a file that is fetched, at once."""
+
+
+def files_of(folder: Path) -> tuple[dict[str, bytes], dict[str, int]]:
+    """The attempt's files by name, and the sizes of those that do not travel with the evidence. ``requests.jsonl`` stays behind once it
+    became ``requests.parquet``, and is cut like a log where it did not."""
+    files: dict[str, bytes] = {}
+    large: dict[str, int] = {}
+    together = 0
+    parsed = (folder / "requests.parquet").exists()
+    if not parsed:
+        leavings.cut_streamed(folder)
+    with Folder(folder) as place:
+        for name, size in place.files():
+            if parsed and name in (leavings.STREAMED, "output/progress.json"):
+                continue
+            if size > LARGE_BYTES or together + size > TOGETHER * LARGE_BYTES:
+                large[name] = size
+            else:
+                files[name] = place.read(name, LARGE_BYTES)
+                together += size
+    return files, large
+
+
+def piece(spool: Path, run_id: str, attempt: int, name: str, offset: int) -> bytes:
+    """The next :data:`PIECE_BYTES` of one of an attempt's ``large`` files. Raises OSError."""
+    with Folder(working_folder(spool, run_id, attempt)) as place:
+        handle = place.file(name)
+        try:
+            return os.pread(handle, PIECE_BYTES, offset)
+        finally:
+            os.close(handle)
 
 
 def salvage(order: Attempt, spool: Path) -> Evidence:
     """Evidence of an attempt that a crash interrupted: whatever it left."""
     folder = working_folder(spool, order.run_id, order.attempt)
     now = time.time_ns()
+    files: dict[str, bytes] = {}
+    large: dict[str, int] = {}
     if folder.exists():
         leavings.tidy(folder)
+        files, large = files_of(folder)
     return Evidence(
         run_id=order.run_id,
         attempt=order.attempt,
@@ -440,7 +466,8 @@ def salvage(order: Attempt, spool: Path) -> Evidence:
         started_utc_ns=int(folder.stat().st_ctime_ns) if folder.exists() else now,
         ended_utc_ns=now,
         simulated=order.simulated,
-        files=files_of(folder) if folder.exists() else {},
+        files=files,
+        large=large,
     )
 
 

@@ -104,11 +104,53 @@ def _text(text: str, known: list[str]) -> str:
     return _URL.sub(REMOVED, text) if "://" in text else text
 
 
+LONGEST_NAMED = 256
+"""Bytes of a setting that names the machine."""
+
+
+def without_in(pieces: Iterable[bytes], known: set[str]) -> Iterator[bytes]:
+    """:func:`without` for a file that comes in pieces: nothing is cut where a secret could lie across."""
+    sought = [secret.encode(errors="surrogateescape") for secret in _sought(known)]
+    reach = max([LONGEST_NAMED, *map(len, sought)])
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        end = len(rest) - reach
+        while (before := _start_across(rest, end, reach, sought)) is not None:
+            end = before
+        if end > 0:
+            yield without(rest[:end], known)
+            rest = rest[end:]
+    yield without(rest, known)
+
+
+def _start_across(data: bytes, at: int, reach: int, sought: list[bytes]) -> int | None:
+    """Where something begins that must not be cut at ``at``; None where nothing lies across."""
+    if at <= 0:
+        return None
+    low, window = max(0, at - reach), data[max(0, at - reach) : at + reach]
+    spans = [(low + found, low + found + len(secret)) for secret in sought for found in _all(window, secret)]
+    spans += [(low + it.start(), low + it.end()) for name in _HOST for it in re.finditer(_setting(name), window)]
+    return max((start for start, end in spans if start < at < end), default=None)
+
+
+def _all(data: bytes, what: bytes) -> Iterator[int]:
+    at = data.find(what)
+    while at >= 0:
+        yield at
+        at = data.find(what, at + 1)
+
+
 def without(data: bytes, known: set[str]) -> bytes:
     """A file without the secrets in ``known``, and without the name of the machine where a shell line or JSON sets it."""
     for secret in _sought(known):
         data = data.replace(secret.encode(errors="surrogateescape"), REMOVED.encode())
-    host = re.escape(socket.gethostname().encode())
     for name in _HOST:
-        data = re.sub(rb"(\b" + name.encode() + rb"(?:=|\": *\")['\"]?)" + host + rb"\b", rb"\1unit", data)
+        data = re.sub(_setting(name), rb"\1unit", data)
     return data
+
+
+def _setting(name: str) -> bytes:
+    """Pattern of a shell line or JSON that sets a variable to the name of this machine; group 1 is what comes before that name."""
+    host = re.escape(socket.gethostname().encode())
+    return rb"(\b" + name.encode() + rb"(?:=|\": {0,9}\")['\"]?)" + host + rb"\b"

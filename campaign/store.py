@@ -106,7 +106,7 @@ PARTIALS = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
         r"(units/|telemetry/[^/]+/|report/|analysis/)?\.[^/]+\.partial",
-        r"(attempts|shakedown)/[^/]+/\.[0-9]+\.partial(/.*)?",
+        r"(attempts|shakedown)/[^/]+/\.[0-9]+(\.large)?\.partial(/.*)?",
     )
 )
 """What is being written: beside its place, to be renamed."""
@@ -281,6 +281,7 @@ class Store:
         remove(partial)
         account.folder(partial)
         digests = {}
+        large = self._large(place)
         try:
             folders = {partial}
             for name, data in files.items():
@@ -290,6 +291,12 @@ class Store:
                     folders.add(path.parent)
                 path.write_bytes(data)
                 digests[f"{place.relative_to(self.root)}/{name}"] = hashlib.sha256(data).hexdigest()
+            for name in self.received(place):
+                path = partial / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                (large / name).rename(path)
+                digests[f"{place.relative_to(self.root)}/{name}"] = foreign.sha256(path)
+            remove(large)
             account.hand_over(partial)
             flush_to_disk(partial)
             partial.rename(place)
@@ -299,6 +306,29 @@ class Store:
         sync_folder(place.parent)
         self.record(digests)
         return hashlib.sha256(files["metadata.json"]).hexdigest()
+
+    @staticmethod
+    def _large(place: Path) -> Path:
+        return place.with_name(f".{place.name}.large.partial")
+
+    def receive(self, place: Path, name: str, pieces: Iterable[bytes]) -> None:
+        """Write a file that is too large for memory; :meth:`commit_folder` of ``place`` takes it in. Raises OSError."""
+        path = self._large(place) / name
+        account.folder(self._large(place))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.writelines(pieces)
+
+    def forget_received(self, place: Path) -> None:
+        remove(self._large(place))
+
+    def received(self, place: Path) -> list[str]:
+        """Names of what :meth:`receive` wrote for ``place``."""
+        large = self._large(place)
+        return sorted(str(path.relative_to(large)) for path in large.rglob("*") if path.is_file())
+
+    def received_digests(self, place: Path) -> dict[str, str]:
+        return {name: foreign.sha256(self._large(place) / name) for name in self.received(place)}
 
     def commit_telemetry(self, unit: str, name: str, data: bytes) -> None:
         path = f"telemetry/unit={unit}/{name}"

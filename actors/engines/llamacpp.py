@@ -14,13 +14,24 @@ from typing import Any
 
 from actors.engines import OUTPUT, EngineError, gguf_file
 from actors.engines.dataset import write_dataset
-from actors.engines.llamacpp_report import EngineReport, RequestLine, Unusable, agree, metrics, read, without_figures
+from actors.engines.llamacpp_report import (
+    EngineReport,
+    RequestLine,
+    Tally,
+    Unusable,
+    metrics,
+    read_lines,
+    read_report,
+    without_figures,
+)
 from actors.engines.requests import answer_digest, write_requests
 from actors.types import Launch, Model, Mount, Prepared, Report, Workload
 
 INPUT = "/campaign/input"
 """Where every arm sees weights, prompts and program, read-only."""
 PROGRAM = Path(__file__).with_name("llamacpp_bench.py")
+TEXTS_MAX = 2**22
+"""Characters of answers that are looked at for sense."""
 OUT_OF_MEMORY = re.compile(
     r"failed to allocate (?:buffer|.*memory)|unable to allocate|out of memory|cannot allocate memory|bad_alloc|MemoryError", re.I
 )  # fmt: skip
@@ -69,17 +80,22 @@ class LlamaCpp:
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
         """The answers of an attempt, or None where it kept none."""
+        found: list[str] = []
+        left = TEXTS_MAX
         try:
-            _, lines = read(output)
+            for line in read_lines(output):
+                if line.ok and line.answer is not None and (left := left - len(line.answer)) > 0:
+                    found.append(line.answer)
         except Unusable:
             return None
-        return tuple(line.answer for line in lines if line.ok and line.answer is not None) or None
+        return tuple(found) or None
 
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
         try:
-            report, lines = read(output)
-            agree(report, lines, workload)
-            write_requests(output.parent / "requests.parquet", (_row(line) for line in lines))
+            report = read_report(output)
+            tally = Tally(report, output.parent)
+            rows = (_row(line) for line in tally.add_all(read_lines(output), workload))
+            write_requests(output.parent / "requests.parquet", rows)
         except (Unusable, EngineError) as unusable:
             named = _named(str(unusable), output)
             return without_figures(self.name, workload, named)
@@ -88,10 +104,10 @@ class LlamaCpp:
         if not same:
             failure = f"model_identity: asked for {_identity_asked(prepared)}, the engine loaded {_identity(report)}"
         elif report.requests.failed:
-            first = next(line.error for line in lines if not line.ok)
-            failure = f"requests_failed: {report.requests.failed} of {report.requests.expected}, the first: {first}"
+            failed = f"{report.requests.failed} of {report.requests.expected}"
+            failure = f"requests_failed: {failed}, the first: {tally.first_error}"
         return Report(
-            metrics=metrics(report, lines),
+            metrics=metrics(report, tally),
             model_identity=prepared.model_identity if same else report.model.name,
             requests_expected=workload.requests,
             requests_answered=report.requests.answered,
@@ -104,7 +120,7 @@ class LlamaCpp:
 
 
 def _row(line: RequestLine) -> dict[str, Any]:
-    return line.model_dump(exclude={"answer"}) | {"answer_sha256": answer_digest(line.answer) if line.ok else None}
+    return {**line.__dict__, "answer_sha256": answer_digest(line.answer) if line.ok else None}
 
 
 def threads_of(model: Model) -> int:

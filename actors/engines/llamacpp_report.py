@@ -5,12 +5,13 @@ A report parses completely or names the key that is missing or wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from actors.engines.spilled import Sample
 from actors.types import Metric, Report, Workload
 
 GIB = 2**30
@@ -140,75 +141,160 @@ class Unusable(Exception):
     """Why a report cannot be used; its text is the named failure."""
 
 
-def read(output: Path) -> tuple[EngineReport, list[RequestLine]]:
-    """Report and requests. Raises Unusable with the named failure."""
-    report_path, lines_path = output / "report.json", output / "requests.jsonl"
+REPORT_BYTES = 2**20
+"""Of ``report.json`` at most: it has a fixed number of keys."""
+LINE_BYTES = 16 * 2**20
+"""Of one line of ``requests.jsonl`` at most: half a million times per token."""
+AT_ONCE_BYTES = 2**20
+"""Lines that are validated together."""
+
+_LINES = TypeAdapter(list[RequestLine])
+
+
+def read_report(output: Path) -> EngineReport:
+    """``report.json``. Raises Unusable with the named failure."""
+    path = output / "report.json"
     try:
-        report = EngineReport.model_validate_json(report_path.read_bytes())
+        if (size := path.stat().st_size) > REPORT_BYTES:
+            raise Unusable(f"report_invalid: {size} bytes, more than any report has")
+        return EngineReport.model_validate_json(path.read_bytes())
     except OSError:
         raise Unusable("report_missing") from None
     except (ValidationError, RecursionError) as error:
         raise Unusable(f"report_invalid: {_first_error(error)}") from None
+
+
+def read_lines(output: Path) -> Iterator[RequestLine]:
+    """The requests one by one: there may be ten million. Raises Unusable at the first that cannot be read."""
+    number = 0
     try:
-        rows = b",".join(line for line in lines_path.read_bytes().splitlines() if line.strip())
-        lines = TypeAdapter(list[RequestLine]).validate_json(b"[" + rows + b"]")
+        with (output / "requests.jsonl").open("rb") as file:
+            while lines := _some_lines(file):
+                yield from _validated(lines, number)
+                number += len(lines)
     except OSError:
         raise Unusable("report_invalid: requests.jsonl is missing") from None
+
+
+def _some_lines(file: BinaryIO) -> list[bytes]:
+    lines, size = [], 0
+    while size < AT_ONCE_BYTES and (line := file.readline(LINE_BYTES + 1)):
+        if len(line) > LINE_BYTES:
+            raise Unusable(f"report_invalid: requests.jsonl: a line of more than {LINE_BYTES >> 20} MiB")
+        size += len(line)
+        if line.strip():
+            lines.append(line)
+    return lines
+
+
+def _validated(lines: list[bytes], before: int) -> list[RequestLine]:
+    try:
+        return _LINES.validate_json(b"[" + b",".join(lines) + b"]")
     except (ValidationError, RecursionError) as error:
-        raise Unusable(f"report_invalid: requests.jsonl: {_first_error(error)}") from None
-    return report, lines
+        raise Unusable(f"report_invalid: requests.jsonl: {_first_error(error, before)}") from None
 
 
-def _first_error(error: ValidationError | RecursionError) -> str:
+def _first_error(error: ValidationError | RecursionError, before: int = 0) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply to be a report"
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(
+        str(part + before if isinstance(part, int) and not at else part) for at, part in enumerate(first["loc"])
+    )
     if first["type"] == "missing":
         return f"{key} is missing"
     return f"{key}: {first['msg']}" if key else str(first["msg"])
 
 
-def agree(report: EngineReport, lines: list[RequestLine], workload: Workload) -> None:
-    """The report against the workload, and its sums against the single requests. Raises Unusable."""
-    answered = [line for line in lines if line.ok]
-    clocks = report.clocks_ns
-    steady_s = (clocks.steady_end - clocks.steady_start) / 1e9
-    expectations = (
-        ("requests.expected", report.requests.expected, workload.requests),
-        ("requests.jsonl lines", len(lines), workload.requests),
-        ("request indices", [line.request_index for line in lines], list(range(workload.requests))),
-        ("requests.answered", report.requests.answered, len(answered)),
-        ("requests.failed", report.requests.failed, len(lines) - len(answered)),
-        ("tokens.output_expected", report.tokens.output_expected, workload.requests * workload.output_tokens),
-        ("tokens.output", report.tokens.output, sum(line.output_tokens for line in answered)),
-        ("tokens.input", report.tokens.input, sum(line.input_tokens for line in answered)),
-        ("input tokens per request", {line.input_tokens for line in lines}, {workload.input_tokens}),
-        ("output tokens per answered request", {line.output_tokens for line in answered} or {workload.output_tokens},
-         {workload.output_tokens}),
-        ("answered requests without first token", sum(line.ttft_ms is None for line in answered), 0),
-        ("requests that end after the steady state", sum(
-            line.submitted_ms + line.latency_ms > steady_s * 1e3 + 0.001 for line in lines), 0),
-    )  # fmt: skip
-    for what, got, wanted in expectations:
-        if got != wanted:
-            raise Unusable(f"report_invalid: {what}: {got} instead of {wanted}")
-    performance = report.performance
-    for what, value, reference, tolerance in (
-        ("performance.steady_s", performance.steady_s, steady_s, 1e-6),
-        ("performance.token_throughput_tok_s", performance.token_throughput_tok_s, report.tokens.output / steady_s, 1e-6),
-        ("performance.request_throughput_req_s", performance.request_throughput_req_s, len(answered) / steady_s, 1e-6),
-        # llama.cpp's log rounds to a hundredth of a MiB
-        ("memory.kv_cache.logged_bytes", report.memory.kv_cache.logged_bytes, report.memory.kv_cache.computed_bytes,
-         max(1e-3, 0.01 * 2**20 / report.memory.kv_cache.computed_bytes)),
-    ):  # fmt: skip
-        if abs(value - reference) > tolerance * abs(reference):
-            raise Unusable(f"report_invalid: {what}: {value:g} does not agree with {reference:g}")
+class Tally:
+    """What a report must agree with: the single requests, met one by one. Memory does not grow with their number."""
+
+    def __init__(self, report: EngineReport, folder: Path) -> None:
+        """``folder`` is where samples go that are too large for memory."""
+        self.latency, self.ttft, self.itl = Sample(folder), Sample(folder), Sample(folder)
+        """Milliseconds of the answered requests."""
+        self.first_error: str | None = None
+        self._report = report
+        clocks = report.clocks_ns
+        self._steady_s = (clocks.steady_end - clocks.steady_start) / 1e9
+        self._lines = self._answered = self._late = self._without_first = 0
+        self._tokens_in = self._tokens_out = 0
+        self._misplaced: str | None = None
+        self._lengths_in: set[int] = set()
+        self._lengths_out: set[int] = set()
+
+    def add(self, line: RequestLine) -> None:
+        if line.request_index != self._lines and self._misplaced is None:
+            self._misplaced = f"{line.request_index} in line {self._lines}"
+        self._lines += 1
+        self._late += line.submitted_ms + line.latency_ms > self._steady_s * 1e3 + 0.001
+        _remember(self._lengths_in, line.input_tokens)
+        if not line.ok:
+            self.first_error = self.first_error or line.error
+            return
+        self._answered += 1
+        self._tokens_in += line.input_tokens
+        self._tokens_out += line.output_tokens
+        _remember(self._lengths_out, line.output_tokens)
+        self.latency.extend((line.latency_ms,))
+        self.itl.extend(line.itl_ms)
+        if line.ttft_ms is None:
+            self._without_first += 1
+        else:
+            self.ttft.extend((line.ttft_ms,))
+
+    def add_all(self, lines: Iterable[RequestLine], workload: Workload) -> Iterator[RequestLine]:
+        """The same lines, each counted as it passes. Raises Unusable where they are more than were asked for, and at their end where report,
+        lines and workload disagree."""
+        for line in lines:
+            self.add(line)
+            if self._lines > workload.requests:
+                raise Unusable(
+                    f"report_invalid: requests.jsonl lines: more than the {workload.requests} that were asked for"
+                )
+            yield line
+        self.agree(workload)
+
+    def agree(self, workload: Workload) -> None:
+        """The report against the workload, and its sums against the single requests. Raises Unusable."""
+        report = self._report
+        expectations: tuple[tuple[str, object, object], ...] = (
+            ("requests.expected", report.requests.expected, workload.requests),
+            ("requests.jsonl lines", self._lines, workload.requests),
+            ("request indices", self._misplaced or "in order", "in order"),
+            ("requests.answered", report.requests.answered, self._answered),
+            ("requests.failed", report.requests.failed, self._lines - self._answered),
+            ("tokens.output_expected", report.tokens.output_expected, workload.requests * workload.output_tokens),
+            ("tokens.output", report.tokens.output, self._tokens_out),
+            ("tokens.input", report.tokens.input, self._tokens_in),
+            ("input tokens per request", self._lengths_in, {workload.input_tokens}),
+            ("output tokens per answered request", self._lengths_out or {workload.output_tokens}, {workload.output_tokens}),
+            ("answered requests without first token", self._without_first, 0),
+            ("requests that end after the steady state", self._late, 0),
+        )  # fmt: skip
+        for what, got, wanted in expectations:
+            if got != wanted:
+                raise Unusable(f"report_invalid: {what}: {got} instead of {wanted}")
+        performance, steady_s = report.performance, self._steady_s
+        for what, value, reference, tolerance in (
+            ("performance.steady_s", performance.steady_s, steady_s, 1e-6),
+            ("performance.token_throughput_tok_s", performance.token_throughput_tok_s, report.tokens.output / steady_s, 1e-6),
+            ("performance.request_throughput_req_s", performance.request_throughput_req_s, self._answered / steady_s, 1e-6),
+            # llama.cpp's log rounds to a hundredth of a MiB
+            ("memory.kv_cache.logged_bytes", report.memory.kv_cache.logged_bytes, report.memory.kv_cache.computed_bytes,
+             max(1e-3, 0.01 * 2**20 / report.memory.kv_cache.computed_bytes)),
+        ):  # fmt: skip
+            if abs(value - reference) > tolerance * abs(reference):
+                raise Unusable(f"report_invalid: {what}: {value:g} does not agree with {reference:g}")
 
 
-def metrics(report: EngineReport, lines: Iterable[RequestLine]) -> tuple[Metric, ...]:
+def _remember(lengths: set[int], length: int) -> None:
+    if len(lengths) < 5:  # enough to say that they differ
+        lengths.add(length)
+
+
+def metrics(report: EngineReport, tally: Tally) -> tuple[Metric, ...]:
     """All figures of a valid report. Percentiles interpolate linearly (type 7 of Hyndman and Fan 1996)."""
-    answered = [line for line in lines if line.ok]
     clocks, steady_s = report.clocks_ns, report.performance.steady_s
     values: dict[str, tuple[float | None, str]] = {
         "token_throughput_tok_s": (report.performance.token_throughput_tok_s, "report.json"),
@@ -221,21 +307,16 @@ def metrics(report: EngineReport, lines: Iterable[RequestLine]) -> tuple[Metric,
         "first_token_s": ((clocks.first_token - clocks.steady_start) / 1e9, "report.json"),
         "steady_s": (steady_s, "report.json"),
     }
-    samples = {
-        "latency": [line.latency_ms for line in answered],
-        "ttft": [line.ttft_ms for line in answered if line.ttft_ms is not None],
-        "itl": [gap for line in answered for gap in line.itl_ms],
-    }
     merged = report.tokens.output - report.tokens.messages
     times = (
         f"requests.jsonl ({merged} of {report.tokens.output} tokens came together with another)"
         if merged
         else "requests.jsonl"
     )
-    for name, sample in samples.items():
+    for name, sample in (("latency", tally.latency), ("ttft", tally.ttft), ("itl", tally.itl)):
         figures: list[float | None] = [None] * 4
-        if sample:
-            figures = [float(np.mean(sample)), *map(float, np.percentile(sample, (50, 95, 99), method="linear"))]
+        if len(sample):
+            figures = [sample.mean(), *sample.percentiles((50, 95, 99))]
         for statistic, figure in zip(("mean", "p50", "p95", "p99"), figures, strict=True):
             values[f"{name}_{statistic}_ms"] = (figure, times)
     return tuple(

@@ -6,6 +6,7 @@ TensorRT-LLM are published beside their parsed figures; log figures carry the su
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,7 +178,10 @@ def _llamacpp(path: Path) -> dict[str, Any]:
             f"{path}: give the report.json of an attempt's output folder, with its requests.jsonl beside it"
         )
     try:
-        report, lines = llamacpp_report.read(path.parent)
+        report = llamacpp_report.read_report(path.parent)
+        tally = llamacpp_report.Tally(report, Path(tempfile.gettempdir()))
+        for line in llamacpp_report.read_lines(path.parent):
+            tally.add(line)
     except llamacpp_report.Unusable as error:
         raise EngineError(f"{path}: {error}") from None
     return {
@@ -186,7 +190,7 @@ def _llamacpp(path: Path) -> dict[str, Any]:
         "model_identity": report.model.name,
         "requests_answered": report.requests.answered,
         "failure": None,
-        **by_name(llamacpp_report.metrics(report, lines)),
+        **by_name(llamacpp_report.metrics(report, tally)),
         "notes": [],
     }
 

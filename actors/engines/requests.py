@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,36 @@ SCHEMA = pa.schema(
 ``answer_sha256`` is of the answer's text, null where the engine gives none: greedy answers of two arms can be compared by it."""
 
 
+AT_ONCE = 2**18
+"""Values that are turned into columns together; a row has one, and one for each time per token."""
+
+
 def write_requests(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write ``rows`` to ``path``, whole or not at all. Raises EngineError for numbers that no column can hold."""
+    """Write ``rows`` to ``path`` as they come, whole or not at all. Raises EngineError for numbers that no column can hold, and whatever
+    ``rows`` raises."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as file:
+            for some in _some(rows):
+                file.write_table(pa.Table.from_pylist(some, schema=SCHEMA))
+        partial.replace(path)
     except (pa.ArrowException, OverflowError) as error:
         raise EngineError(f"requests: a number that no request can have ({error})") from None
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _some(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    some: list[dict[str, Any]] = []
+    values = 0
+    for row in rows:
+        some.append(row)
+        values += 1 + len(row.get("itl_ms") or ())
+        if values >= AT_ONCE:
+            yield some
+            some, values = [], 0
+    if some:
+        yield some
 
 
 def answer_digest(text: str | None) -> str | None:

@@ -10,6 +10,7 @@ from threading import Event
 import pytest
 
 from actors import attempt as attempts
+from actors import removal
 from actors.environments.native import NativeArm
 from actors.gate import Observe
 from actors.types import (
@@ -197,3 +198,66 @@ def test_an_engine_that_is_stopped_for_a_while_is_noticed(tmp_path: Path) -> Non
     stops += "os.kill(os.getpid(), signal.SIGSTOP)"
     assert (carry_out(Program(stops), tmp_path).paused_s or 0) >= 1.0
     assert carry_out(Program("pass"), tmp_path).paused_s == 0.0
+
+
+def at_output(text: str, parse=lambda output: Report()) -> Program:
+    """An engine whose program starts in its output folder."""
+    engine = Program(f"import os, sys; os.chdir(sys.argv[1]); {text}", parse)
+    engine.command = lambda *_: Launch(argv=(sys.executable, "-c", engine.text, "/campaign/output"))  # type: ignore[method-assign]
+    return engine
+
+
+def test_a_large_file_waits_on_the_unit_until_it_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "PIECE_BYTES", 2**20)
+    monkeypatch.setattr(attempts.parsing, "HERE_BYTES", 2**30)  # no other process knows this engine
+    evidence = carry_out(
+        at_output("open('big.bin', 'wb').write(b'ab' * (3 << 19)); open('small', 'w').write('x')"), tmp_path
+    )
+    assert evidence.outcome == "completed", evidence.failure
+    assert evidence.large == {"output/big.bin": 3 << 20}
+    assert evidence.files["output/small"] == b"x" and "output/big.bin" not in evidence.files
+    spool, fetched = tmp_path / "spool", b""
+    while data := attempts.piece(spool, "r", 1, "output/big.bin", len(fetched)):
+        assert len(data) <= 2**20
+        fetched += data
+    assert fetched == b"ab" * (3 << 19)
+    (spool / "attempts" / "r" / "1" / "output" / "link").symlink_to("/etc/passwd")
+    for name in ("output/link", "../../../../../../etc/passwd", "output"):
+        with pytest.raises(OSError):
+            attempts.piece(spool, "r", 1, name, 0)
+
+
+def test_many_files_that_are_large_together_do_not_travel_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts.parsing, "HERE_BYTES", 2**30)
+    text = "[open(f'{n:02d}', 'wb').write(b'x' * (900 << 10)) for n in range(12)]"
+    evidence = carry_out(at_output(text), tmp_path)
+    assert sum(map(len, evidence.files.values())) <= attempts.TOGETHER * attempts.LARGE_BYTES
+    names = {name for name in (*evidence.files, *evidence.large) if name.startswith("output/")}
+    assert names == {f"output/{number:02d}" for number in range(12)}
+
+
+def test_requests_that_were_not_understood_are_kept_as_a_log_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts.leavings, "KEEP_BYTES", 1000)
+    monkeypatch.setattr(attempts.leavings, "CUT_BYTES", 10)
+    evidence = carry_out(at_output("open('requests.jsonl', 'w').write('x' * 5000)"), tmp_path)
+    assert evidence.files["output/requests.jsonl"].startswith(b"xxxxxxxxxx\n[4980 bytes are left out here")
+    assert b"requests.jsonl: cut in the middle" in evidence.files["left-out.txt"]
+
+
+def test_compile_caches_nested_beyond_any_path_are_an_unknown_figure(tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    deep = "import os; os.chdir(os.environ['HERE'])\nfor _ in range(1500): os.mkdir('d' * 40); os.chdir('d' * 40)"
+    engine = Program(deep)
+    engine.command = lambda *_: Launch(  # type: ignore[method-assign]
+        argv=(sys.executable, "-c", engine.text), variables={"HERE": "/campaign/cache"}
+    )
+    evidence = carry_out(engine, tmp_path, caches=str(prepared))
+    assert evidence.outcome == "completed", evidence.failure
+    grown = next(metric for metric in evidence.metrics if metric.name == "compile_cache_new_files")
+    assert grown.value is None and "could not be looked through" in (grown.reason or "")
+    removal.remove(tmp_path / "spool")

@@ -4,10 +4,12 @@ import json
 import socket
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_campaign import write_config
 
 from campaign import config as configs
-from campaign.redaction import REMOVED, is_secret, published, secrets, without
+from campaign.redaction import REMOVED, is_secret, published, secrets, without, without_in
 
 TOKEN = "hf_aVeryLongTokenOfAPerson"
 
@@ -90,3 +92,14 @@ def test_a_secret_in_a_campaign_file_is_in_no_config_that_is_kept(tmp_path):
     assert campaign.environment("docker-told").variables["HF_TOKEN"] == TOKEN, "the engine gets it"
     assert TOKEN not in json.dumps(campaign.published())
     assert configs.Campaign.model_validate_json(json.dumps(campaign.published())).config_hash == campaign.config_hash
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 37))
+def test_a_file_in_pieces_loses_what_the_whole_loses(parts, size):
+    """A secret that lies across two pieces is found, and so is the name of the machine."""
+    known = secrets({"HF_TOKEN": TOKEN, "A_KEY": "overlap-overlap-lap"})
+    words = (TOKEN, "x" * 300, f" HOSTNAME={socket.gethostname()} ", "overlap-overlap-lapover")
+    whole = "".join(words[part] for part in parts).encode()
+    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+    assert b"".join(without_in(pieces, known)) == without(whole, known)

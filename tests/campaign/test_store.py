@@ -145,3 +145,20 @@ def test_new_campaigns_get_folders_of_their_own(store, tmp_path):
     (root / "demo-2").mkdir()
     write_durably(root / "demo-2" / "campaign.json", b"{}")
     assert folder_for(root, "demo", new=False).root.name == "demo-2"
+
+
+def test_what_is_too_large_for_memory_is_received_in_pieces_and_part_of_the_attempt(store):
+    place = store.attempt_path("a", 2)
+    store.receive(place, "output/trace.log", [b"one", b"two"])
+    assert store.received_digests(place) == {"output/trace.log": hashlib.sha256(b"onetwo").hexdigest()}
+    store.commit_folder(place, {"stdout.log": b"x", "metadata.json": b"{}"})
+    assert (place / "output" / "trace.log").read_bytes() == b"onetwo"
+    assert f"{hashlib.sha256(b'onetwo').hexdigest()}  attempts/a/2/output/trace.log" in store.manifest.read_text()
+    assert sorted(path.name for path in place.parent.iterdir()) == ["1", "2"], "nothing stays beside it"
+
+
+def test_what_was_received_for_an_attempt_that_never_ended_is_removed_at_the_next_start(store):
+    place = store.attempt_path("a", 2)
+    store.receive(place, "output/trace.log", [b"half"])
+    assert store.repair() == ["removed the unfinished attempts/a/.2.large.partial"]
+    assert sorted(path.name for path in place.parent.iterdir()) == ["1"]
