@@ -15,14 +15,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 from typing import Any
 
 import pyarrow
 import ray
 
 from actors import attempt as attempts
-from actors import caches, host, leavings, machine, probes
+from actors import caches, host, leavings, machine, probes, removal
 from actors.engines import EngineError
 from actors.engines.known import CACHES
 from actors.engines.known import engine as engine_of
@@ -33,6 +33,7 @@ from actors.environments.trial import refused
 from actors.gate import Observe
 from actors.hold import hold
 from actors.kernel_log import KernelLog
+from actors.lifeline import Lifeline
 from actors.sensors import gpus
 from actors.types import (
     Attempt,
@@ -72,6 +73,11 @@ class RemoteTelemetry:
         if self._flushing is not None:
             ray.wait([self._flushing], timeout=30)
             self._flushing = None
+
+    def close(self) -> None:
+        """End the sampling."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._handle.close.remote(), timeout=10)
 
 
 class NoGpu(EnvironmentError_):
@@ -128,6 +134,8 @@ def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool)
     return choose_gpu(wanted, ids, before)
 
 
+LAST_WORDS_S = 2.0
+
 LEAST_FREE_BYTES = 64 * 2**20
 
 
@@ -148,6 +156,7 @@ class GpuActor:
         self.arms: dict[str, Arm] = {}
         self.caches: dict[str, Path] = {}
         self.stop = Event()
+        self.driver = Lifeline()
         self.lock: socket.socket | None = None
         self.watch = attempts.Watch()
         self._one_at_a_time = Lock()
@@ -240,7 +249,7 @@ class GpuActor:
 
     def attempt(self, order: Attempt) -> Evidence:
         """Carry out one attempt."""
-        with self._one_at_a_time:
+        with self._one_at_a_time, self.driver.held(self.stop, order.watchdog.driver_s):
             self.stop.clear()
             evidence = attempts.carry_out(
                 order,
@@ -257,7 +266,17 @@ class GpuActor:
             )
             self.rest_since_ns = time.monotonic_ns()
             self.telemetry.settle()
+            if (
+                self.driver.broken and ray.is_initialized()
+            ):  # nobody would ever release the GPU; a driver that is back starts another actor
+                Thread(target=self._end, daemon=True).start()
             return evidence
+
+    def _end(self) -> None:
+        """End this process, and the sampler's work, a little later: what was just returned may still reach somebody."""
+        self.telemetry.close()
+        time.sleep(LAST_WORDS_S)
+        os._exit(1)
 
     def trouble(self) -> str | None:
         """What of the unit's own stands in the way of any attempt now, with what to do; None where nothing does."""
@@ -291,17 +310,23 @@ class GpuActor:
         """Whatever an interrupted attempt left on this unit."""
         return attempts.salvage(order, self.spool)
 
+    def piece(self, run_id: str, attempt: int, name: str, offset: int) -> bytes:
+        """The next bytes of one of the evidence's ``large`` files."""
+        return attempts.piece(self.spool, run_id, attempt, name, offset)
+
     def acknowledge(self, run_id: str, attempt: int) -> None:
         """The driver has the attempt's evidence on its disk."""
         attempts.discard(self.spool, run_id, attempt)
 
     def forget(self) -> None:
         """The driver has everything: the spool is no longer needed."""
-        shutil.rmtree(self.spool, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            removal.remove(self.spool)
         with contextlib.suppress(OSError):  # another unit on this machine may still need it
             self.spool.parent.rmdir()
 
     def status(self) -> Status:
+        self.driver.heard()
         watch = self.watch
         order, output = watch.order, watch.output
         progress = throughput = None

@@ -183,7 +183,7 @@ class Gate(Frozen):
 
 
 class Watchdog(Frozen):
-    """When an attempt that still runs counts as hung."""
+    """When an attempt that still runs counts as hung, or as nobody's any more."""
 
     stall_s: Annotated[float, Field(gt=0)] = 600.0
     """Without new output, without an answered request and without the device computing: hung."""
@@ -191,6 +191,8 @@ class Watchdog(Frozen):
     """How many times as long as expected (the forecast's, the shakedown's, then the longest accepted run of the cell) it may take."""
     slack_s: Annotated[float, Field(ge=0)] = 300.0
     """Added to that, so that short runs are not cut off by a slow disk."""
+    driver_s: Annotated[float, Field(gt=0)] = 120.0
+    """Without a word from the driver (a head that is gone, a cable): the unit ends its engine."""
 
 
 class Telemetry(Frozen):
@@ -419,7 +421,7 @@ class Coherence(Frozen):
 
 
 class Evidence(Frozen):
-    """Everything a unit says about one attempt. ``files`` are the attempt's folder, by name."""
+    """Everything a unit says about one attempt. ``files`` and ``large`` are the attempt's folder, by name."""
 
     run_id: str
     attempt: int
@@ -447,6 +449,8 @@ class Evidence(Frozen):
     """argv, variables, mounts, shell line, environment kind, what differs from a plain process."""
     simulated: bool = False
     files: dict[str, bytes] = {}
+    large: dict[str, int] = {}
+    """Further files, too large to travel together, and their bytes: the driver fetches them one after another."""
 
 
 class Status(Frozen):

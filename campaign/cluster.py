@@ -10,9 +10,11 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,9 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
     "RAY_gcs_server_request_timeout_seconds": "30",
     "RAY_event_stats": "0",
+    "RAY_raylet_start_wait_time_s": "300",  # a busy machine takes its time
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
     "PYTHONWARNINGS": "ignore",
 }
 
@@ -69,6 +74,21 @@ class _Local:
 
 _local: _Local | None = None
 
+HEAD_PATIENCE_S = 10.0
+"""How long the cluster's head may be unreachable. Ray itself ends the process without a word after a minute."""
+
+
+@dataclass
+class _Head:
+    """Where the cluster's head answers, and when it last did."""
+
+    host: str
+    port: int
+    answered: float
+
+
+_head: _Head | None = None
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -85,6 +105,7 @@ def start(address: str | None, gpus: int = 1) -> None:
     ``gpus`` is the local unit's number of GPUs for Ray; a machine without one gets one logical slot. Raises
     :class:`ClusterError` where there is no cluster, no token, or a cluster that lets in whoever has none.
     """
+    global _head
     os.environ.update(QUIET)
     os.environ["RAY_AUTH_MODE"] = "token"
     import ray
@@ -107,6 +128,8 @@ def start(address: str | None, gpus: int = 1) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         joined = str(ray.get_runtime_context().gcs_address)
         _refuse_open(joined, intruder or _intruder(joined))
+        host, _, port = joined.rpartition(":")
+        _head = _Head(host.strip("[]"), int(port), time.monotonic())
     except ray.exceptions.AuthenticationError:
         stop()
         raise ClusterError(f"the Ray cluster at {address} has another token. {TOKEN_REMEDY}") from None
@@ -235,9 +258,13 @@ def folders() -> dict[Path, int]:
 
 def units() -> list[Unit]:
     """Every alive node with a GPU slot, by name. A node's name is its label ``unit``; else ``local`` for the one of our own cluster, and
-    ``node-`` with a digest of its host name for another: the name stands in every result, and results are published."""
+    ``node-`` with a digest of its host name for another: the name stands in every result, and results are published.
+
+    Raises :class:`ClusterError` where the head is gone: Ray would wait for it a minute and then end this process."""
     import ray
 
+    while not require_head():
+        time.sleep(1)
     found: list[Unit] = []
     for node in sorted(ray.nodes(), key=lambda node: (node["NodeManagerHostname"], node["NodeID"])):
         if not node["Alive"] or not node["Resources"].get("GPU"):
@@ -248,6 +275,24 @@ def units() -> list[Unit]:
             name = f"{name}-{node['NodeID'][:6]}"
         found.append(Unit(name, node["NodeID"], node["NodeManagerAddress"]))
     return sorted(found, key=lambda unit: unit.name)
+
+
+def require_head() -> bool:
+    """Whether the cluster's head answers now. Raises :class:`ClusterError` where it has not for :data:`HEAD_PATIENCE_S`; waits two seconds
+    at most."""
+    if _head is None:
+        return True
+    try:
+        socket.create_connection((_head.host, _head.port), timeout=2).close()
+    except OSError as problem:
+        if time.monotonic() - _head.answered > HEAD_PATIENCE_S:
+            raise ClusterError(
+                f"the head of the Ray cluster, {_head.host}:{_head.port}, is gone ({problem.strerror or problem}). Each unit ends by itself "
+                "what runs there. Start the cluster again; the same command goes on."
+            ) from None
+        return False
+    _head.answered = time.monotonic()
+    return True
 
 
 def on(unit: Unit) -> Any:

@@ -9,13 +9,14 @@ import hashlib
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from actors import account, host
 from actors.types import Attempt, Evidence
-from campaign import adoption, cluster, journal, prepare, provenance, redaction, registration, shakedown
+from campaign import adoption, cluster, joining, journal, prepare, provenance, redaction, registration, shakedown
 from campaign.acceptance import Verdict, canaries
 from campaign.config import Campaign
 from campaign.drift import changes
@@ -94,7 +95,7 @@ class Driver:
         self._lock = Lock()
         self._failures: Counter[str] = Counter()
         self._durations: dict[str, list[float]] = {}
-        self._decided: set[str] = set()
+        self._turned_away: set[str] = set()
         self._secrets = redaction.secrets(campaign.model_dump(mode="json")) | redaction.of_surroundings()
         self._began = time.monotonic()
 
@@ -115,9 +116,8 @@ class Driver:
                 self.tell(line)
         cluster.start(self.address)
         try:
-            wanted = self.campaign.units
-            units = [unit for unit in cluster.units() if not wanted or unit.name in wanted]
-            if missing := set(wanted) - {unit.name for unit in units}:
+            units = self._units()
+            if missing := set(self.campaign.units) - {unit.name for unit in units}:
                 self.tell(f"without {', '.join(sorted(missing))}: no alive Ray node has that name")
             if not units:
                 raise DriverError(
@@ -139,7 +139,7 @@ class Driver:
             self._adopt()
             self._carry_out(units)
             if not self.only_shakedown and self._reopen_outliers():
-                self._carry_out(units)
+                self._carry_out(self._units())
             self._conclude()
         finally:
             for lane in self.lanes.values():
@@ -147,6 +147,11 @@ class Driver:
             cluster.stop()
             self._write_last_status()
         return self.snapshot
+
+    def _units(self) -> list[cluster.Unit]:
+        """The alive units that the campaign may use."""
+        wanted = self.campaign.units
+        return [unit for unit in cluster.units() if not wanted or unit.name in wanted]
 
     def _shaken_as_now(self) -> bool:
         """Whether a folder without measured attempts holds a shakedown of this very campaign."""
@@ -288,6 +293,8 @@ class Driver:
 
     def _carry_out(self, units: list[cluster.Unit]) -> None:
         names: list[str] = self.info.get("lanes", [])
+        owners = {*names, *self.state.moved.values()}
+        units = [unit for unit in units if unit.name in owners] or units  # another one joins, below
         self._queues = self._deal(names, [unit.name for unit in units])
         self._orphans: deque[tuple[str, list[Planned]]] = deque()
         self._at_work: set[str] = set()
@@ -295,13 +302,15 @@ class Driver:
             return
         self._say_stage("preparing")
         self._start_lanes(units)
-        while any(lane.is_alive() for lane in self.lanes.values()):
+        while any(lane.is_alive() and (self._blocks_left() or not lane.joins) for lane in self.lanes.values()):
             self._tick()
             self._first_error()
             self._decide()
             time.sleep(TICK_S if not self.stopping.is_set() else 0.1)
             if self._blocks_left() and not self.stopping.is_set():
-                self._welcome_back()
+                self._welcome()
+        for lane in [lane for lane in self.lanes.values() if lane.joins]:
+            self._turn_away(lane, "nothing is left for it")
         self._tick()
         self._first_error()
 
@@ -329,7 +338,8 @@ class Driver:
         for rows in blocks.values():
             if all(self.state.done(row.run_id) for row in rows):
                 continue
-            owner = lanes[rows[0].lane] if rows[0].lane < len(lanes) else ""
+            planned = lanes[rows[0].lane] if rows[0].lane < len(lanes) else ""
+            owner = self.state.moved.get(rows[0].block, planned)
             if owner in queues:
                 queues[owner].append(rows)
             else:
@@ -350,21 +360,67 @@ class Driver:
     def _blocks_left(self) -> bool:
         return bool(self._orphans) or any(self._queues.values())
 
-    def _start_lanes(self, units: list[cluster.Unit]) -> None:
+    def _start_lanes(self, units: list[cluster.Unit], joins: bool = False) -> None:
         for unit in units:
             if (ended := self.lanes.get(unit.name)) is not None:
                 ended.release(completed=False)
-            lane = Lane(self, unit)
+            lane = Lane(self, unit, joins)
             self.lanes[unit.name] = lane
             lane.start()
 
-    def _welcome_back(self) -> None:
-        """Start a lane again whose unit was lost and is back."""
-        ended = [name for name, lane in self.lanes.items() if not lane.is_alive() and lane.lost]
-        for unit in cluster.units() if ended else []:
+    def _welcome(self) -> None:
+        """Start a lane again whose unit was lost and is back, and one for a unit that has joined a cluster of others."""
+        ended = {name: lane for name, lane in self.lanes.items() if not lane.is_alive() and lane.lost}
+        known = {*self.lanes, *self._turned_away} - ended.keys()
+        for unit in self._units() if ended or self.address is not None else []:
             if unit.name in ended:
                 self.tell(f"{unit.name} is back")
-                self._start_lanes([unit])
+                self._start_lanes([unit], joins=ended[unit.name].joins)
+            elif unit.name not in known and not self.only_shakedown and (self._orphans or self._share()):
+                self.tell(f"{unit.name} has joined")
+                self._start_lanes([unit], joins=True)
+
+    def _share(self) -> list[tuple[str, list[Planned]]]:
+        """What a unit that joins now would take over."""
+
+        def untouched(block: list[Planned]) -> bool:
+            return all(self.state.run(row.run_id).accepted is None for row in block)
+
+        with self._lock:
+            return joining.share(self._queues, untouched)
+
+    def _admit(self, lane: Lane) -> None:
+        """Give a unit that has joined and tried its cells its share of the blocks; or do without it."""
+        name = lane.unit.name
+        failing = [
+            f"{cell}: {event['cause']}"
+            for (unit, cell), event in self.state.shakedowns.items()
+            if unit == name and not event["passed"] and cell not in self.state.left_out
+        ]
+        if failing:  # the others' cells are settled, and a unit without one of them would unbalance the arms
+            self._turn_away(lane, f"what is measured cannot run there: {'; '.join(failing)}")
+            return
+        self.record("joined", unit=name)
+        given = self._share()
+        with self._lock:
+            given = [(owner, block) for owner, block in given if block in self._queues.get(owner, ())]
+            for owner, block in given:
+                self._queues[owner].remove(block)
+        for owner, block in given:
+            self.move(block, owner, name)
+        with self._lock:
+            self._queues[name] = deque(block for _, block in given)
+        lane.joins = False
+        self._say_stage("running")
+        lane.go.set()
+
+    def _turn_away(self, lane: Lane, why: str) -> None:
+        self.tell(f"without {lane.unit.name}, which had joined: {why}")
+        self._turned_away.add(lane.unit.name)
+        lane.turned_away.set()
+        lane.release(completed=False)
+        del self.lanes[lane.unit.name]
+        self.snapshot.lanes.pop(lane.unit.name, None)
 
     def take(self, unit: str) -> list[Planned] | None:
         """The next block for ``unit``: its own, else one of a unit that was lost.
@@ -384,7 +440,8 @@ class Driver:
                     return None
             if orphan is not None:
                 owner, block = orphan
-                self.move(block, owner, unit)
+                if owner != unit:  # a unit that is back takes its own again
+                    self.move(block, owner, unit)
                 return block
             time.sleep(IDLE_S)
         return None
@@ -397,8 +454,10 @@ class Driver:
             self._orphans.extend((unit, each) for each in blocks)
 
     def _first_error(self) -> None:
-        for lane in self.lanes.values():
-            if lane.error is not None:
+        for lane in list(self.lanes.values()):
+            if lane.error is not None and lane.joins:
+                self._turn_away(lane, str(lane.error))
+            elif lane.error is not None:
                 self.stopping.set()
                 if not any(other.is_alive() for other in self.lanes.values()):
                     self.record("stopped", reason=str(lane.error))
@@ -408,8 +467,8 @@ class Driver:
 
     def commit(self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict) -> None:
         """Make an attempt durable: its folder, then its journal line."""
-        files = self._files(row, order, evidence, verdict)
-        digest = self.store.commit_attempt(row.run_id, evidence.attempt, files)
+        place = self.store.attempt_path(row.run_id, evidence.attempt)
+        digest = self.store.commit_folder(place, self._files(place, row, order, evidence, verdict))
         figures = {"run_s": evidence.telemetry.duration_s if evidence.telemetry else None, "power_w": power_w(evidence)}
         self.record(
             "finished",
@@ -430,14 +489,33 @@ class Driver:
         self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict, found: Finding
     ) -> None:
         """Keep an unmeasured attempt apart from the results, and journal what it showed."""
-        files = self._files(row, order, evidence, verdict)
         place = self.store.root / attempt_folder({"event": "shakedown", **found.to_json()})
-        digest = self.store.commit_folder(place, files)
+        digest = self.store.commit_folder(place, self._files(place, row, order, evidence, verdict))
         self.record("shakedown", outcome=evidence.outcome, evidence=digest, **found.to_json())
 
-    def _files(self, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict) -> dict[str, bytes]:
-        """The folder of an attempt: its evidence, and ``metadata.json`` with the digests of it."""
-        files = {stored_name(name): redaction.without(data, self._secrets) for name, data in evidence.files.items()}
+    def receive(self, place: Path, large: Iterable[str], piece: Callable[[str, int], bytes]) -> None:
+        """Fetch the files of an attempt that did not come with its evidence; ``piece`` gives the bytes of a file from an offset on."""
+
+        def pieces(name: str) -> Iterator[bytes]:
+            offset = 0
+            while data := piece(name, offset):
+                offset += len(data)
+                yield data
+
+        self.store.forget_received(place)
+        for name in large:
+            whole = pieces(name)
+            known = stored_name(name)
+            self.store.receive(place, known, whole if is_binary(name) else redaction.without_in(whole, self._secrets))
+
+    def _files(
+        self, place: Path, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict
+    ) -> dict[str, bytes]:
+        """The files of an attempt that are in memory: its evidence, and ``metadata.json`` with the digests of it all."""
+        files = {
+            stored_name(name): data if is_binary(name) else redaction.without(data, self._secrets)
+            for name, data in evidence.files.items()
+        }
         metadata = {
             "run_id": row.run_id,
             "attempt": evidence.attempt,
@@ -462,7 +540,10 @@ class Driver:
             "caches_digest": order.prepared.digests.get("caches"),
             "image_digest": order.image.digest if order.image else None,
             "userland_digest": order.image.userland if order.image else None,
-            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+            "files": {
+                **{name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+                **self.store.received_digests(place),
+            },
         }
         return {**files, "metadata.json": to_json(redaction.published(metadata, self._secrets))}
 
@@ -489,7 +570,10 @@ class Driver:
 
     def _decide(self) -> None:
         """Once every unit has tried its cells: show what was found, and settle what happens to cells that cannot run."""
-        alive = {name: lane for name, lane in self.lanes.items() if lane.is_alive()}
+        for lane in [lane for lane in self.lanes.values() if lane.joins and lane.is_alive() and lane.shaken.is_set()]:
+            if any(other.go.is_set() for other in self.lanes.values()):
+                self._admit(lane)
+        alive = {name: lane for name, lane in self.lanes.items() if lane.is_alive() and not lane.joins}
         waiting = {name: lane for name, lane in alive.items() if not lane.go.is_set()}
         if not waiting or not all(lane.shaken.is_set() for lane in alive.values()) or self.stopping.is_set():
             return
@@ -518,8 +602,8 @@ class Driver:
         by_unit = [
             self.state.shakedowns[unit, str(cell)]
             for cell in every
-            for unit in self.lanes
-            if (unit, str(cell)) in self.state.shakedowns
+            for unit, lane in self.lanes.items()
+            if not lane.joins and (unit, str(cell)) in self.state.shakedowns
         ]
         return [Finding.from_json(event) for event in by_unit]
 
@@ -550,6 +634,7 @@ class Driver:
 
     def _tick(self) -> None:
         self.store.require_lock()
+        cluster.require_head()
         snapshot = self.snapshot
         runs = self.state.runs.values()
         snapshot.accepted = sum(run.accepted is not None for run in runs)
@@ -631,8 +716,13 @@ class Driver:
     def interrupt(self) -> None:
         """End the current attempts, journal them, stop. The same command goes on later."""
         self.stopping.set()
-        for lane in self.lanes.values():
+        for lane in list(self.lanes.values()):
             lane.abort()
+
+
+def is_binary(name: str) -> bool:
+    """A file whose bytes are no text, so that replacing some would only break it."""
+    return name.endswith(".parquet")
 
 
 def power_w(evidence: Evidence) -> float | None:

@@ -181,6 +181,8 @@ class State:
     """Cell to the seconds from exec to exit of its accepted runs."""
     power_w: dict[str, list[float]] = field(default_factory=dict)
     """Cell to the mean GPU power of its accepted runs."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """Block to the unit that it was last moved to."""
     references: dict[str, float] = field(default_factory=dict)
     """Unit to its reference MemAvailable, GiB."""
     canaries: dict[str, float] = field(default_factory=dict)
@@ -242,6 +244,8 @@ def apply(state: State, event: dict[str, Any]) -> None:
         run = state.run(event["run_id"])
         run.exhausted, run.rejected, run.accepted = False, 0, None
         state.completed = False
+    elif kind == "requeued":
+        state.moved[event["block"]] = event["to"]
     elif kind == "breaker":
         cell = f"{event['model']}__{event['environment']}" if "model" in event else event["environment"]
         state.breakers[cell] = event["reason"]

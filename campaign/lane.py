@@ -28,7 +28,7 @@ from campaign.forecast import parts_s
 from campaign.limits import limit_s
 from campaign.plan import Planned
 from campaign.shakedown import Cell, Finding
-from campaign.store import to_json
+from campaign.store import attempt_folder, to_json
 
 if TYPE_CHECKING:
     from campaign.driver import Driver
@@ -48,7 +48,8 @@ ACTOR_STARTS = 3
 class Lane(Thread):
     """One unit's blocks."""
 
-    def __init__(self, driver: Driver, unit: cluster.Unit) -> None:
+    def __init__(self, driver: Driver, unit: cluster.Unit, joins: bool = False) -> None:
+        """``joins``: the campaign went on without this unit so far, and does so if it cannot be used."""
         super().__init__(name=f"lane-{unit.name}", daemon=True)
         self.driver = driver
         self.unit = unit
@@ -58,6 +59,9 @@ class Lane(Thread):
         """Every cell of this unit has been tried."""
         self.go = Event()
         """What cannot run is settled: blocks may be carried out."""
+        self.joins = joins
+        """True until the unit has its share of the blocks."""
+        self.turned_away = Event()
         self._faults = 0
         """Faults of the unit's since the last attempt that ended otherwise."""
         self.tried = 0
@@ -74,7 +78,8 @@ class Lane(Thread):
             self._shake_down()
             self.shaken.set()
             while not self.go.wait(0.1) and not self.driver.stopping.is_set():
-                pass
+                if self.turned_away.is_set():
+                    return
             while not self.driver.stopping.is_set() and (block := self.driver.take(self.unit.name)) is not None:
                 self._carry_out(block)
                 block = None
@@ -268,6 +273,7 @@ class Lane(Thread):
             return
         try:
             evidence: Evidence = ray.get(self.gpu.attempt.remote(order))
+            self._fetch(driver.store.attempt_path(row.run_id, number), evidence)
         except ray.exceptions.RayActorError:
             driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
             self._start_gpu()
@@ -447,6 +453,8 @@ class Lane(Thread):
         for _ in range(ACTOR_STARTS + FAULTS_MAX):
             try:
                 evidence: Evidence = ray.get(self.gpu.attempt.remote(order))
+                event = {"event": "shakedown", **cell._asdict(), "unit": self.unit.name, "attempt": number}
+                self._fetch(self.driver.store.root / attempt_folder(event), evidence)
             except ray.exceptions.RayActorError:
                 self.driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
                 self._start_gpu()
@@ -496,10 +504,21 @@ class Lane(Thread):
         order = self._order(row, number)
         while True:
             try:
-                self._commit(row, order, self._get(self.gpu.salvage.remote(order)))
+                evidence = self._get(self.gpu.salvage.remote(order))
+                self._fetch(self.driver.store.attempt_path(row.run_id, number), evidence)
+                self._commit(row, order, evidence)
                 return
             except ray.exceptions.RayActorError:
                 self._start_gpu()
+
+    def _fetch(self, place: Path, evidence: Evidence) -> None:
+        """Bring what is too large for the evidence to the results folder."""
+
+        def piece(name: str, offset: int) -> bytes:
+            data: bytes = ray.get(self.gpu.piece.remote(evidence.run_id, evidence.attempt, name, offset))
+            return data
+
+        self.driver.receive(place, evidence.large, piece)
 
     def _commit(self, row: Planned, order: Attempt, evidence: Evidence) -> None:
         driver = self.driver

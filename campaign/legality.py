@@ -73,7 +73,14 @@ def _opened(record: Record, event: Event) -> Iterator[str]:
     record.drift = []
     if record.session is not None:  # the driver before was killed
         record.moved = set()
-    record.session = event
+    record.session = {**event, "units": list(event["units"])}
+
+
+def _joined(record: Record, event: Event) -> Iterator[str]:
+    if not event["unit"]:
+        yield "a unit without a name joins"
+    if record.session is not None:
+        record.session["units"].append(event["unit"])
 
 
 def _registered(record: Record, event: Event) -> Iterator[str]:
@@ -195,6 +202,7 @@ RULES: dict[str, Callable[[Record, Event], Iterator[str]]] = {
     "created": _any,
     "recovered": _any,
     "opened": _opened,
+    "joined": _joined,
     "registered": _registered,
     "override": _override,
     "conditions": _any,

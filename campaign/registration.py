@@ -213,6 +213,8 @@ def deviations(registered: dict[str, Any], info: dict[str, Any], events: list[di
     for event in events:
         if event["event"] == "override":
             found += [f"accepted during the campaign: {line}" for line in event["difference"]]
+        elif event["event"] == "joined":
+            found.append(f"units: {event['unit']} joined after the beginning")
         elif event["event"] == "requeued":
             found.append(f"block {event['block']} moved from {event['from']} to {event['to']}")
         elif event["event"] == "reopened" and "campaign retry" in str(event.get("reason")):

@@ -77,6 +77,13 @@ LEGAL = {
         reopened(),
         *measured(NATIVE, 2),
     ],
+    "a unit that joined": [
+        created(),
+        opened(units=["u"]),
+        *measured(NATIVE),
+        {"event": "joined", "unit": "v"},
+        dispatched(DOCKER, 1, "v"),
+    ],
     "two units": [
         *BEGUN,
         dispatched(NATIVE),

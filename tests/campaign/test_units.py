@@ -44,7 +44,7 @@ class Units:
 
     def __init__(self, folder: str, home: Path) -> None:
         self.folder = folder
-        quick = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "2000"}
+        quick = {"RAY_health_check_period_ms": "500"}
         secret = Path(folder) / "token"
         private.write(secret, "a secret of thirty-two characters and more")
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(secret)}
@@ -72,9 +72,9 @@ class Units:
                 os.kill(pid, signal.SIGKILL)
         process.wait()
 
-    def campaign(self, folder: Path) -> subprocess.Popen[bytes]:
+    def campaign(self, folder: Path, config: str = CONFIG) -> subprocess.Popen[bytes]:
         path = folder / "units.yaml"
-        path.write_text(CONFIG)
+        path.write_text(config)
         command = [sys.executable, "-m", "campaign", "run", str(path), "--results", str(folder), "--no-report"]
         with (folder / "out.log").open("wb") as log:
             return subprocess.Popen(
@@ -185,3 +185,59 @@ def test_a_unit_that_dies_loses_its_block_to_the_other(units, tmp_path):
     assert sorted(rows) == sorted((run_id, "a", True) for run_id in plan)
     kept = json.loads((store.root / "campaign.json").read_bytes())["lanes"]
     assert kept == ["a", "b"]
+
+
+def test_a_unit_that_joins_is_used_and_ends_its_engine_when_the_head_is_gone(cluster, tmp_path):
+    """Last, because the head does not live through it."""
+    if "b" in cluster.processes:
+        cluster.kill("b")
+    config = CONFIG.replace("requests: 6", "requests: 20000").replace("timeout_s: 60", "timeout_s: 900")
+    config += "shakedown: false\nwatchdog: {driver_s: 3}\n"
+    driver = cluster.campaign(tmp_path, config)
+    until(tmp_path, driver, lambda events: any(event["event"] == "dispatched" for event in events))
+    cluster.start("b")
+    engine: list[int] = []
+
+    def b_runs(events: list[dict[str, Any]]) -> bool:
+        status = json.loads((tmp_path / "units" / "status.json").read_bytes())["lanes"].get("b", {})
+        engine[:] = [status["pid"]] if status.get("stage") == "run" and status.get("pid") else []
+        return bool(engine)
+
+    until(tmp_path, driver, b_runs)
+    store = Store(tmp_path / "units")
+    events = events_of(tmp_path)
+    moved = {event["block"] for event in events if event["event"] == "requeued"}
+    assert [event["unit"] for event in events if event["event"] == "joined"] == ["b"]
+    assert moved
+    assert {event["block"] for event in events if event["event"] == "dispatched" and event["unit"] == "b"} <= moved
+
+    cluster.kill("a")
+    assert driver.wait(120) == 3, (tmp_path / "out.log").read_text()
+    assert "is gone" in (tmp_path / "out.log").read_text()
+    patience = time.monotonic() + 60
+    while Path(f"/proc/{engine[0]}").exists():
+        assert time.monotonic() < patience, "the unit's engine goes on for nobody"
+        time.sleep(0.1)
+
+    cluster.kill("b")
+    cluster.address = ""
+    cluster.start("a")
+    cluster.start("b")
+    before = len(events)
+    driver = cluster.campaign(tmp_path, config)
+
+    def both_go_on(events: list[dict[str, Any]]) -> bool:
+        return {
+            event["unit"] for event in events[before:] if event["event"] == "dispatched" and event["attempt"] == 2
+        } == {"a", "b"}
+
+    until(tmp_path, driver, both_go_on)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(120) != 0
+    ended = {
+        (event["unit"], event["outcome"]) for event in journal.finished(events_of(tmp_path)) if event["attempt"] == 1
+    }
+    assert ended == {("a", "interrupted"), ("b", "interrupted")}
+    on_b = {event["block"] for event in events_of(tmp_path) if event["event"] == "dispatched" and event["unit"] == "b"}
+    assert on_b <= moved, "a block that has moved stays where it went"
+    assert store.verify() == []
