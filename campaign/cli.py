@@ -150,14 +150,17 @@ def latest(folder: Path | None, root: Path = Path("results")) -> Path:
     return found[-1].parent
 
 
-def chosen(config: Path | None) -> tuple[Any, Any]:
-    """The ``Choice`` of campaign file, which it prints, and the campaign in it. Raises ConfigError."""
+Phase = Annotated[str | None, typer.Option("--phase", help="One phase of a study's file, as 2B; default: its first.")]
+
+
+def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:
+    """The ``Choice`` of campaign file, which it prints, and the campaign in it, of a study that of a phase. Raises ConfigError."""
     from campaign import config as configs
     from campaign.choose import choose
 
     choice = choose(ROOT, str(config) if config else None)
     out.print(str(choice), soft_wrap=True, markup=False)
-    return choice, configs.load(choice.config)
+    return choice, configs.load(choice.config, phase)
 
 
 @app.command(epilog="Examples:\n\n  campaign run\n\n  campaign run configs/campaigns/local.yaml --new")
@@ -384,15 +387,19 @@ def _report_line(store: Any) -> str:
 def plan(
     config: Annotated[Path | None, typer.Argument(help="Campaign file; default: the one for this machine.")] = None,
     units: Annotated[int, typer.Option(min=1, help="Units that share the campaign.")] = 1,
+    phase: Phase = None,
     results: ResultsRoot = Path("results"),
 ) -> None:
-    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for."""
+    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for; of a study all phases."""
     with told():
         from campaign.outlook import describe
         from campaign.plan import plan
         from campaign.store import folder_for
+        from campaign.study import cli as study
 
-        _, loaded = chosen(config)
+        if config is not None and study.plan(config, phase, units, out):
+            return
+        _, loaded = chosen(config, phase)
         store = folder_for(results, loaded.name, new=False)
         known = {}
         if store.exists():

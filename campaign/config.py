@@ -19,6 +19,7 @@ import json
 import re
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -60,6 +61,26 @@ class Override(Frozen):
     """In each workload of the model, as the two below."""
     warmup_requests: Annotated[int, Field(ge=0)] | None = None
     timeout_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class Factor(Frozen):
+    """What a screen is about: the arm that adds it to the baseline, what it gives away, why it may not be chosen (None: it may)."""
+
+    name: Name
+    option: Name
+    nested_in: str | None = None
+    privilege: int = 0
+    never: str | None = None
+
+
+class Screen(Frozen):
+    """A screen of Docker options: which arm is which row of the design."""
+
+    design: Literal["one_at_a_time", "pb12", "res3_8", "res4_16"]
+    baseline: Name
+    factors: tuple[Factor, ...]
+    rows: dict[str, tuple[int, ...]] = Field(default={})
+    """Arm to the level (1, -1) of each factor, in a two-level design."""
 
 
 class Campaign(Frozen):
@@ -107,6 +128,8 @@ class Campaign(Frozen):
     """Equivalence margin, percent of the reference."""
     units: tuple[Name, ...] = ()
     """Units to use; empty is every unit that is alive."""
+    screen: Screen | None = None
+    """Made from a study's file, for its screening phase."""
 
     @property
     def config_hash(self) -> str:
@@ -146,15 +169,28 @@ class Campaign(Frozen):
         return self.gate if cache is None else self.gate.model_copy(update={"cache": cache})
 
 
-def load(path: Path) -> Campaign:
-    """The campaign in ``path``, resolved. Raises ConfigError with everything that is wrong."""
+def load(path: Path, phase: str | None = None) -> Campaign:
+    """The campaign in ``path``, resolved; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is
+    wrong."""
     root = read(path)
     if not isinstance(root.value, dict):
         keys = "Write `name: …`, `engine: …` and so on."
         raise ConfigError([Problem(root.file, root.line, "", f"must be a mapping, got {said(root.value)}", keys)])
+    if root.child("phases") is not None:
+        from campaign.study import config as studies
+
+        study = studies.load(path)
+        return study.campaign(phase or study.phases[0].name)
+    if phase is not None:
+        raise ConfigError([Problem(root.file, 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    return resolve(root, path)
+
+
+def resolve(root: Node, path: Path) -> Campaign:
+    """The campaign that a tree of ``path`` stands for. Raises ConfigError with everything that is wrong."""
     problems: list[Problem] = []
     tree, unresolved = _resolved(root, path, problems)
-    campaign = _validated(tree, Campaign, problems, unresolved)
+    campaign = validated(tree, Campaign, problems, unresolved)
     if campaign is None or problems:
         raise ConfigError(problems)
     problems.extend(_contradictions(campaign, tree, root))
@@ -184,7 +220,7 @@ def library_problems(folder: Path) -> list[Problem]:
             continue
         for entry in entries.values():
             flat = _flattened(entry, entries, problems) if kind == "environments" else entry
-            _validated(flat, cls, problems)
+            validated(flat, cls, problems)
     return problems
 
 
@@ -215,6 +251,30 @@ def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, se
     _overrides(keys, problems)
     _defaults(keys)
     return root.with_value(keys), unresolved
+
+
+def arm(name: str, near: Node, path: Path) -> Environment:
+    """An environment of the library that ``path`` uses, alone. ConfigError where there is none; ``near`` is where it is asked for."""
+    problems: list[Problem] = []
+    library = near.child("library")
+    folder = path.absolute().parent / str(library.value) if library is not None else None
+    mention = Node(name, near.file, near.line, "environments")
+    defined = [item for item in _inline(near) if (own := item.child("name")) is not None and own.value == name]
+    listed = near.with_value(defined or [mention])
+    found = _definitions("environments", listed, folders(path, folder), problems)
+    environment = (
+        validated(found.value[0], Environment, problems) if isinstance(found.value, list) and found.value else None
+    )
+    if environment is None or problems:
+        raise ConfigError(problems)
+    return environment
+
+
+def _inline(root: Node) -> list[Node]:
+    """Environments that a file writes out itself."""
+    listed = root.child("environments")
+    items = listed.value if listed is not None and isinstance(listed.value, list) else []
+    return [item for item in items if isinstance(item.value, dict)]
 
 
 FOLLOWS = {"models": (), "environments": ("reference", "order", "without"), "workloads": ()}
@@ -252,7 +312,7 @@ def _definitions(kind: str, mentions: Node, where: tuple[Path, ...], problems: l
             if entry is None:
                 if whole:
                     what = f"no {kind[:-1]} is called '{item.value}'"
-                    problems.append(item.problem(what, _instead(item.value, entries, f"Define it in {kind}.yaml.")))
+                    problems.append(item.problem(what, instead(item.value, entries, f"Define it in {kind}.yaml.")))
                 continue
         elif not isinstance(item.value, dict):
             what = f"must be the name of one or a definition, got {said(item.value)}"
@@ -270,7 +330,7 @@ def _library(kind: str, where: tuple[Path, ...], problems: list[Problem]) -> dic
     file = next((folder / f"{kind}.yaml" for folder in where if (folder / f"{kind}.yaml").exists()), None)
     if file is None:
         return {}
-    root = read(_shown(file))
+    root = _read(_shown(file), file.stat().st_mtime_ns)
     if isinstance(root.value, dict) and set(root.value) == {kind}:
         root = root.value[kind]
     entries: dict[str, Node] = {}
@@ -281,6 +341,12 @@ def _library(kind: str, where: tuple[Path, ...], problems: list[Problem]) -> dic
         else:
             entries[name] = entry
     return entries
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, mtime_ns: int) -> Node:
+    """A library file. A study resolves many campaigns from the same ones."""
+    return read(path)
 
 
 def _named(root: Node, kind: str, problems: list[Problem]) -> Iterator[tuple[str, Node]]:
@@ -397,7 +463,7 @@ def _ancestors(
         parent = entries.get(base.value)
         if parent is None:
             what = f"no environment is called '{base.value}'"
-            problems.append(base.problem(what, _instead(base.value, entries, "Define it in environments.yaml.")))
+            problems.append(base.problem(what, instead(base.value, entries, "Define it in environments.yaml.")))
             return False
         if not any(parent is node for node in lineage) and not _ancestors(parent, entries, path, lineage, problems):
             return False
@@ -418,7 +484,7 @@ def _without(keys: dict[str, Node], problems: list[Problem]) -> None:
         option, _, inner = item.value.partition(".")
         if option not in options:
             what = f"'{option}' is not an option of an environment"
-            problems.append(item.problem(what, _instead(option, options, f"Options are {', '.join(options)}.")))
+            problems.append(item.problem(what, instead(option, options, f"Options are {', '.join(options)}.")))
         elif not any(_has(arm, option, inner) for arm in found):
             problems.append(item.problem(f"no environment here sets {item.value}", "Take it off the list."))
         else:
@@ -468,7 +534,7 @@ def _overrides(keys: dict[str, Node], problems: list[Problem]) -> None:
     for name, change in changes.value.items():
         if name not in names:
             what = f"'{name}' is not among the models"
-            problems.append(change.problem(what, _instead(name, names, f"Models are {', '.join(names)}.")))
+            problems.append(change.problem(what, instead(name, names, f"Models are {', '.join(names)}.")))
     keys["models"] = models.with_value([_with_batch(model, changes) for model in models.value])
     if counts is not None and isinstance(counts.value, dict):
         own = {name: node for name, change in changes.value.items() if (node := change.child("repetitions"))}
@@ -499,7 +565,7 @@ def _defaults(keys: dict[str, Node]) -> None:
         keys["order"] = Node("alternate" if len(arms.value) <= 2 else "williams", arms.file, arms.line, "order")
 
 
-def _instead(wrong: str, known: Iterable[str], otherwise: str) -> str:
+def instead(wrong: str, known: Iterable[str], otherwise: str) -> str:
     close = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
     return f"Did you mean '{close[0]}'?" if close else otherwise
 
@@ -510,7 +576,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 Location = tuple[str | int, ...]
 
 
-def _validated(
+def validated(
     tree: Node, cls: type[Schema], problems: list[Problem], unresolved: Collection[str] = ()
 ) -> Schema | None:
     before = len(problems)
@@ -598,13 +664,13 @@ def _message(detail: ErrorDetails, node: Node, loc: Location, cls: type[BaseMode
     match detail["type"]:
         case "extra_forbidden":
             keys = _keys_at(cls, loc)
-            return "unknown key", _instead(last, keys, f"Keys here are {', '.join(keys)}.")
+            return "unknown key", instead(last, keys, f"Keys here are {', '.join(keys)}.")
         case "missing":
             return "is missing", f"Add `{EXAMPLES.get(last, f'{last}: …')}`."
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             what = f"must be {_or(allowed)}, got {said(got)}"
-            return what, _instead(str(got), allowed, f"Write {_or(allowed)}.")
+            return what, instead(str(got), allowed, f"Write {_or(allowed)}.")
         case "greater_than_equal":
             return f"must be at least {context['ge']:g}, got {said(got)}", f"Use {context['ge']:g} or more{unit}."
         case "greater_than":
@@ -682,7 +748,7 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
     names = [environment.name for environment in campaign.environments]
     if campaign.reference not in names:
         what = f"'{campaign.reference}' is not among the environments"
-        yield at("reference").problem(what, _instead(campaign.reference, names, f"Name one of {', '.join(names)}."))
+        yield at("reference").problem(what, instead(campaign.reference, names, f"Name one of {', '.join(names)}."))
     yield from _counts(campaign, at)
     for i, model in enumerate(campaign.models):
         yield from _model(campaign, model, at("models", i), _mention(root, "models", i))
@@ -699,6 +765,8 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
         yield at("image", "reference").problem(what, "Leave it out, or set source: registry.")
     if len(set(campaign.units)) != len(campaign.units):
         yield at("units").problem("names a unit twice", "Name each once.")
+    if campaign.screen is not None:
+        yield at("screen").problem("is a key of a phase", "Write a study with `phases:` (docs/study.md).")
 
 
 def _mention(root: Node, kind: str, index: int) -> Node:
@@ -719,7 +787,7 @@ def _counts(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Problem]:
     for name in campaign.repetitions:
         if name not in models:
             what = f"'{name}' is not among the models"
-            yield at("repetitions", name).problem(what, _instead(name, models, f"Models are {', '.join(models)}."))
+            yield at("repetitions", name).problem(what, instead(name, models, f"Models are {', '.join(models)}."))
     for name in campaign.left_out:
         if name in models:
             yield at("left_out", name).problem(f"'{name}' is among the models", "Take it out of one of the two.")
