@@ -225,6 +225,7 @@ def _run(
 
     choice, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
+    store.require_kind(simulated=False)
     if store.exists() and store.info()["config_hash"] == loaded.config_hash:
         events, _, _ = journal.read(store.journal_path)
         state = journal.fold(events)
@@ -269,6 +270,7 @@ def _drive(
 ) -> Any:
     """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
     from campaign.driver import Driver
+    from campaign.fleet import RayFleet
     from campaign.live import Display
     from campaign.stay_awake import stay_awake
 
@@ -277,7 +279,7 @@ def _drive(
             loaded,
             store,
             chosen_because=because,
-            address=address,
+            fleet=RayFleet(address),
             accept_drift=accept_drift,
             tell=display.tell,
             show=display.show,
