@@ -13,11 +13,13 @@ import socket
 import struct
 import time
 
+from actors.errors import CampaignError
+
 PATIENCE_S = 20.0
 """The actor of a driver that was killed a moment ago needs so long to end."""
 
 
-class Held(Exception):
+class Held(CampaignError):
     """Another campaign measures there. The message is for the person."""
 
 

@@ -7,8 +7,10 @@ import os
 import stat
 from pathlib import Path
 
+from actors.errors import CampaignError
 
-class NotPrivate(Exception):
+
+class NotPrivate(CampaignError):
     """A place that must be ours alone is not. The message is for the person."""
 
 

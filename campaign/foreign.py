@@ -16,6 +16,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from campaign.errors import CampaignError
+
 NAME_MAX = 255
 """Bytes of a file's name."""
 TEXT_MAX_BYTES = 256 * 2**20
@@ -28,7 +30,7 @@ _COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u
 _IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Unreadable(Exception):
+class Unreadable(CampaignError):
     """A file that is left alone. The message says why, without its name."""
 
 

@@ -19,11 +19,12 @@ from typing import Any
 
 from actors import account
 from campaign import foreign
+from campaign.errors import CampaignError
 
 GENESIS = "0" * 64
 
 
-class JournalError(Exception):
+class JournalError(CampaignError):
     """The journal cannot be trusted. The message names file, line and remedy."""
 
 

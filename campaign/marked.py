@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from campaign.errors import EXIT_CONFIG, CampaignError
+
 Scalar = None | bool | int | float | str
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -35,8 +37,10 @@ class Problem:
         return ": ".join(part for part in (place, self.key, f"{self.what}. {self.remedy}") if part)
 
 
-class ConfigError(Exception):
+class ConfigError(CampaignError):
     """A configuration that cannot be used. ``problems`` holds everything found, in order of appearance."""
+
+    exit_code = EXIT_CONFIG
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(dict.fromkeys(problems))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign.errors import EXIT_CONFIG, CampaignError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -17,8 +19,10 @@ ASSUMED_CV_PCT = 0.5
 """Run-to-run coefficient of variation where nothing is known: the order of what is published for LLM throughput on GB10."""
 
 
-class PowerRefused(Exception):
+class PowerRefused(CampaignError):
     """The question cannot be answered as asked. The message is for the person."""
+
+    exit_code = EXIT_CONFIG
 
 
 @dataclass(frozen=True)

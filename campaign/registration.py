@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from actors import host
 from campaign import foreign, journal
 from campaign.drift import changes
+from campaign.errors import CampaignError
 
 if TYPE_CHECKING:
     from campaign.config import Campaign
@@ -37,7 +38,7 @@ PARTS = {
 """What a registration must hold to be read."""
 
 
-class NotRegistered(Exception):
+class NotRegistered(CampaignError):
     """There is no registration to take in. The message is for the person."""
 
 

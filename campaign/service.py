@@ -15,11 +15,12 @@ from pathlib import Path
 
 from actors import account, host
 from actors.environments import EnvironmentError_
+from campaign.errors import EXIT_CONFIG, EXIT_DEFECT, EXIT_INCOMPLETE, EXIT_REFUSED
 
 UNIT = "campaign.service"
 FOLDER = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")
-FOR_A_PERSON = (1, 2, 3)
+FOR_A_PERSON = (EXIT_INCOMPLETE, EXIT_CONFIG, EXIT_REFUSED, EXIT_DEFECT)
 """Exit codes that no repetition mends."""
 KEPT = ("CAMPAIGN_HOME", "DOCKER_HOST", "DOCKER_CONFIG", "LANG")
 """Variables of the one who installs that the campaign must see again. No token: runs fetch nothing, and anyone can read a unit."""

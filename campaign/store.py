@@ -21,9 +21,10 @@ from typing import Any
 from actors import account
 from actors.removal import remove
 from campaign import foreign, journal
+from campaign.errors import CampaignError
 
 
-class StoreError(Exception):
+class StoreError(CampaignError):
     """The results folder cannot be used. The message is for the person."""
 
 

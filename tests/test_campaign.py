@@ -21,7 +21,7 @@ from pyarrow import parquet
 from small_campaign import PROJECT, Finished, campaign, start, write_config
 
 from campaign import journal
-from campaign.cli import EXIT_INTERRUPTED, EXIT_REFUSED
+from campaign.errors import EXIT_INTERRUPTED, EXIT_REFUSED
 from campaign.store import Store
 
 METRICS = [

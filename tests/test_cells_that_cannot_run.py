@@ -9,7 +9,7 @@ import pytest
 from small_campaign import PROJECT, campaign, write_config
 
 from campaign import journal
-from campaign.cli import EXIT_INCOMPLETE, EXIT_REFUSED
+from campaign.errors import EXIT_INCOMPLETE, EXIT_REFUSED
 from campaign.store import Store
 
 BROKEN = "random-llama-8m, {name: broken, engines: [llamacpp], path: %s}"

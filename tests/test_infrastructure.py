@@ -13,7 +13,7 @@ from small_campaign import PROJECT, campaign, start, write_config
 
 from actors.environments import daemon
 from campaign import journal
-from campaign.cli import EXIT_INCOMPLETE
+from campaign.errors import EXIT_INCOMPLETE
 from campaign.store import Store
 
 ARM = "{name: docker-none, kind: docker, ipc: host, network: none}"

@@ -20,7 +20,7 @@ import docker
 import pytest
 
 from campaign import cluster, journal
-from campaign.cli import EXIT_INCOMPLETE
+from campaign.errors import EXIT_INCOMPLETE
 from campaign.store import Store, StoreError
 
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "6"))

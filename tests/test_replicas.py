@@ -30,7 +30,7 @@ from actors.environments import image as images
 from actors.environments.arms import arm
 from actors.types import Environment, Image, ImageIdentity, Model, Mount, Report, Workload
 from campaign import journal
-from campaign.cli import EXIT_INCOMPLETE
+from campaign.errors import EXIT_INCOMPLETE
 from campaign.store import Store
 
 PRIMARY = ("token_throughput_tok_s", "request_throughput_req_s", "kv_cache_gib", "steady_s")

@@ -33,6 +33,7 @@ import docker
 import requests
 
 from actors import account, removal
+from actors.errors import EXIT_ENGINE, CampaignError
 from actors.host import ROOT
 from actors.host import home as own_home
 
@@ -48,8 +49,10 @@ MADE_IN_HOME = {
 Say = Callable[[str], None]
 
 
-class EngineMissing(Exception):
+class EngineMissing(CampaignError):
     """No Docker engine answers and none may be set up. The message says what to install or start."""
+
+    exit_code = EXIT_ENGINE
 
 
 @dataclass(frozen=True)

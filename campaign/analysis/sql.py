@@ -17,6 +17,7 @@ import duckdb
 
 from campaign import foreign
 from campaign.analysis import seal
+from campaign.errors import CampaignError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ _FOOTER = struct.Struct("<I4s")
 _STATEMENT = re.compile(r"((?:-- ?[^\n]*\n)+)CREATE (VIEW|TABLE|MACRO) (\w+).*", re.DOTALL)
 
 
-class ResultsError(Exception):
+class ResultsError(CampaignError):
     """A folder that is not a campaign's. The message is for the person."""
 
 

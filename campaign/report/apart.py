@@ -7,12 +7,13 @@ from pathlib import Path
 
 import typer
 
-from campaign.cli import out, told
+from campaign.cli.app import err, out
+from campaign.cli.words import in_words
 
 
 def main(folder: Path, write_page: bool) -> None:
     """Prints the summary to the terminal that the driver has; writes ``report/index.html``."""
-    with told():
+    with in_words(err):
         from campaign.report import page, summary
 
         summary.show(folder, out)

@@ -17,7 +17,8 @@ from small_campaign import PROJECT, Finished, campaign
 from typer.testing import CliRunner
 
 from campaign import adoption
-from campaign.cli import EXIT_REFUSED, app
+from campaign.cli import app
+from campaign.errors import EXIT_REFUSED
 from campaign.journal import Journal, fold, read
 from campaign.store import Store, journalled
 

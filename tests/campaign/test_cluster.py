@@ -20,7 +20,7 @@ from small_campaign import start as start_campaign
 
 from actors import private
 from campaign import cluster, ray_parts
-from campaign.cli import EXIT_INTERRUPTED
+from campaign.errors import EXIT_INTERRUPTED
 
 PROJECT = Path(__file__).parents[2]
 START = (

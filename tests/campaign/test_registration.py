@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from actors import host
-from campaign import cli, config, export, journal, registration, verification
+from campaign import cli, config, errors, export, journal, registration, verification
 from campaign.analysis import evidence, questions, sql
 from campaign.driver import Driver
 from campaign.legality import illegal
@@ -68,7 +68,9 @@ def test_the_command_writes_one_file_that_gives_the_same_hash_again(tmp_path):
     assert call("register", path, "--results", results).exit_code == 0
     # What may have been dated is not written over.
     changed = call("register", write_config(tmp_path, repetitions=3), "--results", results)
-    assert changed.exit_code == cli.EXIT_REFUSED and "another registration is there" in " ".join(changed.output.split())
+    assert changed.exit_code == errors.EXIT_REFUSED and "another registration is there" in " ".join(
+        changed.output.split()
+    )
     assert (results / "small.registration.json").read_bytes() == data
 
 

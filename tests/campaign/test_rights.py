@@ -13,7 +13,8 @@ from small_campaign import write_config
 from actors import account
 from actors.environments import EnvironmentError_, daemon, image
 from actors.types import Environment, Gate, Image, Model, Workload
-from campaign import cli, prepare, rights
+from campaign import prepare, rights
+from campaign.cli import carry_out
 from campaign.config import Campaign, load
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "campaigns"
@@ -88,7 +89,7 @@ def test_root_is_refused_nothing() -> None:
 @pytest.mark.usefixtures("ordinary")
 def test_a_run_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(rights.NotPermitted):
-        cli._run(write_config(tmp_path), False, tmp_path / "results", None, False, False, "stop")
+        carry_out.run_campaign(write_config(tmp_path), False, tmp_path / "results", None, False, False, "stop")
     assert not (tmp_path / "results").exists()
 
 

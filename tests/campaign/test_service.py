@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors import host
-from campaign import cli, service
+from campaign import errors, service
 from campaign.service import ServiceError, Systemd
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="units of the system take root")
@@ -54,9 +54,9 @@ def test_it_starts_again_only_where_waiting_can_help() -> None:
     text = service.text("spark", Path("spark.yaml"))
     person = {int(code) for code in values(text, "RestartPreventExitStatus")[0].split()}
     assert values(text, "Restart") == ["on-failure"]
-    assert person == {cli.EXIT_INCOMPLETE, cli.EXIT_CONFIG, cli.EXIT_REFUSED}
-    assert not person & {cli.EXIT_ENGINE, cli.EXIT_PAUSED}
-    assert values(text, "SuccessExitStatus") == [str(cli.EXIT_INTERRUPTED)]
+    assert person == {errors.EXIT_INCOMPLETE, errors.EXIT_CONFIG, errors.EXIT_REFUSED, errors.EXIT_DEFECT}
+    assert not person & {errors.EXIT_ENGINE, errors.EXIT_PAUSED}
+    assert values(text, "SuccessExitStatus") == [str(errors.EXIT_INTERRUPTED)]
 
 
 @needs_root
