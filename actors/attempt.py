@@ -13,13 +13,15 @@ import shlex
 import signal
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
 from actors import caches, canary, leavings, removal, watchdog
 from actors import gate as gates
+from actors.clock import REAL, Clock
 from actors.engines import CACHE, OUTPUT, Engine
 from actors.engines.coherence import coherent
 from actors.environments import Arm, EngineGone, Process
@@ -66,6 +68,21 @@ class TelemetryLink(Protocol):
     def summary(self, run_id: str, attempt: int) -> TelemetrySummary | None: ...
 
 
+def _asleep_ns() -> int:
+    """How long the machine has been suspended since it booted: the boot clock goes on meanwhile and the monotonic one does not."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an attempt uses of the machine itself. A rehearsal hands in its own."""
+
+    clock: Clock = REAL
+    cache: Callable[[str, tuple[Path, ...], Event], tuple[str, str | None]] = gates.cache
+    canary: Callable[[str, str | None, str | None], Metric] = canary.sing
+    asleep_ns: Callable[[], int] = _asleep_ns
+
+
 class Watch:
     """What an attempt is doing, for ``status`` calls from another thread."""
 
@@ -93,18 +110,20 @@ def carry_out(
     engine: Engine,
     arm: Arm,
     telemetry: TelemetryLink,
-    observe: gates.Observe,
+    observe: gates.Sensing,
     spool: Path,
     rest_since_ns: int,
     stop: Event,
     watch: Watch,
     cache_variables: dict[str, str] | None = None,
     kernel_log: KernelLog | None = None,
+    surroundings: Surroundings = Surroundings(),
 ) -> Evidence:
     """Carry out ``order`` and return its evidence, whatever happens: errors of the environment and of the engine's parser are
     outcomes. ``cache_variables`` are the engine's own, for where it keeps compiled kernels."""
-    began_ns = time.monotonic_ns()
-    started_utc_ns = time.time_ns()
+    clock = surroundings.clock
+    began_ns = clock.monotonic_ns()
+    started_utc_ns = clock.utc_ns()
     folder = working_folder(spool, order.run_id, order.attempt)
     removal.remove(folder)
     output = folder / "output"
@@ -133,14 +152,14 @@ def carry_out(
         compiled = caches.for_attempt(order, spool)
         launch = launch_of(order, engine, output, compiled, cache_variables)
         process = arm.create(launch, labels, folder, order.image)
-        create_s = _seconds_since(began_ns)
+        create_s = (clock.monotonic_ns() - began_ns) / 1e9
 
         def on_change(stage: str) -> None:
             if stage in ("cooldown", "gate"):
                 mark(stage)
             watch.enter("gate" if stage != "cooldown" else stage, stage)
             if order.canary and stage == "gate" and not extra:  # the gate then waits for what it has stirred up
-                extra.append(canary.sing("before", observe.gpu_name, observe.gpu_uuid))
+                extra.append(surroundings.canary("before", observe.gpu_name, observe.gpu_uuid))
 
         opened = gates.wait(
             order.gate,
@@ -150,6 +169,8 @@ def carry_out(
             files=tuple(Path(file) for file in order.prepared.files.values()),
             stop=stop,
             on_change=on_change,
+            clock=clock,
+            prepare_cache=surroundings.cache,
         )
         if stop.is_set():
             outcome, failure = "aborted", "stopped before it started"
@@ -159,18 +180,18 @@ def carry_out(
             watch.enter("run")
             if kernel_log is not None:
                 kernel_log.mark()
-            before_ns = time.monotonic_ns()
+            before_ns = clock.monotonic_ns()
             exec_ns = process.start()
-            exec_utc_ns = time.time_ns() - (time.monotonic_ns() - exec_ns)
+            exec_utc_ns = clock.utc_ns() - (clock.monotonic_ns() - exec_ns)
             mark("run", process)
             watch.pid = process.pid
             start_s = (exec_ns - before_ns) / 1e9
             if opened.opened_at_ns is not None:
                 gate_to_exec_ms = (exec_ns - opened.opened_at_ns) / 1e6
-            asleep_ns = _asleep_ns()
-            exit_, hung, stopped_s = _watch(process, order, observe, output, stop)
-            paused_s = stopped_s + max(0, _asleep_ns() - asleep_ns - 10**7) / 1e9
-            ended_ns = time.monotonic_ns()
+            asleep_ns = surroundings.asleep_ns()
+            exit_, hung, stopped_s = _watch(process, order, observe, output, stop, clock)
+            paused_s = stopped_s + max(0, surroundings.asleep_ns() - asleep_ns - 10**7) / 1e9
+            ended_ns = clock.monotonic_ns()
             run_s = (ended_ns - exec_ns) / 1e9
             if exit_ is not None and exit_.engine_gone:
                 outcome, failure = "infrastructure", exit_.detail
@@ -190,7 +211,7 @@ def carry_out(
     telemetry.mark(order.run_id, order.attempt, "idle", None, None)
     watch.enter("evidence")
     summary = telemetry.summary(order.run_id, order.attempt)  # first, so that the samples go to disk beside the rest
-    closing_ns = time.monotonic_ns()
+    closing_ns = clock.monotonic_ns()
     if process is not None:
         try:
             process.close()
@@ -199,13 +220,13 @@ def carry_out(
             outcome = (
                 "infrastructure" if is_infrastructure(problem) or outcome == "infrastructure" else "environment_error"
             )
-    ended_ns = time.monotonic_ns()
+    ended_ns = clock.monotonic_ns()
     if run_s is not None:
         teardown_s = (ended_ns - closing_ns) / 1e9
 
     leavings.tidy(folder)  # nothing of the engine's is opened before
     if order.canary:
-        extra.append(canary.sing("after", observe.gpu_name, observe.gpu_uuid))
+        extra.append(surroundings.canary("after", observe.gpu_name, observe.gpu_uuid))
     report = Report()
     if exit_ is not None:
         try:
@@ -230,7 +251,7 @@ def carry_out(
         gate_to_exec_ms=gate_to_exec_ms,
         entrypoint_s=process.entrypoint_s if process is not None else None,
         teardown_s=teardown_s,
-        harness_s=max(0.0, _seconds_since(began_ns) - known_s),
+        harness_s=max(0.0, (clock.monotonic_ns() - began_ns) / 1e9 - known_s),
         **engine_times,
     )
     unknown = {"entrypoint_s": process.entrypoint_unknown} if process is not None else {}
@@ -251,7 +272,7 @@ def carry_out(
         coherence=sense,
         paused_s=None if paused_s is None else round(paused_s, 1),
         started_utc_ns=started_utc_ns,
-        ended_utc_ns=time.time_ns(),
+        ended_utc_ns=clock.utc_ns(),
         command=command,
         simulated=order.simulated,
         files={"command.json": _json(command), "command.sh": _script(command, order, compiled), **files_of(folder)},
@@ -274,31 +295,31 @@ def launch_of(
 
 
 def _watch(
-    process: Process, order: Attempt, observe: gates.Observe, output: Path, stop: Event
+    process: Process, order: Attempt, observe: gates.Sensing, output: Path, stop: Event, clock: Clock
 ) -> tuple[Exit | None, str | None, float]:
     """Wait for the end; else why the attempt counts as hung; and the seconds that it was seen stopped. Neither of the first two is a stop of
     ours, or the workload's own time limit."""
-    began_ns = time.monotonic_ns()
-    deadline = time.monotonic() + order.workload.timeout_s
+    began_ns = clock.monotonic_ns()
+    deadline_ns = began_ns + int(order.workload.timeout_s * 1e9)
     look_s = min(LOOK_S, order.watchdog.stall_s / 4, *([] if order.limit_s is None else [order.limit_s / 4]))
 
     def look() -> watchdog.Signs:
-        return watchdog.signs(time.monotonic_ns(), observe(), output, process.output_bytes(), process.pid)
+        return watchdog.signs(clock.monotonic_ns(), observe(), output, process.output_bytes(), process.pid)
 
     progress = watchdog.Progress(
         order.watchdog, watchdog.Signs(began_ns), limit_s=order.limit_s, usual_power_w=order.usual_power_w
     )
-    next_look = time.monotonic() + look_s
+    next_look_ns = began_ns + int(look_s * 1e9)
     stopped_s = 0.0
-    while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-        ended = process.wait(max(0.0, min(POLL_S, left, next_look - time.monotonic())))
+    while not stop.is_set() and (left_ns := deadline_ns - (now_ns := clock.monotonic_ns())) > 0:
+        ended = process.wait(max(0.0, min(POLL_S, left_ns / 1e9, (next_look_ns - now_ns) / 1e9)))
         if ended is not None:
             return ended, None, stopped_s
         stopped_s += POLL_S if _is_stopped(process.pid) else 0.0
-        if time.monotonic() >= next_look:
+        if clock.monotonic_ns() >= next_look_ns:
             if (hung := progress.hung(look())) is not None:
                 return None, hung, stopped_s
-            next_look = time.monotonic() + look_s
+            next_look_ns = clock.monotonic_ns() + int(look_s * 1e9)
     return None, None, stopped_s
 
 
@@ -310,11 +331,6 @@ def _is_stopped(pid: int | None) -> bool:
         return False
 
 
-def _asleep_ns() -> int:
-    """How long the machine has been suspended since it booted: the boot clock goes on meanwhile and the monotonic one does not."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-
-
 def _exit_text(exit_: Exit) -> str:
     if exit_.oom_killed:
         return "out_of_memory: killed by the kernel"
@@ -324,10 +340,6 @@ def _exit_text(exit_: Exit) -> str:
             "memory or ask for less"
         )
     return f"exit code {exit_.code}" + (f": {exit_.detail}" if exit_.detail else "")
-
-
-def _seconds_since(began_ns: int) -> float:
-    return (time.monotonic_ns() - began_ns) / 1e9
 
 
 def loaded(report: Report, exec_utc_ns: int | None) -> Report:

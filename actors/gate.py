@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from actors.clock import REAL, Clock
 from actors.sensors import Sensor, nvml
 from actors.sensors.nvml import NvmlSensor
 from actors.sensors.system import SystemSensor, mem_total_bytes
@@ -49,18 +50,6 @@ class Reading:
     def temperature_c(self) -> float | None:
         """The GPU's, or the hottest of the host where there is no GPU."""
         return self.host_temperature_c if self.gpu_temperature_c is None else self.gpu_temperature_c
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time as the gate sees it. A rehearsal hands in a virtual one."""
-
-    monotonic_ns: Callable[[], int]
-    wait: Callable[[threading.Event, float], bool]
-    """Wait for the event at most so many seconds; whether it is set."""
-
-
-REAL = Clock(time.monotonic_ns, lambda event, timeout_s: event.wait(timeout_s))
 
 
 class Observe:
@@ -125,6 +114,18 @@ def cold_enough(temperature_c: float, gate: Gate) -> bool:
 
 class Look(Protocol):
     def __call__(self) -> Reading | None: ...
+
+
+class Sensing(Protocol):
+    """A unit's sensors, asked directly: :class:`Observe`, or those of a rehearsal."""
+
+    @property
+    def gpu_name(self) -> str | None: ...
+
+    @property
+    def gpu_uuid(self) -> str | None: ...
+
+    def __call__(self) -> Reading: ...
 
 
 def wait(

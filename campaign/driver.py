@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors import account, host
 from actors.types import Attempt, Evidence
-from campaign import adoption, cluster, journal, prepare, provenance, redaction, registration, shakedown
+from campaign import adoption, journal, provenance, redaction, registration, shakedown
 from campaign.acceptance import Verdict, canaries
+from campaign.cluster import Unit
 from campaign.config import Campaign
 from campaign.drift import changes
 from campaign.errors import Drift, DriverError
+from campaign.fleet import TICK_S, Fleet, RayFleet
 from campaign.lane import Lane, identity
 from campaign.outliers import outliers
 from campaign.plan import Planned, plan, plan_hash, to_table
@@ -29,12 +31,6 @@ from campaign.store import Store, attempt_folder, journalled, stored_name, to_js
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-IDLE_S = 0.2
-"""How often a unit without work asks for some."""
-
-TICK_S = 1.0
-"""How often units are asked for their status. Each answer costs a unit about a millisecond."""
 
 ITSELF = "the driver"
 """What config and code are called where they differ."""
@@ -67,7 +63,7 @@ class Driver:
         store: Store,
         *,
         chosen_because: str = "",
-        address: str | None = None,
+        fleet: Fleet | None = None,
         accept_drift: bool = False,
         tell: Callable[[str], None] = lambda line: None,
         show: Callable[[Snapshot], None] = lambda snapshot: None,
@@ -75,12 +71,12 @@ class Driver:
         choose: Callable[[LeftOut], tuple[Choice, str]] = lambda failing: ("without", "unattended"),
         only_shakedown: bool = False,
     ) -> None:
-        """``choose`` says what is done about cells that cannot run, and who decided; ``only_shakedown`` tries every cell, those too that
+        """``fleet`` are the units, this machine unless given. ``choose`` says what is done about cells that cannot run, and who decided; ``only_shakedown`` tries every cell, those too that
         failed before, and measures nothing."""
         self.campaign = campaign
         self.store = store
         self.chosen_because = chosen_because
-        self.address = address
+        self.fleet: Fleet = RayFleet() if fleet is None else fleet
         self.accept_drift = accept_drift
         self.tell = tell
         self.show = show
@@ -88,6 +84,8 @@ class Driver:
         self.choose = choose
         self.only_shakedown = only_shakedown
         self.stopping = Event()
+        self.news = Event()
+        self._ticked_s = 0.0
         self.pause_reason: str | None = None
         self.snapshot = Snapshot(campaign=campaign.name, results=str(store.root), pid=os.getpid())
         self.lanes: dict[str, Lane] = {}
@@ -102,6 +100,7 @@ class Driver:
 
     def run(self) -> Snapshot:
         """Carry the campaign out as far as it goes. Everything is durable when this returns or raises."""
+        self.store.require_kind(self.fleet.simulated)
         if self.store.exists() and not self.store.began() and not self._shaken_as_now():
             self.store.clear()
         if self.store.exists() and not self.accept_drift and (differences := self._drift(self.store.info())):
@@ -109,14 +108,10 @@ class Driver:
             if accepted.get(ITSELF) != self._now():
                 raise Drift(differences)
         self._say_stage("connecting")
-        if self.address is None:
-            prepare.require(self.campaign, host.home())
-            for line in cluster.reap():
-                self.tell(line)
-        cluster.start(self.address)
+        self.fleet.start(self.campaign, self.tell)
         try:
             wanted = self.campaign.units
-            units = [unit for unit in cluster.units() if not wanted or unit.name in wanted]
+            units = [unit for unit in self.fleet.units() if not wanted or unit.name in wanted]
             if missing := set(wanted) - {unit.name for unit in units}:
                 self.tell(f"without {', '.join(sorted(missing))}: no alive Ray node has that name")
             if not units:
@@ -124,7 +119,7 @@ class Driver:
                     "no unit: no alive Ray node has a GPU slot. Start nodes with `ray start --num-gpus=1`."
                 )
             self.info = self.store.info() if self.store.exists() else self._create(units)
-            self.journal = journal.Journal(self.store.journal_path)
+            self.journal = self._writer()
             self.state = journal.fold(self.journal.events)
             self.check(ITSELF, self._drift(self.info), now=self._now())
             self.record(
@@ -144,18 +139,26 @@ class Driver:
         finally:
             for lane in self.lanes.values():
                 lane.release(self.snapshot.stage == "completed")
-            cluster.stop()
+            self.fleet.stop()
             self._write_last_status()
         return self.snapshot
+
+    def _writer(self) -> journal.Journal:
+        return journal.Journal(
+            self.store.journal_path,
+            utc_ns=self.fleet.clock.utc_ns,
+            durable=self.store.durable,
+            simulated=self.fleet.simulated,
+        )
 
     def _shaken_as_now(self) -> bool:
         """Whether a folder without measured attempts holds a shakedown of this very campaign."""
         events, _, _ = journal.read(self.store.journal_path)
         return any(event["event"] == "shakedown" for event in events) and not self._drift(self.store.info())
 
-    def _create(self, units: list[cluster.Unit]) -> dict[str, Any]:
-        planned = plan(self.campaign, lanes=len(units))
-        created = time.time_ns()
+    def _create(self, units: list[Unit]) -> dict[str, Any]:
+        planned = plan(self.campaign, lanes=len(units), simulated=self.fleet.simulated)
+        created = self.fleet.clock.utc_ns()
         hash_ = plan_hash(planned)
         code = provenance.code()
         info = {
@@ -165,7 +168,7 @@ class Driver:
             "plan_hash": hash_,
             "seed": self.campaign.seed,
             "created_utc_ns": created,
-            "simulated": False,
+            "simulated": self.fleet.simulated,
             "chosen_because": self.chosen_because,
             "lanes": [unit.name for unit in units],
             "code": code,
@@ -180,7 +183,7 @@ class Driver:
         parquet.write_table(to_table(planned), buffer)
         self.store.write("plan.parquet", buffer.getvalue())
         self.store.write("campaign.json", to_json(info))
-        writer = journal.Journal(self.store.journal_path)
+        writer = self._writer()
         if not writer.events:
             writer.append(
                 "created",
@@ -286,7 +289,7 @@ class Driver:
 
     # --- lanes -------------------------------------------------------------------------------------------
 
-    def _carry_out(self, units: list[cluster.Unit]) -> None:
+    def _carry_out(self, units: list[Unit]) -> None:
         names: list[str] = self.info.get("lanes", [])
         self._queues = self._deal(names, [unit.name for unit in units])
         self._orphans: deque[tuple[str, list[Planned]]] = deque()
@@ -296,12 +299,14 @@ class Driver:
         self._say_stage("preparing")
         self._start_lanes(units)
         while any(lane.is_alive() for lane in self.lanes.values()):
-            self._tick()
+            if time.monotonic() - self._ticked_s >= TICK_S:
+                self._tick()
             self._first_error()
             self._decide()
-            time.sleep(TICK_S if not self.stopping.is_set() else 0.1)
-            if self._blocks_left() and not self.stopping.is_set():
-                self._welcome_back()
+            if self.fleet.wait(self.news, self.stopping.is_set()):
+                self.news.clear()
+                if self._blocks_left() and not self.stopping.is_set():
+                    self._welcome_back()
         self._tick()
         self._first_error()
 
@@ -350,18 +355,18 @@ class Driver:
     def _blocks_left(self) -> bool:
         return bool(self._orphans) or any(self._queues.values())
 
-    def _start_lanes(self, units: list[cluster.Unit]) -> None:
+    def _start_lanes(self, units: list[Unit]) -> None:
         for unit in units:
             if (ended := self.lanes.get(unit.name)) is not None:
                 ended.release(completed=False)
             lane = Lane(self, unit)
             self.lanes[unit.name] = lane
-            lane.start()
+            self.fleet.begin(lane)
 
     def _welcome_back(self) -> None:
         """Start a lane again whose unit was lost and is back."""
         ended = [name for name, lane in self.lanes.items() if not lane.is_alive() and lane.lost]
-        for unit in cluster.units() if ended else []:
+        for unit in self.fleet.units() if ended else []:
             if unit.name in ended:
                 self.tell(f"{unit.name} is back")
                 self._start_lanes([unit])
@@ -386,7 +391,7 @@ class Driver:
                 owner, block = orphan
                 self.move(block, owner, unit)
                 return block
-            time.sleep(IDLE_S)
+            self.fleet.clock.wait(self.stopping, self.fleet.idle_s)
         return None
 
     def give_back(self, unit: str, block: list[Planned] | None) -> None:
@@ -549,6 +554,7 @@ class Driver:
     # --- what one sees -----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._ticked_s = time.monotonic()
         self.store.require_lock()
         snapshot = self.snapshot
         runs = self.state.runs.values()

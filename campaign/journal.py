@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -78,8 +78,19 @@ def read(path: Path) -> tuple[list[dict[str, Any]], int, str]:
 class Journal:
     """The writer. Only the driver has one; appends are serialised across its lanes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        utc_ns: Callable[[], int] = time.time_ns,
+        durable: bool = True,
+        simulated: bool = False,
+    ) -> None:
+        """``utc_ns`` dates events; where not ``durable``, the disk is not waited for; ``simulated`` is said in every event."""
         self.path = path
+        self._utc_ns = utc_ns
+        self._durable = durable
+        self._mark = {"simulated": True} if simulated else {}
         self.events, offset, self._previous = read(path)
         self._lock = Lock()
         torn = (path.stat().st_size if path.exists() else 0) - offset
@@ -95,8 +106,9 @@ class Journal:
         with self._lock:
             record = {
                 "seq": len(self.events),
-                "t_utc_ns": time.time_ns(),
+                "t_utc_ns": self._utc_ns(),
                 "event": event,
+                **self._mark,
                 **fields,
                 "prev": self._previous,
             }
@@ -106,7 +118,8 @@ class Journal:
             try:
                 if os.write(self._file, line) != len(line):
                     raise OSError("short write: the disk is full")
-                os.fdatasync(self._file)
+                if self._durable:
+                    os.fdatasync(self._file)
             except OSError:
                 # Half a line would pass for damage once another follows it.
                 os.ftruncate(self._file, start)

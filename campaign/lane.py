@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors import gpu, host, machine, telemetry
+from actors import host, machine
+from actors.gpu import Chosen
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
 from campaign import cluster, shakedown
 from campaign.acceptance import Verdict, judge_by
@@ -51,6 +51,7 @@ class Lane(Thread):
     def __init__(self, driver: Driver, unit: cluster.Unit) -> None:
         super().__init__(name=f"lane-{unit.name}", daemon=True)
         self.driver = driver
+        self.fleet = driver.fleet
         self.unit = unit
         self.error: Exception | None = None
         self.lost = False
@@ -73,7 +74,8 @@ class Lane(Thread):
             self._open()
             self._shake_down()
             self.shaken.set()
-            while not self.go.wait(0.1) and not self.driver.stopping.is_set():
+            self.driver.news.set()
+            while not self.fleet.clock.wait(self.go, self.fleet.idle_s) and not self.driver.stopping.is_set():
                 pass
             while not self.driver.stopping.is_set() and (block := self.driver.take(self.unit.name)) is not None:
                 self._carry_out(block)
@@ -85,6 +87,8 @@ class Lane(Thread):
             self.driver.give_back(self.unit.name, block)
         except Exception as problem:
             self.error = problem
+        finally:
+            self.driver.news.set()
 
     # --- the unit's actors -------------------------------------------------------------------------------
 
@@ -101,28 +105,27 @@ class Lane(Thread):
         """The unit is one GPU, the same as long as the campaign lives."""
         path = self.driver.store.root / "units" / f"{self.unit.name}.json"
         before = UnitFacts.model_validate_json(path.read_bytes()).gpu_uuid if path.exists() else None
-        task = ray.remote(gpu.assigned_gpu).options(
-            num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit), max_retries=0
-        )
-        wanted, shared = self.driver.campaign.gpus, self.driver.address is not None
+        wanted = self.driver.campaign.gpus
         try:
-            chosen = self._get(task.remote(wanted, before, shared))
+            chosen = self._choose(wanted, before)
         except DriverError:
             if before is None or not self.driver.accept_drift:
                 raise
-            chosen = self._get(task.remote(wanted, None, shared))
+            chosen = self._choose(wanted, None)
         if chosen.words:
             self.driver.tell(f"{self.unit.name}: on {chosen.words}")
         self.gpu_uuid = chosen.uuid
 
+    def _choose(self, wanted: tuple[str, ...], before: str | None) -> Chosen:
+        try:
+            return self.fleet.choose_gpu(self.unit, wanted, before)
+        except ray.exceptions.RayTaskError as problem:
+            raise DriverError(f"{self.unit.name}: {problem.cause}") from problem
+
     def _start_telemetry(self) -> None:
         campaign = self.driver.campaign
         spool = host.home() / "spool" / self.driver.info["campaign_id"] / self.unit.name
-        self.telemetry = (
-            telemetry.remote_class()
-            .options(num_cpus=0, max_restarts=-1, scheduling_strategy=cluster.on(self.unit))
-            .remote(self.unit.name, str(spool), campaign.telemetry.rate_hz, gpu_uuid=self.gpu_uuid)
-        )
+        self.telemetry = self.fleet.telemetry(self.unit, spool, campaign.telemetry.rate_hz, self.gpu_uuid)
 
     def _start_gpu(self) -> None:
         """A GpuActor with everything in place, also after the last one died. Raises UnitLost when there can be none."""
@@ -130,14 +133,10 @@ class Lane(Thread):
         spool = Path("spool") / info["campaign_id"] / self.unit.name
         for _ in range(ACTOR_STARTS):
             if self.gpu is not None:
-                ray.kill(self.gpu)
-                if self.unit.node_id not in {unit.node_id for unit in cluster.units()}:
+                self.fleet.kill(self.gpu)
+                if self.unit.node_id not in {unit.node_id for unit in self.fleet.units()}:
                     raise UnitLost("its Ray node is gone")
-            self.gpu = (
-                gpu.remote_class()
-                .options(num_cpus=0, num_gpus=1, scheduling_strategy=cluster.on(self.unit))
-                .remote(self.unit.name, info["campaign_id"], str(spool), self.telemetry, self.gpu_uuid)
-            )
+            self.gpu = self.fleet.gpu(self.unit, info["campaign_id"], spool, self.telemetry, self.gpu_uuid)
             try:
                 for line in self._get(self.gpu.reap.remote()):
                     self.driver.tell(f"{self.unit.name}: {line}")
@@ -150,7 +149,7 @@ class Lane(Thread):
 
     def _get(self, reference: Any) -> Any:
         try:
-            return ray.get(reference)
+            return self.fleet.get(reference)
         except ray.exceptions.RayTaskError as problem:
             raise DriverError(f"{self.unit.name}: {problem.cause}") from problem
 
@@ -215,7 +214,7 @@ class Lane(Thread):
         if self.gpu is None or not self.is_alive():
             return None
         try:
-            status: Status = ray.get(self.gpu.status.remote(), timeout=0.5)
+            status: Status = self.fleet.get(self.gpu.status.remote(), timeout=0.5)
         except (ray.exceptions.RayError, ValueError):
             return None  # it is starting, or dying; the next tick tells
         return status
@@ -228,12 +227,12 @@ class Lane(Thread):
         """End the unit's actors. A completed campaign needs its spool no more."""
         if completed and not self.lost:
             with contextlib.suppress(ray.exceptions.RayError):
-                ray.get(self.telemetry.close.remote(), timeout=10)
+                self.fleet.get(self.telemetry.close.remote(), timeout=10)
                 self._pull_telemetry()
-                ray.get(self.gpu.forget.remote(), timeout=10)
+                self.fleet.get(self.gpu.forget.remote(), timeout=10)
         for actor in (self.gpu, self.telemetry):
             if actor is not None:
-                ray.kill(actor)
+                self.fleet.kill(actor)
 
     # --- a block -----------------------------------------------------------------------------------------
 
@@ -264,10 +263,12 @@ class Lane(Thread):
         order = self._order(row, number)
         driver.record("dispatched", run_id=row.run_id, attempt=number, unit=self.unit.name, block=row.block)
         if driver.stopping.is_set():  # interrupted meanwhile: the actor would not know
-            self._commit(row, order, interrupted_evidence(order, "stopped before it started"))
+            self._commit(
+                row, order, interrupted_evidence(order, "stopped before it started", self.fleet.clock.utc_ns())
+            )
             return
         try:
-            evidence: Evidence = ray.get(self.gpu.attempt.remote(order))
+            evidence: Evidence = self.fleet.get(self.gpu.attempt.remote(order))
         except ray.exceptions.RayActorError:
             driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
             self._start_gpu()
@@ -290,10 +291,12 @@ class Lane(Thread):
         self._faults += 1
         waited_s, pause_s = 0.0, 2.0
         trouble: str | None = what
-        while waited_s < PATIENCE_S and self._faults <= FAULTS_MAX and not driver.stopping.wait(pause_s):
+        while (
+            waited_s < PATIENCE_S and self._faults <= FAULTS_MAX and not self.fleet.clock.wait(driver.stopping, pause_s)
+        ):
             waited_s, pause_s = waited_s + pause_s, min(60.0, 2 * pause_s)
             try:
-                trouble = ray.get(self.gpu.trouble.remote())
+                trouble = self.fleet.get(self.gpu.trouble.remote())
             except ray.exceptions.RayActorError:
                 self._start_gpu()
                 continue
@@ -446,7 +449,7 @@ class Lane(Thread):
         order = self._shakedown_order(cell, row, number)
         for _ in range(ACTOR_STARTS + FAULTS_MAX):
             try:
-                evidence: Evidence = ray.get(self.gpu.attempt.remote(order))
+                evidence: Evidence = self.fleet.get(self.gpu.attempt.remote(order))
             except ray.exceptions.RayActorError:
                 self.driver.tell(f"{self.unit.name}: the GpuActor died; starting another")
                 self._start_gpu()
@@ -523,7 +526,7 @@ class Lane(Thread):
         try:
             if flush:
                 self.telemetry.flush.remote()
-            ready: list[tuple[str, bytes]] = ray.get(self.telemetry.ready.remote(), timeout=60)
+            ready: list[tuple[str, bytes]] = self.fleet.get(self.telemetry.ready.remote(), timeout=60)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             return
         for name, data in ready:
@@ -558,8 +561,7 @@ def identity(order: Attempt) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def interrupted_evidence(order: Attempt, why: str) -> Evidence:
-    now = time.time_ns()
+def interrupted_evidence(order: Attempt, why: str, now: int) -> Evidence:
     return Evidence(
         run_id=order.run_id,
         attempt=order.attempt,

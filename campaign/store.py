@@ -47,21 +47,23 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a crash leaves the old file or the new one."""
+def write_durably(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write ``data`` to ``path`` so that a crash leaves the old file or the new one; of the machine too, unless not ``durable``."""
     account.folder(path.parent)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         account.give(partial)
         partial.rename(path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def to_json(value: Any) -> bytes:
@@ -116,8 +118,10 @@ PARTIALS = tuple(
 class Store:
     """One results folder. Readers need no lock; a driver takes :meth:`lock` for as long as it lives."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        """Not ``durable`` is for a rehearsal, which is no evidence: the disk is not waited for."""
         self.root = root
+        self.durable = durable
         self.manifest = root / "MANIFEST.sha256"
         self._lock: int | None = None
         self._unbound: dict[str, str] = {}
@@ -139,6 +143,19 @@ class Store:
 
     def exists(self) -> bool:
         return self.campaign_path.exists()
+
+    def require_kind(self, simulated: bool) -> None:
+        """Raises StoreError where the folder holds what was measured and a rehearsal is to write into it, or the reverse."""
+        if not self.exists() or (self.info().get("simulated") is True) == simulated:
+            return
+        if simulated:
+            raise StoreError(
+                f"{self.root}: holds measured results, and a rehearsal's are simulated. Give the rehearsal another --results folder."
+            )
+        raise StoreError(
+            f"{self.root}: holds the simulated results of a rehearsal, and a campaign goes on with none of them. Choose another --results "
+            "folder, or start another campaign with NEW=1."
+        )
 
     def lock(self) -> None:
         """Keep other drivers out. The lock goes with the process, however that ends."""
@@ -247,7 +264,7 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """A finished file of the campaign, durable and in the manifest; the next event of the journal carries its digest."""
-        write_durably(self.root / name, data)
+        write_durably(self.root / name, data, self.durable)
         written = {name: hashlib.sha256(data).hexdigest()}
         self.record(written)
         self._unbound |= written
@@ -265,7 +282,8 @@ class Store:
         with self.manifest.open("a") as file:
             file.write(text)
             file.flush()
-            os.fdatasync(file.fileno())
+            if self.durable:
+                os.fdatasync(file.fileno())
         account.give(self.manifest)
 
     def commit_attempt(self, run_id: str, attempt: int, files: dict[str, bytes]) -> str:
@@ -292,12 +310,14 @@ class Store:
                 path.write_bytes(data)
                 digests[f"{place.relative_to(self.root)}/{name}"] = hashlib.sha256(data).hexdigest()
             account.hand_over(partial)
-            flush_to_disk(partial)
+            if self.durable:
+                flush_to_disk(partial)
             partial.rename(place)
         except OSError:
             remove(partial)
             raise
-        sync_folder(place.parent)
+        if self.durable:
+            sync_folder(place.parent)
         self.record(digests)
         return hashlib.sha256(files["metadata.json"]).hexdigest()
 
@@ -441,14 +461,14 @@ def flush_to_disk(folder: Path) -> None:
     sync_folder(folder)
 
 
-def folder_for(root: Path, name: str, new: bool) -> Store:
+def folder_for(root: Path, name: str, new: bool, durable: bool = True) -> Store:
     """The results folder of the latest campaign called ``name``, or of another one beside it."""
     number = 1
     while (root / _numbered(name, number + 1)).exists():
         number += 1
-    store = Store(root / _numbered(name, number))
+    store = Store(root / _numbered(name, number), durable=durable)
     if new and store.exists():
-        store = Store(root / _numbered(name, number + 1))
+        store = Store(root / _numbered(name, number + 1), durable=durable)
     if not store.exists() and any(store.root.glob("attempts/*/[0-9]*")):
         raise StoreError(
             f"{store.campaign_path}: missing, although attempts/ holds evidence. "

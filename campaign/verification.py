@@ -183,7 +183,7 @@ def _plan(info: dict[str, Any], plan: list[Event]) -> Iterator[Problem]:
             "campaign.json", "its config cannot be read by the code that is here, so plan and verdicts were not computed again",
             f"Verify with the code of the campaign, commit {(info.get('code') or {}).get('git_commit')}",
         )  # fmt: skip
-    elif planned(campaign, lanes=max(1, len(info.get("lanes") or ()))) != rows:
+    elif planned(campaign, max(1, len(info.get("lanes") or ())), info.get("simulated") is True) != rows:
         yield Problem("plan.parquet", f"is not the plan that config and seed give{_other_code(info)}", RESTORE)
 
 

@@ -31,6 +31,7 @@ def plan(
         return
     _, loaded = chosen(config, phase)
     store = folder_for(results, loaded.name, new=False)
+    store.require_kind(simulated=False)
     known = {}
     if store.exists():
         from campaign import journal, shakedown

@@ -85,6 +85,7 @@ def run_campaign(
 
     choice, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
+    store.require_kind(simulated=False)
     if store.exists() and store.info()["config_hash"] == loaded.config_hash:
         events, _, _ = journal.read(store.journal_path)
         state = journal.fold(events)
@@ -129,6 +130,7 @@ def _drive(
 ) -> Any:
     """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
     from campaign.driver import Driver
+    from campaign.fleet import RayFleet
     from campaign.live import Display
     from campaign.stay_awake import stay_awake
 
@@ -137,7 +139,7 @@ def _drive(
             loaded,
             store,
             chosen_because=because,
-            address=address,
+            fleet=RayFleet(address),
             accept_drift=accept_drift,
             tell=display.tell,
             show=display.show,
