@@ -62,7 +62,7 @@ def import_(
     dry_run: DryRun = False,
 ) -> None:
     """Take in runs of others, for the same SQL, statistics and report."""
-    from campaign.importing import base_arm, import_runs, understand
+    from campaign.exchange.imports import base_arm, import_runs, understand
     from campaign.reading import asked
     from campaign.reading.describe import describe
     from campaign.report import page
