@@ -120,11 +120,11 @@ def _with_looks(result: dict[str, Any], looked: dict[str, Any]) -> dict[str, Any
         tuple(c[name] for name in ("model", "metric", "reference", "treatment")): c["sequential"]
         for c in looked["comparisons"]
     }
-    for found in result["comparisons"]:
-        found["flags"] = [*found["flags"], "fixed_n_after_sequential_stop"]
-        mine = of.get(tuple(found[name] for name in ("model", "metric", "reference", "treatment")))
-        if mine is not None and found["analysis_set"] == PROTOCOL:
-            found["sequential"] = mine
+    for one in result["comparisons"]:
+        one["flags"] = [*one["flags"], "fixed_n_after_sequential_stop"]
+        mine = of.get(tuple(one[name] for name in ("model", "metric", "reference", "treatment")))
+        if mine is not None and one["analysis_set"] == PROTOCOL:
+            one["sequential"] = mine
     found: dict[str, Any] = json_ready(
         result
         | {
