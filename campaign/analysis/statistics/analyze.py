@@ -64,7 +64,7 @@ def analyze_file(
 
 def read_design(path: Path) -> dict[str, Any]:
     """The settings of a group-sequential design in YAML or JSON. Raises ``ConfigError`` and ``TableError``."""
-    from campaign.marked import read
+    from campaign.config.yaml_nodes import read
 
     def plain(value: Any) -> Any:
         return [plain(item) for item in value] if isinstance(value, tuple) else value
