@@ -115,7 +115,8 @@ def analyze(
         return
     if json_ is None:
         raise typer.BadParameter("name the file for the results, or say --dry-run", param_hint="--json")
-    analyze_file(table, json_, reference, requests, asked=words)
+    design = None if sequential is None else read_design(sequential)
+    analyze_file(table, json_, reference, requests, asked=words, design=design)
     out.print(f"wrote {json_}", markup=False)
 
 
