@@ -19,7 +19,7 @@ from pathlib import Path
 import docker
 
 from actors import host
-from actors.environments import daemon, image, userland
+from actors.environments.docker import daemon, image, userland
 from actors.types import Image
 
 LATE_MS = 100.0

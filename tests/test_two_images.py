@@ -12,14 +12,14 @@ import duckdb
 import pytest
 from small_campaign import PROJECT, Finished, campaign
 
-from actors.gpu import GpuActor
+from actors.gpu.actor import GpuActor
 from actors.types import Environment, Image, Model, Workload
 from benchmarks import two_images
-from campaign.analysis import sql
-from campaign.config import load
-from campaign.outlook import describe, plain
-from campaign.plan import plan
-from campaign.store import Store
+from campaign.analysis import views as sql
+from campaign.config.load import load
+from campaign.plan.design import plan
+from campaign.plan.preview import describe, plain
+from campaign.record.store import Store
 
 CONFIG = PROJECT / "configs" / "campaigns" / "two-images.yaml"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actors import caches, software
+from actors import software
+from actors.gpu import caches
 from actors.types import Environment, Image, ImageIdentity, Model
 
 CAMPAIGNS = Image(source="registry", reference="vllm:1")
