@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from small_campaign import PROJECT, Finished, campaign
 
 from actors.gpu.actor import GpuActor
-from actors.types import Environment, Image, Model, Workload
+from actors.types import Environment, Image, Workload
 from benchmarks import two_images
 from campaign.analysis import views as sql
 from campaign.config.load import load
@@ -95,19 +94,5 @@ def test_a_chroot_is_exported_of_each_image_and_options_are_prepared_apart(
     assert list(roots) == ["image", f"registry:{two_images.LATE}"] and len(set(roots.values())) == 2
     engines = {key: next(root.rglob("xllamacpp/__init__.py")).read_text() for key, root in roots.items()}
     assert [two_images.PATCH in text for text in engines.values()] == [False, True]
-    assert len(facts.prepared) == 3 and "random-llama-8m/w" in facts.prepared
-
-
-def test_an_engines_options_of_an_arm_reach_its_command(tmp_path: Path) -> None:
-    text = CONFIG.read_text().replace(
-        '    image: {source: registry, reference: "campaign-example:late"}',
-        "    engine_options: {llamacpp: {threads: 2}}",
-    )
-    config = tmp_path / "two-threads.yaml"
-    config.write_text(text)
-    argv = {}
-    for arm in ("docker-plain", "docker-late"):
-        shown = campaign("show", f"random-llama-8m__{arm}__one-by-one__r01", "--config", config, home=tmp_path)
-        argv[arm] = [line.strip() for line in shown.stdout.splitlines() if line.strip().startswith("--threads")][:1]
-    assert argv == {"docker-plain": ["--threads 1"], "docker-late": ["--threads 2"]}, json.dumps(argv)
-    assert isinstance(load(config).model_in("docker-late", "random-llama-8m"), Model)
+    assert [one.facts["threads"] for one in facts.prepared.values()] == [1, 1, 2]
+    assert {key.partition("@")[0] for key in facts.prepared} == {"random-llama-8m/w"} and len(facts.prepared) == 3
