@@ -104,7 +104,7 @@ def leave(checkout: Path, words: list[str], since_ns: int) -> None:
     any path that its ``words`` name."""
     if person() is None:
         return
-    compiled = [checkout / "actors/__pycache__", checkout / "campaign/__pycache__"]
+    compiled = [checkout / name / "__pycache__" for name in ("actors", "campaign", "campaign/cli")]
     compiled += (checkout / ".venv/lib").glob("python3.*/site-packages/__pycache__")
     for place in (Path("results"), *compiled):
         hand_over(place)

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors import host, private
+from actors import host
 from actors.environments import processes
+from actors.files import private
 from campaign import ray_parts
+from campaign.errors import CampaignError
 
 OBJECT_STORE_BYTES = 100 * 2**20
 LOOPBACK = ("127.", "localhost:")
@@ -58,7 +60,7 @@ TOKEN_REMEDY = (
 )
 
 
-class ClusterError(Exception):
+class ClusterError(CampaignError):
     """No Ray that may be used. The message is for the person."""
 
 

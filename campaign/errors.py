@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
+from actors.errors import (
+    EXIT_CONFIG,
+    EXIT_DEFECT,
+    EXIT_ENGINE,
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_PAUSED,
+    EXIT_REFUSED,
+    CampaignError,
+)
 
-class DriverError(Exception):
+__all__ = [
+    "EXIT_CONFIG",
+    "EXIT_DEFECT",
+    "EXIT_ENGINE",
+    "EXIT_INCOMPLETE",
+    "EXIT_INTERRUPTED",
+    "EXIT_PAUSED",
+    "EXIT_REFUSED",
+    "CampaignError",
+    "Drift",
+    "DriverError",
+    "UnitLost",
+]
+
+
+class DriverError(CampaignError):
     """The campaign cannot start or go on."""
 
 

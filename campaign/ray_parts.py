@@ -11,6 +11,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from campaign.errors import CampaignError
+
 TESTED = "2.60.0"
 
 PARTS = {
@@ -31,7 +33,7 @@ PARTS = {
 """``module:name`` to what it is used for."""
 
 
-class PartMissing(Exception):
+class PartMissing(CampaignError):
     """This Ray lacks a part. The message is for the person."""
 
 

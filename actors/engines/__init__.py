@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from actors.errors import CampaignError
 from actors.types import Launch, Model, Prepared, Report, Workload
 
 OUTPUT = "/campaign/output"
@@ -36,7 +37,7 @@ KERNEL_CACHES = {
 its autotuner, the driver's JIT, TensorRT-LLM's DeepGEMM (FlashInfer has it too) and DeepGEMM itself, CUTLASS' DSL, models' own code."""
 
 
-class EngineError(Exception):
+class EngineError(CampaignError):
     """A model, a workload or a report that the engine cannot handle. The message is for the person: what is wrong on the
     first line, and on those after it ``remedy``, what to do."""
 

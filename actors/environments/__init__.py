@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from actors.errors import CampaignError
 from actors.types import Environment, Exit, ImageIdentity, Launch
 
 
-class EnvironmentError_(Exception):
+class EnvironmentError_(CampaignError):
     """An arm could not be created, started or stopped. The message is for the person."""
 
 

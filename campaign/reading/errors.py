@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from campaign.errors import EXIT_CONFIG, CampaignError
 
-class TableError(ValueError):
+
+class TableError(CampaignError, ValueError):
     """The table cannot be read or analysed; the message says which cell or column is at fault and what to do."""
+
+    exit_code = EXIT_CONFIG
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,16 +7,19 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import typer
-from bad_configs import CASES, write
 from typer.testing import CliRunner
 
-from campaign import cli
-from campaign.analysis.sql import ResultsError
+from campaign import cli, errors
 from campaign.analysis.statistics.table import TableError
+from campaign.analysis.views import ResultsError
+from campaign.cli import err
+from campaign.cli.words import in_words
+from tests.campaign.bad_configs import CASES, write
 
 PROJECT = Path(__file__).parents[2]
 VERBS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
@@ -37,7 +40,13 @@ def call(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_verb_and_the_exit_codes():
     text = " ".join(CliRunner().invoke(cli.app, ["--help"]).output.split())
     assert all(f" {verb} " in text for verb in VERBS)
-    for code in (cli.EXIT_CONFIG, cli.EXIT_REFUSED, cli.EXIT_ENGINE, cli.EXIT_PAUSED, cli.EXIT_INTERRUPTED):
+    for code in (
+        errors.EXIT_CONFIG,
+        errors.EXIT_REFUSED,
+        errors.EXIT_ENGINE,
+        errors.EXIT_PAUSED,
+        errors.EXIT_INTERRUPTED,
+    ):
         assert re.search(rf"\b{code} [a-z]", text), code
 
 
@@ -54,7 +63,7 @@ def test_without_words_it_shows_its_help():
 
 def test_an_unknown_verb_is_a_bad_argument():
     done = call("rum")
-    assert done.returncode == cli.EXIT_CONFIG
+    assert done.returncode == errors.EXIT_CONFIG
     assert "No such command 'rum'" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -62,7 +71,7 @@ def test_an_unknown_verb_is_a_bad_argument():
 def test_a_wrong_config_is_exit_2_and_leaves_nothing(tmp_path: Path):
     config = write(next(case for case in CASES if case.name == "negative cooldown"), tmp_path)
     done = call("run", config, "--results", tmp_path / "results")
-    assert done.returncode == cli.EXIT_CONFIG
+    assert done.returncode == errors.EXIT_CONFIG
     assert "gate.cooldown_s: must be at least 0" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert not (tmp_path / "results").exists()
@@ -77,7 +86,7 @@ def test_no_docker_engine_is_exit_4_and_says_what_to_do(tmp_path: Path):
         f"repetitions: 1\nlibrary: {library}\n"
     )
     done = call("run", config, "--results", tmp_path / "r", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
-    assert done.returncode == cli.EXIT_ENGINE
+    assert done.returncode == errors.EXIT_ENGINE
     assert "none.sock" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -85,23 +94,23 @@ def test_no_docker_engine_is_exit_4_and_says_what_to_do(tmp_path: Path):
 def test_no_results_yet_is_exit_3_and_says_how_to_begin(tmp_path: Path):
     for verb in ("status", "verify", "report"):
         done = CliRunner().invoke(cli.app, [verb, "--results", str(tmp_path)])
-        assert done.exit_code == cli.EXIT_REFUSED
+        assert done.exit_code == errors.EXIT_REFUSED
         assert "Start a campaign with `campaign run`" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (TableError("no column `value`"), cli.EXIT_CONFIG),
-        (ResultsError("x holds no campaign"), cli.EXIT_REFUSED),
-        (PermissionError(13, "Permission denied", "results"), cli.EXIT_REFUSED),
-        (OSError(28, "No space left on device", "results/a"), cli.EXIT_REFUSED),
+        (TableError("no column `value`"), errors.EXIT_CONFIG),
+        (ResultsError("x holds no campaign"), errors.EXIT_REFUSED),
+        (PermissionError(13, "Permission denied", "results"), errors.EXIT_REFUSED),
+        (OSError(28, "No space left on device", "results/a"), errors.EXIT_REFUSED),
     ],
 )
 def test_errors_for_the_person_have_a_message_and_a_code(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]
 ):
-    with pytest.raises(typer.Exit) as end, cli.told():
+    with pytest.raises(typer.Exit) as end, in_words(err):
         raise error
     assert end.value.exit_code == code
     said = capsys.readouterr().err
@@ -109,8 +118,22 @@ def test_errors_for_the_person_have_a_message_and_a_code(
     assert ("make space" in said) == ("No space left" in str(error))
 
 
-def test_a_defect_of_ours_is_not_dressed_up_as_a_message():
-    with pytest.raises(ZeroDivisionError), cli.told():
+def test_a_defect_of_ours_says_so_and_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(typer.Exit) as end, in_words(err):
+        raise ZeroDivisionError
+    assert end.value.exit_code == errors.EXIT_DEFECT
+    said = capsys.readouterr().err
+    (kept,) = tmp_path.iterdir()
+    assert "a defect of the program" in said and str(kept) in said
+    assert "Traceback" in kept.read_text()
+
+
+def test_who_asks_for_a_traceback_gets_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CAMPAIGN_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError), in_words(err):
         raise ZeroDivisionError
 
 
@@ -185,7 +208,7 @@ def test_imported_runs_are_reported_queried_and_exported_and_what_needs_a_plan_s
     assert "60" in call("sql", folder, "SELECT count(*) FROM runs").stdout
     assert call("export", folder, tmp_path / "phase1.zip").returncode == 0
     status = call("status", folder)
-    assert status.returncode == cli.EXIT_REFUSED and "holds imported runs" in status.stderr
+    assert status.returncode == errors.EXIT_REFUSED and "holds imported runs" in status.stderr
 
 
 TABLE = "model,environment,repetition,token_throughput_tok_s,latency\n" + "".join(
@@ -223,7 +246,7 @@ def test_analyze_answers_what_the_table_does_not_say_and_asks_for_a_place_for_it
     assert (fates["variant"]["name"], fates["latency"]["unit"]) == ("environment", "s")
     assert (
         CliRunner().invoke(cli.app, ["analyze", str(file), "--column", "variant=environment"]).exit_code
-        == cli.EXIT_CONFIG
+        == errors.EXIT_CONFIG
     )
 
 
@@ -241,7 +264,7 @@ def test_analyze_answers_what_the_table_does_not_say_and_asks_for_a_place_for_it
 def test_a_mistake_about_a_table_is_told_in_words(tmp_path: Path, words: list[str], says: str):
     (tmp_path / "runs.csv").write_text(TABLE)
     done = call("import", tmp_path / "runs.csv", "--results", tmp_path / "results", *words)
-    assert done.returncode == cli.EXIT_CONFIG
+    assert done.returncode == errors.EXIT_CONFIG
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()

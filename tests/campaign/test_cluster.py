@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from small_campaign import start as start_campaign
 
-from actors import private
+from actors.files import private
 from campaign import cluster, ray_parts
-from campaign.cli import EXIT_INTERRUPTED
+from campaign.errors import EXIT_INTERRUPTED
 
 PROJECT = Path(__file__).parents[2]
 START = (

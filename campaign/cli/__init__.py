@@ -1,0 +1,21 @@
+"""The command line: verbs only, no logic; a module for each group of verbs, in the order in which ``--help`` shows them."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from campaign.cli import before, carry_out, meanwhile, others, results
+from campaign.cli.app import ROOT, app, err, out
+
+__all__ = ["app", "before", "carry_out", "err", "main", "meanwhile", "others", "out", "results"]
+
+
+def main() -> None:
+    began_ns = time.time_ns()
+    try:
+        app()
+    finally:
+        from actors import account
+
+        account.leave(ROOT, sys.argv[1:], began_ns)

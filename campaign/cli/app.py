@@ -1,0 +1,114 @@
+"""What every verb shares: the app, the two consoles, the arguments that mean the same everywhere, and errors in words.
+
+Heavy modules are imported where they are needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from actors import host
+from campaign.cli import completion
+from campaign.cli.words import in_words
+
+ROOT = host.ROOT
+
+PANELS = ("Before", "Carry out", "Meanwhile", "Results", "Results of others")
+"""The groups of verbs as ``--help`` shows them."""
+EPILOG = (
+    "Exit codes: 0 done · 1 runs are missing or something is wrong · 2 bad config or argument · 3 this host or these results "
+    "do not allow it · 4 no Docker engine · 5 paused by the gate or a fault of the unit · 70 a defect of the program · "
+    "130 interrupted (the same command goes on)."
+)
+
+
+class Verbs(typer.core.TyperGroup):
+    """The one place where an error of ours becomes words and an exit code, whatever the verb."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with in_words(err):
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=lambda name: PANELS.index(getattr(self.commands[name], "rich_help_panel", "")))
+
+
+class Output(Console):
+    """What is printed may come out of a stranger's results: nothing in it is markup, or a command to the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        from campaign.record import untrusted
+
+        return super().render_str(untrusted.plain(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Rich would exit with code 1 when the reader (head, less) has seen enough."""
+        raise BrokenPipeError
+
+
+app = typer.Typer(
+    cls=Verbs,
+    name="campaign",
+    help="Does Docker cost LLM inference anything? Runs native and Docker benchmarks alternately, thermally gated, "
+    "and keeps the evidence.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Output(highlight=False, markup=False)
+err = Output(stderr=True, highlight=False, markup=False)
+
+ResultsRoot = Annotated[Path, typer.Option("--results", help="Folder that holds the results of all campaigns.")]
+Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A campaign's results folder; default: the one changed last.",
+        show_default=False,
+        autocompletion=completion.folders,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Campaign file; default: the one for this machine.",
+        show_default=False,
+        autocompletion=completion.configs,
+    ),
+]
+
+
+Phase = Annotated[
+    str | None, typer.Option("--phase", help="One phase of a study's file, such as 2B.", show_default=False)
+]
+
+
+def latest(folder: Path | None, root: Path = Path("results")) -> Path:
+    """``folder``, or the results folder whose journal changed last."""
+    from campaign.record.store import StoreError
+
+    if folder is not None:
+        if not (folder / "campaign.json").exists():
+            raise StoreError(f"{folder}: no campaign here (no campaign.json). Name a folder below {root}/.")
+        return folder
+    found = sorted(root.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise StoreError(f"{root}: no results yet. Start a campaign with `campaign run` or `make campaign`.")
+    return found[-1].parent
+
+
+def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:
+    """The ``Choice`` of campaign file, which it prints, and the campaign in it; of a study that of a phase, else of the first. Raises
+    ConfigError."""
+    from campaign.config.default import choose
+    from campaign.study.config import campaign_in
+
+    choice = choose(str(config) if config else None)
+    out.print(str(choice), soft_wrap=True, markup=False)
+    return choice, campaign_in(choice.config, phase)

@@ -1,0 +1,177 @@
+"""Before a campaign runs: what would run, what it needs, what it will decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from campaign.cli import completion
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, out
+from campaign.errors import EXIT_REFUSED
+
+PANEL = "Before"
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign plan configs/campaigns/local.yaml")
+def plan(
+    config: Config = None,
+    units: Annotated[int, typer.Option(min=1, help="Units that share the campaign.")] = 1,
+    phase: Phase = None,
+    results: ResultsRoot = Path("results"),
+) -> None:
+    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for; of a study every phase."""
+    from campaign.cli import study
+    from campaign.plan.design import plan
+    from campaign.plan.preview import describe
+    from campaign.record.store import folder_for
+
+    if phase is None and study.planned(config, units, results):
+        return
+    _, loaded = chosen(config, phase)
+    store = folder_for(results, loaded.name, new=False)
+    store.require_kind(simulated=False)
+    known = {}
+    if store.exists():
+        from campaign.record import journal
+        from campaign.run import shakedown
+
+        known = shakedown.speeds(journal.fold(journal.read(store.journal_path)[0]))
+    out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None, known=known))
+
+
+@app.command(
+    rich_help_panel=PANEL, epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml"
+)
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="Also check what this campaign needs.")] = None,
+) -> None:
+    """Check by trying everything that a campaign needs; each finding has a remedy."""
+    from actors import host
+    from campaign.preflight import doctor as doctors
+    from campaign.study.config import campaign_in
+
+    loaded = campaign_in(config) if config else None
+    uuid = None
+    if loaded is not None and loaded.gpus:
+        from actors.gpu.actor import choose_gpu
+
+        uuid = choose_gpu(loaded.gpus).uuid
+    failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign prepare configs/campaigns/spark.yaml")
+def prepare(
+    config: Config = None,
+    no_fetch: Annotated[bool, typer.Option("--no-fetch", help="Download nothing; say what is missing.")] = False,
+) -> None:
+    """Put image, root filesystem, weights, datasets and engines in place and record their digests."""
+    from actors import host
+    from campaign.preflight import prepare as prepares
+    from campaign.preflight import rights
+
+    _, loaded = chosen(config)
+    if not no_fetch:
+        rights.require(loaded, rights.with_sudo("prepare", config))
+    if any(environment.kind != "native-host" for environment in loaded.environments):
+        from actors.environments.docker import daemon
+
+        daemon.ensure(host.home(), say=out.print)
+    failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
+    raise typer.Exit(EXIT_REFUSED if failed else 0)
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Example:\n\n  campaign register configs/campaigns/spark.yaml -o registrations/spark.json",
+)
+def register(
+    config: Config = None,
+    copy: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.")
+    ] = None,
+    units: Annotated[int, typer.Option(min=1, help="Units that will share the campaign.")] = 1,
+    new: Annotated[bool, typer.Option("--new", help="For another campaign beside the last.")] = False,
+    results: ResultsRoot = Path("results"),
+) -> None:
+    """Write down before the first run what is asked and how it will be decided, with one hash that others can date."""
+    from campaign.plan import registration
+    from campaign.record.store import StoreError, folder_for, write_durably
+
+    _, loaded = chosen(config)
+    store = folder_for(results, loaded.name, new)
+    if store.exists() and store.began():
+        raise StoreError(
+            f"{store.root}: its first run has begun, and a registration after that shows nothing. Register another campaign with --new."
+        )
+    data = registration.canonical(registration.document(loaded, units))
+    beside = registration.place_beside(store.root)
+    for place in (beside, copy):
+        if place is None:
+            continue
+        if place.exists() and place.read_bytes() != data:
+            raise StoreError(
+                f"{place}: another registration is there, and it may have been dated already. Move it away to replace it."
+            )
+        write_durably(place, data)
+        out.print(f"wrote {place}", soft_wrap=True)
+    out.print(f"sha256 {registration.sha256(data)}", soft_wrap=True)
+    named = copy or beside
+    out.print(
+        "Nothing here shows when it was written. Have the hash dated by others before the first run, by one of:\n"
+        f"  git tag -s registered-{loaded.name} -m 'sha256 {registration.sha256(data)}' && git push origin registered-{loaded.name}\n"
+        f"  ots stamp {named}\n"
+        f"  openssl ts -query -data {named} -sha256 -cert -out {named}.tsq   (and send it to a time-stamping authority, RFC 3161)\n"
+        f"`campaign run` keeps {beside.name} in the results before the first run; the report states the hash and every deviation.",
+        soft_wrap=True,
+    )
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign power --cv-pct 0.5 --margin-pct 1\n\n  campaign power results/local --n 30",
+)
+def power(
+    pilot: Annotated[Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.")] = None,
+    cv_pct: Annotated[float | None, typer.Option(help="Assumed run-to-run coefficient of variation, percent.")] = None,
+    rho: Annotated[float | None, typer.Option(help="Assumed correlation of the arms within blocks.")] = None,
+    effect_pct: Annotated[float, typer.Option(help="Difference to be found, percent.")] = 1.0,
+    margin_pct: Annotated[float | None, typer.Option(help="Equivalence margin, percent.")] = None,
+    n: Annotated[int, typer.Option(min=2, help="Runs in each arm.")] = 30,
+    m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
+) -> None:
+    """Tell before any run what N this effect and margin need."""
+    from campaign.plan.power import describe_power
+
+    out.print(describe_power(pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m))
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign diff native-chroot docker-baseline")
+def diff(
+    first: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
+    second: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
+    config: Annotated[Path | None, typer.Option(help="Campaign file that defines them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
+) -> None:
+    """Show what differs between two environments."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from actors.environments.resolve import difference
+    from campaign.config.default import choose
+    from campaign.preflight.diff import seen
+    from campaign.study.config import campaign_in
+
+    loaded = campaign_in(choose(str(config) if config else None).config)
+    a, b = (loaded.environment(name) for name in (first, second))
+    table = Table("aspect", first, second)
+    for aspect, left, right in difference(a, b):
+        if everything or left != right:
+            table.add_row(aspect, left, right)
+    rows, reason = seen(loaded, a, b)
+    for aspect, left, right in rows:
+        table.add_row(aspect, escape(left), escape(right))
+    out.print(table)
+    out.print(reason, markup=False)

@@ -1,0 +1,243 @@
+"""Carry a campaign out: ``run`` and ``shakedown``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from campaign.cli.app import ROOT, Config, ResultsRoot, app, chosen, out
+from campaign.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_PAUSED, EXIT_REFUSED
+
+PANEL = "Carry out"
+
+
+@app.command(
+    rich_help_panel=PANEL, epilog="Examples:\n\n  campaign run\n\n  campaign run configs/campaigns/local.yaml --new"
+)
+def run(
+    config: Config = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start another campaign instead of going on with the last.")
+    ] = False,
+    results: ResultsRoot = Path("results"),
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
+    ] = None,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
+    without: Annotated[
+        bool, typer.Option("--without", help="Go on without the cells that the shakedown finds unable to run.")
+    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop where the shakedown finds such cells.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: go on with the cells that can run.")] = False,
+) -> None:
+    """Carry out a campaign, or go on with it where it stopped."""
+    failing: Failing = "stop" if stop else "without" if without or yes or not _asks() else "ask"
+    raise typer.Exit(run_campaign(config, new, results, address, accept_drift, no_report, failing))
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign shakedown\n\n  campaign shakedown configs/campaigns/spark.yaml",
+)
+def shakedown(
+    config: Config = None,
+    results: ResultsRoot = Path("results"),
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
+    ] = None,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
+    ] = False,
+) -> None:
+    """Try every cell once with a handful of requests: what runs, what does not and why, how long the campaign takes."""
+    raise typer.Exit(run_campaign(config, False, results, address, accept_drift, True, "stop", only_shakedown=True))
+
+
+Failing = Literal["ask", "without", "stop"]
+"""What is done about cells that cannot run."""
+
+
+def _asks() -> bool:
+    return sys.stdin.isatty() and out.is_terminal
+
+
+def run_campaign(
+    config: Path | None,
+    new: bool,
+    results: Path,
+    address: str | None,
+    accept_drift: bool,
+    no_report: bool,
+    failing: Failing,
+    only_shakedown: bool = False,
+) -> int:
+    from campaign.preflight import rights
+    from campaign.record import journal
+    from campaign.record.store import Store, StoreError, folder_for
+
+    choice, loaded = chosen(config)
+    store = folder_for(results, loaded.name, new)
+    store.require_kind(simulated=False)
+    if store.exists() and store.info()["config_hash"] == loaded.config_hash:
+        events, _, _ = journal.read(store.journal_path)
+        state = journal.fold(events)
+        if state.completed:
+            with contextlib.suppress(OSError, StoreError):  # it may be read-only by now
+                store.lock()
+                for line in store.repair():
+                    out.print(f"  {line}", style="dim")
+                store.unlock()
+            out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
+            short = any(run.exhausted and run.accepted is None for run in state.runs.values())
+            return EXIT_INCOMPLETE if short or state.left_out else 0
+    if address is None:
+        rights.require(loaded, rights.with_sudo("shakedown" if only_shakedown else "run", config))
+    store.lock()
+    try:
+        for line in store.repair():
+            out.print(f"  {line}", style="dim")
+        if store.exists():
+            store.began()  # refuses a folder whose journal is lost before anything is started
+        if any(environment.kind != "native-host" for environment in loaded.environments) and address is None:
+            from actors import host
+            from actors.environments.docker import daemon
+
+            daemon.ensure(host.home(), say=out.print)
+        snapshot = _drive(loaded, store, choice.because, address, accept_drift, failing, only_shakedown)
+        if not (store.exists() and isinstance(store, Store)):
+            raise StoreError(f"{store.root}: nothing was recorded")
+        return _finish(store, snapshot, no_report)
+    finally:
+        store.unlock()
+
+
+def _drive(
+    loaded: Any,
+    store: Any,
+    because: str,
+    address: str | None,
+    accept_drift: bool,
+    failing: Failing,
+    only_shakedown: bool,
+) -> Any:
+    """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
+    from campaign.run.display import Display
+    from campaign.run.driver import Driver
+    from campaign.run.fleet import RayFleet
+    from campaign.run.stay_awake import stay_awake
+
+    with stay_awake(lambda line: out.print(line, style="dim"), loaded.name), Display(out, loaded.gate) as display:
+        driver = Driver(
+            loaded,
+            store,
+            chosen_because=because,
+            fleet=RayFleet(address),
+            accept_drift=accept_drift,
+            tell=display.tell,
+            show=display.show,
+            present=display.present,
+            choose=lambda cells: _choose(failing, display, driver, len(cells.reasons)),
+            only_shakedown=only_shakedown,
+        )
+        presses = 0
+
+        def pressed(signum: int, frame: object) -> None:
+            nonlocal presses
+            presses += 1
+            if signum == signal.SIGHUP and out.is_terminal:  # it is gone: what is written there now would fail
+                for stream in (sys.stdout, sys.stderr):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if presses > 1:
+                if out.is_terminal:
+                    sys.stdout.write("\x1b[?25h\n")  # the live display hides the cursor
+                    sys.stdout.flush()
+                os._exit(EXIT_INTERRUPTED)
+            driver.interrupt()
+            display.tell("ending the current attempt; once more ends at once")
+
+        previous = {
+            number: signal.signal(number, pressed)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+            if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, say
+        }
+        try:
+            return driver.run()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _choose(failing: Failing, display: Any, driver: Any, cells: int) -> tuple[Literal["without", "stop"], str]:
+    """Whether to go on without the cells that cannot run, and who said so. A question waits for an answer or for Ctrl-C."""
+    if failing != "ask":
+        return failing, "as asked on the command line" if failing == "stop" or _asks() else "unattended"
+    import select
+
+    with display.paused():
+        out.print(f"Go on without these {cells} cells, or stop to mend them? [without/stop] ", end="", markup=False)
+        while not driver.stopping.is_set():
+            if select.select([sys.stdin], [], [], 0.2)[0]:
+                answer = sys.stdin.readline()
+                word = answer.strip().lower()
+                if word and "without".startswith(word):
+                    return "without", "decided at the terminal"
+                if not answer or (word and "stop".startswith(word)):
+                    return "stop", "decided at the terminal"
+                out.print("Write without or stop: ", end="")
+    return "stop", "interrupted"
+
+
+def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
+    if snapshot.stage != "completed":
+        left = snapshot.total - snapshot.done
+        if snapshot.message == "shakedown":
+            from campaign.record import journal
+
+            tried = journal.fold(journal.read(store.journal_path)[0]).shakedowns.values()
+            failed = sum(not event["passed"] for event in tried)
+            out.print(
+                f"shakedown of {len(tried)} cells: {f'{failed} cannot run' if failed else 'all run'}. Nothing was measured."
+            )
+            return EXIT_INCOMPLETE if failed else 0
+        out.print(f"stopped with {left} of {snapshot.total} runs to go: {snapshot.message}. The same command goes on.")
+        if snapshot.message.startswith(("gate", "infrastructure")):
+            return EXIT_PAUSED
+        if snapshot.message.startswith("shakedown"):
+            return EXIT_REFUSED
+        return EXIT_INTERRUPTED if snapshot.message == "interrupt" else EXIT_INCOMPLETE
+    _report_apart(store, no_report)
+    out.print(f"{snapshot.campaign} is finished: {_report_line(store)}")
+    return EXIT_INCOMPLETE if snapshot.exhausted or snapshot.left_out else 0
+
+
+def _report_apart(store: Any, no_report: bool) -> None:
+    """The summary and the page in a process of their own: Ray and the libraries that draw need not get on in one, and a crash there harms
+    nothing that was measured. One that dies by a signal is tried once more."""
+    import subprocess
+
+    words = [sys.executable, "-m", "campaign.closing", str(store.root), *(["--no-page"] if no_report else [])]
+    for last in (False, True):
+        ended = subprocess.run(words, cwd=ROOT, env={**os.environ, "COLUMNS": str(out.width)}, check=False).returncode
+        if ended == 0:
+            return
+        if ended > 0 or last:
+            out.print(
+                f"the report could not be made (code {ended}); the results are whole: campaign report {store.root}",
+                style="red",
+            )
+            return
+        out.print(f"the report's process died by signal {-ended}; once more")
+
+
+def _report_line(store: Any) -> str:
+    page = store.root / "report" / "index.html"
+    return f"report {page}" if page.exists() else f"results {store.root} (report: campaign report {store.root})"

@@ -1,0 +1,62 @@
+"""Errors in words: one message and an exit code that is the same for the same cause in every verb. A traceback reaches nobody
+who did not ask for it with ``CAMPAIGN_TRACEBACK=1``; a defect of the program keeps its own in a file and names it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+
+from campaign.errors import EXIT_DEFECT, EXIT_REFUSED, CampaignError
+
+OTHERS = (("duckdb", "Error"), ("builtins", "OSError"))
+"""Errors of libraries that are for the person, by module and name: one can only come from a module that is imported."""
+
+
+@contextlib.contextmanager
+def in_words(err: Console) -> Iterator[None]:
+    """Whatever is raised within ends the command with words on ``err`` and its exit code."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (typer.Exit, typer.Abort, typer.TyperException):
+        raise
+    except Exception as problem:
+        if os.environ.get("CAMPAIGN_TRACEBACK"):
+            raise
+        others = tuple(getattr(sys.modules[module], name) for module, name in OTHERS if module in sys.modules)
+        if isinstance(problem, CampaignError):
+            code, message = problem.exit_code, str(problem)
+        elif isinstance(problem, others):
+            code, message = EXIT_REFUSED, _of_others(problem)
+        else:
+            code, message = EXIT_DEFECT, _defect(problem)
+        err.print(f"campaign: {message}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(code) from None
+
+
+def _of_others(problem: Exception) -> str:
+    if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"the disk is full ({problem}). Nothing that finished is lost: make space, and give the same command."
+    return str(problem)
+
+
+def _defect(problem: Exception) -> str:
+    """What is said of an error that nobody foresaw; its traceback is kept."""
+    last = traceback.extract_tb(problem.__traceback__)[-1]
+    said = f"a defect of the program, not of your input: {type(problem).__name__}: {problem} ({last.filename}:{last.lineno})."
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="campaign-traceback-", suffix=".txt", delete=False) as file:
+            traceback.print_exception(problem, file=file)
+    except OSError:
+        return f"{said} CAMPAIGN_TRACEBACK=1 shows its traceback."
+    return f"{said} Its traceback is in {file.name}; with it, please report this."
