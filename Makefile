@@ -1,6 +1,6 @@
 # Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign report bench check test clean
+.PHONY: help setup campaign report bench check test newest-ray clean
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
@@ -8,7 +8,7 @@ BIN := .venv/bin
 GIVE := ; code=$$?; $(BIN)/python -m actors.account; exit $$code
 
 help:  ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  CONFIG=FILE  the campaign to run; without it, the one that suits this machine\n'
 	@printf '  NEW=1        start another campaign where one is finished\n'
 	@printf '  RESULTS=DIR  the results folder to report on; without it, the one changed last\n'
@@ -32,6 +32,9 @@ check: setup  ## ruff, format, mypy, import-linter
 
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
 	@$(BIN)/pytest $(ARGS) $(GIVE)
+
+newest-ray:  ## the tests of the cluster against the newest Ray instead of the locked one (RAY=ray==X.Y.Z, ARGS= goes to pytest)
+	@RAY='$(RAY)' ARGS='$(ARGS)' sh .ci/newest-ray $(GIVE)
 
 clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docker engine; results/ stays
 	@kept=''; for place in '$(HOME_FOLDER)/engine' '$(HOME_FOLDER)/rootfs' /var/lib/campaign/*/checkout.json; do \

@@ -38,7 +38,7 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
     "RAY_gcs_server_request_timeout_seconds": "30",
     "RAY_event_stats": "0",
-    "RAY_raylet_start_wait_time_s": "300",  # a busy machine takes its time
+    "RAY_raylet_start_wait_time_s": "60",  # a busy machine takes its time
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
     "PYTHONWARNINGS": "ignore",
@@ -157,19 +157,35 @@ def _start_local(gpus: int) -> str:
                 f"this Ray demands no token, so any user of this machine could run code as {os.geteuid()}. "
                 f"`make setup` installs Ray {ray_parts.TESTED}, which does."
             )
-        with _deaf():
-            _local.node = ray_parts.node(
-                folder / "r",
-                session_name=SESSION,
-                num_cpus=max(4, os.cpu_count() or 1),
-                num_gpus=gpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
+        _local.node = _patient_node(folder, gpus)
         private.check(folder)
     except BaseException:
         stop()
         raise
     return str(_local.node.address)
+
+
+def _patient_node(folder: Path, gpus: int) -> Any:
+    """The node; a second one where the first did not come up: a raylet gives its agents fifteen seconds, and a busy machine needs longer."""
+    for last in (False, True):
+        try:
+            with _deaf():
+                return ray_parts.node(
+                    folder / "r",
+                    session_name=SESSION,
+                    num_cpus=max(4, os.cpu_count() or 1),
+                    num_gpus=gpus,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                )
+        except Exception as problem:  # Ray raises nothing narrower
+            end_processes(folder)
+            shutil.rmtree(folder / "r", ignore_errors=True)
+            if last:
+                raise ClusterError(
+                    f"Ray did not start, twice: {problem} This machine may be too busy (load average {os.getloadavg()[0]:.0f} on "
+                    f"{os.cpu_count()} CPUs): wait until it is not; the same command tries again."
+                ) from None
+    raise AssertionError
 
 
 @contextlib.contextmanager

@@ -49,8 +49,11 @@ def test_a_killed_engine_is_waited_for_and_no_run_pays(
     while not any("docker" in event["run_id"] for event in events(folder, "dispatched")):
         assert driver.poll() is None and time.monotonic() < patience, driver.communicate()[0]
         time.sleep(0.02)
-    time.sleep(0.3)
     pid = int((daemon.engine_folder(engine) / "dockerd.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)  # one that answers nobody for a while is waited for
+    time.sleep(1)
+    os.kill(pid, signal.SIGCONT)
+    time.sleep(0.3)
     os.kill(pid, signal.SIGKILL)
     time.sleep(2)
     monkeypatch.delenv("DOCKER_HOST")  # an engine that somebody named is never replaced

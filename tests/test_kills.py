@@ -1,6 +1,6 @@
 """kill -9 of anything, at any moment: the same command goes on, and nothing accepted is lost or done twice.
 
-Six kills by default, one of each kind; ``CAMPAIGN_KILLS=60`` is the long version.
+Seven by default, one of each kind (the last stops everything for a while, as Ctrl-Z does); ``CAMPAIGN_KILLS=60`` is the long version.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from campaign.errors import EXIT_INCOMPLETE
 from campaign.record import journal
 from campaign.record.store import Store, StoreError
 
-KILLS = int(os.environ.get("CAMPAIGN_KILLS", "6"))
+KILLS = int(os.environ.get("CAMPAIGN_KILLS", "7"))
 SEED = int(os.environ.get("CAMPAIGN_KILLS_SEED", "20261123"))
-VICTIMS = ("driver", "gpu actor", "telemetry actor", "engine", "container", "everything")
+VICTIMS = ("driver", "gpu actor", "telemetry actor", "engine", "container", "everything", "stopped")
 CONFIG = """
 name: kills
 description: Small runs to be killed.
@@ -97,12 +97,23 @@ def kill(victim: str, driver: subprocess.Popen[bytes], results: Path, client: do
             with contextlib.suppress(docker.errors.APIError):
                 container.kill("SIGKILL")
         return bool(containers)
+    elif victim == "stopped":
+        return stop_for_a_while([driver.pid, *below])
     else:
         pids = [*engine_pids(results), driver.pid, *below]
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return bool(pids)
+
+
+def stop_for_a_while(pids: list[int]) -> bool:
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        time.sleep(2.0 if number == signal.SIGSTOP else 0.0)
+    return True
 
 
 def campaign_id(results: Path) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -252,3 +253,30 @@ def test_a_ray_without_a_part_is_refused_in_words(monkeypatch):
     monkeypatch.setitem(ray_parts.PARTS, "ray._private.node:Gone", "an example")
     with pytest.raises(ray_parts.PartMissing, match=r"no ray\._private\.node:Gone \(an example\).*make setup"):
         ray_parts.require()
+
+
+def test_a_machine_that_is_too_busy_for_ray_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def never(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray_parts, "node", never)
+    with pytest.raises(cluster.ClusterError, match=r"did not start, twice: .*timed out.*too busy.*same command"):
+        cluster._patient_node(tmp_path, 1)
+    assert len(tries) == 2
+
+
+def test_a_head_that_is_gone_is_told_after_a_while_and_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray waits for it a minute, and then ends the driver without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        head = cluster._Head("127.0.0.1", server.getsockname()[1], time.monotonic())
+        monkeypatch.setattr(cluster, "_head", head)
+        assert cluster.require_head()
+    assert not cluster.require_head(), "a moment's silence is none"
+    head.answered -= cluster.HEAD_PATIENCE_S
+    with pytest.raises(
+        cluster.ClusterError, match=r"the head of the Ray cluster, 127\.0\.0\.1:\d+, is gone.*same command goes on"
+    ):
+        cluster.require_head()

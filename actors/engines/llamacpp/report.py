@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -42,6 +42,11 @@ UNITS = {
 """Every metric of this engine, in the order reported."""
 
 
+MOST = 2**62
+"""Of anything that is counted; 10 to the 400th is JSON as well, and no float."""
+Clock = Annotated[int, Field(ge=0, le=MOST)]
+
+
 class _Part(BaseModel):
     """A missing key or a wrong type is an error; keys that a later version adds are not."""
 
@@ -55,28 +60,28 @@ class EnginePart(_Part):
 
 class ModelPart(_Part):
     name: str
-    parameters: int = Field(ge=1)
-    weight_bytes: int = Field(ge=1)
+    parameters: int = Field(ge=1, le=MOST)
+    weight_bytes: int = Field(ge=1, le=MOST)
     file_sha256: str = Field(min_length=64, max_length=64)
 
 
 class SettingsPart(_Part):
-    threads: int = Field(ge=1)
-    concurrency: int = Field(ge=1)
+    threads: int = Field(ge=1, le=MOST)
+    concurrency: int = Field(ge=1, le=MOST)
 
 
 class RequestsPart(_Part):
-    expected: int = Field(ge=1)
-    answered: int = Field(ge=0)
-    failed: int = Field(ge=0)
+    expected: int = Field(ge=1, le=MOST)
+    answered: int = Field(ge=0, le=MOST)
+    failed: int = Field(ge=0, le=MOST)
 
 
 class TokensPart(_Part):
-    input: int = Field(ge=0)
-    output: int = Field(ge=0)
-    messages: int = Field(ge=0)
+    input: int = Field(ge=0, le=MOST)
+    output: int = Field(ge=0, le=MOST)
+    messages: int = Field(ge=0, le=MOST)
     """Streamed messages that brought them. Fewer than tokens where a token is a part of a UTF-8 character."""
-    output_expected: int = Field(ge=0)
+    output_expected: int = Field(ge=0, le=MOST)
 
 
 class PerformancePart(_Part):
@@ -86,25 +91,25 @@ class PerformancePart(_Part):
 
 
 class KvCachePart(_Part):
-    logged_bytes: int = Field(ge=1)
-    computed_bytes: int = Field(ge=1)
-    context_tokens: int = Field(ge=1)
+    logged_bytes: int = Field(ge=1, le=MOST)
+    computed_bytes: int = Field(ge=1, le=MOST)
+    context_tokens: int = Field(ge=1, le=MOST)
 
 
 class MemoryPart(_Part):
-    peak_bytes: int = Field(ge=1)
+    peak_bytes: int = Field(ge=1, le=MOST)
     kv_cache: KvCachePart
 
 
 class ClocksPart(_Part):
     """CLOCK_MONOTONIC, nanoseconds."""
 
-    process_start: int
-    load_end: int
-    warmup_end: int
-    steady_start: int
-    first_token: int
-    steady_end: int
+    process_start: Clock
+    load_end: Clock
+    warmup_end: Clock
+    steady_start: Clock
+    first_token: Clock
+    steady_end: Clock
 
 
 class EngineReport(_Part):
@@ -124,12 +129,12 @@ class EngineReport(_Part):
 class RequestLine(_Part):
     """A line of ``requests.jsonl``."""
 
-    request_index: int = Field(ge=0)
+    request_index: int = Field(ge=0, le=MOST)
     submitted_ms: float
     ttft_ms: float | None
     latency_ms: float = Field(ge=0)
-    input_tokens: int = Field(ge=0)
-    output_tokens: int = Field(ge=0)
+    input_tokens: int = Field(ge=0, le=MOST)
+    output_tokens: int = Field(ge=0, le=MOST)
     ok: bool
     error: str | None
     itl_ms: list[float]

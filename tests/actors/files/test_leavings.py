@@ -94,3 +94,22 @@ def test_a_running_engines_pipe_is_never_waited_for(tmp_path: Path) -> None:
     assert leavings.small(tmp_path / "link") is None
     assert leavings.small(tmp_path / "file") == b"7"
     assert leavings.small(tmp_path / "file", most=0) is None
+
+
+def test_of_more_names_than_fit_into_a_list_the_first_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leavings, "MOST_NAMES", 10)
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(50):
+        (many / f"{number:02d}").write_text("x")
+    assert tidy(tmp_path) == ["many: 40 names more than 10"]
+    assert sorted(path.name for path in many.iterdir()) == [f"{number:02d}" for number in range(10)]
+
+
+def test_a_second_name_of_a_file_elsewhere_goes_and_the_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("mine")
+    folder = tmp_path / "output"
+    folder.mkdir()
+    os.link(tmp_path / "secret", folder / "kept.log")
+    assert tidy(folder) == ["kept.log: it has a second name, and may be anybody's file"]
+    assert (tmp_path / "secret").read_text() == "mine"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -61,7 +64,7 @@ class Quiet:
         return None
 
 
-def carry_out(engine: Program, folder: Path, timeout_s: float = 60.0, **order: object) -> Evidence:
+def carry_out(engine: Program, folder: Path, timeout_s: float = 60.0, arm: Any = None, **order: object) -> Evidence:
     asked = Attempt(
         campaign="c",
         campaign_id="c1",
@@ -79,7 +82,7 @@ def carry_out(engine: Program, folder: Path, timeout_s: float = 60.0, **order: o
     return attempts.carry_out(
         asked,
         engine=engine,
-        arm=NativeArm(ARM, folder),
+        arm=arm or NativeArm(ARM, folder),
         telemetry=Quiet(),
         observe=Observe(),
         spool=folder / "spool",
@@ -261,3 +264,16 @@ def test_compile_caches_nested_beyond_any_path_are_an_unknown_figure(tmp_path: P
     grown = next(metric for metric in evidence.metrics if metric.name == "compile_cache_new_files")
     assert grown.value is None and "could not be looked through" in (grown.reason or "")
     removal.remove(tmp_path / "spool")
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EROFS"])
+def test_what_the_unit_has_no_more_of_counts_against_no_run(tmp_path: Path, name: str) -> None:
+    """Sixty-four descriptors cost every run of an arm once: each was given up for what was the unit's."""
+
+    class Refusing:
+        def create(self, *_: object) -> None:
+            raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    evidence = carry_out(Program("pass"), tmp_path, arm=Refusing())
+    assert evidence.outcome == "infrastructure"
+    assert os.strerror(getattr(errno, name)) in (evidence.failure or "")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import stat
+from collections import namedtuple
+from pathlib import Path
+
 import pytest
 
 from actors.gpu import actor as gpu
@@ -68,3 +72,27 @@ def test_a_resumed_unit_keeps_its_card_or_refuses(host) -> None:
     assert gpu.choose_gpu((), before=card(1).uuid).uuid == card(1).uuid
     with pytest.raises(gpu.NoGpu, match="no GPU is 'GPU-7'"):
         gpu.choose_gpu((), before="GPU-7")
+
+
+@pytest.fixture
+def unit(home: Path) -> gpu.GpuActor:
+    return gpu.GpuActor("u", "c", "spool/c/u", None)
+
+
+def test_nobody_else_may_put_anything_into_the_spool(unit: gpu.GpuActor) -> None:
+    """A folder of the engine's below one that others could enter took a link to a file of root's."""
+    assert stat.S_IMODE(unit.spool.stat().st_mode) == 0o700
+
+
+def test_a_spool_without_space_is_the_units_trouble_with_a_remedy(
+    unit: gpu.GpuActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unit.trouble() is None
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(gpu.shutil, "disk_usage", lambda _: usage(2**30, 2**30 - 2**20, 2**20))
+    assert (unit.trouble() or "").endswith("has 1 MiB left, 64 MiB are needed: make space")
+
+
+def test_a_spool_that_cannot_be_written_to_is_the_units_trouble(unit: gpu.GpuActor) -> None:
+    unit.spool.rmdir()
+    assert "cannot be written to: No such file" in (unit.trouble() or "")

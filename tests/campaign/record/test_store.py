@@ -163,3 +163,22 @@ def test_what_was_received_for_an_attempt_that_never_ended_is_removed_at_the_nex
     store.receive(place, "output/trace.log", [b"half"])
     assert store.repair() == ["removed the unfinished attempts/a/.2.large.partial"]
     assert sorted(path.name for path in place.parent.iterdir()) == ["1"]
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        lambda place: place.unlink(),
+        lambda place: (place.unlink(), place.write_text("")),
+        lambda place: place.parent.rename(place.parent.with_name("elsewhere")),
+    ],
+    ids=["deleted", "replaced", "the folder renamed"],
+)
+def test_a_driver_that_loses_its_lock_stops(store, meddle):
+    """A second driver came in where the lock's file was deleted, and both measured."""
+    store.lock()
+    store.require_lock()
+    meddle(store.root / ".driver.lock")
+    with pytest.raises(StoreError, match="taken away while the campaign ran"):
+        store.require_lock()
+    store.unlock()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from campaign import cluster, ray_parts
 
-os.environ.update(cluster.QUIET)
+# A raylet whose registration takes longer than this aborts.
+os.environ.update(cluster.QUIET | {"RAY_gcs_server_request_timeout_seconds": "300"})
 
 
 def main(unit: str, folder: str, address: str | None = None) -> None:

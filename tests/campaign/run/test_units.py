@@ -62,8 +62,13 @@ class Units:
         self.processes[unit] = process
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert address, f"unit {unit} did not start"
+        assert address, f"unit {unit} did not start\n{self.logs()}"
         self.address = self.address or address
+
+    def logs(self) -> str:
+        """The ends of Ray's."""
+        found = sorted(Path(self.folder).glob("session_latest/logs/*.*"))
+        return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-4000:]}" for path in found)
 
     def kill(self, unit: str) -> None:
         """Kill -9 the raylet and everything else below the unit's process."""

@@ -413,6 +413,7 @@ def test_order_of_keys_and_keys_of_later_versions_do_not_matter(
         ({"performance": {"steady_s": math.nan}}, "performance.steady_s: "),
         ({"model": {"parameters": "many"}}, "model.parameters: "),
         ({"memory": {"peak_bytes": 0}}, "memory.peak_bytes: "),
+        ({"memory": {"peak_bytes": 10**400}}, "memory.peak_bytes: "),
     ],
 )
 def test_a_report_that_contradicts_itself_is_refused(

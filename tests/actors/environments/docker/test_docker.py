@@ -13,10 +13,11 @@ from pathlib import Path
 
 import docker
 import pytest
+import requests
 from given_arms import ORPHAN_MAKER, alive, eventually, lines_of, python
 
 from actors.environments import EnvironmentError_
-from actors.environments.docker.arm import DockerArm, _epoch_ns, merge, options, parameters, shell_line
+from actors.environments.docker.arm import DockerArm, _epoch_ns, gone, merge, options, parameters, shell_line
 from actors.environments.reap import reap
 from actors.types import Environment, GpuAccess, Launch, Mount
 
@@ -249,3 +250,24 @@ def _environ(process: Path) -> bytes:
         return (process / "environ").read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize(
+    ("error", "is_gone"),
+    [
+        (requests.ConnectionError("Connection aborted."), True),
+        (
+            docker.errors.APIError(
+                "connection error: dial unix /run/containerd/containerd.sock: connection refused: unavailable"
+            ),
+            True,
+        ),
+        (docker.errors.APIError("ttrpc: closed: unknown"), True),
+        (docker.errors.APIError("transport is closing"), True),
+        (docker.errors.APIError("OCI runtime create failed: exec: python3: not found"), False),
+        (docker.errors.ImageNotFound("No such image"), False),
+    ],
+)
+def test_an_engine_or_a_containerd_that_has_gone_is_told_from_a_refusal(error, is_gone):
+    """A containerd that was killed cost a run for good."""
+    assert gone(error) is is_gone
