@@ -174,6 +174,7 @@ class Driver:
             "code": code,
             "host": host.describe(),
             "config": self.campaign.published(),
+            **self.fleet.about,
         }
         import io
 
