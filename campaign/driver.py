@@ -390,7 +390,8 @@ class Driver:
                     return None
             if orphan is not None:
                 owner, block = orphan
-                self.move(block, owner, unit)
+                if owner != unit:  # else it was away, and is back before anybody took its block
+                    self.move(block, owner, unit)
                 return block
             self.fleet.clock.wait(self.stopping, self.fleet.idle_s)
         return None

@@ -179,9 +179,9 @@ def faults(asked: str) -> Faults:
                 value = float(chance)
             except ValueError:
                 raise NotInjected(f"--faults {asked}: {chance!r} is no number") from None
-            most = 1.0 if name in ("crash", "hang", "throttle") else 24.0
+            most = 1.0 if name in ("crash", "hang", "throttle") else 1000.0
             if not 0 <= value <= most:
-                per = "of an attempt, from 0 to 1" if most == 1.0 else "times a day, from 0 to 24"
+                per = "of an attempt, from 0 to 1" if most == 1.0 else "times a day, from 0 to 1000"
                 raise NotInjected(f"--faults {asked}: {name} is a chance {per}; got {value:g}")
         found = replace(found, **{name: value})
     return found

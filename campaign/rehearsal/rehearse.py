@@ -11,6 +11,7 @@ from typing import Any
 
 from campaign.config import Campaign
 from campaign.driver import Driver
+from campaign.errors import DriverError
 from campaign.forecast import CPU, estimate_s
 from campaign.plan import plan
 from campaign.rehearsal import machine
@@ -128,7 +129,10 @@ def rehearse(
                 show=lambda snapshot: show(snapshot, fleet.time.now_ns),
             )
             at_work(driver)
-            snapshot = driver.run()
+            try:
+                snapshot = driver.run()
+            except DriverError as refused:
+                snapshot = driver.snapshot.model_copy(update={"stage": "stopped", "message": str(refused)})
             if snapshot.stage == "completed" or asked.person_s is None or snapshot.message == "interrupt":
                 break
             since_s = fleet.now_s

@@ -30,7 +30,11 @@ SLOW_SPEED = 0.6
 HUNG_W = 20.0
 HEATED_SHARE = 0.2
 """Of its measured part that a run throttles where heat comes from outside."""
-CRASHED = "RuntimeError: CUDA error: an illegal memory access was encountered"
+CRASHED = (
+    "terminate called after throwing an instance of 'c10::AcceleratorError'",
+    "  what():  CUDA error: an illegal memory access was encountered",
+)
+"""What a program of PyTorch says as it dies of its GPU."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ class Program:
         self._gone()
         scene.full_disk()
         if self.code or self.its is None:
-            self._said(CRASHED)
+            self._said(*CRASHED)
             return Exit(code=self.code)
         its = self.its
         answers = served(
