@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
-from campaign import registration
-from campaign.analysis import evidence, questions, seal, sql
+from campaign.analysis import cache as evidence
+from campaign.analysis import inputs, seal
+from campaign.analysis import views as sql
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N, number
+from campaign.plan import registration
+from campaign.record.store import Store
 from campaign.report import checklist, wording
-from campaign.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -293,7 +295,7 @@ ORDER BY place, treatment"""
 def write(results: Path) -> Path:
     """Write ``<results>/report/index.html`` and the figures beside it as PNG and SVG; returns the page's path.
 
-    Raises :class:`campaign.analysis.sql.ResultsError` where there is no campaign.
+    Raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
     """
     import jinja2
     from markupsafe import Markup
@@ -631,7 +633,7 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
 
 
 def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
-    chosen = questions.settings(con)
+    chosen = inputs.settings(con)
     lines = [
         f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from campaign.analysis.parallel import Job, Work, together
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
 from campaign.analysis.statistics.distributions import FloatArray
@@ -42,7 +43,6 @@ from campaign.analysis.statistics.sets import (
 from campaign.analysis.statistics.table import Cell, RunTable, TableError, check_runs, reference_arm
 from campaign.analysis.statistics.units import analyze_units, over_units
 from campaign.analysis.statistics.validation import validate_model
-from campaign.analysis.workers import Job, Work, together
 
 SampleKey = tuple[Any, ...]
 PUBLISHED = {ALL_VALID: "all_valid"}
