@@ -1,6 +1,6 @@
 """Writes what of the documentation follows from the code: the campaign file's keys and the SQL views.
 
-    python docs/reference.py        (writes docs/reference/*.md and configs/schema.json; a test fails where they are not as written)
+python docs/reference.py        (writes docs/reference/*.md and configs/schema.json; a test fails where they are not as written)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.path.insert(0, str(PROJECT))
 from campaign.config import schema  # noqa: E402  (the project may not be installed)
 
 WRITTEN = {
-    "configs/schema.json": lambda: schema.text(),
+    "configs/schema.json": schema.text,
     "docs/reference/configuration.md": lambda: configuration(schema.schema()),
     "docs/reference/sql.md": lambda: sql(sorted((PROJECT / "sql").glob("*.sql"))),
 }

@@ -44,6 +44,7 @@ def schema() -> dict[str, Any]:
     keys["repetitions"] = {"anyOf": [count, keys["repetitions"]]}
     phase = PhaseAsked.model_json_schema(ref_template="#/$defs/{model}")["properties"]
     own = {key: phase[key] for key in PHASE_KEYS if key in phase}
+    own["screen"] = {"type": "object", "description": "The screen of a screening phase; docs/study.md has its keys."}
     everything = keys | {
         "phases": {
             "type": "array",
