@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from campaign.config import schema
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 
 CONFIGS = Path(schema.__file__).parents[2] / "configs"
 FILES = sorted((CONFIGS / "campaigns").glob("*.yaml"))
