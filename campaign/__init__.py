@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import account, host
+from campaign import moved
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["open"]
 
+moved.serve()
 account.settle(host.home(), host.ROOT)  # through sudo, before anything writes into the person's folders
 
 
 def open(folder: str | PathLike[str]) -> Results:
-    """The campaign in a results folder. Raises :class:`campaign.analysis.sql.ResultsError` where there is none."""
+    """The campaign in a results folder. Raises :class:`campaign.analysis.views.ResultsError` where there is none."""
     from campaign.results import Results
 
     return Results(folder)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import ROOT, Config, ResultsRoot, app, chosen, out
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, out
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -18,19 +18,24 @@ PANEL = "Before"
 def plan(
     config: Config = None,
     units: Annotated[int, typer.Option(min=1, help="Units that share the campaign.")] = 1,
+    phase: Phase = None,
     results: ResultsRoot = Path("results"),
 ) -> None:
-    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for."""
-    from campaign.outlook import describe
-    from campaign.plan import plan
-    from campaign.store import folder_for
+    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for; of a study every phase."""
+    from campaign.cli import study
+    from campaign.plan.design import plan
+    from campaign.plan.preview import describe
+    from campaign.record.store import folder_for
 
-    _, loaded = chosen(config)
+    if phase is None and study.planned(config, units, results):
+        return
+    _, loaded = chosen(config, phase)
     store = folder_for(results, loaded.name, new=False)
     store.require_kind(simulated=False)
     known = {}
     if store.exists():
-        from campaign import journal, shakedown
+        from campaign.record import journal
+        from campaign.run import shakedown
 
         known = shakedown.speeds(journal.fold(journal.read(store.journal_path)[0]))
     out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None, known=known))
@@ -40,17 +45,19 @@ def plan(
     rich_help_panel=PANEL, epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml"
 )
 def doctor(
-    config: Annotated[Path | None, typer.Argument(help="Also check what this campaign needs.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Also check what this campaign needs.", autocompletion=completion.configs)
+    ] = None,
 ) -> None:
     """Check by trying everything that a campaign needs; each finding has a remedy."""
     from actors import host
-    from campaign import config as configs
-    from campaign import doctor as doctors
+    from campaign.preflight import doctor as doctors
+    from campaign.study.config import campaign_in
 
-    loaded = configs.load(config) if config else None
+    loaded = campaign_in(config) if config else None
     uuid = None
     if loaded is not None and loaded.gpus:
-        from actors.gpu import choose_gpu
+        from actors.gpu.actor import choose_gpu
 
         uuid = choose_gpu(loaded.gpus).uuid
     failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
@@ -64,14 +71,14 @@ def prepare(
 ) -> None:
     """Put image, root filesystem, weights, datasets and engines in place and record their digests."""
     from actors import host
-    from campaign import prepare as prepares
-    from campaign import rights
+    from campaign.preflight import prepare as prepares
+    from campaign.preflight import rights
 
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
     if any(environment.kind != "native-host" for environment in loaded.environments):
-        from actors.environments import daemon
+        from actors.environments.docker import daemon
 
         daemon.ensure(host.home(), say=out.print)
     failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
@@ -92,8 +99,8 @@ def register(
     results: ResultsRoot = Path("results"),
 ) -> None:
     """Write down before the first run what is asked and how it will be decided, with one hash that others can date."""
-    from campaign import registration
-    from campaign.store import StoreError, folder_for, write_durably
+    from campaign.plan import registration
+    from campaign.record.store import StoreError, folder_for, write_durably
 
     _, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
@@ -129,17 +136,25 @@ def register(
     epilog="Examples:\n\n  campaign power --cv-pct 0.5 --margin-pct 1\n\n  campaign power results/local --n 30",
 )
 def power(
-    pilot: Annotated[Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.")] = None,
-    cv_pct: Annotated[float | None, typer.Option(help="Assumed run-to-run coefficient of variation, percent.")] = None,
-    rho: Annotated[float | None, typer.Option(help="Assumed correlation of the arms within blocks.")] = None,
-    effect_pct: Annotated[float, typer.Option(help="Difference to be found, percent.")] = 1.0,
-    margin_pct: Annotated[float | None, typer.Option(help="Equivalence margin, percent.")] = None,
+    pilot: Annotated[
+        Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.", autocompletion=completion.folders)
+    ] = None,
+    cv_pct: Annotated[
+        float | None, typer.Option(callback=finite, help="Assumed run-to-run coefficient of variation, percent.")
+    ] = None,
+    rho: Annotated[
+        float | None, typer.Option(callback=finite, help="Assumed correlation of the arms within blocks.")
+    ] = None,
+    effect_pct: Annotated[float, typer.Option(callback=finite, help="Difference to be found, percent.")] = 1.0,
+    margin_pct: Annotated[float | None, typer.Option(callback=finite, help="Equivalence margin, percent.")] = None,
     n: Annotated[int, typer.Option(min=2, help="Runs in each arm.")] = 30,
     m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
 ) -> None:
     """Tell before any run what N this effect and margin need."""
-    from campaign.power import describe_power
+    from campaign.plan.power import describe_power
 
+    if pilot is not None:
+        latest(pilot)
     out.print(describe_power(pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m))
 
 
@@ -147,7 +162,9 @@ def power(
 def diff(
     first: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
     second: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
-    config: Annotated[Path | None, typer.Option(help="Campaign file that defines them.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Campaign file that defines them.", autocompletion=completion.configs)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
 ) -> None:
     """Show what differs between two environments."""
@@ -155,11 +172,11 @@ def diff(
     from rich.table import Table
 
     from actors.environments.resolve import difference
-    from campaign import config as configs
-    from campaign.choose import choose
-    from campaign.diff import seen
+    from campaign.config.default import choose
+    from campaign.preflight.diff import seen
+    from campaign.study.config import campaign_in
 
-    loaded = configs.load(choose(ROOT, str(config) if config else None).config)
+    loaded = campaign_in(choose(str(config) if config else None).config)
     a, b = (loaded.environment(name) for name in (first, second))
     table = Table("aspect", first, second)
     for aspect, left, right in difference(a, b):

@@ -58,9 +58,9 @@ def rehearse(
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
 ) -> None:
     """Carry a campaign out on simulated units in virtual time: how long it takes, and what it will be able to claim."""
+    from campaign.record.store import Store
     from campaign.rehearsal import conclusion
     from campaign.rehearsal.rehearse import rehearse as carry_out
-    from campaign.store import Store
 
     _, loaded = chosen(config)
     asked = _asked(loaded, effect, cv, faults, seed, units, machine, telemetry_hz, person)
@@ -77,9 +77,9 @@ def rehearse(
             done = carry_out(loaded, store, asked, tell=progress.tell, show=progress.show, at_work=_hear_interrupts)
     finally:
         store.unlock()
-    from campaign.analysis import evidence
+    from campaign.analysis import cache
 
-    con = evidence.connect(store.root)
+    con = cache.connect(store.root)
     out.print(conclusion.describe(loaded, asked, done, con))
     if not no_report:
         from campaign.report import page
@@ -122,7 +122,7 @@ def _asked(
 
 def _make_room(store: Any) -> None:
     """A rehearsal takes the place of the last one of its name, and of nothing else."""
-    from campaign.store import StoreError
+    from campaign.record.store import StoreError
 
     store.require_kind(simulated=True)
     if store.root.exists() and not store.exists() and any(store.root.iterdir()):

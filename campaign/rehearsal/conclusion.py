@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.forecast import duration, forecast, size
-from campaign.plan import plan
+from campaign.plan.design import plan
+from campaign.plan.forecast import duration, forecast, size
 from campaign.rehearsal.rehearse import Asked, Rehearsed
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def comparisons(campaign: Campaign, asked: Asked, con: duckdb.DuckDBPyConnection
     from rich.table import Table
     from rich.text import Text
 
-    from campaign.analysis import evidence
+    from campaign.analysis import cache
     from campaign.report import wording
 
     rows = [
         row
-        for row in evidence.rows(con)
+        for row in cache.rows(con)
         if row["metric"] == HEADLINE and row["verdict"] != "no_data" and row["analysis_set"] == "protocol"
     ]
     if not rows:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.engines import trtllm
+from actors.engines.trtllm import engine as trtllm
 from actors.types import Attempt, Model, Workload
-from campaign.forecast import Machine, answering_s, described, weight_bytes
+from campaign.plan.forecast import Machine, answering_s, described, weight_bytes
 from campaign.rehearsal.injected import Effects, Noise
 from campaign.rehearsal.machine import Unit
 from campaign.rehearsal.reports import GIB, TRIAL_TOKENS, Served

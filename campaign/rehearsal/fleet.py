@@ -12,7 +12,7 @@ from typing import Any
 from ray.exceptions import RayActorError
 
 from actors.clock import Clock
-from actors.gpu import Chosen
+from actors.gpu.actor import Chosen
 from actors.types import Attempt, Evidence
 from campaign.cluster import Unit
 from campaign.config import Campaign

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from campaign.config import Campaign
 from campaign.errors import EXIT_CONFIG, CampaignError
-from campaign.forecast import CPU, SPARK, Machine, machine
+from campaign.plan.forecast import CPU, SPARK, Machine, machine
 
 
 class UnknownMachine(CampaignError):

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from campaign.config import Campaign
-from campaign.driver import Driver
 from campaign.errors import DriverError
-from campaign.forecast import CPU, estimate_s
-from campaign.plan import plan
+from campaign.plan.design import plan
+from campaign.plan.forecast import CPU, estimate_s
+from campaign.record.snapshot import Snapshot
+from campaign.record.store import Store
 from campaign.rehearsal import machine
 from campaign.rehearsal.fleet import SimulatedFleet
 from campaign.rehearsal.injected import Effects, Faults, Noise
 from campaign.rehearsal.machine import Unit
 from campaign.rehearsal.site import Settings
-from campaign.snapshot import Snapshot
-from campaign.store import Store
+from campaign.run.driver import Driver
 
 SAMPLES_A_RUN = 30
 """Of telemetry, in the shortest run: its figures are means and maxima of so many."""

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from actors.engines import trtllm, vllm
+from actors.engines.trtllm import engine as trtllm
+from actors.engines.vllm import engine as vllm
 from actors.types import Attempt
-from campaign.forecast import weight_bytes
+from campaign.plan.forecast import weight_bytes
 from campaign.rehearsal.heat import Floats
 
 GIB = 2**30

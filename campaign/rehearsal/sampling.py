@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from actors.samples import FIELDS, SCHEMA
-from actors.telemetry import Series, Window, metrics_of
+from actors.telemetry.actor import Series, Window, metrics_of
+from actors.telemetry.schema import FIELDS, SCHEMA
 from actors.types import TelemetrySummary
 from campaign.rehearsal.heat import Body, Floats
 

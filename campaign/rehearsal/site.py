@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.gate import Reading
+from actors.gpu.gate import Reading
 from actors.types import Attempt, Exit, ImageIdentity, Launch, Metric, TelemetrySummary
 from campaign.rehearsal import reports, sampling
 from campaign.rehearsal.engine import Course, course, served

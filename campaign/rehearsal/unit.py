@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from actors import attempt as attempts
 from actors import host
 from actors.clock import Clock
 from actors.engines import Engine, EngineError
-from actors.engines.known import engine as engine_of
+from actors.engines.registry import engine as engine_of
+from actors.gpu import attempt as attempts
 from actors.types import (
     Attempt,
     Environment,
@@ -31,7 +31,7 @@ from actors.types import (
     UnitFacts,
     Workload,
 )
-from campaign.forecast import described, weight_bytes
+from campaign.plan.forecast import described, weight_bytes
 from campaign.rehearsal import reports, sampling
 from campaign.rehearsal.heat import Body, Room
 from campaign.rehearsal.injected import Episode, Kind, episodes, generator
@@ -283,7 +283,8 @@ def prepare(engine: str, model: Model, workload: Workload) -> Prepared:
             "threads": 1,
         }
     else:
-        from actors.engines import trtllm, vllm
+        from actors.engines.trtllm import engine as trtllm
+        from actors.engines.vllm import engine as vllm
 
         module = {"trtllm": trtllm, "vllm": vllm}[engine]
         expected = engine_of(engine).expect(model, workload, PLACE)  # type: ignore[attr-defined]

@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import evidence, sql
-from campaign.report.forms import escape
+from campaign.analysis import cache as evidence
+from campaign.analysis import views
+from campaign.report.table_formats import escape
 from campaign.report.wording import present
 
 if TYPE_CHECKING:
     import duckdb
 
-    from campaign.registration import Stated
+    from campaign.plan.registration import Stated
 
 _ORDERS = {
     "alternate": "The order of arms alternated from block to block",
@@ -65,6 +66,15 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
         f"in {_count(len(counts['arms']), 'environment')} ({_listed(counts['arms'])}), the reference being {reference}, "
         f"on {_count(max(counts['units'], 1), 'unit')}{' with ' + _listed(gpus) if gpus else ''}."
     )
+    said += [
+        f"{arm} ran another {' and '.join(differs)} than the reference ({image}"
+        + (f", {', '.join(versions)}" if versions else "")
+        + (f", {options}" if options else "")
+        + "), which is part of what is compared."
+        for arm, differs, image, versions, options in con.execute(
+            "SELECT environment, differs, image, engine_versions, engine_options FROM arm_software WHERE len(differs) > 0"
+        ).fetchall()
+    ]
     each = f"{n['low']}" if n["low"] == n["high"] else f"{n['low']} to {n['high']}"
     said.append(
         f"Of {counts['planned']} planned runs {counts['accepted']} were accepted, {each} for each combination of model and environment, "
@@ -134,7 +144,7 @@ def _gate(gate: dict[str, Any]) -> list[str]:
 
 
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    return next(iter(sql.records(con, query)), {})
+    return next(iter(views.records(con, query)), {})
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
-from campaign import registration
-from campaign.analysis import evidence, questions, seal, sql
+from campaign.analysis import cache as evidence
+from campaign.analysis import inputs, seal
+from campaign.analysis import views as sql
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N, number
+from campaign.plan import registration
+from campaign.record.store import Store
 from campaign.report import checklist, wording
-from campaign.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,6 +77,13 @@ QUALITY = (
         "Cells that the campaign went on without, by decision after the shakedown.",
         "No cell was left out.",
         "SELECT cell, reason, decided_by\nFROM cells_left_out\nORDER BY cell",
+    ),
+    Table(
+        "What the arms run",
+        "Image, engine and options by arm. What differs from the reference is part of what is compared with it.",
+        "The config names no arm.",
+        'SELECT environment, image, list_transform(userlands, lambda it: left(it, 19)) AS userland, engine_versions AS "engine version",\n'
+        "    coalesce(engine_options, 'the model''s') AS \"engine options\", differs AS \"differs from the reference in\"\nFROM arm_software",
     ),
     Table(
         "Do both arms answer the same?",
@@ -293,7 +302,7 @@ ORDER BY place, treatment"""
 def write(results: Path) -> Path:
     """Write ``<results>/report/index.html`` and the figures beside it as PNG and SVG; returns the page's path.
 
-    Raises :class:`campaign.analysis.sql.ResultsError` where there is no campaign.
+    Raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
     """
     import jinja2
     from markupsafe import Markup
@@ -531,6 +540,11 @@ def _warnings(
             f"{counts['left_out']} runs of {cells} cells were left out after the shakedown: they cannot run here, or nothing was left to compare "
             "them with. They are named under Quality with the cause."
         )
+    for arm, differs in con.execute("SELECT environment, differs FROM arm_software WHERE len(differs) > 0").fetchall():
+        found.append(
+            f"{arm} does not run the reference's {' and '.join(differs)}: what is found between them is of that together with the environment "
+            "(what each runs stands under Quality)."
+        )
     broken = con.execute("SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'").fetchall()[0][0]
     if broken:
         found.append(f"{broken} files cannot be read and are left out; they are named under Quality.")
@@ -631,7 +645,7 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
 
 
 def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
-    chosen = questions.settings(con)
+    chosen = inputs.settings(con)
     lines = [
         f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",
@@ -713,7 +727,7 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def _images(text: str | None) -> str:
-    """Every userland of the unit with its digest: the two arms run the same one."""
+    """Every userland of the unit with its digest."""
     images = json.loads(text or "{}").values()
     return "; ".join(dict.fromkeys(f"{image['reference']} @ {image['digest']}" for image in images))
 

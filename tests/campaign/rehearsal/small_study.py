@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from campaign import config
+from campaign.record.store import Store
 from campaign.rehearsal import injected, machine
 from campaign.rehearsal.rehearse import Asked, Rehearsed, rehearse
-from campaign.store import Store
 
 BEGAN_NS = 1_790_000_000 * 10**9
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from small_study import rehearsed
 
-from campaign import journal
+from campaign.record import journal
 from campaign.rehearsal.rehearse import Rehearsed
 
 ONE = {"models": "[qwen2-1.5b]", "repetitions": "1", "attempts_max": "2"}

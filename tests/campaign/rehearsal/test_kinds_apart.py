@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from campaign import config
 from campaign.cli import app
-from campaign.importing import ImportRefused, understand
-from campaign.journal import Journal, read
-from campaign.power import PowerRefused, describe_power
+from campaign.exchange.imports import ImportRefused, understand
+from campaign.plan.power import PowerRefused, describe_power
 from campaign.reading import Asked
+from campaign.record.journal import Journal, read
+from campaign.record.store import Store, StoreError
 from campaign.rehearsal.rehearse import Rehearsed
-from campaign.store import Store, StoreError
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_campaign_does_not_go_on_in_a_rehearsals_folder(done: Rehearsed) -> No
 
 
 def test_a_driver_on_real_units_refuses_it_too(done: Rehearsed) -> None:
-    from campaign.driver import Driver
+    from campaign.run.driver import Driver
 
     campaign = config.load(done.store.root.parent.parent / "small-study.yaml")
     with pytest.raises(StoreError, match="simulated results of a rehearsal"):

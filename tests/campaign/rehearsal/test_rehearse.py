@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 from small_study import BEGAN_NS, rehearsed
 
-from campaign import journal
-from campaign.analysis import sql
+from campaign.analysis import views
+from campaign.record import journal
 from campaign.rehearsal.machine import DGX_SPARK
 from campaign.rehearsal.rehearse import Rehearsed
 
@@ -27,7 +27,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
 
 @pytest.fixture(scope="module")
 def con(done: Rehearsed) -> duckdb.DuckDBPyConnection:
-    return sql.connect(done.store.root)
+    return views.connect(done.store.root)
 
 
 def test_it_is_carried_out_to_its_end_and_verifies(done: Rehearsed) -> None:
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_journal_and_another_does_not(tmp_path: Pat
 def test_a_hot_room_holds_the_gate_and_its_runs_throttle(tmp_path: Path) -> None:
     hot = replace(DGX_SPARK, heat=replace(DGX_SPARK.heat, ambient_c=27.5, daily_c=0.0, drift_c=0.0, throttle_c=46.0))
     went = rehearsed(tmp_path, asked={"kind": hot}, repetitions="1", attempts_max="1", models="[deepseek-r1-7b]")
-    con = sql.connect(went.store.root)
+    con = views.connect(went.store.root)
     assert went.snapshot.accepted == 0 and went.snapshot.exhausted == 2
     held = con.execute("SELECT max(list_contains(blocked_by, 'temperature')), max(waited_s) FROM gates").fetchall()[0]
     assert held[0] and held[1] > 90
