@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import os
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from actors import host
+from actors import host, software
 from actors.clock import Clock
 from actors.engines import Engine, EngineError
 from actors.engines.registry import engine as engine_of
@@ -121,19 +122,27 @@ class SimulatedUnit:
         program = engine_of(engine)
         ready: dict[str, Prepared] = {}
         refused: dict[str, str] = {}
-        for model, workload in pairs:
-            key = f"{model.name}/{workload.name}"
+        variants: dict[str, Environment] = {}
+        for environment in environments:
+            variants.setdefault(software.variant(environment, image, engine), environment)
+        for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
+            key = software.prepared_key(model.name, workload.name, variant)
+            own = software.model_in(environment, model, engine)
             try:
-                prepared = prepare(engine, model, workload)
-                program.command(model, workload, prepared)
+                prepared = prepare(engine, own, workload)
+                program.command(own, workload, prepared)
                 ready[key] = prepared
             except EngineError as error:
                 refused[key] = str(error)
         images = {}
-        if any(environment.kind != "native-host" for environment in environments):
-            reference = image.reference or image.source
-            digest = reports.digest("image", reference)
-            images["image"] = ImageIdentity(reference=reference, digest=f"sha256:{digest}", content_digest=digest)
+        for environment in environments:
+            if environment.kind != "native-host":
+                own_image = software.image_of(environment, image)
+                reference = software.name_of(own_image)
+                digest = reports.digest("image", reference)
+                images[software.image_key(environment, image)] = ImageIdentity(
+                    reference=reference, digest=f"sha256:{digest}", content_digest=digest
+                )
         kind = self.settings.kind
         return UnitFacts(
             unit=self.name,

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from small_study import BEGAN_NS, rehearsed
 
 from campaign.analysis import views
+from campaign.audit.verification import verify
 from campaign.record import journal
 from campaign.rehearsal.machine import DGX_SPARK
 from campaign.rehearsal.rehearse import Rehearsed
@@ -33,7 +34,7 @@ def con(done: Rehearsed) -> duckdb.DuckDBPyConnection:
 def test_it_is_carried_out_to_its_end_and_verifies(done: Rehearsed) -> None:
     assert done.completed
     assert done.snapshot.accepted == done.snapshot.total == 16
-    assert done.store.verify() == []
+    assert verify(done.store) == []
 
 
 def test_hours_pass_in_seconds(done: Rehearsed, con: duckdb.DuckDBPyConnection) -> None:
@@ -127,7 +128,7 @@ def test_a_hot_room_holds_the_gate_and_its_runs_throttle(tmp_path: Path) -> None
     assert held[0] and held[1] > 90
     verdicts = con.execute("SELECT figure FROM verdicts WHERE check_name = 'throttling'").fetchall()
     assert all("sw_therm_slowdown" in figure for (figure,) in verdicts)
-    assert went.store.verify() == []
+    assert verify(went.store) == []
 
 
 def test_it_begins_when_it_is_told_to(done: Rehearsed) -> None:
