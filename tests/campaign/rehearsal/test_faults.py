@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from small_study import rehearsed
+from small_study import BEGAN_NS, rehearsed
 
 from campaign.audit.verification import verify
 from campaign.record import journal
@@ -83,7 +83,11 @@ def test_the_blocks_of_a_unit_that_goes_away_are_measured_on_another(tmp_path: P
 def test_a_unit_that_is_back_before_anybody_took_its_block_goes_on_with_it(tmp_path: Path) -> None:
     went = rehearsed(tmp_path, faults="lost=8", asked={"seed": 28, "units": 2}, repetitions="4")
     assert went.completed and went.snapshot.accepted == 16
-    assert not any(event["event"] == "requeued" for event in journal.read(went.store.journal_path)[0])
+    events = journal.read(went.store.journal_path)[0]
+    assert all(event["from"] != event["to"] for event in events if event["event"] == "requeued")
+    assert {event["unit"] for event in journal.finished(events) if event["t_utc_ns"] > BEGAN_NS + 1439 * 10**9} > {
+        "spark-1"
+    }
     assert verify(went.store) == []
 
 
