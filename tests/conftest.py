@@ -23,6 +23,25 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
 
 
+SLOW = (
+    "test_benchmarks.py", "test_campaign.py", "test_cells_that_cannot_run.py", "test_infrastructure.py", "test_kills.py", "test_replicas.py",
+    "test_setup.py", "test_sudo.py", "campaign/test_cluster.py", "campaign/run/test_units.py", "campaign/report/paper", "notebooks",
+)  # fmt: skip
+"""Files and folders below tests/ that start Ray, whole campaigns or a browser, or draw every figure."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a test takes, as markers: ``docker`` and ``root`` from what it asks for, ``slow`` from the list above."""
+    for item in items:
+        place = item.path.relative_to(PROJECT / "tests").as_posix()
+        if {"docker_engine", "finished", "local_image"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("docker")
+        if any("root" in str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
+            item.add_marker("root")
+        if any(place == slow or place.startswith(f"{slow}/") for slow in SLOW):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One home for what is expensive to make: the exported root filesystem, models."""

@@ -18,7 +18,7 @@ from actors.environments.docker import arm as docker
 from actors.environments.native import arm as native
 from actors.gpu.attempt import launch_of, working_folder
 from actors.types import Attempt, Environment, ImageIdentity, Prepared, UnitFacts
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 from campaign.plan.design import plan
 from campaign.record.store import Store
 
