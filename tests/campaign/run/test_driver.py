@@ -263,7 +263,7 @@ def test_other_code_is_refused_and_accepted_once_it_begins_another_session(
         Units(
             "a",
             script=lambda unit, order: (
-                gate_closed(order) if order.run_id.endswith(f"{DOCKER}__tiny__r02") else good(order)
+                gate_closed(order) if order.run_id.endswith(f"{NATIVE}__tiny__r02") else good(order)
             ),
         )
     )
