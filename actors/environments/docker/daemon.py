@@ -33,7 +33,7 @@ import docker
 import requests
 
 from actors import account
-from actors.errors import EXIT_ENGINE, CampaignError
+from actors.environments import EngineMissing
 from actors.files import removal
 from actors.host import ROOT
 from actors.host import home as own_home
@@ -48,12 +48,6 @@ MADE_IN_HOME = {
 }  # fmt: skip
 """What the project makes in a home that the user chose; ``.campaign`` and root's state of a checkout are the project's altogether."""
 Say = Callable[[str], None]
-
-
-class EngineMissing(CampaignError):
-    """No Docker engine answers and none may be set up. The message says what to install or start."""
-
-    exit_code = EXIT_ENGINE
 
 
 @dataclass(frozen=True)
