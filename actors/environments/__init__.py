@@ -118,8 +118,9 @@ class ContainerEngine(Protocol):
         """Of the command line that a person pastes (``docker run …``)."""
         ...
 
-    def connect(self, home: Path) -> docker.DockerClient:
-        """The engine that answers. Raises EngineMissing with what to do on this host."""
+    def connect(self, home: Path, start: bool = True) -> docker.DockerClient:
+        """The engine that answers; one without a daemon is started, unless not ``start`` and nothing of this home's can be in it. Raises
+        EngineMissing with what to do on this host."""
         ...
 
     def ensure(self, home: Path, say: Callable[[str], None]) -> None:

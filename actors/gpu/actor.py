@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow
 import ray
 
-from actors import host, software
+from actors import extensions, host, software
 from actors.engines import EngineError
 from actors.engines.registry import CACHES
 from actors.engines.registry import engine as engine_of
@@ -318,7 +318,12 @@ class GpuActor:
 
     def conditions(self) -> dict[str, str]:
         """What must not change in silence, as it is now; cheap enough for every block."""
-        return machine.machine_facts(self.home, self.observe.gpu_uuid)
+        found = machine.machine_facts(self.home, self.observe.gpu_uuid)
+        for name in dict.fromkeys(one.spec.kind for one in self.arms.values()):
+            engine = kind(name).engine
+            if engine is not None and engine.name != "docker":
+                found |= machine.of_container_engine(engine, self.home)
+        return found | {f"extension {name}": version for name, version in extensions.installed().items()}
 
     def cache_digest(self, key: str) -> str | None:
         """Of a model's compile caches (``UnitFacts.caches``) as they are now; None where there are none."""

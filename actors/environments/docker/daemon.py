@@ -43,7 +43,7 @@ LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
 MADE_IN_HOME = {
-    account.RECORD, "analysis.key", "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker", "models", "prepared", "probes",
+    account.RECORD, "analysis.key", "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker", "models", "podman", "prepared", "probes",
     "programs", "pycache", "ray", "report", "rootfs", "scratch", "setup.log", "spool", "sql_history", "trtllm", "uv", "vllm-random",
 }  # fmt: skip
 """What the project makes in a home that the user chose; ``.campaign`` and root's state of a checkout are the project's altogether."""

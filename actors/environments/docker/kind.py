@@ -26,7 +26,7 @@ class DockerEngine:
     title: str = "the Docker engine"
     program: str = "docker"
 
-    def connect(self, home: Path) -> docker.DockerClient:
+    def connect(self, home: Path, start: bool = True) -> docker.DockerClient:
         from actors.environments.docker import daemon
 
         return daemon.connect(home)

@@ -15,7 +15,7 @@ from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL, LABELS, expl
 def reap(engine: ContainerEngine, home: Path, campaign_id: str | None) -> list[str]:
     """A line for each container removed, or that could not be."""
     try:
-        client = engine.connect(home)
+        client = engine.connect(home, start=False)
     except EngineMissing:
         return []  # no engine, no containers
     labels = [f"{HOME_LABEL}={home}"]

@@ -10,7 +10,9 @@ never replaced: it was somebody's choice.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -39,7 +41,7 @@ class PodmanEngine:
     title: str = "Podman"
     program: str = "podman"
 
-    def connect(self, home: Path) -> docker.DockerClient:
+    def connect(self, home: Path, start: bool = True) -> docker.DockerClient:
         from actors.environments.docker import daemon
 
         refusals: dict[str, str] = {}
@@ -48,7 +50,8 @@ class PodmanEngine:
             if not isinstance(answer, str):
                 return answer
             refusals[host] = answer
-        if not os.environ.get("CONTAINER_HOST") and shutil.which("podman"):
+        began_here = own_socket(home).parent.exists()
+        if (start or began_here) and not os.environ.get("CONTAINER_HOST") and shutil.which("podman"):
             return _start(home)
         asked = "\n".join(f"  {host}: {why}" for host, why in refusals.items())
         todo = "Start it, or unset CONTAINER_HOST." if os.environ.get("CONTAINER_HOST") else INSTALL
@@ -85,6 +88,11 @@ def _start(home: Path) -> docker.DockerClient:
     place = own_socket(home)
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.unlink(missing_ok=True)
+    variables = dict(os.environ)
+    if "CONTAINERS_CONF" not in variables and (limits := _limits_within_reach()):
+        conf = place.with_name("containers.conf")
+        conf.write_text(f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n")
+        variables["CONTAINERS_CONF"] = str(conf)
     log = place.with_name("service.log")
     # Without systemd there is no manager of control groups to ask.
     manager = [] if Path("/run/systemd/system").is_dir() else ["--cgroup-manager=cgroupfs"]
@@ -95,6 +103,7 @@ def _start(home: Path) -> docker.DockerClient:
             stdout=sink,
             stderr=sink,
             cwd="/",
+            env=variables,
             start_new_session=True,
         )
     deadline = time.monotonic() + START_S
@@ -109,3 +118,22 @@ def _start(home: Path) -> docker.DockerClient:
         service.wait()
     words = log.read_text(errors="replace").strip()[-500:] or "it says nothing"
     raise EngineMissing(f"`podman system service` does not answer: {words}\nTry it by hand: podman info. {INSTALL}")
+
+
+def _limits_within_reach() -> list[str]:
+    """Limits for containers that ask for none, where root may not raise its own (a nested machine): Podman gives each container 1048576 open
+    files and as many processes as there can be, and there every container would fail."""
+    if os.geteuid() != 0 or _may_raise_limits():
+        return []
+    files, processes = (resource.getrlimit(which)[1] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+    most = int(Path("/proc/sys/kernel/pid_max").read_text())
+    processes = most if processes == resource.RLIM_INFINITY else min(most, processes)
+    return [f"nofile={files}:{files}", f"nproc={processes}:{processes}"]
+
+
+def _may_raise_limits() -> bool:
+    """CAP_SYS_RESOURCE (24), of capabilities(7)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> 24 & 1)
+    return True

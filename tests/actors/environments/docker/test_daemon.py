@@ -149,7 +149,7 @@ def test_two_commands_at_once_set_up_one_engine(bare: Path) -> None:
 @needs_root
 def test_the_engine_outlives_the_command_that_started_it(bare: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from actors.environments import daemon; "
+        "import time; from pathlib import Path; from actors.environments.docker import daemon; "
         "daemon.HOST_SOCKET = Path('/nonexistent'); daemon.main(['ensure']); print(flush=True); time.sleep(1000)"
     )
     command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
@@ -231,7 +231,7 @@ def test_it_has_a_bridge_of_its_own_and_takes_it_away_again(bare: Path) -> None:
 def test_a_neighbour_keeps_its_docker0(bare: Path) -> None:
     """In a network of its own, where ``docker0`` stands for another engine's."""
     code = (
-        "import socket; from pathlib import Path; from actors.environments import daemon; "
+        "import socket; from pathlib import Path; from actors.environments.docker import daemon; "
         "daemon.HOST_SOCKET = Path('/nonexistent'); daemon._add_bridge('docker0'); home = Path.cwd(); "
         "daemon.ensure(home, say=lambda _: None); daemon.remove(home); "
         "print(sorted(name for _, name in socket.if_nameindex()))"
