@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.host import ROOT
+from actors import host
 from campaign.reading import Asked, Reading, read
 from campaign.reading.asked import check_meaning
 from campaign.reading.errors import TableError as ImportRefused
@@ -60,6 +60,8 @@ def import_runs(
     folder = results / folder_name(name, files)
     if folder.exists():
         raise ImportRefused(f"{folder} exists already; give another name, or remove it to import again")
+    if gpu is not None:
+        check_gpu(gpu)
     reading = understand(files, asked)
     base = base_arm(reading, reference, files)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -73,6 +75,22 @@ def import_runs(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def check_gpu(name: str) -> None:
+    """Raises :class:`ImportRefused` where no GPU of known bandwidth goes by that name: the roofline would be left out without a word."""
+    import duckdb
+
+    from campaign.analysis import views
+
+    con = duckdb.connect()
+    con.execute(next(statement.text for statement in views.statements() if statement.name == "bandwidths"))
+    known = [str(gpu) for (gpu,) in con.execute("SELECT gpu FROM bandwidths").fetchall()]
+    if not any(gpu in name for gpu in known):
+        raise ImportRefused(
+            f"--gpu {shown(name)}: the roofline knows the memory bandwidth of {listed(known)} and of no other GPU. Give the name as "
+            f"nvidia-smi prints it (NVIDIA {known[0]}), or leave --gpu out: then no figure is held against the roofline"
+        )
 
 
 def understand(files: Sequence[Path], asked: Asked) -> Reading:
@@ -226,7 +244,7 @@ def _size(text: str) -> int | None:
 def _library() -> list[dict[str, Any]]:
     import yaml
 
-    path = ROOT / "configs" / "models.yaml"
+    path = host.shipped("configs") / "models.yaml"
     entries = yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []) if path.exists() else []
     return [entry for entry in entries if isinstance(entry, dict)]
 

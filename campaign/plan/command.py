@@ -17,7 +17,8 @@ from actors.engines.registry import engine as engine_of
 from actors.environments.registry import kind
 from actors.gpu.attempt import launch_of, working_folder
 from actors.types import Attempt, ImageIdentity, Prepared, UnitFacts
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
+from campaign.errors import nearest
 from campaign.plan.design import plan
 from campaign.record.store import Store
 
@@ -58,7 +59,7 @@ def planned_command(
     home = home or host.home()
     known = {run.run_id: run for run in plan(campaign)}
     if run_id not in known:
-        raise EngineError(f"{run_id}: no such run in {campaign.name}; one of them is {next(iter(known))}")
+        raise EngineError(f"{run_id}: no such run in {campaign.name}. {nearest(run_id, known, most=3)}")
     row = known[run_id]
     model, workload = campaign.model_in(row.environment, row.model), campaign.asked(row.model, row.workload)
     environment = campaign.environment(row.environment)

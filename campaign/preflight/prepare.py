@@ -28,7 +28,7 @@ from actors.environments import EngineMissing, EnvironmentError_
 from actors.environments.docker import image, rootfs
 from actors.environments.registry import arm, kind
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 from campaign.preflight import rights
 
 if TYPE_CHECKING:

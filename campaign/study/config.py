@@ -19,8 +19,8 @@ from pydantic import Field, StringConstraints
 from actors.environments import registry
 from actors.types import Environment, Frozen, Name
 from campaign.analysis.statistics import two_level
-from campaign.config import load as configs
-from campaign.config.load import Campaign, Factor, Screen
+from campaign.config import loading as configs
+from campaign.config.loading import Campaign, Factor, Screen
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 from campaign.plan.forecast import described, weight_bytes
 
@@ -187,6 +187,16 @@ class Study:
 def is_study(path: Path) -> bool:
     """Whether a campaign file has phases. Raises ConfigError where it cannot be read."""
     return read(path).child("phases") is not None
+
+
+def campaign_in(path: Path, phase: str | None = None) -> Campaign:
+    """The campaign in ``path``; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is wrong."""
+    if is_study(path):
+        study = load(path)
+        return study.campaign(phase or study.phases[0].name)
+    if phase is not None:
+        raise ConfigError([Problem(str(path), 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    return configs.load(path)
 
 
 def load(path: Path) -> Study:

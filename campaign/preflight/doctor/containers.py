@@ -12,7 +12,7 @@ from actors import software
 from actors.environments import ContainerEngine, EngineMissing
 from actors.environments.registry import container_engine, kind
 from actors.types import Environment, Image, ImageIdentity
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 from campaign.preflight.doctor import requirement
 from campaign.preflight.doctor.finding import Asked, Finding, Status
 from campaign.preflight.doctor.gpu import sensor_of

@@ -26,11 +26,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from actors import software
+from actors import host, software
 from actors.environments import EVERY_KIND, ContainerEngine, registry
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
+from campaign.errors import nearest
 
 Engine = Literal["trtllm", "llamacpp", "vllm"]
 ENGINES: tuple[str, ...] = typing.get_args(Engine)
@@ -90,13 +91,21 @@ class Campaign(Frozen):
     """A resolved campaign: nothing in it refers to another file."""
 
     name: Name
+    """Names the results folder too."""
     description: str = ""
+    """One line for `status` and the report."""
     phase: Literal["baseline", "screening", "combination", "validation"] = "baseline"
+    """Which part of a study this is; the families of comparisons follow from it."""
     engine: Engine
+    """The inference engine, one of all arms."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
+    """Of orders, prompts, random weights and resampling."""
     models: tuple[Model, ...] = Field(min_length=1)
+    """Names from models.yaml, or entries of their own."""
     environments: tuple[Environment, ...] = Field(min_length=1)
+    """The arms: names from environments.yaml, or entries of their own, which may extend others."""
     workloads: tuple[Workload, ...] = Field(min_length=1)
+    """Names from workloads.yaml, or entries of their own."""
     repetitions: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1)
     """By model. In the file one number may stand for all."""
     overrides: dict[str, Override] = Field(default={})
@@ -110,13 +119,17 @@ class Campaign(Frozen):
     image: Image = Image()
     """Of every arm that names none of its own."""
     gate: Gate = Gate()
+    """The start state that every attempt waits for."""
     telemetry: Telemetry = Telemetry()
+    """How often sensors are read while an attempt runs."""
     order: Order
     """``alternate`` for two environments, ``williams`` for more, unless said otherwise."""
     nesting: Literal["model", "repetition"] = "model"
     """Which loop is outside."""
     attempts_max: Annotated[int, Field(ge=1, le=100)] = 3
+    """After so many rejected attempts a run is given up."""
     acceptance: Acceptance = Acceptance()
+    """What an attempt must show to be accepted."""
     canary: bool = False
     """A fixed probe of less than a second before and after each attempt, for slow states that no flag shows."""
     breaker: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -124,10 +137,13 @@ class Campaign(Frozen):
     shakedown: bool = True
     """Every cell once with a handful of requests before the first measured run."""
     watchdog: Watchdog = Watchdog()
+    """When an attempt that makes no progress is ended."""
     gpus: tuple[str, ...] = ()
     """GPUs to use, each by UUID, PCI bus id, index or name; empty is the first that nobody uses."""
     allow_privileged: bool = False
+    """Whether an arm may ask Docker for `--privileged`."""
     outliers: Literal["flag", "rerun"] = "flag"
+    """Whether runs beyond `acceptance.outlier_sigma` are marked, or measured once more."""
     margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0
     """Equivalence margin, percent of the reference."""
     units: tuple[Name, ...] = ()
@@ -154,7 +170,12 @@ class Campaign(Frozen):
         return next(model for model in self.models if model.name == name)
 
     def environment(self, name: str) -> Environment:
-        return next(environment for environment in self.environments if environment.name == name)
+        """Raises ConfigError in words where there is none of that name."""
+        known = {environment.name: environment for environment in self.environments}
+        if name not in known:
+            what = f"campaign {self.name} has no environment {name!r}"
+            raise ConfigError([Problem("", 0, "", what, nearest(name, known))])
+        return known[name]
 
     def workload(self, name: str) -> Workload:
         return next(workload for workload in self.workloads if workload.name == name)
@@ -219,20 +240,15 @@ class Campaign(Frozen):
         return self.gate if cache is None else self.gate.model_copy(update={"cache": cache})
 
 
-def load(path: Path, phase: str | None = None) -> Campaign:
-    """The campaign in ``path``, resolved; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is
-    wrong."""
+def load(path: Path) -> Campaign:
+    """The campaign in ``path``, resolved. Raises ConfigError with everything that is wrong. Of a study's file:
+    :func:`campaign.study.config.campaign_in`."""
     root = read(path)
     if not isinstance(root.value, dict):
         keys = "Write `name: …`, `engine: …` and so on."
         raise ConfigError([Problem(root.file, root.line, "", f"must be a mapping, got {said(root.value)}", keys)])
-    if root.child("phases") is not None:
-        from campaign.study import config as studies
-
-        study = studies.load(path)
-        return study.campaign(phase or study.phases[0].name)
-    if phase is not None:
-        raise ConfigError([Problem(root.file, 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    if (phases := root.child("phases")) is not None:
+        raise ConfigError([phases.problem("makes this a study of several campaigns", "Name a file of one campaign.")])
     return resolve(root, path)
 
 
@@ -255,8 +271,7 @@ def folders(path: Path, library: Path | None = None) -> tuple[Path, ...]:
     if library is not None:
         return (library,)
     here = path.absolute().parent
-    project = Path(__file__).resolve().parents[2] / "configs"
-    return tuple(dict.fromkeys((here, here.parent, project)))
+    return tuple(dict.fromkeys((here, here.parent, host.shipped("configs"))))
 
 
 def library_problems(folder: Path) -> list[Problem]:
