@@ -27,6 +27,7 @@ from actors.engines.trtllm import engine as trtllm
 from actors.environments import EngineMissing, EnvironmentError_
 from actors.environments.docker import image, rootfs
 from actors.environments.registry import arm, kind
+from actors.files.publish import publish
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
 from campaign.config.loading import Campaign
 from campaign.preflight import rights
@@ -249,9 +250,8 @@ def _record(campaign: Campaign, home: Path, steps: list[Step]) -> None:
         "t_utc_ns": time.time_ns(),
         "steps": [asdict(step) for step in steps],
     }
-    partial = file.with_suffix(".new")
-    partial.write_text(json.dumps(what, indent=1) + "\n")
-    partial.replace(file)
+    with publish(file) as partial:
+        partial.write_text(json.dumps(what, indent=1) + "\n")
 
 
 # --- what a run asks ----------------------------------------------------------------------------------------------
