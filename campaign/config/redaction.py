@@ -108,8 +108,9 @@ LONGEST_NAMED = 256
 """Bytes of a setting that names the machine."""
 
 
-def without_in(pieces: Iterable[bytes], known: set[str]) -> Iterator[bytes]:
+def without_in(pieces: Iterable[bytes], known: Iterable[str]) -> Iterator[bytes]:
     """:func:`without` for a file that comes in pieces: nothing is cut where a secret could lie across."""
+    known = set(known)
     sought = [secret.encode(errors="surrogateescape") for secret in _sought(known)]
     reach = max([LONGEST_NAMED, *map(len, sought)])
     rest = b""
@@ -141,7 +142,7 @@ def _all(data: bytes, what: bytes) -> Iterator[int]:
         at = data.find(what, at + 1)
 
 
-def without(data: bytes, known: set[str]) -> bytes:
+def without(data: bytes, known: Iterable[str]) -> bytes:
     """A file without the secrets in ``known``, and without the name of the machine where a shell line or JSON sets it."""
     for secret in _sought(known):
         data = data.replace(secret.encode(errors="surrogateescape"), REMOVED.encode())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from campaign.plan.design import Planned
 
-Block = list[Planned]
+Block = Sequence[Planned]
 
 
 def share(

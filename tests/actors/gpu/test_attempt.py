@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.environments.native.arm import NativeArm
+from actors.environments.registry import arm as arm_of
 from actors.files import removal
 from actors.gpu import attempt as attempts
 from actors.gpu.gate import Observe
@@ -82,7 +82,7 @@ def carry_out(engine: Program, folder: Path, timeout_s: float = 60.0, arm: Any =
     return attempts.carry_out(
         asked,
         engine=engine,
-        arm=arm or NativeArm(ARM, folder),
+        arm=arm or arm_of(ARM, folder),
         telemetry=Quiet(),
         observe=Observe(),
         spool=folder / "spool",

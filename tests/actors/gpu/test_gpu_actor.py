@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,3 +97,19 @@ def test_a_spool_without_space_is_the_units_trouble_with_a_remedy(
 def test_a_spool_that_cannot_be_written_to_is_the_units_trouble(unit: gpu.GpuActor) -> None:
     unit.spool.rmdir()
     assert "cannot be written to: No such file" in (unit.trouble() or "")
+
+
+def test_an_abort_that_comes_before_its_attempt_is_not_lost(
+    unit: gpu.GpuActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the moment of a dispatch let the attempt run to its end."""
+    seen: list[bool] = []
+    monkeypatch.setattr(gpu.attempts, "carry_out", lambda order, *, stop, **_: seen.append(stop.is_set()))
+    monkeypatch.setattr(gpu, "engine_of", lambda name: None)
+    unit.arms["arm"] = None  # type: ignore[assignment]
+    order = SimpleNamespace(
+        engine="e", environment=SimpleNamespace(name="arm"), watchdog=SimpleNamespace(driver_s=60.0)
+    )
+    unit.abort()
+    unit.attempt(order)  # type: ignore[arg-type]
+    assert seen == [True]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_campaign import write_config
 
-from campaign.config import load as configs
+from campaign.config import loading as configs
 from campaign.config.redaction import REMOVED, is_secret, published, secrets, without, without_in
 
 TOKEN = "hf_aVeryLongTokenOfAPerson"
