@@ -11,6 +11,7 @@ import errno
 import itertools
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def remove(path: Path) -> None:
 
 def remove_in(parent: Folder, name: str) -> None:
     """:func:`remove` for what has this single name in an open folder."""
-    for _ in range(STUBBORN):
+    for number in range(STUBBORN):
         try:
             _remove_in(parent, name)
         except FileNotFoundError:
@@ -40,6 +41,9 @@ def remove_in(parent: Folder, name: str) -> None:
         except OSError as problem:
             if problem.errno not in SWAPPED:
                 raise
+            time.sleep(
+                number % 7 / 1e4
+            )  # else who waits for the same lock as we may swap it back before our every step
         else:
             return
     raise OSError(errno.EBUSY, "somebody changes it while it is removed", name)
@@ -55,6 +59,7 @@ def _remove_in(parent: Folder, name: str) -> None:
         while stubborn < STUBBORN and (entries := list(itertools.islice(_entries(top), AT_ONCE))):
             removed = sum(_remove_one(top, entry, is_folder, fresh) for entry, is_folder in entries)
             stubborn = 0 if removed else stubborn + 1
+            time.sleep(stubborn % 7 / 1e4)
     os.rmdir(name, dir_fd=parent.fd)
 
 

@@ -238,7 +238,7 @@ def test_a_unit_that_joins_is_used_and_ends_its_engine_when_the_head_is_gone(clu
         } == {"a", "b"}
 
     until(tmp_path, driver, both_go_on)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(signal.SIGTERM)
     assert driver.wait(120) != 0
     ended = {
         (event["unit"], event["outcome"]) for event in journal.finished(events_of(tmp_path)) if event["attempt"] == 1
