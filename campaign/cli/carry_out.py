@@ -82,7 +82,7 @@ def run_campaign(
 ) -> int:
     from campaign.preflight import rights
     from campaign.record import journal
-    from campaign.record.store import Store, StoreError, folder_for
+    from campaign.record.store import StoreError, folder_for
 
     choice, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
@@ -113,7 +113,7 @@ def run_campaign(
 
             daemon.ensure(host.home(), say=out.print)
         snapshot = _drive(loaded, store, choice.because, address, accept_drift, failing, only_shakedown)
-        if not (store.exists() and isinstance(store, Store)):
+        if not store.exists():
             raise StoreError(f"{store.root}: nothing was recorded")
         return _finish(store, snapshot, no_report)
     finally:
