@@ -26,8 +26,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from actors import host, software
-from actors.environments import EVERY_KIND, ContainerEngine, registry
+from actors import host
+from actors.environments import EVERY_KIND, ContainerEngine, registry, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
