@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +21,15 @@ PROJECT = Path(__file__).parent.parent
 
 def pytest_configure() -> None:
     """Through sudo the tests are root's own all the same; those about sudo set what it sets."""
+    atexit.register(_end_quietly)  # the first to be registered is the last to be called
     for name in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
         os.environ.pop(name, None)
+
+
+def _end_quietly() -> None:
+    """DuckDB's binding lists on standard error whatever still lives when the interpreter ends: pytest's own references to its fixtures."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 SLOW = (

@@ -30,6 +30,7 @@ from actors import host, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
+from campaign.errors import nearest
 
 Engine = Literal["trtllm", "llamacpp", "vllm"]
 ENGINES: tuple[str, ...] = typing.get_args(Engine)
@@ -168,7 +169,12 @@ class Campaign(Frozen):
         return next(model for model in self.models if model.name == name)
 
     def environment(self, name: str) -> Environment:
-        return next(environment for environment in self.environments if environment.name == name)
+        """Raises ConfigError in words where there is none of that name."""
+        known = {environment.name: environment for environment in self.environments}
+        if name not in known:
+            what = f"campaign {self.name} has no environment {name!r}"
+            raise ConfigError([Problem("", 0, "", what, nearest(name, known))])
+        return known[name]
 
     def workload(self, name: str) -> Workload:
         return next(workload for workload in self.workloads if workload.name == name)
