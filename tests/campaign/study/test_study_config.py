@@ -134,9 +134,9 @@ def test_a_study_named_where_a_campaign_is_wanted_is_its_first_phase(tmp_path: P
 
 def test_the_plan_shows_both_screens_side_by_side(spark: Study) -> None:
     text = plain(outlook.describe(spark), 120)
-    assert "one at a time, 9 options" in text
+    assert "one at a time (9)" in text
     assert "res4_16" in text
-    assert "configured" in text
+    assert "res4_16 *" in text
     assert "Main effects are clear of all pairs" in text
     assert "net-host (docker-net-host) matters for security: the host's network" in text
 
