@@ -78,7 +78,11 @@ def _phase(con: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
 
 
 def _tagged(text: str, tag: str) -> str:
-    return text.replace("_files'", f"_files{tag}'").replace("('results')", f"('results{tag}')").replace("getvariable('left_out')", f"getvariable('left_out{tag}')")
+    return (
+        text.replace("_files'", f"_files{tag}'")
+        .replace("('results')", f"('results{tag}')")
+        .replace("getvariable('left_out')", f"getvariable('left_out{tag}')")
+    )
 
 
 def _quoted(name: str) -> str:
@@ -109,11 +113,20 @@ def _decisions(con: duckdb.DuckDBPyConnection, results: Path) -> None:
         }
         candidates = evidence.get("candidates") or [{}]
         for it in candidates:
-            same = {key: it.get(key) for key in ("option", "privilege", "raw_pct", "low_pct", "high_pct", "p", "shrunken_pct")}
+            same = {
+                key: it.get(key)
+                for key in ("option", "privilege", "raw_pct", "low_pct", "high_pct", "p", "shrunken_pct")
+            }
             chosen = it.get("option") in evidence.get("chosen", ()) if it else None
-            rows.append(told | same | {"candidate": it.get("name"), "chosen": chosen, "why_not": "; ".join(it.get("reasons", ())) or None})
+            rows.append(
+                told
+                | same
+                | {"candidate": it.get("name"), "chosen": chosen, "why_not": "; ".join(it.get("reasons", ())) or None}
+            )
     con.execute(f"CREATE TABLE study_decisions ({DECISIONS})")
     columns = [part.split()[0] for part in DECISIONS.split(", ")]
-    marks = ", ".join("make_timestamp($2::BIGINT)" if column == "at_utc" else f"${i}" for i, column in enumerate(columns, 1))
+    marks = ", ".join(
+        "make_timestamp($2::BIGINT)" if column == "at_utc" else f"${i}" for i, column in enumerate(columns, 1)
+    )
     for row in rows:
         con.execute(f"INSERT INTO study_decisions VALUES ({marks})", [row.get(column) for column in columns])

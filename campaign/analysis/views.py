@@ -33,6 +33,8 @@ ANALYSIS = {
         "losses",
         "order_effects",
         "phase_decisions",
+        "screen_effects",
+        "screen_contrasts",
         "request_percentiles",
     )
 }

@@ -12,16 +12,17 @@ from typing import Any
 
 from campaign.analysis import inputs, views
 from campaign.analysis.statistics import factorial
-from campaign.analysis.statistics.factorial import Groups, Rows, Trait, by_gain
+from campaign.analysis.statistics.factorial import Groups, by_gain
 from campaign.analysis.statistics.metrics import facts_of
 from campaign.analysis.statistics.output import json_ready
 from campaign.analysis.statistics.runs import alike, pooled_units
+from campaign.analysis.statistics.screen_config import rows_of, traits
 from campaign.analysis.statistics.screening import pool_screens
 from campaign.analysis.statistics.shrinkage import shrink
 from campaign.analysis.statistics.table import check_runs
 from campaign.config.load import Campaign, Factor, Screen
 from campaign.record import journal
-from campaign.study.config import OPTIMIZED, Choice, PhaseAsked, Study, levels, privilege, representative
+from campaign.study.config import OPTIMIZED, Choice, PhaseAsked, Study, privilege, representative
 from campaign.study.record import StudyState, phase_store
 
 METRIC = "token_throughput_tok_s"
@@ -108,15 +109,6 @@ def screened(campaign: Campaign, folder: Path, metric: str = METRIC) -> dict[str
     return factorial.screen(
         samples(folder, metric), rows_of(screen), direction, campaign.margin_pct, traits(screen.factors)
     )
-
-
-def rows_of(screen: Screen) -> Rows:
-    """Which arm is which row."""
-    return Rows(levels(screen), tuple(screen.rows))
-
-
-def traits(factors: Sequence[Factor]) -> dict[str, Trait]:
-    return {factor.name: Trait(factor.privilege, factor.never) for factor in factors}
 
 
 def _campaign_of(study: Study, phase: PhaseAsked, state: StudyState) -> Campaign:

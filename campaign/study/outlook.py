@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from campaign.analysis.statistics import two_level
+from campaign.analysis.statistics.screen_config import design_of
 from campaign.plan.budget import SPREAD_PCT
 from campaign.plan.design import plan
 from campaign.plan.forecast import Forecast, duration, forecast, size
-from campaign.study.config import Choice, PhaseAsked, Study, levels, options_of
+from campaign.study.config import Choice, PhaseAsked, Study, options_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -215,7 +216,7 @@ GIVES_AWAY = {1: "the host's network", 2: "the filter of system calls", 3: "all 
 
 def alias_lines(screen: Screen) -> Iterator[str]:
     """The alias structure in words: a line for what all main effects share, one for each column that holds pairs."""
-    design = levels(screen)
+    design = design_of(screen)
     main, rest = two_level.aliases(design)
     sizes = {round(abs(value), 6) for pairs in main.values() for value in pairs.values()}
     if not sizes:
