@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from actors import software
+from actors import host, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
@@ -201,20 +201,15 @@ class Campaign(Frozen):
         return self.gate if cache is None else self.gate.model_copy(update={"cache": cache})
 
 
-def load(path: Path, phase: str | None = None) -> Campaign:
-    """The campaign in ``path``, resolved; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is
-    wrong."""
+def load(path: Path) -> Campaign:
+    """The campaign in ``path``, resolved. Raises ConfigError with everything that is wrong. Of a study's file:
+    :func:`campaign.study.config.campaign_in`."""
     root = read(path)
     if not isinstance(root.value, dict):
         keys = "Write `name: …`, `engine: …` and so on."
         raise ConfigError([Problem(root.file, root.line, "", f"must be a mapping, got {said(root.value)}", keys)])
-    if root.child("phases") is not None:
-        from campaign.study import config as studies
-
-        study = studies.load(path)
-        return study.campaign(phase or study.phases[0].name)
-    if phase is not None:
-        raise ConfigError([Problem(root.file, 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    if (phases := root.child("phases")) is not None:
+        raise ConfigError([phases.problem("makes this a study of several campaigns", "Name a file of one campaign.")])
     return resolve(root, path)
 
 
@@ -236,8 +231,7 @@ def folders(path: Path, library: Path | None = None) -> tuple[Path, ...]:
     if library is not None:
         return (library,)
     here = path.absolute().parent
-    project = Path(__file__).resolve().parents[2] / "configs"
-    return tuple(dict.fromkeys((here, here.parent, project)))
+    return tuple(dict.fromkeys((here, here.parent, host.shipped("configs"))))
 
 
 def library_problems(folder: Path) -> list[Problem]:
