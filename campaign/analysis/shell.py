@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from actors import host
+from campaign.analysis import study_views
 from campaign.analysis import views as sql
 from campaign.record import untrusted
 
@@ -36,7 +37,7 @@ def shell(results: Path, query: str | None = None, format: Format = "table", out
     """
     import duckdb
 
-    con = sql.connect(results)
+    con = study_views.connect(results) if study_views.is_study(results) else sql.connect(results)
     _warn(con)
     if query is None and sys.stdin.isatty():
         _prompt(con, results, format)

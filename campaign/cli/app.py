@@ -89,18 +89,27 @@ Phase = Annotated[
 ]
 
 
-def latest(folder: Path | None, root: Path = Path("results")) -> Path:
-    """``folder``, or the results folder whose journal changed last."""
+def latest(folder: Path | None, root: Path = Path("results"), studies: bool = False) -> Path:
+    """``folder``, or the results folder whose journal changed last: a study's where ``studies``, else that of its phase."""
     from campaign.record.store import StoreError
 
     if folder is not None:
-        if not (folder / "campaign.json").exists():
+        study = (folder / "study.json").exists()
+        if study and not studies:
+            phases = ", ".join(str(path.parent) for path in sorted(folder.glob("*/campaign.json"))) or "none has begun"
+            raise StoreError(f"{folder}: a study. Name the results folder of one of its phases: {phases}.")
+        if not study and not (folder / "campaign.json").exists():
             raise StoreError(f"{folder}: no campaign here (no campaign.json). Name a folder below {root}/.")
         return folder
-    found = sorted(root.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+    found = [
+        *root.glob("*/journal.jsonl"),
+        *root.glob("*/*/journal.jsonl"),
+        *(root.glob("*/study.jsonl") if studies else ()),
+    ]
     if not found:
         raise StoreError(f"{root}: no results yet. Start a campaign with `campaign run` or `make campaign`.")
-    return found[-1].parent
+    place: Path = max(found, key=lambda path: path.stat().st_mtime).parent
+    return place.parent if studies and (place.parent / "study.json").exists() else place
 
 
 def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:

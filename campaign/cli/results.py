@@ -27,11 +27,15 @@ def report(
         list[float] | None, typer.Option(help="Width of a print figure, inches; default 3.5 and 7.16.")
     ] = None,
 ) -> None:
-    """Write the HTML report and its figures, of a finished or a running campaign."""
+    """Write the HTML report and its figures, of a finished or a running campaign or study."""
+    from campaign.cli import study
     from campaign.record.store import Store
     from campaign.report import page, terminal
 
-    place = latest(folder, results)
+    place = latest(folder, results, studies=True)
+    if study.is_study(place):
+        study.report(place)
+        return
     Store(place).info(imported=True)
     terminal.show(place, out)
     out.print(f"report {page.write(place)}", soft_wrap=True)
@@ -67,7 +71,7 @@ def sql(
 
     rest = list(words or [])
     folder = Path(rest.pop(0)) if rest and (len(rest) > 1 or Path(rest[0]).is_dir()) else None
-    raise typer.Exit(shell(latest(folder, results), rest[0] if rest else None, format, output))
+    raise typer.Exit(shell(latest(folder, results, studies=True), rest[0] if rest else None, format, output))
 
 
 @app.command(
@@ -116,11 +120,14 @@ def verify(
         typer.Option(help="Head of the journal (LINES:SHA256) that was kept elsewhere, as this command prints it."),
     ] = None,
 ) -> None:
-    """Compute again whatever can be: digests, journal, plan, verdicts; and hold it against what is written."""
+    """Compute again whatever can be: digests, journal, plan, verdicts, decisions; and hold it against what is written."""
     from campaign.audit import verification
+    from campaign.cli import study
     from campaign.record.store import Store
 
-    place = latest(folder, results)
+    place = latest(folder, results, studies=True)
+    if study.is_study(place):
+        raise typer.Exit(study.verify(place))
     problems = verification.verify(Store(place), head)
     for problem in problems:
         out.print(str(problem), style="red", markup=False, soft_wrap=True)
@@ -137,5 +144,9 @@ def export(
 ) -> None:
     """Export the audit trail as a data package (Frictionless, RO-Crate) for archiving."""
     from campaign.exchange.export import export as write
+    from campaign.study.package import export as write_study
 
+    if (folder / "study.json").exists():
+        out.print(f"wrote {write_study(folder, target)}", soft_wrap=True)
+        return
     out.print(f"wrote {write(latest(folder), target)}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,92 @@ def planned(config: Path | None, units: int, results: Path) -> bool:
         chosen = {name: phase.choice for name, phase in state.phases.items() if phase.choice is not None}
     out.print(outlook.describe(study, units, chosen))
     return True
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a results folder is a study's."""
+    from campaign.study import record
+
+    return record.is_study(folder)
+
+
+def show_status(folder: Path, as_json: bool) -> None:
+    """How each phase stands, and what it was decided to be."""
+    from rich.table import Table
+
+    from campaign.record.status import standing
+    from campaign.run.display import panel
+    from campaign.study import record, wording
+
+    about = record.facts(folder)
+    state = record.fold(record.read(folder))
+    rows, current = [], None
+    for phase in about["phases"]:
+        its, store = state.phase(phase["name"]), record.phase_store(folder, phase["name"])
+        row = {
+            "phase": phase["name"],
+            "kind": phase["phase"],
+            "state": "not begun",
+            "accepted": 0,
+            "total": 0,
+            "choice": None,
+        }
+        row["choice"] = None if its.choice is None else its.choice.to_json()
+        if its.skipped:
+            row["state"] = f"skipped: {its.skipped}"
+        elif its.paused:
+            row["state"] = "waits for its decision to be looked at"
+        elif store.exists():
+            snapshot, running = standing(store.root)
+            row |= {"accepted": snapshot.accepted, "total": snapshot.total, "state": snapshot.stage}
+            current = snapshot if running else current
+        rows.append(row)
+    if as_json:
+        print(json.dumps({"study": about["study"], "completed": state.completed, "phases": rows}, indent=1))
+        return
+    table = Table(title=about["study"], title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in ("phase", "", "runs", "state", "decided"):
+        table.add_column(heading, justify="right" if heading == "runs" else "left")
+    for row in rows:
+        runs = f"{row['accepted']} of {row['total']}" if row["total"] else ""
+        choice = row["choice"] or {}
+        decided = wording.chosen_words(choice) if choice.get("models") or choice.get("options") is not None else ""
+        table.add_row(str(row["phase"]), str(row["kind"]), runs, str(row["state"]), decided)
+    out.print(table)
+    if current is not None:
+        out.print(panel(current))
+    for phase in about["phases"]:
+        for line in wording.decision_lines(phase["name"], state.phase(phase["name"])):
+            out.print(line, style="dim", markup=False, soft_wrap=True)
+
+
+def report(folder: Path) -> None:
+    """Write the study's page, and those of its phases."""
+    from campaign.report import page as pages
+    from campaign.study import page, record
+
+    for phase in record.facts(folder)["phases"]:
+        if record.phase_store(folder, phase["name"]).exists():
+            out.print(f"report of {phase['name']} {pages.write(folder / phase['name'])}", soft_wrap=True)
+    out.print(f"report of the study {page.write(folder)}", soft_wrap=True)
+
+
+def verify(folder: Path) -> int:
+    """Verify a study with all its phases; the exit code."""
+    from campaign.record import journal
+    from campaign.study import record, verification
+
+    problems = list(verification.verify(folder))
+    for problem in problems:
+        out.print(str(problem), style="red", markup=False, soft_wrap=True)
+    out.print(
+        f"{folder}: {f'{len(problems)} problems' if problems else 'clean, with all its phases; decisions made again'}",
+        soft_wrap=True,
+    )
+    if not problems:
+        events, _, digest = journal.read(folder / record.JOURNAL)
+        out.print(f"head of the study's journal, to be kept elsewhere: {len(events)}:{digest}", soft_wrap=True)
+    return 1 if problems else 0
 
 
 def run_study(
@@ -73,7 +160,14 @@ def run_study(
         tell=lambda line: out.print(line, markup=False, soft_wrap=True),
         accept_drift=accept_drift,
     )
-    return conductor.run(phase)
+    code = conductor.run(phase)
+    if not no_report and record.is_study(folder):
+        import subprocess
+        import sys
+
+        # Ray and the libraries that draw need not get on in one process.
+        subprocess.run([sys.executable, "-m", "campaign.study.apart", str(folder.resolve())], check=False)
+    return code
 
 
 @app.command(

@@ -34,13 +34,15 @@ def chosen_words(choice: Mapping[str, Any]) -> str:
         parts.append(f"models {', '.join(choice['models'])}")
     if choice.get("options") is not None:
         parts.append(", ".join(choice["options"]) or "no option")
-    return "; ".join(parts) or "nothing else"
+    return "; ".join(parts) or "as the file says"
 
 
 def _options(phase: str, evidence: Mapping[str, Any]) -> Iterator[str]:
     chosen = evidence["chosen"]
     source = evidence["from"]
-    if not chosen:
+    if not chosen and "was skipped" in evidence.get("note", ""):
+        yield f"{phase}: the baseline once more (A/A), since {evidence['note']}."
+    elif not chosen:
         yield f"{phase}: no option helps, by what {source} showed. That is a result: what Docker costs here, none of the tried options wins back."
     else:
         yield f"{phase}: {', '.join(chosen)}, by what {source} showed ({evidence.get('judged_by', '')})."
