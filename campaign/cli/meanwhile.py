@@ -29,7 +29,7 @@ def status(
     from campaign.record.status import standing
     from campaign.run.display import panel
 
-    place = latest(folder, results, studies=True)
+    place = latest(folder, results, imported=False, studies=True)
     if study.is_study(place):
         study.show_status(place, as_json)
         return
@@ -60,7 +60,7 @@ def retry(
     """Open runs that were given up again; `campaign run` then goes on with them."""
     from campaign.run.retry import reopen
 
-    place = latest(folder, results)
+    place = latest(folder, results, imported=False)
     opened = reopen(place, tuple(run or ()))
     for run_id in opened:
         out.print(f"opened again: {run_id}", markup=False, soft_wrap=True)
