@@ -22,6 +22,11 @@ def _watermark(simulated: bool, width: int, height: int) -> list[alt.Chart]:
     return [text.encode(text="text:N", x=alt.value(width / 2), y=alt.value(height / 2))]
 
 
+def _names(names: Sequence[str]) -> alt.Axis:
+    """An axis of names with room for the longest: what draws it on the page may have a wider font than what laid it out."""
+    return alt.Axis(labelLimit=260, ticks=False, minExtent=min(260, 14 + round(7.2 * max(map(len, names)))))
+
+
 def effects(
     candidates: Sequence[Row], chosen: Sequence[str], margin_pct: float, simulated: bool
 ) -> alt.TopLevelMixin | None:
@@ -43,7 +48,7 @@ def effects(
     table = pd.DataFrame(rows)
     height = 30 * len(rows) + 10
     order = [row["name"] for row in rows]
-    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelLimit=220, ticks=False))
+    y = alt.Y("name:N", sort=order, title=None, axis=_names(order))
     states = ["carried on", "not carried on", "never chosen"]
     color = alt.Color(
         "state:N", scale=alt.Scale(domain=states), sort=states, legend=alt.Legend(title=None, orient="top")
@@ -56,7 +61,7 @@ def effects(
         [table.assign(estimate="raw", value=table.raw), table.assign(estimate="shrunken", value=table.shrunken)]
     )
     kinds = ["raw", "shrunken"]
-    points = alt.Chart(estimates[estimates.value.notna()]).mark_point(filled=True, size=90, opacity=1)
+    points = alt.Chart(estimates[estimates.value.notna()]).mark_point(strokeWidth=2, opacity=1)
     layers = [
         *_watermark(simulated, WIDTH, height),
         band.encode(x=alt.X("low:Q", title=CHANGE), x2="high:Q"),
@@ -66,6 +71,7 @@ def effects(
             y=y,
             x=alt.X("value:Q", title=CHANGE),
             color=color,
+            size=alt.Size("estimate:N", sort=kinds, scale=alt.Scale(domain=kinds, range=[150, 45]), legend=None),
             shape=alt.Shape(
                 "estimate:N",
                 sort=kinds,
@@ -115,7 +121,7 @@ def overheads(rows: Sequence[Row], simulated: bool) -> alt.TopLevelMixin | None:
         return None
     models, arms = list(dict.fromkeys(table.model)), list(dict.fromkeys(table.arm))
     height = 26 * len(arms) * len(models)
-    y = alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=220, ticks=False))
+    y = alt.Y("model:N", sort=models, title=None, axis=_names(models))
     offset = alt.YOffset("arm:N", sort=arms)
     color = alt.Color("arm:N", sort=arms, scale=alt.Scale(domain=arms), legend=alt.Legend(title=None, orient="top"))
     title = "change of output token throughput against native (%)"
@@ -146,7 +152,7 @@ def won_back(rows: Sequence[Row], simulated: bool) -> alt.TopLevelMixin | None:
         return None
     models = list(table.model)
     height = 30 * len(models) + 10
-    y = alt.Y("model:N", sort=models, title=None, axis=alt.Axis(labelLimit=220, ticks=False))
+    y = alt.Y("model:N", sort=models, title=None, axis=_names(models))
     title = "share of the baseline's overhead won back (%)"
     band = alt.Chart(pd.DataFrame({"low": [60.0], "high": [80.0]})).mark_rect(opacity=0.14, color="#888888")
     marks = alt.Chart(pd.DataFrame({"at": [0.0, 100.0]})).mark_rule(strokeDash=[3, 3], opacity=0.6)

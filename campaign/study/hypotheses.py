@@ -76,7 +76,7 @@ def _shared_memory(known: Mapping[str, Part], decisions: Mapping[str, Mapping[st
     own = [
         it
         for it in evidence.get("candidates", ())
-        if part is not None and _sets_shm(part.campaign, it["option"], it["name"])
+        if part is not None and gives_shm(part.campaign, it["option"], it["name"])
     ]
     if part is None or not own:
         return Answer(
@@ -103,7 +103,7 @@ def _shared_memory(known: Mapping[str, Part], decisions: Mapping[str, Mapping[st
     return Answer("1", ONE, verdict, f"{INERT} {'; '.join(said)}. {rest}", part.name)
 
 
-def _sets_shm(campaign: Campaign, option: str, factor: str) -> bool:
+def gives_shm(campaign: Campaign, option: str, factor: str) -> bool:
     """Whether a factor or option gives its arm an shm_size that Docker applies."""
     screen = campaign.screen
     if screen is None:
@@ -114,8 +114,10 @@ def _sets_shm(campaign: Campaign, option: str, factor: str) -> bool:
     place = next((i for i, it in enumerate(screen.factors) if it.name == factor), None)
     if place is None:
         return False
-    sizes = {campaign.environment(arm).shm_size is not None for arm, row in screen.rows.items() if row[place] < 0}
-    return sizes == {False} and any(campaign.environment(arm).shm_size is not None for arm in screen.rows)
+    own = screen.factors[place]
+    parent = next((i for i, it in enumerate(screen.factors) if it.name == own.nested_in), None)
+    high = {arm for arm, row in screen.rows.items() if row[place] > 0 and (parent is None or row[parent] > 0)}
+    return high == {arm for arm in screen.rows if campaign.environment(arm).shm_size is not None}
 
 
 # --- 2: pinning -------------------------------------------------------------------------------------------------------

@@ -311,7 +311,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
         "effects": _figure(
             found,
             "What the screen saw",
-            f"Raw estimate with its simultaneous 95 % interval, and what is left of it against the winner's curse; grey: the margin of ±{part.campaign.margin_pct:g} %. Chosen on these data, confirmed by none of them.",
+            f"Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the winner's curse; grey: the margin of ±{part.campaign.margin_pct:g} %. Chosen on these data, confirmed by none of them.",
             "the screen is not finished",
         ),
         "half_normal": _figure(

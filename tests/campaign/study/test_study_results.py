@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from given_study import TEXT, Invented, conductor, study
+from given_study import CONFIGS, TEXT, Invented, conductor, study
 
 from campaign.analysis import study_views
 from campaign.analysis.statistics.reduction import pooled_reduction
+from campaign.analysis.statistics.sets import Sample
 from campaign.cli.app import latest
 from campaign.record.store import StoreError
 from campaign.study import hypotheses, package, page, record, verification
+from campaign.study.config import load
 
 Folder = Path
 
@@ -92,7 +94,7 @@ def test_a_study_that_was_moved_says_that_decisions_were_not_made_again(done: Pa
 def test_the_package_holds_each_phase_and_the_record(done: Path, tmp_path: Path) -> None:
     made = package.export(done, tmp_path / "study.zip")
     names = set(zipfile.ZipFile(made).namelist())
-    assert {"study/study.json", "study/study.jsonl", "study/2B/datapackage.json", "study/2D/datapackage.json"} <= names
+    assert {"study.json", "study.jsonl", "2B/datapackage.json", "2D/datapackage.json"} <= names
     with pytest.raises(StoreError, match="already there"):
         package.export(done, made)
 
@@ -130,3 +132,27 @@ def test_the_share_over_models_is_that_of_the_mean_overhead() -> None:
     assert found["status"] == "ok"
     assert found["low"] < 0.75 < found["high"]
     assert found["high"] - found["low"] < 0.05
+
+
+def test_hypothesis_1_is_about_the_factor_that_gives_a_container_its_own_shared_memory() -> None:
+    campaign = load(CONFIGS / "campaigns" / "spark-study.yaml").campaign("2B")
+    assert campaign.screen is not None
+    about = [it.name for it in campaign.screen.factors if hypotheses.gives_shm(campaign, it.option, it.name)]
+    assert about == ["shm-large"]
+
+
+def test_hypothesis_2_compares_spreads_and_not_means() -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(4)
+    groups = {}
+    for model in ("a", "b", "c"):
+        empty = np.full(30, np.nan)
+        made = {"pinned": rng.normal(0.05, 0.004, 30), "plain": rng.normal(0, 0.01, 30)}
+        groups[model] = {
+            arm: Sample([""] * 30, np.arange(1, 31), np.exp(3 + x), empty, empty) for arm, x in made.items()
+        }
+    ratio, low, high, p = hypotheses.spread_ratio(groups, {"pinned"}, {"plain"})
+    assert ratio is not None and low is not None and high is not None and p is not None
+    assert low < 0.4 < high < 1
+    assert p < 0.001
