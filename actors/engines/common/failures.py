@@ -117,8 +117,8 @@ def find_failure(lines: Iterable[str], own: Sequence[Cause] = ()) -> Failure | N
         match = re.search(cause.pattern, text, re.MULTILINE)
         if match is not None:
             detail = _filled(cause.says, match)
-            if cause.name == WRAPPER and (own := last_words(kept)) and not _WRAPPERS.search(own):
-                detail = own
+            if cause.name == WRAPPER and (spoken := last_words(kept)) and not _WRAPPERS.search(spoken):
+                detail = spoken
             number = int(failed[1]) if failed else None
             return Failure(cause.name, cause.reference, stage, detail, number, cause.remedy)
     words = "" if served_all else last_words(kept)
