@@ -54,6 +54,16 @@ Ways = tuple[tuple[str, ...], ...]
 """Commands that tell one thing, the first useful answer counts."""
 
 
+class Program(Protocol):
+    """What an attempt asks of an engine."""
+
+    def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch: ...
+
+    def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report: ...
+
+    def texts(self, output: Path) -> tuple[str, ...] | None: ...
+
+
 class Engine(Protocol):
     """A benchmark program. An entry of :mod:`actors.engines.registry`; nobody outside asks which it is."""
 
