@@ -37,7 +37,7 @@ clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docke
 	@kept=''; for place in '$(HOME_FOLDER)/engine' '$(HOME_FOLDER)/rootfs' /var/lib/campaign/*/checkout.json; do \
 	    [ ! -e "$$place" ] || kept="$$place"; done; \
 	if [ -f .venv/.campaign-setup ] || { [ -n "$$kept" ] && sh .ci/setup; }; then \
-	    $(BIN)/python -m actors.environments.daemon clean; \
+	    $(BIN)/python -m actors.environments.docker.daemon clean; \
 	elif [ -n "$$kept" ]; then \
 	    echo "clean: what lies in $$kept cannot be undone without the environment (above is why)" >&2; exit 1; \
 	fi

@@ -400,7 +400,7 @@ class StageTimes(Frozen):
 
 
 class KernelEvent(Frozen):
-    """One message of the kernel that matters to an attempt (``actors.kernel_log``)."""
+    """One message of the kernel that matters to an attempt (``actors.gpu.kernel_log``)."""
 
     kind: str
     text: str
@@ -488,6 +488,6 @@ class UnitFacts(Frozen):
     """Model to the host folder of its compile caches on this unit; empty where the engine compiles nothing."""
     gpu_uuid: str | None = None
     conditions: dict[str, str] = {}
-    """Versions, firmware, locks and limits that must not change in silence (``actors.machine``)."""
+    """Versions, firmware, locks and limits that must not change in silence (``actors.gpu.machine``)."""
     refused_options: dict[str, str] = {}
     """Environment name to the option this host forbids and why."""

@@ -80,7 +80,7 @@ def campaign(folder: Path, models: int = len(MODELS), repetitions: int = REPETIT
 
 
 def analysis(results: Path) -> None:
-    from campaign.analysis import evidence
+    from campaign.analysis import cache as evidence
 
     con = evidence.connect(results)
     con.execute("CREATE TABLE summary AS FROM telemetry_summary")
@@ -93,8 +93,8 @@ def report(results: Path) -> None:
 
 
 def paper(results: Path) -> None:
-    from campaign.report import article
-    from campaign.report import print as figures
+    from campaign.report import paper as figures
+    from campaign.report.paper import article
 
     figures.write(results)
     article.write(results)
@@ -170,9 +170,9 @@ def _relative(a: Any, b: Any) -> float:
 
 def size(results: Path) -> str:
     """How much there is to analyse."""
-    from campaign.analysis import sql
+    from campaign.analysis import views
 
-    con = sql.connect(results)
+    con = views.connect(results)
     runs, samples, requests, comparisons = con.execute(
         """SELECT (SELECT count(*) FROM runs WHERE accepted), (SELECT count(*) FROM telemetry), (SELECT count(*) FROM requests),
             (SELECT count(*) FROM comparisons WHERE analysis_set = 'protocol' AND bca_diff_low IS NOT NULL)"""

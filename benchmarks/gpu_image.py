@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from actors import host
-from actors.environments import daemon, userland
-from actors.environments.userland import Entry
+from actors.environments.docker import daemon, userland
+from actors.environments.docker.userland import Entry
 
 ENGINE = b"""\
 export PATH=/opt/vllm/bin:/opt/torch/.venv/bin:/usr/local/bin:/usr/bin:/bin

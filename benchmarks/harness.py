@@ -80,8 +80,8 @@ def epoch_ns(text: str) -> int:
 def start(runs: int, folder: Path) -> list[Row]:
     """Gate to exec in both arms; ``docker run`` in the gaps."""
     from actors import host
-    from actors.environments import daemon
-    from campaign.analysis import sql
+    from actors.environments.docker import daemon
+    from campaign.analysis import views
 
     os.environ["DOCKER_HOST"] = daemon.ensure(host.home()).host
     by_hand: list[float] = []
@@ -96,7 +96,7 @@ def start(runs: int, folder: Path) -> list[Row]:
                     time.sleep(1)  # the attempt's rest
                     by_hand.append(docker_run(command, folder))
         campaign.end()
-    with sql.connect(campaign.results) as con:
+    with views.connect(campaign.results) as con:
         found = con.execute(START_SQL).fetchall()
 
     def ms(kind: str, metric: str) -> list[float]:
@@ -172,10 +172,10 @@ def finished_folder(path: Path, results: Path) -> int:
     from pyarrow import BufferOutputStream, parquet
 
     from actors import host
-    from campaign import config as configs
-    from campaign.journal import Journal
-    from campaign.plan import plan, plan_hash, to_table
-    from campaign.store import Store, to_json
+    from campaign.config import load as configs
+    from campaign.plan.design import plan, plan_hash, to_table
+    from campaign.record.journal import Journal
+    from campaign.record.store import Store, to_json
 
     campaign = configs.load(path)
     planned = plan(campaign)
@@ -229,8 +229,8 @@ def resume(planned: int, folder: Path) -> list[Row]:
 
 
 def planning(planned: int, folder: Path) -> list[Row]:
-    from campaign import config as configs
-    from campaign.plan import plan, plan_hash
+    from campaign.config import load as configs
+    from campaign.plan.design import plan, plan_hash
 
     path = folder / "large.yaml"
     path.write_text(yaml.safe_dump(large(planned)))

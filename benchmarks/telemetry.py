@@ -33,7 +33,7 @@ SMI_FIELDS = "timestamp,temperature.gpu,power.draw,utilization.gpu,clocks.sm,pst
 
 def sample(rate_hz: float, seconds: float) -> dict[str, Any]:
     """Sample in this process; what the sampler says of itself, and what the kernel says of the process."""
-    from actors.telemetry import TelemetryActor
+    from actors.telemetry.actor import TelemetryActor
 
     with tempfile.TemporaryDirectory() as spool:
         attempt = subprocess.Popen(["sleep", "infinity"])
@@ -73,7 +73,7 @@ def sample(rate_hz: float, seconds: float) -> dict[str, Any]:
 
 def bare_timer(rate_hz: float, seconds: float) -> dict[str, Any]:
     """A loop that only sleeps to the same schedule at the same priority: what this host's scheduler allows at best."""
-    from actors.telemetry import Sampler
+    from actors.telemetry.actor import Sampler
 
     late_ms: list[float] = []
     timer = Sampler(rate_hz, lambda _, late_ns: late_ms.append(late_ns / 1e6))

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from actors import canary
+from actors.canary import probe as canary
 from actors.sensors.gpus import Gpu, gpus, load
 from actors.sensors.nvml import NvmlSensor
 from actors.sensors.trouble import Trouble

@@ -20,7 +20,7 @@ account.settle(host.home(), host.ROOT)  # through sudo, before anything writes i
 
 
 def open(folder: str | PathLike[str]) -> Results:
-    """The campaign in a results folder. Raises :class:`campaign.analysis.sql.ResultsError` where there is none."""
+    """The campaign in a results folder. Raises :class:`campaign.analysis.views.ResultsError` where there is none."""
     from campaign.results import Results
 
     return Results(folder)

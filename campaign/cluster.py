@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors import host, private
+from actors import host
 from actors.environments import processes
+from actors.files import private
 from campaign import ray_parts
 from campaign.errors import CampaignError
 

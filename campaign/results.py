@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import sql
+from campaign.analysis import views as sql
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -47,7 +47,7 @@ class Results:
 
         They are kept in the folder, so this takes time only where the campaign has moved on since.
         """
-        from campaign.analysis import evidence
+        from campaign.analysis import cache as evidence
 
         evidence.ensure(self.folder, self.connection)
         return self
@@ -69,9 +69,9 @@ class Results:
 
         LookupError, with the reason, where this campaign has no data for it.
         """
-        from campaign.report import figures, print
+        from campaign.report import figures, paper
 
-        known = {it.name: it for it in (*print.FIGURES, *figures.FIGURES)}
+        known = {it.name: it for it in (*paper.FIGURES, *figures.FIGURES)}
         if name not in known:
             raise KeyError(f"no figure {name!r}; there are: {', '.join(known)}")
         figure = known[name]
@@ -85,9 +85,9 @@ class Results:
     @property
     def figures(self) -> list[str]:
         """Names that :meth:`figure` takes."""
-        from campaign.report import figures, print
+        from campaign.report import figures, paper
 
-        return list(dict.fromkeys(it.name for it in (*figures.FIGURES, *print.FIGURES)))
+        return list(dict.fromkeys(it.name for it in (*figures.FIGURES, *paper.FIGURES)))
 
     def refresh(self) -> Results:
         """Read the folder again, while the campaign runs."""

@@ -40,7 +40,7 @@ CREATE TABLE schema_telemetry (
     attempt_memory_gib DOUBLE, attempt_cpu_s DOUBLE, cgroup_memory_gib DOUBLE, cgroup_cpu_s DOUBLE
 );
 
--- no rows: the columns of imported.parquet, the attempts of a campaign that others carried out (campaign/importing.py)
+-- no rows: the columns of imported.parquet, the attempts of a campaign that others carried out (campaign/exchange/imports.py)
 CREATE TABLE schema_imported (
     run_id VARCHAR, attempt INTEGER, "index" INTEGER, phase VARCHAR, unit VARCHAR, model VARCHAR, environment VARCHAR,
     workload VARCHAR, engine VARCHAR, repetition INTEGER, started_utc_ns BIGINT, sequence_index DOUBLE, order_in_block INTEGER,

@@ -11,7 +11,7 @@ import pytest
 from small_campaign import Finished, write_config
 from small_campaign import campaign as command
 
-from actors.environments import daemon, image
+from actors.environments.docker import daemon, image
 from actors.types import Image, ImageIdentity
 
 PROJECT = Path(__file__).parent.parent

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from campaign.journal import GENESIS, digest
+from campaign.record.journal import GENESIS, digest
 
 FIRST_UTC_NS = 1_790_000_000 * 10**9
 UNIT = "unit-a"

@@ -11,9 +11,9 @@ import yaml
 from scipy import stats
 
 from benchmarks import analysis, campaigns, gpu_perturbation, harness, perturbation
-from campaign.analysis import sql
-from campaign.journal import fold, read
-from campaign.store import Store
+from campaign.analysis import views
+from campaign.record.journal import fold, read
+from campaign.record.store import Store
 
 PROJECT = Path(__file__).parents[1]
 
@@ -79,7 +79,7 @@ def test_an_unknown_benchmark_is_named():
 
 
 def test_the_campaign_of_the_analysis_benchmark_has_the_shape_of_the_study(tmp_path):
-    con = sql.connect(analysis.campaign(tmp_path, models=1, repetitions=1))
+    con = views.connect(analysis.campaign(tmp_path, models=1, repetitions=1))
     runs, samples, requests, simulated, files = con.execute(
         """SELECT (SELECT count(*) FROM runs WHERE accepted), (SELECT count(*) FROM telemetry),
             (SELECT count(*) FROM requests WHERE itl_ms IS NULL), (SELECT simulated FROM campaign), len(getvariable('telemetry_files'))"""

@@ -20,9 +20,9 @@ import pytest
 from pyarrow import parquet
 from small_campaign import PROJECT, Finished, campaign, start, write_config
 
-from campaign import journal
 from campaign.errors import EXIT_INTERRUPTED, EXIT_REFUSED
-from campaign.store import Store
+from campaign.record import journal
+from campaign.record.store import Store
 
 METRICS = [
     "token_throughput_tok_s",

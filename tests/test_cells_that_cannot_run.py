@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from small_campaign import PROJECT, campaign, write_config
 
-from campaign import journal
 from campaign.errors import EXIT_INCOMPLETE, EXIT_REFUSED
-from campaign.store import Store
+from campaign.record import journal
+from campaign.record.store import Store
 
 BROKEN = "random-llama-8m, {name: broken, engines: [llamacpp], path: %s}"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from small_campaign import PROJECT, campaign, start, write_config
 
-from actors.environments import daemon
-from campaign import journal
+from actors.environments.docker import daemon
 from campaign.errors import EXIT_INCOMPLETE
-from campaign.store import Store
+from campaign.record import journal
+from campaign.record.store import Store
 
 ARM = "{name: docker-none, kind: docker, ipc: host, network: none}"
 

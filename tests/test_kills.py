@@ -19,9 +19,10 @@ from pathlib import Path
 import docker
 import pytest
 
-from campaign import cluster, journal
+from campaign import cluster
 from campaign.errors import EXIT_INCOMPLETE
-from campaign.store import Store, StoreError
+from campaign.record import journal
+from campaign.record.store import Store, StoreError
 
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "6"))
 SEED = int(os.environ.get("CAMPAIGN_KILLS_SEED", "20261123"))

@@ -25,13 +25,13 @@ from replicas.image import Replicas
 from small_campaign import campaign, start
 
 from actors.engines import OUTPUT
-from actors.engines.known import engine as engine_of
-from actors.environments import image as images
-from actors.environments.arms import arm
+from actors.engines.registry import engine as engine_of
+from actors.environments.docker import image as images
+from actors.environments.registry import arm
 from actors.types import Environment, Image, ImageIdentity, Model, Mount, Report, Workload
-from campaign import journal
 from campaign.errors import EXIT_INCOMPLETE
-from campaign.store import Store
+from campaign.record import journal
+from campaign.record.store import Store
 
 PRIMARY = ("token_throughput_tok_s", "request_throughput_req_s", "kv_cache_gib", "steady_s")
 SERVED = ("latency_mean_ms", "latency_p95_ms", "ttft_mean_ms", "ttft_p95_ms", "tpot_mean_ms")

@@ -20,9 +20,9 @@ import pytest
 from small_campaign import PROJECT, write_config
 
 from actors import account
-from actors.environments.daemon import mounts_below
+from actors.environments.docker.daemon import mounts_below
 from actors.types import Model
-from campaign import prepare
+from campaign.preflight import prepare
 
 NOBODY = pwd.getpwnam("nobody")
 SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -156,7 +156,7 @@ def test_the_environment_of_roots_own_checkout_is_made_as_root(clone: Path) -> N
 def test_cleaning_what_is_roots_is_refused_to_the_ordinary_user_and_touches_nothing(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from actors.environments import daemon
+    from actors.environments.docker import daemon
 
     monkeypatch.delenv("CAMPAIGN_HOME", raising=False)
     kept = account.state(checkout)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from actors.engines import EngineError, llamacpp_report, trtllm, vllm
-from actors.engines.failures import LEVEL, Failure, report_missing
-from actors.engines.foreign import program_of, refusal
-from actors.engines.trtllm_iterations import figures, read_iterations
-from actors.engines.trtllm_log import Log, read_log
-from actors.engines.trtllm_report import (
+from actors.engines import EngineError
+from actors.engines.common.failures import LEVEL, Failure, report_missing
+from actors.engines.common.foreign_reports import program_of, refusal
+from actors.engines.llamacpp import report as llamacpp_report
+from actors.engines.trtllm import engine as trtllm
+from actors.engines.trtllm.iterations import figures, read_iterations
+from actors.engines.trtllm.log import Log, read_log
+from actors.engines.trtllm.report import (
     BenchReport,
     ReportError,
     RequestRecord,
@@ -23,6 +25,7 @@ from actors.engines.trtllm_report import (
     read_report,
     read_requests,
 )
+from actors.engines.vllm import engine as vllm
 from actors.types import Metric
 
 Keys = Literal["project", "reference"]

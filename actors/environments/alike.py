@@ -15,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 
 from actors.environments import Arm, EnvironmentError_, OptionRefused
-from actors.environments.owner import MARK
+from actors.environments.ownership import MARK
 from actors.environments.resolve import Row
 from actors.types import Environment, ImageIdentity, Launch, Mount
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from actors.environments.owner import MARK
+from actors.environments.ownership import MARK
 
 
 def carrying(prefix: str) -> list[int]:

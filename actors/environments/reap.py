@@ -14,10 +14,10 @@ from pathlib import Path
 import docker
 import requests
 
-from actors import removal
-from actors.environments import owner, processes
-from actors.environments.daemon import EngineMissing, connect, mounts_below
-from actors.environments.docker import ACTOR_LABEL, HOME_LABEL, LABELS, explain
+from actors.environments import ownership, processes
+from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL, LABELS, explain
+from actors.environments.docker.daemon import EngineMissing, connect, mounts_below
+from actors.files import removal
 
 MNT_DETACH = 2
 
@@ -44,7 +44,7 @@ def _containers(home: Path, campaign_id: str | None) -> list[str]:
     done = []
     with contextlib.closing(client):
         for container in client.api.containers(all=True, filters={"label": labels}):
-            if owner.alive(container["Labels"].get(ACTOR_LABEL, "")):
+            if ownership.alive(container["Labels"].get(ACTOR_LABEL, "")):
                 continue
             name = " ".join(filter(None, (container["Labels"].get(label) for label in LABELS.values())))
             what = f"container {container['Id'][:12]} ({name or 'a probe'}, {container['State']})"
@@ -76,7 +76,7 @@ def _watched(pid: int) -> bool:
     while pid > 1:
         with contextlib.suppress(OSError):
             for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                if variable.startswith(owner.ACTOR.encode() + b"=") and owner.alive(
+                if variable.startswith(ownership.ACTOR.encode() + b"=") and ownership.alive(
                     variable.decode().partition("=")[2]
                 ):
                     return True
@@ -122,7 +122,7 @@ def _scratch(home: Path) -> list[str]:
         return []
     done = []
     for path in sorted(folder.iterdir()):
-        if not owner.alive(path.name.partition("_")[0]) and not mounts_below(path):
+        if not ownership.alive(path.name.partition("_")[0]) and not mounts_below(path):
             with contextlib.suppress(OSError):
                 removal.remove(path)
             done.append(f"removed {path}" if not path.exists() else f"could not remove {path}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.environments import EnvironmentError_, OptionRefused, gpus
-from actors.environments.owner import MARK
+from actors.environments.ownership import MARK
 from actors.types import Environment, ImageIdentity, Launch, Mount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

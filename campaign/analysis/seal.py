@@ -15,8 +15,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from actors import account, host, private
-from campaign import foreign
+from actors import account, host
+from actors.files import private
+from campaign.record import untrusted
 
 KEY = "analysis.key"
 STATE = "state.json"
@@ -27,7 +28,7 @@ def state(results: Path) -> dict[str, Any]:
     """Digests of everything that the analysis depends on: campaign, plan, journal, evidence and code."""
     total = hashlib.sha256()
     for pattern in ("attempts/*/[0-9]*/metadata.json", "attempts/*/[0-9]*/requests.parquet", "telemetry/*/*.parquet"):
-        for path in foreign.find(results, pattern)[0]:
+        for path in untrusted.find(results, pattern)[0]:
             total.update(f"{path.relative_to(results)}\0{_digest(path)}\n".encode())
     singles = ("campaign.json", "journal.jsonl", "plan.parquet", "imported.parquet")
     return {
@@ -64,8 +65,8 @@ def changed(results: Path, folder: str) -> bool:
 
 def _read(folder: Path) -> dict[str, Any] | None:
     try:
-        said = json.loads(foreign.read_bytes(folder / STATE))
-    except (OSError, ValueError, RecursionError, foreign.Unreadable):
+        said = json.loads(untrusted.read_bytes(folder / STATE))
+    except (OSError, ValueError, RecursionError, untrusted.Unreadable):
         return None
     return said if isinstance(said, dict) and {"made_of", "files", "by", "seal"} <= set(said) else None
 
@@ -109,13 +110,15 @@ def _homes() -> list[Path]:
 def _files(folder: Path) -> dict[str, str | None]:
     """Tables and the page. Drawings beside the page are made again with it, and stand in it."""
     return {
-        path.name: _digest(path) for pattern in ("*.parquet", "index.html") for path in foreign.find(folder, pattern)[0]
+        path.name: _digest(path)
+        for pattern in ("*.parquet", "index.html")
+        for path in untrusted.find(folder, pattern)[0]
     }
 
 
 def _digest(path: Path) -> str | None:
     """None where there is no regular file."""
     try:
-        return foreign.sha256(path)
-    except (OSError, foreign.Unreadable):
+        return untrusted.sha256(path)
+    except (OSError, untrusted.Unreadable):
         return None

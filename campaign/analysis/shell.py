@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from actors import host
-from campaign import foreign
-from campaign.analysis import sql
+from campaign.analysis import views as sql
+from campaign.record import untrusted
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,7 +32,7 @@ def shell(results: Path, query: str | None = None, format: Format = "table", out
     """Run ``query`` over the campaign in ``results``, or prompt where there is none; returns the exit code.
 
     ``output`` is a file for the result instead of standard output. Errors in SQL are DuckDB's own message on standard
-    error and code 1. Raises :class:`campaign.analysis.sql.ResultsError` where there is no campaign.
+    error and code 1. Raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
     """
     import duckdb
 
@@ -114,7 +114,7 @@ def _table(names: list[str], rows: list[tuple[Any, ...]], file: IO[str]) -> None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(names):
         numeric = any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
-        table.add_column(Text(foreign.plain(name)), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(untrusted.plain(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_shown(value)) for value in row))
     # Away from a terminal nothing is folded: a file or a pipe has no width.
@@ -127,7 +127,7 @@ def _prompt(con: duckdb.DuckDBPyConnection, results: Path, format: Format) -> No
     import duckdb
 
     history = _readline([view.name for view in sql.tables()])
-    print(f"{foreign.plain(str(results))}: {len(sql.tables())} views. .tables lists them, .help helps, .quit leaves.")
+    print(f"{untrusted.plain(str(results))}: {len(sql.tables())} views. .tables lists them, .help helps, .quit leaves.")
     lines: list[str] = []
     try:
         while True:
@@ -213,14 +213,14 @@ def _readline(names: list[str]) -> Path | None:
 def _warn(con: duckdb.DuckDBPyConnection) -> None:
     broken = con.execute("SELECT file, reason FROM broken_files ORDER BY file").fetchall()
     for file, reason in broken[:5]:
-        print(f"left out: {foreign.plain(file)}: {foreign.plain(reason)}", file=sys.stderr)
+        print(f"left out: {untrusted.plain(file)}: {untrusted.plain(reason)}", file=sys.stderr)
     if len(broken) > 5:
         print(f"left out: {len(broken) - 5} more; see the view broken_files", file=sys.stderr)
 
 
 def _csv_cell(value: Any) -> Any:
     text = _text(value)
-    return foreign.cell(text) if isinstance(text, str) else text
+    return untrusted.cell(text) if isinstance(text, str) else text
 
 
 def _text(value: Any) -> Any:
@@ -245,4 +245,4 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e6 or abs(value) >= 1e15 else f"{value:.0f}"
-    return foreign.plain(re.sub(r"\s*\n\s*", " ", str(_text(value))))
+    return untrusted.plain(re.sub(r"\s*\n\s*", " ", str(_text(value))))

@@ -41,9 +41,9 @@ class Output(Console):
     """What is printed may come out of a stranger's results: nothing in it is markup, or a command to the terminal."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        from campaign import foreign
+        from campaign.record import untrusted
 
-        return super().render_str(foreign.plain(text), **options)
+        return super().render_str(untrusted.plain(text), **options)
 
     def on_broken_pipe(self) -> None:
         """Rich would exit with code 1 when the reader (head, less) has seen enough."""
@@ -90,7 +90,7 @@ Phase = Annotated[
 
 def latest(folder: Path | None, root: Path = Path("results")) -> Path:
     """``folder``, or the results folder whose journal changed last."""
-    from campaign.store import StoreError
+    from campaign.record.store import StoreError
 
     if folder is not None:
         if not (folder / "campaign.json").exists():
@@ -105,8 +105,8 @@ def latest(folder: Path | None, root: Path = Path("results")) -> Path:
 def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:
     """The ``Choice`` of campaign file, which it prints, and the campaign in it; of a study that of a phase, else of the first. Raises
     ConfigError."""
-    from campaign import config as configs
-    from campaign.choose import choose
+    from campaign.config import load as configs
+    from campaign.config.default import choose
 
     choice = choose(ROOT, str(config) if config else None)
     out.print(str(choice), soft_wrap=True, markup=False)

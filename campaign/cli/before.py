@@ -23,9 +23,9 @@ def plan(
 ) -> None:
     """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for; of a study every phase."""
     from campaign.cli import study
-    from campaign.outlook import describe
-    from campaign.plan import plan
-    from campaign.store import folder_for
+    from campaign.plan.design import plan
+    from campaign.plan.preview import describe
+    from campaign.record.store import folder_for
 
     if phase is None and study.planned(config, units, results):
         return
@@ -34,7 +34,8 @@ def plan(
     store.require_kind(simulated=False)
     known = {}
     if store.exists():
-        from campaign import journal, shakedown
+        from campaign.record import journal
+        from campaign.run import shakedown
 
         known = shakedown.speeds(journal.fold(journal.read(store.journal_path)[0]))
     out.print(describe(loaded, plan(loaded, units), store.root if store.exists() else None, known=known))
@@ -48,13 +49,13 @@ def doctor(
 ) -> None:
     """Check by trying everything that a campaign needs; each finding has a remedy."""
     from actors import host
-    from campaign import config as configs
-    from campaign import doctor as doctors
+    from campaign.config import load as configs
+    from campaign.preflight import doctor as doctors
 
     loaded = configs.load(config) if config else None
     uuid = None
     if loaded is not None and loaded.gpus:
-        from actors.gpu import choose_gpu
+        from actors.gpu.actor import choose_gpu
 
         uuid = choose_gpu(loaded.gpus).uuid
     failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
@@ -68,14 +69,14 @@ def prepare(
 ) -> None:
     """Put image, root filesystem, weights, datasets and engines in place and record their digests."""
     from actors import host
-    from campaign import prepare as prepares
-    from campaign import rights
+    from campaign.preflight import prepare as prepares
+    from campaign.preflight import rights
 
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
     if any(environment.kind != "native-host" for environment in loaded.environments):
-        from actors.environments import daemon
+        from actors.environments.docker import daemon
 
         daemon.ensure(host.home(), say=out.print)
     failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
@@ -96,8 +97,8 @@ def register(
     results: ResultsRoot = Path("results"),
 ) -> None:
     """Write down before the first run what is asked and how it will be decided, with one hash that others can date."""
-    from campaign import registration
-    from campaign.store import StoreError, folder_for, write_durably
+    from campaign.plan import registration
+    from campaign.record.store import StoreError, folder_for, write_durably
 
     _, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
@@ -142,7 +143,7 @@ def power(
     m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
 ) -> None:
     """Tell before any run what N this effect and margin need."""
-    from campaign.power import describe_power
+    from campaign.plan.power import describe_power
 
     out.print(describe_power(pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m))
 
@@ -159,9 +160,9 @@ def diff(
     from rich.table import Table
 
     from actors.environments.resolve import difference
-    from campaign import config as configs
-    from campaign.choose import choose
-    from campaign.diff import seen
+    from campaign.config import load as configs
+    from campaign.config.default import choose
+    from campaign.preflight.diff import seen
 
     loaded = configs.load(choose(ROOT, str(config) if config else None).config)
     a, b = (loaded.environment(name) for name in (first, second))

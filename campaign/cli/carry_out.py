@@ -80,8 +80,9 @@ def run_campaign(
     failing: Failing,
     only_shakedown: bool = False,
 ) -> int:
-    from campaign import journal, rights
-    from campaign.store import Store, StoreError, folder_for
+    from campaign.preflight import rights
+    from campaign.record import journal
+    from campaign.record.store import Store, StoreError, folder_for
 
     choice, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
@@ -108,7 +109,7 @@ def run_campaign(
             store.began()  # refuses a folder whose journal is lost before anything is started
         if any(environment.kind != "native-host" for environment in loaded.environments) and address is None:
             from actors import host
-            from actors.environments import daemon
+            from actors.environments.docker import daemon
 
             daemon.ensure(host.home(), say=out.print)
         snapshot = _drive(loaded, store, choice.because, address, accept_drift, failing, only_shakedown)
@@ -129,10 +130,10 @@ def _drive(
     only_shakedown: bool,
 ) -> Any:
     """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
-    from campaign.driver import Driver
-    from campaign.fleet import RayFleet
-    from campaign.live import Display
-    from campaign.stay_awake import stay_awake
+    from campaign.run.display import Display
+    from campaign.run.driver import Driver
+    from campaign.run.fleet import RayFleet
+    from campaign.run.stay_awake import stay_awake
 
     with stay_awake(lambda line: out.print(line, style="dim"), loaded.name), Display(out, loaded.gate) as display:
         driver = Driver(
@@ -199,7 +200,7 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
     if snapshot.stage != "completed":
         left = snapshot.total - snapshot.done
         if snapshot.message == "shakedown":
-            from campaign import journal
+            from campaign.record import journal
 
             tried = journal.fold(journal.read(store.journal_path)[0]).shakedowns.values()
             failed = sum(not event["passed"] for event in tried)
@@ -223,7 +224,7 @@ def _report_apart(store: Any, no_report: bool) -> None:
     nothing that was measured. One that dies by a signal is tried once more."""
     import subprocess
 
-    words = [sys.executable, "-m", "campaign.report.apart", str(store.root), *(["--no-page"] if no_report else [])]
+    words = [sys.executable, "-m", "campaign.closing", str(store.root), *(["--no-page"] if no_report else [])]
     for last in (False, True):
         ended = subprocess.run(words, cwd=ROOT, env={**os.environ, "COLUMNS": str(out.width)}, check=False).returncode
         if ended == 0:

@@ -25,8 +25,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing until the driver ends.")] = False,
 ) -> None:
     """Show from any terminal how a campaign stands."""
-    from campaign.live import panel
-    from campaign.standing import standing
+    from campaign.record.status import standing
+    from campaign.run.display import panel
 
     place = latest(folder, results)
     snapshot, running = standing(place)
@@ -54,7 +54,7 @@ def retry(
     ] = None,
 ) -> None:
     """Open runs that were given up again; `campaign run` then goes on with them."""
-    from campaign.retry import reopen
+    from campaign.run.retry import reopen
 
     place = latest(folder, results)
     opened = reopen(place, tuple(run or ()))
@@ -70,10 +70,11 @@ def reap(
     ] = False,
 ) -> None:
     """Remove containers, processes and mounts that crashed campaigns left; nothing else."""
-    from actors import host, leftover
+    from actors import host
     from actors.environments import reap as reaper
+    from actors.telemetry import leftover
     from campaign import cluster
-    from campaign.forecast import duration, size
+    from campaign.plan.forecast import duration, size
 
     done = [*cluster.reap(), *reaper.reap(host.home())]
     kept = leftover.spools(host.home())
@@ -98,7 +99,7 @@ def service(
     config: Config = None,
 ) -> None:
     """Carry a campaign through reboots: a systemd unit that runs it until it is finished."""
-    from campaign import service as services
+    from campaign.run import service as services
 
     def say(line: str) -> None:
         out.print(line, soft_wrap=True, markup=False)

@@ -62,7 +62,7 @@ def import_(
     dry_run: DryRun = False,
 ) -> None:
     """Take in runs of others, for the same SQL, statistics and report."""
-    from campaign.importing import base_arm, import_runs, understand
+    from campaign.exchange.imports import base_arm, import_runs, understand
     from campaign.reading import asked
     from campaign.reading.describe import describe
     from campaign.report import page
@@ -87,6 +87,18 @@ def analyze(
     json_: Annotated[Path | None, typer.Option("--json", help="File for the results.")] = None,
     reference: Annotated[str | None, typer.Option(help="Reference arm; default: `native…`.")] = None,
     requests: Annotated[Path | None, typer.Option(help="Request table for latency percentiles.")] = None,
+    screen: Annotated[
+        Path | None,
+        typer.Option(
+            help="Design of a two-level screen: CSV of environment, then a column of 1 and -1 for each factor."
+        ),
+    ] = None,
+    nested: Annotated[
+        list[str] | None, typer.Option(help="CHILD:PARENT, a factor that does something only with another; repeatable.")
+    ] = None,
+    sequential: Annotated[
+        Path | None, typer.Option(help="Group-sequential design of the runs (YAML or JSON; docs/statistics.md).")
+    ] = None,
     column: Columns = None,
     unit: Units = None,
     set_: Constants = None,
@@ -97,7 +109,7 @@ def analyze(
     dry_run: DryRun = False,
 ) -> None:
     """Run the statistics on any run table, without a campaign."""
-    from campaign.analysis.statistics.analyze import analyze_file, read_files
+    from campaign.analysis.statistics.analyze import analyze_file, read_design, read_files
     from campaign.reading import asked
     from campaign.reading.describe import describe
 
@@ -112,7 +124,14 @@ def analyze(
         return
     if json_ is None:
         raise typer.BadParameter("name the file for the results, or say --dry-run", param_hint="--json")
-    analyze_file(table, json_, reference, requests, asked=words)
+    if screen is not None:
+        from campaign.analysis.statistics.screen_table import analyze_screen_file, nesting
+
+        analyze_screen_file(table, screen, json_, words, nesting(nested))
+        out.print(f"wrote {json_}", markup=False)
+        return
+    design = None if sequential is None else read_design(sequential)
+    analyze_file(table, json_, reference, requests, asked=words, design=design)
     out.print(f"wrote {json_}", markup=False)
 
 

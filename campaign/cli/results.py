@@ -28,16 +28,16 @@ def report(
     ] = None,
 ) -> None:
     """Write the HTML report and its figures, of a finished or a running campaign."""
-    from campaign.report import page, summary
-    from campaign.store import Store
+    from campaign.record.store import Store
+    from campaign.report import page, terminal
 
     place = latest(folder, results)
     Store(place).info(imported=True)
-    summary.show(place, out)
+    terminal.show(place, out)
     out.print(f"report {page.write(place)}", soft_wrap=True)
     if print_:
-        from campaign.report import article
-        from campaign.report import print as paper
+        from campaign.report import paper
+        from campaign.report.paper import article
 
         written = paper.write(place, width or paper.WIDTHS)
         for figure, why in written.absent.items():
@@ -88,12 +88,12 @@ def show(
 ) -> None:
     """Show a run: its attempts, verdicts and exact command."""
     if config is not None:
-        from campaign import config as configs
-        from campaign.planned import planned_command, text
+        from campaign.config import load as configs
+        from campaign.plan.command import planned_command, text
 
         described = text(planned_command(configs.load(config), run_id))
     else:
-        from campaign.standing import describe_run
+        from campaign.record.status import describe_run
 
         described = describe_run(latest(folder, results), run_id, command_only=command)
     out.print(described, soft_wrap=True, markup=False)
@@ -112,7 +112,7 @@ def verify(
     ] = None,
 ) -> None:
     """Compute again whatever can be: digests, journal, plan, verdicts; and hold it against what is written."""
-    from campaign.store import Store
+    from campaign.record.store import Store
 
     place = latest(folder, results)
     problems = Store(place).verify(head)
@@ -130,6 +130,6 @@ def export(
     target: Annotated[Path, typer.Argument(help="New folder, or file ending in .zip, .tar.gz or .tgz.")],
 ) -> None:
     """Export the audit trail as a data package (Frictionless, RO-Crate) for archiving."""
-    from campaign.export import export as write
+    from campaign.exchange.export import export as write
 
     out.print(f"wrote {write(latest(folder), target)}", soft_wrap=True)

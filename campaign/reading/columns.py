@@ -22,6 +22,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "started": ("started_utc_ns", "started_utc", "started", "started_at", "start_time", "start_timestamp", "timestamp", "datetime", "date_time", "date", "time_utc", "created_at"),
     "sequence_index": ("sequence_index", "run_order", "sequence", "execution_order", "run_index"),
     "order_in_block": ("order_in_block", "position", "position_in_block"),
+    "campaign_index": ("campaign_index",),
     "start_temperature_c": ("start_temperature_c", "start_temp_c", "start_temp_celsius", "start_temperature"),
     "throttled": ("throttled", "thermal_throttled"),
     "status": ("status", "outcome", "run_status", "result", "success", "succeeded", "passed", "ok"),

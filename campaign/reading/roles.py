@@ -180,7 +180,7 @@ class Roles:
             )
         if meaning == "unit":
             return not (told and all(isinstance(cell, str) and parse_unit(cell) is not None for cell in told))
-        if meaning in ("parameters", "order_in_block", "sequence_index"):
+        if meaning in ("parameters", "order_in_block", "sequence_index", "campaign_index"):
             return plain_numbers(told)
         return bool(told) or meaning in ("model", "environment", "repetition")
 

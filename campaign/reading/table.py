@@ -56,6 +56,8 @@ class Run:
     """Numeric columns ``start_…``: what the unit was like before the run."""
     labels: dict[str, str]
     """Settings and what must not differ, as text."""
+    campaign_index: float | None = None
+    """Place in time among all rows of the table, where it tells it."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ def _runs(t: Roles) -> Reading:
     factors["workload"] = workloads(t, factors)
     ok, failures = outcomes(t)
     started, sequence, in_block = times(t), numbers_of(t, "sequence_index"), numbers_of(t, "order_in_block")
+    in_campaign = numbers_of(t, "campaign_index")
     started = untied(t, started, factors)
     order = sorted(
         range(n),
@@ -225,6 +228,7 @@ def _runs(t: Roles) -> Reading:
             Run(
                 t.source.places[i], {name: found[i] for name, found in factors.items()}, repetition[i], attempt[i], ok[i], failures[i],
                 started[i], place[i], in_block[i], throttled[i], values, reasons, states, labels,
+                in_campaign[i],
             )
         )  # fmt: skip
     metrics = {figure.name: _unit_here(figure) for figure in t.figures.values()}

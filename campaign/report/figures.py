@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from campaign import foreign
+from campaign.record import untrusted
 
 if TYPE_CHECKING:
     import duckdb
@@ -391,7 +391,7 @@ FIGURES = (
 
 def themed(chart: alt.TopLevelMixin, theme: dict[str, Any] = LIGHT) -> dict[str, Any]:
     """The Vega-Lite specification with a theme applied. Not checked against the schema, which takes longer than to draw it."""
-    specification: dict[str, Any] = foreign.plain_all(chart.to_dict(validate=False))
+    specification: dict[str, Any] = untrusted.plain_all(chart.to_dict(validate=False))
     specification["config"] = theme
     return specification
 

@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import evidence, sql
-from campaign.report.forms import escape
+from campaign.analysis import cache as evidence
+from campaign.analysis import views
+from campaign.report.table_formats import escape
 from campaign.report.wording import present
 
 if TYPE_CHECKING:
     import duckdb
 
-    from campaign.registration import Stated
+    from campaign.plan.registration import Stated
 
 _ORDERS = {
     "alternate": "The order of arms alternated from block to block",
@@ -134,7 +135,7 @@ def _gate(gate: dict[str, Any]) -> list[str]:
 
 
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    return next(iter(sql.records(con, query)), {})
+    return next(iter(views.records(con, query)), {})
 
 
 def _listed(names: Iterable[str]) -> str:

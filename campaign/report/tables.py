@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import evidence, sql
+from campaign.analysis import cache as evidence
+from campaign.analysis import views
 from campaign.analysis.statistics.claims import level_text
 from campaign.analysis.statistics.units import FEWEST_UNITS
-from campaign.report.digits import (
+from campaign.report.methods import facts_of, parsed, reference_of
+from campaign.report.numbers import (
     change_text,
     fixed,
     interval,
@@ -22,8 +24,7 @@ from campaign.report.digits import (
     varies,
     width_places,
 )
-from campaign.report.forms import Column, Table
-from campaign.report.methods import facts_of, parsed, reference_of
+from campaign.report.table_formats import Column, Table
 from campaign.report.wording import HEADLINE, Row, by_contrast, level, present, verdict_word
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def losses(con: duckdb.DuckDBPyConnection) -> Table:
 
 def descriptives(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> Table:
     """Each arm by itself, for the primary metrics."""
-    found = sql.records(
+    found = views.records(
         con,
         """WITH places AS (
             SELECT phase, model, workload, environment, min(run_index) AS place,
@@ -464,7 +465,7 @@ def _beside(con: duckdb.DuckDBPyConnection, view: str, rows: list[Row]) -> list[
     """The rows of a view of the analysis with what their comparison says, in the order of the comparisons; primary metrics."""
     keys = ("phase", "unit", "model", "workload", "reference", "treatment", "metric")
     found: dict[tuple[Any, ...], list[Row]] = {}
-    for row in sql.records(con, f"FROM {view}"):
+    for row in views.records(con, f"FROM {view}"):
         found.setdefault(tuple(row[key] for key in keys), []).append(row)
     out: list[Row] = []
     for row in rows:

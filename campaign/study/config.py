@@ -17,11 +17,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from actors.types import Environment, Frozen, Name
-from campaign import config as configs
 from campaign.analysis.statistics import two_level
-from campaign.config import Campaign, Factor, Screen
-from campaign.forecast import described, weight_bytes
-from campaign.marked import ConfigError, Node, Problem, read, said
+from campaign.config import load as configs
+from campaign.config.load import Campaign, Factor, Screen
+from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
+from campaign.plan.forecast import described, weight_bytes
 
 PhaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,15}$")]
 Kind = Literal["baseline", "screening", "combination", "validation"]

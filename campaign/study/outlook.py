@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from campaign.analysis.statistics import two_level
-from campaign.budget import SPREAD_PCT
-from campaign.forecast import Forecast, duration, forecast, size
-from campaign.plan import plan
+from campaign.plan.budget import SPREAD_PCT
+from campaign.plan.design import plan
+from campaign.plan.forecast import Forecast, duration, forecast, size
 from campaign.study.config import Choice, PhaseAsked, Study, levels, options_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config import Campaign, Screen
+    from campaign.config.load import Campaign, Screen
 
 Chosen = Mapping[str, Choice]
 """Phase to what was decided for it; a phase that is not there is assumed."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from actors import account, host
-from campaign.journal import Journal
-from campaign.store import Store
+from campaign.record.journal import Journal
+from campaign.record.store import Store
 
 NOBODY = pwd.getpwnam("nobody")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand a file to another user")

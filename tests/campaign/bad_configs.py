@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from campaign.config import load
-from campaign.marked import ConfigError
+from campaign.config.load import load
+from campaign.config.yaml_nodes import ConfigError
 
 GOOD = """\
 name: example

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaign.journal import Journal
+from campaign.record.journal import Journal
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from broken_folders import FOLDERS, STARTS, Broken, unfinish
 from small_campaign import PROJECT, Finished, campaign
 from typer.testing import CliRunner
 
-from campaign import adoption
 from campaign.cli import app
 from campaign.errors import EXIT_REFUSED
-from campaign.journal import Journal, fold, read
-from campaign.store import Store, journalled
+from campaign.record.journal import Journal, fold, read
+from campaign.record.store import Store, journalled
+from campaign.run import adoption
+from tests.campaign.broken_folders import FOLDERS, STARTS, Broken, unfinish
 
 
 def said(*words: object) -> str:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import typer
-from bad_configs import CASES, write
 from typer.testing import CliRunner
 
 from campaign import cli, errors
-from campaign.analysis.sql import ResultsError
 from campaign.analysis.statistics.table import TableError
+from campaign.analysis.views import ResultsError
 from campaign.cli import err
 from campaign.cli.words import in_words
+from tests.campaign.bad_configs import CASES, write
 
 PROJECT = Path(__file__).parents[2]
 VERBS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from small_campaign import start as start_campaign
 
-from actors import private
+from actors.files import private
 from campaign import cluster, ray_parts
 from campaign.errors import EXIT_INTERRUPTED
 

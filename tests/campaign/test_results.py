@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import campaign
-from campaign.analysis.sql import ResultsError
+from campaign.analysis.views import ResultsError
 from tests import synthetic
 
 

@@ -10,16 +10,16 @@ import pytest
 from rich.console import Console
 
 from actors.environments import resolve
-from actors.environments.trial import notes
-from actors.gate import Observe
+from actors.environments.preflight import notes
+from actors.gpu.gate import Observe
 from actors.sensors.cpu import core_kinds, topology
 from actors.sensors.nvml import NvmlSensor, load
 from actors.sensors.system import SystemSensor, mem_total_bytes
 from actors.types import Environment
-from campaign import doctor
-from campaign.config import load as load_campaign
-from campaign.outlook import describe, plain
-from campaign.plan import plan
+from campaign.config.load import load as load_campaign
+from campaign.plan.design import plan
+from campaign.plan.preview import describe, plain
+from campaign.preflight import doctor
 
 GB10 = Path(__file__).parents[1] / "machines" / "gb10"
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -18,14 +18,15 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from campaign import foreign
-from campaign.analysis import evidence, sql
+from campaign.analysis import cache as evidence
+from campaign.analysis import views
 from campaign.cli import app
-from campaign.export import export
-from campaign.importing import import_runs
-from campaign.journal import JournalError, read
-from campaign.report import page, summary
-from campaign.store import Store, StoreError
+from campaign.exchange.export import export
+from campaign.exchange.imports import import_runs
+from campaign.record import untrusted
+from campaign.record.journal import JournalError, read
+from campaign.record.store import Store, StoreError
+from campaign.report import page, terminal
 from tests import synthetic
 
 PROJECT = Path(__file__).parents[2]
@@ -102,7 +103,7 @@ def test_no_name_breaks_a_command_or_reaches_the_terminal_as_a_command(named, ho
         assert done.returncode == 0, (words, done.stderr[-2000:])
         assert "Traceback" not in done.stderr
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", done.stdout + done.stderr), words
-    models = {row[0] for row in sql.connect(named).execute("SELECT DISTINCT model FROM runs").fetchall()}
+    models = {row[0] for row in views.connect(named).execute("SELECT DISTINCT model FROM runs").fetchall()}
     assert len(models) == len(NAMES), "two names stay two"
     assert max(map(len, models)) <= 255
 
@@ -145,7 +146,7 @@ def test_imported_names_stay_inside_the_export(named, tmp_path, home):
 def test_a_folder_with_the_signs_of_a_pattern_in_its_name_is_that_folder_alone(original, tmp_path, home, name, sibling):
     folder = synthetic.write(tmp_path / name, models=("tiny",), repetitions=2, rejections=False)
     shutil.copytree(original, tmp_path / sibling)
-    con = sql.connect(folder)
+    con = views.connect(folder)
     assert con.execute("SELECT count(*), count(*) FILTER (accepted), count(DISTINCT model) FROM runs").fetchall() == [
         (4, 4, 1)
     ]
@@ -162,7 +163,7 @@ def test_a_run_that_names_another_place_is_left_out(results, tmp_path):
     trail = export(results, tmp_path / "out" / "trail")
     assert not list(tmp_path.rglob("PWNED*"))
     assert len(list(trail.glob("runs/*/1"))) == 11
-    broken = sql.connect(results).execute("SELECT file, reason FROM broken_files").fetchall()
+    broken = views.connect(results).execute("SELECT file, reason FROM broken_files").fetchall()
     assert broken == [(str(path.relative_to(results)), "it speaks of another run or attempt than its folder")]
 
 
@@ -190,7 +191,7 @@ def test_a_link_in_the_place_of_a_folder_of_ours_is_refused(results, tmp_path, p
     (tmp_path / "elsewhere").mkdir()
     (results / planted).parent.mkdir(exist_ok=True)
     (results / planted).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(sql.ResultsError, match="a link or a file where a folder of ours should be"):
+    with pytest.raises(views.ResultsError, match="a link or a file where a folder of ours should be"):
         page.write(results)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -228,7 +229,7 @@ def test_what_is_no_regular_file_is_named_and_never_opened(results, kind, name):
     )
     path.unlink()
     SPECIAL[kind](path)
-    con = sql.connect(results)
+    con = views.connect(results)
     broken = dict(con.execute("SELECT file, reason FROM broken_files").fetchall())
     assert "not a regular file" in broken[str(path.relative_to(results))]
     said("verify", results)
@@ -247,7 +248,7 @@ def test_text_that_is_not_utf8_or_bottomless_is_left_out_with_words(results):
     first, second, *_ = sorted(results.glob("attempts/*/1/metadata.json"))
     first.write_bytes(b'{"run_id": "\xff\xfe"}')
     second.write_bytes(b"[" * 1_000_000)
-    broken = dict(sql.connect(results).execute("SELECT file, reason FROM broken_files").fetchall())
+    broken = dict(views.connect(results).execute("SELECT file, reason FROM broken_files").fetchall())
     assert set(broken) == {str(path.relative_to(results)) for path in (first, second)}
 
 
@@ -263,7 +264,7 @@ def test_text_that_is_not_utf8_or_bottomless_is_left_out_with_words(results):
 def test_the_database_reaches_nothing_but_the_folder(results, tmp_path, query):
     outside = tmp_path / "outside.csv"
     outside.write_text("a\n1\n")
-    con = sql.connect(results)
+    con = views.connect(results)
     with pytest.raises(duckdb.Error, match=r"disabled|locked"):
         con.execute(query.format(outside=outside)).fetchall()
     assert outside.read_text() == "a\n1\n"
@@ -292,9 +293,9 @@ def test_a_forged_table_of_the_analysis_is_noticed_and_computed_again(results, c
         "what is sealed is not computed again"
     )
     forge(results)
-    broken = dict(sql.connect(results).execute("SELECT file, reason FROM broken_files").fetchall())
+    broken = dict(views.connect(results).execute("SELECT file, reason FROM broken_files").fetchall())
     assert "analysis/comparisons.parquet" in broken
-    assert sql.connect(results).execute("FROM comparisons").fetchall() == [], "nor does SQL show it"
+    assert views.connect(results).execute("FROM comparisons").fetchall() == [], "nor does SQL show it"
     assert throughput_change(results) == true
     assert "computing it again" in capsys.readouterr().err
 
@@ -323,9 +324,9 @@ def test_changed_evidence_is_analysed_again(results):
 
 
 def test_imported_rows_count_for_nothing_in_a_campaign_that_ran_here(results, named):
-    before = sql.connect(results).execute("SELECT count(*) FROM runs").fetchall()
+    before = views.connect(results).execute("SELECT count(*) FROM runs").fetchall()
     shutil.copy(named / "imported.parquet", results / "imported.parquet")
-    con = sql.connect(results)
+    con = views.connect(results)
     assert con.execute("SELECT count(*) FROM runs").fetchall() == before
     assert con.execute("SELECT reason FROM broken_files").fetchall() == [
         ("imported runs in a campaign that ran here: not taken in",)
@@ -337,18 +338,18 @@ def test_imported_rows_count_for_nothing_in_a_campaign_that_ran_here(results, na
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\nb", "\x1b[1m", "n" * 256, os.fsdecode(b"\xff")])
 def test_such_a_name_is_not_taken(name):
-    assert foreign.bad_name(name) is not None
-    assert foreign.bad_name(foreign.file_name(name)) is None
+    assert untrusted.bad_name(name) is not None
+    assert untrusted.bad_name(untrusted.file_name(name)) is None
 
 
 def test_a_file_that_is_too_large_is_left_alone(tmp_path):
     (tmp_path / "large").write_bytes(b"x" * 11)
-    with pytest.raises(foreign.Unreadable, match="11 bytes, more than the 10"):
-        foreign.read_bytes(tmp_path / "large", limit=10)
+    with pytest.raises(untrusted.Unreadable, match="11 bytes, more than the 10"):
+        untrusted.read_bytes(tmp_path / "large", limit=10)
 
 
 def test_the_summary_takes_no_name_for_markup(named, home, capsys):
-    summary.show(named)
+    terminal.show(named)
     assert "[red]x[/red]" in capsys.readouterr().out
 
 
@@ -362,4 +363,4 @@ def test_folders_of_any_depth_are_walked(tmp_path, request):
         deep = below
     os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=deep))
     os.close(deep)
-    assert [(name.count("/"), why) for name, why in foreign.walk(tmp_path)] == [(1500, None)]
+    assert [(name.count("/"), why) for name, why in untrusted.walk(tmp_path)] == [(1500, None)]

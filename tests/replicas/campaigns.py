@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from small_campaign import PROJECT
 
-from campaign import journal
-from campaign.store import Store
+from campaign.record import journal
+from campaign.record.store import Store
 
 WEIGHT_BYTES = 32 * 2**20
 SHAPE = {

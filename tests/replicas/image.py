@@ -18,7 +18,7 @@ from pathlib import Path
 import docker
 import yaml
 
-from actors.environments import rootfs, userland
+from actors.environments.docker import rootfs, userland
 
 PROGRAMS = Path(__file__).with_name("programs")
 OPTIONS_OF_VLLM = Path(__file__).parents[1] / "fixtures" / "vllm" / "h100_0.22.1" / "options.json"

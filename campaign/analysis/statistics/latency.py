@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 import scipy
 
+from campaign.analysis.parallel import Work, together
 from campaign.analysis.statistics.descriptive import is_constant, median, quantiles
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, t_quantile
 from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
 from campaign.analysis.statistics.table import IDENTITY, TableError, reference_arm
-from campaign.analysis.workers import Work, together
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 EXTREME = ("p99.9", 0.999)

@@ -36,11 +36,11 @@ def known() -> Mapping[str, Fact]:
     """Every metric of the table and every alias."""
     import duckdb
 
-    from campaign.analysis import sql
+    from campaign.analysis import views
 
     with duckdb.connect() as con:
         for table in ("metric_facts", "metric_aliases"):
-            con.execute(sql.definition(table))
+            con.execute(views.definition(table))
         rows = con.execute(
             """SELECT name, better, role, CASE WHEN name = metric THEN label END FROM metric_facts AS f
             JOIN (SELECT metric AS name, metric FROM metric_facts UNION ALL SELECT alias, metric FROM metric_aliases) USING (metric)"""

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.engines import Engine, EngineError
-from actors.engines.llamacpp import LlamaCpp
+from actors.engines.llamacpp.engine import LlamaCpp
 from actors.engines.parse import parse_file
-from actors.engines.trtllm import TrtLlm
-from actors.engines.vllm import Vllm
+from actors.engines.trtllm.engine import TrtLlm
+from actors.engines.vllm.engine import Vllm
 from actors.types import Model, Prepared, Report, Workload
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.engines import CACHE
-from actors.engines.known import CACHES, ENGINES
+from actors.engines.registry import CACHES, ENGINES
 
 
 def test_engines_with_compile_caches_are_engines() -> None:

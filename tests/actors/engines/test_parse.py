@@ -10,7 +10,7 @@ import pytest
 
 from actors.engines import EngineError
 from actors.engines.parse import parse_file
-from actors.engines.trtllm_report import ReportError
+from actors.engines.trtllm.report import ReportError
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "trtllm"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((FIXTURES / "expected.json").read_text())

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import given_llamacpp
 import pytest
 
 from actors.engines import Engine
-from actors.engines.llamacpp import LlamaCpp
-from actors.engines.trtllm import TrtLlm
-from actors.engines.vllm import Vllm
+from actors.engines.llamacpp.engine import LlamaCpp
+from actors.engines.trtllm.engine import TrtLlm
+from actors.engines.vllm.engine import Vllm
 from actors.types import (
     Evidence,
     Exit,
@@ -30,7 +29,8 @@ from actors.types import (
     TelemetrySummary,
     Workload,
 )
-from campaign.acceptance import judge
+from campaign.run.acceptance import judge
+from tests.actors.engines.llamacpp import given_llamacpp
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 TRT, VLLM = FIXTURES / "trtllm", FIXTURES / "vllm" / "h100_0.22.1"

@@ -15,7 +15,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from actors.environments import image, processes, userland
+from actors.environments import processes
+from actors.environments.docker import image, userland
 from actors.types import ImageIdentity, Launch
 
 ORPHAN_MAKER = """
@@ -35,7 +36,7 @@ time.sleep(600)
 ACTOR = """
 import json, sys, time
 from pathlib import Path
-from actors.environments.arms import arm
+from actors.environments.registry import arm
 from actors.types import Environment, ImageIdentity, Launch
 order = json.loads(sys.argv[1])
 image = ImageIdentity.model_validate_json(json.dumps(order["image"])) if order["image"] else None

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from given_arms import libcuda
-from test_driver import HOOK, text
+from test_gpu_files import HOOK, text
 
-from actors.environments import EnvironmentError_, alike, driver
-from actors.environments.arms import arm
+from actors.environments import EnvironmentError_, alike, gpu_files
+from actors.environments.registry import arm
 from actors.types import Environment, GpuAccess, Launch, Mount
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a chroot needs root")
@@ -70,7 +70,7 @@ def gpu_arms(tmp_path, monkeypatch, session_home):
         (tmp_path / "nvidia-smi").write_text("")
         (tmp_path / "nvidia.yaml").write_text(text(tmp_path, compat=hook))
         (tmp_path / "theirs").write_bytes(libcuda(in_container))
-        monkeypatch.setattr(driver, "WRITTEN", (tmp_path / "nvidia.yaml",))
+        monkeypatch.setattr(gpu_files, "WRITTEN", (tmp_path / "nvidia.yaml",))
         monkeypatch.setenv("PATH", "/usr/bin:/bin")
         by_hand = GpuAccess(
             by="devices", mounts=(Mount(source=str(tmp_path / "theirs"), target="/usr/local/lib/libcuda.so.1"),),

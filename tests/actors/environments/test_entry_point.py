@@ -13,10 +13,10 @@ from given_arms import SOURCED, eventually, lines_of, python
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.environments.arms import arm
-from actors.environments.docker import _known_rlimits, container_rlimits, read_rlimits
+from actors.environments.docker.arm import _known_rlimits, container_rlimits, read_rlimits
 from actors.environments.handover import NONE, Handover, is_engine
-from actors.environments.trial import refused
+from actors.environments.preflight import refused
+from actors.environments.registry import arm
 from actors.types import Environment
 
 KINDS = [

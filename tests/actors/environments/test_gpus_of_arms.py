@@ -7,10 +7,10 @@ import shlex
 import pytest
 from given_arms import python
 
-from actors.environments import OptionRefused, driver, gpus, resolve
-from actors.environments.arms import arm
-from actors.environments.docker import merge, options, parameters, planned, shell_line
+from actors.environments import OptionRefused, gpu_files, gpus, resolve
+from actors.environments.docker.arm import merge, options, parameters, planned, shell_line
 from actors.environments.gpus import Gpu
+from actors.environments.registry import arm
 from actors.sensors.recorded import RecordedNvml
 from actors.sensors.trouble import Trouble
 from actors.types import Environment, GpuAccess, ImageIdentity, Launch
@@ -38,7 +38,7 @@ def test_the_gpus_of_an_arm_are_those_that_the_sensors_find(monkeypatch):
 @pytest.fixture
 def two(monkeypatch):
     monkeypatch.setattr(gpus, "known", lambda: (FIRST, SECOND))
-    monkeypatch.setattr(driver, "WRITTEN", ())
+    monkeypatch.setattr(gpu_files, "WRITTEN", ())
 
 
 def docker(by: str, *devices: str) -> Environment:

@@ -13,13 +13,13 @@ import docker
 import pytest
 from given_arms import alive, eventually, lines_of, python
 
-from actors.environments import owner
-from actors.environments.docker import ACTOR_LABEL, HOME_LABEL, LABELS
-from actors.environments.native import NativeArm
+from actors.environments import ownership
+from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL, LABELS
+from actors.environments.native.arm import NativeArm
 from actors.environments.reap import reap
 from actors.types import Environment
 
-GONE = f"{owner.boot()}-1-0"
+GONE = f"{ownership.boot()}-1-0"
 """An owner that no longer runs: PID 1 did not start at tick 0 of this boot's clock as somebody's actor."""
 
 
@@ -106,7 +106,7 @@ def test_only_containers_of_this_home_whose_owner_is_gone_are_removed(
     mine = container(home, GONE, labels["campaign"])
     probe = container(home, GONE, None)
     kept = [
-        container(home, owner.this_process(), labels["campaign"]),
+        container(home, ownership.this_process(), labels["campaign"]),
         container(home, GONE, "another-campaign"),
         container(tmp_path / "another home", GONE, labels["campaign"]),
     ]
@@ -145,15 +145,15 @@ def test_mounts_inside_a_root_filesystem_are_undone_and_no_others(home, docker_e
 
 def test_scratch_folders_of_dead_actors_are_removed(home, docker_engine):
     (home / "scratch" / f"{GONE}_0" / "tmp").mkdir(parents=True)
-    living = home / "scratch" / f"{owner.this_process()}_7"
+    living = home / "scratch" / f"{ownership.this_process()}_7"
     living.mkdir()
     assert reap(home) == [f"removed {home}/scratch/{GONE}_0"]
     assert living.is_dir()
 
 
 def test_an_owner_is_not_mistaken_for_a_process_that_reuses_its_pid():
-    assert owner.alive(owner.this_process())
-    boot, pid, ticks = owner.this_process().split("-")
-    assert not owner.alive(f"{boot}-{pid}-{int(ticks) + 1}")
-    assert not owner.alive(f"otherboot-{pid}-{ticks}")
-    assert not owner.alive("")
+    assert ownership.alive(ownership.this_process())
+    boot, pid, ticks = ownership.this_process().split("-")
+    assert not ownership.alive(f"{boot}-{pid}-{int(ticks) + 1}")
+    assert not ownership.alive(f"otherboot-{pid}-{ticks}")
+    assert not ownership.alive("")

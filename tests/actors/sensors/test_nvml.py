@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.gate import Observe
+from actors.gpu.gate import Observe
 from actors.sensors.nvml import BUDGET, GPM_INTERVAL_S, WATCHED, WATCHED_S, NvmlSensor, is_gb10
 from actors.sensors.recorded import RecordedNvml, recorded
 from actors.sensors.system import mem_total_bytes

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from campaign.analysis.statistics import analyze_file
-from campaign.importing import ImportRefused, import_runs
+from campaign.exchange.imports import ImportRefused, import_runs
 from campaign.reading import Asked, TableError, read
 
 quick = settings(

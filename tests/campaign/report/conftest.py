@@ -2,7 +2,7 @@
 
 import pytest
 
-from campaign.analysis import evidence
+from campaign.analysis import cache as evidence
 from tests import synthetic
 
 

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from campaign.analysis import evidence
-from campaign.report import forms, page, print, summary, tables, wording
+from campaign.analysis import cache as evidence
+from campaign.report import page, paper, table_formats, tables, terminal, wording
 from tests import synthetic
 
 
@@ -35,7 +35,7 @@ def rows(con):
 
 def text(con) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(summary.summary(con))
+    console.print(terminal.summary(con))
     return console.export_text()
 
 
@@ -59,7 +59,7 @@ def test_the_page_says_what_the_comparisons_hold(results, rows):
 
 
 def test_the_forest_draws_what_the_comparisons_hold(con, rows):
-    drawn = print.effects.overheads(con).set_index(["model", "environment"])
+    drawn = paper.effects.overheads(con).set_index(["model", "environment"])
     of_the_reference = [row for row in rows if row["reference"] == "native-chroot"]
     assert len(drawn) == len(of_the_reference)
     for row in of_the_reference:
@@ -69,7 +69,7 @@ def test_the_forest_draws_what_the_comparisons_hold(con, rows):
 
 
 def test_the_tables_print_what_the_comparisons_hold(con, rows):
-    made = {it.name: list(csv.DictReader(io.StringIO(forms.as_csv(it)))) for it in tables.tables(con)}
+    made = {it.name: list(csv.DictReader(io.StringIO(table_formats.as_csv(it)))) for it in tables.tables(con)}
     everything = [row for row in made["comparisons"] if row["Quantity"].startswith("output token throughput")]
     assert len(made["results"]) == len(everything) == len(rows)
     for row in rows:

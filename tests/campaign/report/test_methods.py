@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from campaign.analysis import sql
-from campaign.importing import import_runs
+from campaign.analysis import views
+from campaign.exchange.imports import import_runs
 from campaign.report import methods
 from tests import synthetic
 
@@ -30,7 +30,7 @@ def test_the_methods_follow_the_config_and_not_the_other_way_round(tmp_path):
         "margin_pct": 3,
     }
     path.write_text(json.dumps(facts))
-    text = methods.methods(sql.connect(results))
+    text = methods.methods(views.connect(results))
     assert (
         "drawn at random" in text
         and r"52.5 \textdegree{}C for 7 s" in text
@@ -42,6 +42,6 @@ def test_the_methods_follow_the_config_and_not_the_other_way_round(tmp_path):
 
 def test_the_methods_of_imported_runs_claim_no_design(tmp_path):
     source = Path(__file__).parents[3] / "examples" / "phase1" / "phase1_results.json"
-    text = methods.methods(sql.connect(import_runs(source, tmp_path, gpu="NVIDIA GB10", batch_size=8)))
+    text = methods.methods(views.connect(import_runs(source, tmp_path, gpu="NVIDIA GB10", batch_size=8)))
     assert "taken in from phase1\\_results.json" in text and "They are of 3 models" in text
     assert "block" not in text and "unknown" not in text

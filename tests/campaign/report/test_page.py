@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from campaign.analysis import evidence, sql
-from campaign.importing import import_runs
-from campaign.report import figures, forms, page, summary, tables
-from campaign.report.print import effects
+from campaign.analysis import cache as evidence
+from campaign.analysis import views
+from campaign.exchange.imports import import_runs
+from campaign.report import figures, page, table_formats, tables, terminal
+from campaign.report.paper import effects
 from tests import synthetic
 
 
@@ -99,7 +100,7 @@ def test_every_table_and_figure_shows_its_query(html, results):
     assert len(queries) >= len(page.QUALITY) + len(figures.FIGURES) + 2
     import html as entities
 
-    con = sql.connect(results)
+    con = views.connect(results)
     for query in queries:
         text = entities.unescape(query)
         if "CREATE VIEW" not in text:
@@ -149,7 +150,7 @@ def test_any_state_of_a_campaign_has_a_page_and_a_table_that_claim_no_more_than_
     results = synthetic.write(tmp_path, **STATES[state])
     text = visible(page.write(results).read_text())
     shown = StringIO()
-    summary.show(results, Console(file=shown, width=80))
+    terminal.show(results, Console(file=shown, width=80))
     for said in (text, " ".join(shown.getvalue().split())):
         assert not re.search(r"\b(nan|None|inf)\b", said), re.findall(r".{30}\b(?:nan|None|inf)\b.{30}", said)
         if state in ("not begun", "one arm"):
@@ -233,7 +234,7 @@ def test_names_cannot_smuggle_markup_into_the_page(tmp_path):
 
 
 def test_a_figure_is_saved_in_the_format_of_its_name(results, tmp_path):
-    chart = figures.throughput(sql.connect(results))
+    chart = figures.throughput(views.connect(results))
     beginnings = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}
     for ending, beginning in beginnings.items():
         assert figures.save(chart, tmp_path / f"x{ending}").read_bytes().startswith(beginning)
@@ -242,7 +243,7 @@ def test_a_figure_is_saved_in_the_format_of_its_name(results, tmp_path):
 
 
 def test_every_axis_of_a_quantity_names_its_unit(results):
-    con = sql.connect(results)
+    con = views.connect(results)
     titles = set()
 
     def collect(node):
@@ -263,14 +264,14 @@ def test_every_axis_of_a_quantity_names_its_unit(results):
 
 
 def test_a_figure_without_data_is_not_drawn(tmp_path):
-    con = sql.connect(synthetic.write(tmp_path, done=0))
+    con = views.connect(synthetic.write(tmp_path, done=0))
     assert [figure.draw(con) for figure in figures.FIGURES] == [None, None, None]
 
 
 def test_the_terminal_table_fits_eighty_columns_and_respects_no_color(results, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     shown = StringIO()
-    summary.show(results, Console(file=shown, width=80, force_terminal=True))
+    terminal.show(results, Console(file=shown, width=80, force_terminal=True))
     text = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue())
     assert not re.search(r"\x1b\[(?:[0-9;]*;)?3[1-6]m", shown.getvalue())
     assert "…" not in text
@@ -315,6 +316,6 @@ def test_an_interval_with_one_open_side_is_drawn_to_the_edge_and_told(tmp_path):
         overheads = effects.overheads(con)
     assert overheads["low"].isna().all()
     assert overheads["high"].isna().all()
-    assert r"{[\num{-46.50}, --]}" in forms.latex(made["results"])
-    assert r"{[--, \num{56.66}]}" in forms.latex(made["results"])
-    assert ",-46.50,," in forms.as_csv(made["results"])
+    assert r"{[\num{-46.50}, --]}" in table_formats.latex(made["results"])
+    assert r"{[--, \num{56.66}]}" in table_formats.latex(made["results"])
+    assert ",-46.50,," in table_formats.as_csv(made["results"])

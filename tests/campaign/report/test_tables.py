@@ -6,8 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from campaign.analysis import evidence
-from campaign.report import methods, page, summary, tables
+from campaign.analysis import cache as evidence
+from campaign.report import methods, page, tables, terminal
 from tests import synthetic
 
 
@@ -79,7 +79,7 @@ def test_several_units_have_rows_of_their_own(tmp_path):
     (kept,) = con.execute(asked).fetchall()
     assert kept[:3] == ("not_beyond_these_units", 1, 3) and "2 units are too few" in kept[3]
     written = io.StringIO()
-    Console(file=written, width=200).print(summary.summary(con))
+    Console(file=written, width=200).print(terminal.summary(con))
     assert "Over units, tiny, docker-baseline against native-chroot: " in written.getvalue()
     assert "Beyond the tested units" in page.write(folder).read_text()
 

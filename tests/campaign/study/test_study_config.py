@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from campaign.config import load as load_campaign
-from campaign.marked import ConfigError
-from campaign.outlook import plain
+from campaign.config.load import load as load_campaign
+from campaign.config.yaml_nodes import ConfigError
+from campaign.plan.preview import plain
 from campaign.study import outlook
 from campaign.study.config import Choice, Study, load, representative
 

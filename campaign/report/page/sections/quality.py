@@ -120,7 +120,7 @@ TABLES = (
         "Every attempt",
         "Each with the folder of its raw files (log, metadata, command, engine report), and with its record there.",
         "No attempt was made.",
-        "SELECT run_id AS run, attempt, outcome, accepted, started_utc AS started, duration_s AS \"took (s)\", file\n"
+        'SELECT run_id AS run, attempt, outcome, accepted, started_utc AS started, duration_s AS "took (s)", file\n'
         "FROM attempts\nORDER BY started_utc NULLS LAST, run_id, attempt",
     ),
 )

@@ -1,0 +1,345 @@
+"""GpuActor: holds the unit's GPU and serialises gate, attempt and evidence.
+
+A plain class that the driver hands to Ray with ``num_gpus=1``. Attempts run one at a time in the default concurrency
+group; ``status`` and ``abort`` answer meanwhile in the group ``control``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import pyarrow
+import ray
+
+from actors import host
+from actors.engines import EngineError
+from actors.engines.registry import CACHES
+from actors.engines.registry import engine as engine_of
+from actors.environments import Arm, EnvironmentError_, alike, reap
+from actors.environments.docker import image, rootfs
+from actors.environments.docker.daemon import EngineMissing, connect
+from actors.environments.preflight import refused
+from actors.environments.registry import arm
+from actors.files import leavings
+from actors.gpu import attempt as attempts
+from actors.gpu import caches, capabilities, machine
+from actors.gpu.gate import Observe
+from actors.gpu.hold import hold
+from actors.gpu.kernel_log import KernelLog
+from actors.sensors import gpus
+from actors.types import (
+    Attempt,
+    Environment,
+    Evidence,
+    Image,
+    ImageIdentity,
+    Model,
+    Prepared,
+    Status,
+    TelemetrySummary,
+    UnitFacts,
+    Workload,
+)
+
+
+class RemoteTelemetry:
+    """The unit's TelemetryActor as an attempt sees it. A dead sampler costs the attempt its coverage, not its life."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._flushing: Any = None
+
+    def mark(self, run_id: str | None, attempt: int | None, stage: str, pid: int | None, cgroup: str | None) -> None:
+        self._handle.mark.remote(run_id, attempt, stage, pid, cgroup)
+
+    def summary(self, run_id: str, attempt: int) -> TelemetrySummary | None:
+        try:
+            summary: TelemetrySummary = ray.get(self._handle.summary.remote(run_id, attempt), timeout=30)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError, ray.exceptions.RayTaskError):
+            return None
+        self._flushing = self._handle.flush.remote()
+        return summary
+
+    def settle(self) -> None:
+        """Wait until the samples up to the last summary are in a finished file."""
+        if self._flushing is not None:
+            ray.wait([self._flushing], timeout=30)
+            self._flushing = None
+
+
+class NoGpu(EnvironmentError_):
+    """The GPU that is asked for is not here, or none is free. The message is for the person."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The GPU of a unit and why it is that one; ``uuid`` is None where the unit has none."""
+
+    uuid: str | None
+    words: str = ""
+
+
+def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: str | None = None) -> Chosen:
+    """The unit's GPU: the one it had ``before``, else the first of ``wanted`` (the campaign's ``gpus``) that is here, else the one that Ray
+    ``assigned``, else the only one, else the first that nobody uses. Raises NoGpu."""
+    found = [one for one in gpus.gpus() if not one.divided]
+    if not found:
+        if wanted or before:
+            raise NoGpu(f"no GPU answers here, and the campaign asks for {before or ', '.join(wanted)}")
+        return Chosen(None)
+    if before is not None:
+        try:
+            return Chosen(gpus.pick(found, before).uuid)
+        except LookupError as problem:
+            raise NoGpu(
+                f"{problem}. The campaign began on that one; --accept-drift goes on with another card, as another session"
+            ) from None
+    if wanted:
+        for name in wanted:
+            with contextlib.suppress(LookupError):
+                return Chosen((one := gpus.pick(found, name)).uuid, f"{one}, as `gpus:` asks" if len(found) > 1 else "")
+        here = "; ".join(map(str, found))
+        raise NoGpu(f"gpus: none of {', '.join(wanted)} is here: {here}")
+    if len(found) == 1:
+        return Chosen(found[0].uuid)
+    if len(assigned) == 1:
+        one = gpus.pick(found, assigned[0])
+        return Chosen(one.uuid, f"{one}, which Ray assigned")
+    free = next((one for one in found if not one.in_use), None)
+    if free is None:
+        raise NoGpu(
+            f"all {len(found)} GPUs here are in use: {'; '.join(map(str, found))}. Free one, or name it in `gpus:`"
+        )
+    return Chosen(
+        free.uuid, f"{free}, the first of {len(found)} that nobody uses; `gpus:` in the campaign chooses another"
+    )
+
+
+def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool) -> Chosen:
+    """:func:`choose_gpu` as a Ray task on the unit. Only a node that others started says by Ray's assignment which GPU is meant."""
+    ids = tuple(map(str, ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))) if shared_node else ()
+    return choose_gpu(wanted, ids, before)
+
+
+LEAST_FREE_BYTES = 64 * 2**20
+
+
+class GpuActor:
+    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged, ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
+
+    def __init__(self, unit: str, campaign_id: str, spool: str, telemetry: Any, gpu_uuid: str | None = None) -> None:
+        self.unit = unit
+        self.campaign_id = campaign_id
+        self.home = host.home()
+        self.spool = self.home / spool
+        self.spool.mkdir(parents=True, exist_ok=True)
+        self.spool.chmod(0o700)  # engines get their folders by mounts: nobody else has anything to do there
+        self.telemetry = RemoteTelemetry(telemetry)
+        self.observe = Observe(uuid=gpu_uuid)
+        self.kernel_log = KernelLog()
+        self.rest_since_ns = time.monotonic_ns()
+        self.arms: dict[str, Arm] = {}
+        self.caches: dict[str, Path] = {}
+        self.stop = Event()
+        self.lock: socket.socket | None = None
+        self.watch = attempts.Watch()
+        self._one_at_a_time = Lock()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def reap(self) -> list[str]:
+        """Remove what crashes left on the unit."""
+        return reap.reap(self.home)
+
+    def prepare(
+        self,
+        engine: str,
+        image_spec: Image,
+        environments: tuple[Environment, ...],
+        pairs: tuple[tuple[Model, Workload], ...],
+    ) -> UnitFacts:
+        """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
+        if self.lock is None:
+            self.lock = hold(self.observe.gpu_uuid or f"machine-{self.unit}")
+        pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
+        if any(environment.kind == "native-host" and environment.user for environment in environments):
+            self.spool.chmod(0o711)  # without mounts another user has to come to its folder by its path
+        program = engine_of(engine)
+        prepared: dict[str, Prepared] = {}
+        unprepared: dict[str, str] = {}
+        for model, workload in pairs:
+            try:
+                prepared[f"{model.name}/{workload.name}"] = program.prepare(model, workload, self.home)
+            except EngineError as error:
+                unprepared[f"{model.name}/{workload.name}"] = str(error)
+        images: dict[str, ImageIdentity] = {}
+        refusals: dict[str, str] = {}
+        if any(environment.kind != "native-host" for environment in environments):
+            client = connect(self.home)
+            identity = image.ensure(client, image_spec, self.home)
+            if any(environment.kind == "native-chroot" for environment in environments):
+                identity = rootfs.export_rootfs(client, identity, self.home)
+                if differences := rootfs.check_rootfs(identity):
+                    raise EnvironmentError_(
+                        f"{identity.rootfs} is no longer the image {identity.digest[:19]}: {'; '.join(differences[:5])}. "
+                        "Delete that folder and its manifest: it is exported again."
+                    )
+            images["image"] = identity
+        for environment in environments:
+            problems = refused(environment, images.get("image"), self.home, self.observe.gpu_uuid)
+            if problems:
+                refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
+            else:
+                self.arms[environment.name] = arm(environment, self.home, self.observe.gpu_uuid)
+        if unlike := alike.arms_alike(list(self.arms.values()), images.get("image")):
+            raise EnvironmentError_(
+                "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
+            )
+        if self.arms:
+            told = capabilities.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
+            prepared = {
+                key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
+                for key, one in prepared.items()
+            }
+        for model, workload in pairs:
+            key = f"{model.name}/{workload.name}"
+            try:  # what an engine's own version does not offer is found out before anything runs
+                if key in prepared:
+                    program.command(model, workload, prepared[key])
+            except EngineError as error:
+                unprepared[key] = str(error)
+        self.caches = {
+            model.name: caches.folder(self.home, engine, model, images.get("image"))
+            for model, _ in pairs
+            if engine in CACHES
+        }
+        return UnitFacts(
+            unit=self.unit,
+            machine=os.uname().machine,
+            gpu=self.observe.gpu_name or "none",
+            cpus=os.cpu_count() or 0,
+            mem_total_gib=host.mem_total_gib(),
+            code_digest=host.code_digest(),
+            details={"host": host.describe(), "sensors": self.observe.describe()},
+            images=images,
+            prepared=prepared,
+            unprepared=unprepared,
+            caches={model: str(place) for model, place in self.caches.items()},
+            gpu_uuid=self.observe.gpu_uuid,
+            conditions=self.conditions(),
+            refused_options=refusals,
+        )
+
+    def attempt(self, order: Attempt) -> Evidence:
+        """Carry out one attempt."""
+        with self._one_at_a_time:
+            self.stop.clear()
+            evidence = attempts.carry_out(
+                order,
+                engine=engine_of(order.engine),
+                arm=self.arms[order.environment.name],
+                telemetry=self.telemetry,
+                observe=self.observe,
+                spool=self.spool,
+                rest_since_ns=self.rest_since_ns,
+                stop=self.stop,
+                watch=self.watch,
+                cache_variables=CACHES.get(order.engine),
+                kernel_log=self.kernel_log,
+            )
+            self.rest_since_ns = time.monotonic_ns()
+            self.telemetry.settle()
+            return evidence
+
+    def trouble(self) -> str | None:
+        """What of the unit's own stands in the way of any attempt now, with what to do; None where nothing does."""
+        if any(spec.spec.kind != "native-host" for spec in self.arms.values()):
+            try:
+                connect(self.home)
+            except EngineMissing as missing:
+                return f"no Docker engine answers: {missing}"
+        try:
+            free = shutil.disk_usage(self.spool).free
+            with tempfile.NamedTemporaryFile(dir=self.spool) as probe:
+                probe.write(b"x" * 2**16)
+                probe.flush()
+        except OSError as problem:
+            return (
+                f"{self.spool} cannot be written to: {problem.strerror}. Make space, or raise the limit that it names"
+            )
+        if free < LEAST_FREE_BYTES:
+            return f"{self.spool} has {free >> 20} MiB left, {LEAST_FREE_BYTES >> 20} MiB are needed: make space"
+        return None
+
+    def conditions(self) -> dict[str, str]:
+        """What must not change in silence, as it is now; cheap enough for every block."""
+        return machine.machine_facts(self.home, self.observe.gpu_uuid)
+
+    def cache_digest(self, model: str) -> str | None:
+        """Of the model's compile caches as they are now; None where there are none."""
+        return caches.digest(self.caches[model]) if model in self.caches else None
+
+    def salvage(self, order: Attempt) -> Evidence:
+        """Whatever an interrupted attempt left on this unit."""
+        return attempts.salvage(order, self.spool)
+
+    def acknowledge(self, run_id: str, attempt: int) -> None:
+        """The driver has the attempt's evidence on its disk."""
+        attempts.discard(self.spool, run_id, attempt)
+
+    def forget(self) -> None:
+        """The driver has everything: the spool is no longer needed."""
+        shutil.rmtree(self.spool, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another unit on this machine may still need it
+            self.spool.parent.rmdir()
+
+    def status(self) -> Status:
+        watch = self.watch
+        order, output = watch.order, watch.output
+        progress = throughput = None
+        detail = watch.detail
+        if output is not None and watch.stage == "run":
+            try:
+                told = json.loads(leavings.small(output / "progress.json") or b"")
+                detail = told["stage"]
+                progress = told["answered"] / told["expected"] if told["expected"] else None
+                throughput = told.get("throughput_tok_s")
+            except (ValueError, KeyError, TypeError):
+                pass  # not written yet
+        return Status(
+            unit=self.unit,
+            run_id=order.run_id if order else None,
+            attempt=order.attempt if order else None,
+            stage=watch.stage,
+            since_utc_ns=watch.since_utc_ns,
+            detail=detail,
+            temperature_c=self.observe.temperature_c(),
+            progress=progress,
+            throughput_tok_s=throughput,
+            pid=watch.pid,
+        )
+
+    def abort(self) -> None:
+        """End the current attempt soon; its evidence says aborted."""
+        self.stop.set()
+
+
+CONTROL = ("status", "abort", "pid")
+"""Methods that answer while an attempt runs."""
+
+
+def remote_class() -> Any:
+    """The actor class for Ray, its control methods in a concurrency group of their own."""
+    methods = {name: ray.method(concurrency_group="control")(getattr(GpuActor, name)) for name in CONTROL}
+    return ray.remote(concurrency_groups={"control": 2})(type("GpuActor", (GpuActor,), methods))

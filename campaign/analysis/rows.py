@@ -1,0 +1,380 @@
+"""What the statistics found, as rows of the tables of ``analysis/``: one function a table. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from campaign.analysis.inputs import Cellname
+
+if TYPE_CHECKING:
+    import duckdb
+
+HEADLINE_SET = "protocol"
+Percentiled = list[tuple[str, list[dict[str, Any]]]]
+"""Workload and what was found in its requests."""
+
+
+def _get(block: Any, *path: str) -> Any:
+    for key in path:
+        block = block.get(key) if isinstance(block, Mapping) else None
+    return block
+
+
+def _key(found: Mapping[str, Any], cells: Mapping[str, Cellname]) -> dict[str, Any]:
+    model, workload = cells[found["model"]]
+    same = {name: found[name] for name in ("phase", "unit", "reference", "treatment", "metric")}
+    return same | {"model": model, "workload": workload}
+
+
+def _needs(found: Mapping[str, Any]) -> dict[str, Any]:
+    needs = _get(found, "claim_detail", "needs") or {}
+    return {f"needs_{name}": needs.get(key) for name, key in (("n", "n"), ("what", "what"), ("for", "question"))}
+
+
+def comparisons(
+    con: duckdb.DuckDBPyConnection, result: Mapping[str, Any], cells: Mapping[str, Cellname]
+) -> Iterator[dict[str, Any]]:
+    facts = {
+        metric: {"label": label, "group": family}
+        for metric, label, family in con.execute("SELECT metric, label, family FROM metric_facts").fetchall()
+    }
+    units = dict(con.execute("SELECT metric, any_value(unit_of_measure) FROM metrics GROUP BY metric").fetchall())
+    places = {
+        (phase, model, workload): place
+        for phase, model, workload, place in con.execute(
+            "SELECT phase, model, workload, min(run_index) FROM runs GROUP BY ALL"
+        ).fetchall()
+    }
+    for found in result["comparisons"]:
+        key = _key(found, cells)
+        yield (
+            key
+            | facts.get(found["metric"], {})
+            | {
+                "unit_of_measure": units.get(found["metric"]),
+                "place": places.get((key["phase"], key["model"], key["workload"])),
+            }
+            | _one(found)
+            | (_described(con, found, key) if str(found["status"]).startswith("error") else {})
+            | {f"verdict_{name}": verdict for name, verdict in (found.get("verdict_by_set") or {}).items()}
+            | _needs(found)
+        )
+
+
+METHODS = {
+    "paired_t": "blocks, guarded Fieller with covariance",
+    "welch": "independent arms, guarded Fieller",
+    "dunnett": "screen, Dunnett over the options",
+}
+"""Test that decides to the interval that goes with it (``docs/statistics.md``)."""
+
+
+def _one(found: Mapping[str, Any]) -> dict[str, Any]:
+    paired, detail, claim = found["paired"] or {}, found.get("verdict_detail") or {}, found["claim_detail"]
+    ratio, bootstrap, order = found.get("ratio"), found.get("bootstrap") or {}, found.get("order") or {}
+    random, worst = found.get("randomisation") or {}, found.get("worst_case") or {}
+    blocks = found.get("interblock") or {}
+    percent = claim["scale"] == "ratio"
+    out: dict[str, Any] = {
+        name: found.get(name)
+        for name in (
+            "kind",
+            "analysis_set",
+            "status",
+            "flags",
+            "interleaved",
+            "diff",
+            "pct_change",
+            "overhead_pct",
+            "verdict",
+            "claim",
+            "reason",
+        )
+    }
+    for arm in ("reference", "treatment"):
+        desc = _get(found, "desc", arm) or {"n": 0}
+        out |= {f"{name}_{arm}": desc.get(name) for name in ("n", "mean", "sd", "median", "hmean")}
+        out[f"shapiro_p_{arm}"] = _get(found, "normality", arm, "p")
+    for test in ("student", "welch"):
+        out |= {f"{test}_{name}": _get(found, test, name) for name in ("t", "df", "p")}
+    return out | {
+        "brown_forsythe_p": _get(found, "variance", "brown_forsythe", "p"),
+        "welch_low": _get(found, "welch", "ci_low"),
+        "welch_high": _get(found, "welch", "ci_high"),
+        "mwu_u": _get(found, "mwu", "U"),
+        "mwu_p": _get(found, "mwu", "p"),
+        "a12": _get(found, "mwu", "a12"),
+        "cliffs_delta": _get(found, "mwu", "cliffs_delta"),
+        "hl_shift": _get(found, "hodges_lehmann", "shift"),
+        "hl_low": _get(found, "hodges_lehmann", "ci_low"),
+        "hl_high": _get(found, "hodges_lehmann", "ci_high"),
+        "document_test": _get(found, "decision", "document_test"),
+        "document_p": _get(found, "decision", "document_p"),
+        "cohens_d": _get(found, "effect", "cohens_d"),
+        "d_low": _get(found, "effect", "d_ci_low"),
+        "d_high": _get(found, "effect", "d_ci_high"),
+        "hedges_g": _get(found, "effect", "hedges_g"),
+        "g_low": _get(found, "effect", "g_ci_low"),
+        "g_high": _get(found, "effect", "g_ci_high"),
+        "d_label": _get(found, "decision", "d_label_cohen"),
+        "fieller_low": _percent(_get(ratio, "fieller_low")),
+        "fieller_high": _percent(_get(ratio, "fieller_high")),
+        "bca_diff_low": _get(bootstrap, "mean_diff_bca", "low"),
+        "bca_diff_high": _get(bootstrap, "mean_diff_bca", "high"),
+        "bca_overhead_low": _get(bootstrap, "overhead_pct_bca", "low"),
+        "bca_overhead_high": _get(bootstrap, "overhead_pct_bca", "high"),
+        "n_pairs": paired.get("n_pairs") or 0,
+        "paired_diff": paired.get("mean_diff"),
+        "paired_low": paired.get("ci_low"),
+        "paired_high": paired.get("ci_high"),
+        "paired_t": paired.get("t"),
+        "paired_p": paired.get("p"),
+        "paired_dz": paired.get("dz"),
+        "wilcoxon_p": _get(paired, "wilcoxon", "p"),
+        "r_blocks": paired.get("r_xy"),
+        "headline_test": claim["test"],
+        "method": METHODS.get(claim["test"]),
+        "decided_on": claim["decided_on"],
+        "decided_n_reference": claim["n_reference"],
+        "decided_n_treatment": claim["n_treatment"],
+        **{
+            f"decided_{name}_{arm}": claim[f"{name}_{arm}"]
+            for arm in ("reference", "treatment")
+            for name in ("mean", "sd")
+        },
+        "scale": claim["scale"],
+        "better": claim["better"],
+        "better_source": claim["better_source"],
+        "side": claim["side"],
+        "effect": claim["effect"],
+        "pct": claim["effect"] if percent else None,
+        **_limits("pct", claim["interval"] if percent else None),
+        **_limits("difference", claim["difference_interval"]),
+        **_limits("equivalence", claim["equivalence_interval"]),
+        **_limits("alone", claim["alone"]),
+        "noninferior": claim["noninferior"],
+        "noninferiority_p_adjusted": detail.get("noninferiority_p_adjusted"),
+        "randomisation_design": random.get("design"),
+        "randomisation_exact": random.get("exact"),
+        "rearrangements": random.get("rearrangements"),
+        "randomisation_p": random.get("p"),
+        "randomisation_p_adjusted": detail.get("randomisation_p_adjusted"),
+        "randomisation_low": _percent(random.get("low")) if random.get("scale") == "ratio" else random.get("low"),
+        "randomisation_high": _percent(random.get("high")) if random.get("scale") == "ratio" else random.get("high"),
+        "randomisation_tost_p": random.get("tost_p"),
+        "interblock_status": blocks.get("status"),
+        **{
+            f"interblock_{name}": blocks.get(name)
+            for name in ("n_lone", "diff", "pct", "pct_low", "pct_high", "df", "p", "correlation_in_block")
+        },
+        "longest_stretch": order.get("longest_stretch"),
+        "arm_time_correlation": order.get("arm_time_correlation"),
+        "worst_case_low": worst.get("pct_low"),
+        "worst_case_high": worst.get("pct_high"),
+        "p": detail.get("p"),
+        "p_adjusted": detail.get("p_adjusted"),
+        "p_bonferroni": detail.get("p_bonferroni"),
+        "p_bh": detail.get("p_bh"),
+        "p_by": detail.get("p_by"),
+        "adjustment": detail.get("adjustment"),
+        "family": detail.get("family"),
+        "m_planned": detail.get("m_planned"),
+        "tost_p": detail.get("tost_p"),
+        "tost_p_adjusted": detail.get("tost_p_adjusted"),
+        "margin_pct": detail.get("margin_pct"),
+    }
+
+
+def _limits(name: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {f"{name}_{part}": None if found is None else found[part] for part in ("level", "low", "high")}
+
+
+def _described(con: duckdb.DuckDBPyConnection, found: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str, Any]:
+    """Both arms as they are, where a comparison was refused: the reader shall see what is being doubted."""
+    out: dict[str, Any] = {}
+    for arm in ("reference", "treatment"):
+        row = con.execute(
+            """SELECT count(*), avg(value), stddev_samp(value), median(value) FROM observations
+            WHERE unit = $1 AND phase = $2 AND model = $3 AND workload = $4 AND environment = $5 AND metric = $6""",
+            [key["unit"], key["phase"], key["model"], key["workload"], found[arm], found["metric"]],
+        ).fetchall()[0]
+        out |= dict(zip((f"{name}_{arm}" for name in ("n", "mean", "sd", "median")), row, strict=True))
+    return out
+
+
+def _percent(ratio: float | None) -> float | None:
+    return None if ratio is None else 100 * (ratio - 1)
+
+
+def _headline(result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (found for found in result["comparisons"] if found["analysis_set"] == HEADLINE_SET)
+
+
+def equivalence(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    names = ("margin_pct", "p_low", "p_high", "p", "p_noninferiority", "equivalent")
+    for found in _headline(result):
+        declared = result["settings"]["margin_pct"][found["metric"]]
+        for layer, block in (("independent", found), ("blocks", found["paired"])):
+            for test in (_get(block, "tost_ratio") or {}).values():
+                picked = {name: test.get(name) for name in names}
+                yield _key(found, cells) | picked | {"layer": layer, "declared": test["margin_pct"] == declared}
+
+
+def power(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    for found in _headline(result):
+        n = {f"n_{arm}": _get(found, "desc", arm, "n") for arm in ("reference", "treatment")}
+        shared = _key(found, cells) | n | _needs(found)
+        if alone := found.get("power"):
+            yield shared | {
+                "layer": "independent",
+                "effect": _get(found, "effect", "cohens_d"),
+                "posthoc": alone["posthoc"],
+                "posthoc_bonferroni": alone["posthoc_bonferroni"],
+                "mde": alone["mde_d"],
+                "mde_bonferroni": alone["mde_d_bonferroni"],
+                "mde_pct": alone["mde_pct"],
+            }
+        if blocks := _get(found, "paired", "power"):
+            mean, spread = _get(found, "desc", "reference", "mean"), found["paired"]["sd_diff"]
+            yield shared | {
+                "layer": "blocks",
+                "effect": found["paired"].get("dz"),
+                "posthoc": blocks["posthoc"],
+                "posthoc_bonferroni": blocks["posthoc_bonferroni"],
+                "mde": blocks["mde_dz"],
+                "mde_bonferroni": blocks["mde_dz_bonferroni"],
+                "mde_pct": 100 * blocks["mde_dz"] * spread / abs(mean) if mean else None,
+            }
+
+
+def over_units(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    """Of campaigns with several units: a single one says nothing of others."""
+    for found in result["over_units"]:
+        if found["k_units"] < 2:
+            continue
+        model, workload = cells[found["model"]]
+        same = {name: found[name] for name in ("phase", "reference", "treatment", "metric", "k_units")}
+        yield same | {"model": model, "workload": workload} | found["over_units"]
+
+
+def losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    """The accounting is of attempts, so any metric tells it; how many are analysed is told of the first."""
+    told: set[tuple[Any, ...]] = set()
+    for found in _headline(result):
+        of = tuple(found[name] for name in ("phase", "unit", "model", "reference", "treatment"))
+        if found.get("accounting") is None or of in told:
+            continue
+        told.add(of)
+        arms = {
+            f"{what}_{arm}": count
+            for arm in ("reference", "treatment")
+            for what, count in found["accounting"][arm].items()
+        }
+        chances = {name: found["accounting"][name] for name in ("failed_fisher_p", "throttled_fisher_p")}
+        yield _key(found, cells) | arms | chances
+
+
+def order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    for found in result["series"]:
+        yield _key(found, cells) | {
+            "interleaved": found.get("interleaved"),
+            "flags": found.get("flags"),
+            "reason": found.get("reason"),
+            "period_effect": _get(found, "order_effect", "period_effect", "estimate"),
+            "period_p": _get(found, "order_effect", "period_effect", "p"),
+            "drift_slope": _get(found, "run_residuals", "mann_kendall", "sen_slope"),
+            "drift_p": _get(found, "run_residuals", "mann_kendall", "p"),
+            "ljung_box_runs_p": _get(found, "run_residuals", "ljung_box_p"),
+            "ljung_box_pairs_p": _get(found, "paired_differences", "ljung_box_p"),
+            "carry_over_p": _get(found, "ols_prev_block", "p"),
+            "temperature_slope": _get(found, "ancova", "start_temp_slope", "estimate"),
+            "temperature_p": _get(found, "ancova", "start_temp_slope", "p"),
+            "effect_at_equal_temperature": _get(found, "ancova", "trt", "estimate"),
+            "memory_slope": _get(found, "covariates", "start_mem_available_gib", "slope", "estimate"),
+            "memory_p": _get(found, "covariates", "start_mem_available_gib", "slope", "p"),
+            "effect_at_equal_memory": _get(found, "covariates", "start_mem_available_gib", "trt", "estimate"),
+            "newey_west_p": _get(found, "newey_west", "p"),
+            "moving_block_low": _get(found, "moving_block_bootstrap", "low"),
+            "moving_block_high": _get(found, "moving_block_bootstrap", "high"),
+        }
+
+
+def phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for metric, found in (result.get("screen_by_metric") or {}).items():
+        for rank, arm in enumerate(found["ranking"], start=1):
+            pooled = found["pooled"][arm]
+            yield {
+                "kind": "screening",
+                "metric": metric,
+                "arm": arm,
+                "estimate": pooled["pct"],
+                "p": pooled["dunnett_p"],
+                "rank": rank,
+                "decision": "candidate" if arm in found["selection"] else _why_not(arm),
+            }
+    for metric, found in (result.get("validation_by_metric") or {}).items():
+        for model, trio in found["validation"].items():
+            won = trio.get("reduction") or {}
+            yield {
+                "kind": "validation",
+                "metric": metric,
+                "model": model,
+                "estimate": won.get("point"),
+                "low": won.get("paired_low", won.get("indep_low")),
+                "high": won.get("paired_high", won.get("indep_high")),
+                "decision": won.get("status") or trio.get("status"),
+            }
+
+
+def _why_not(arm: str) -> str:
+    from campaign.analysis.statistics.screening import never_chosen
+
+    why = never_chosen(arm)
+    return "not carried on" if why is None else f"not carried on: {why}"
+
+
+def request_percentiles(percentiled: Percentiled, reference: str) -> Iterator[dict[str, Any]]:
+    for workload, entries in percentiled:
+        for entry in entries:
+            for metric, block in entry["by_metric"].items():
+                yield from _percentiles(entry["model"], workload, metric, block, reference)
+
+
+def _percentiles(
+    model: str, workload: str, metric: str, block: Mapping[str, Any], reference: str
+) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.statistics.latency import guarded
+
+    arms = {name: part for name, part in block.items() if isinstance(part, Mapping) and "n_requests" in part}
+    contrasts = block.get("contrasts") or {}
+    for arm, part in arms.items():
+        other = arm if arm != reference else next((name for name in arms if name != reference), None)
+        contrast = contrasts.get(f"{other}_vs_{reference}", block)
+        for percentile, summary in part["summary"].items():
+            found = _get(contrast, "hierarchical_bootstrap", percentile) or {}
+            against = {} if arm == reference else found
+            limits = guarded(summary.get("pooled"), found.get(f"{arm}_cluster"), part["n_runs"])
+            few = min(its["n_runs"] for its in arms.values())
+            between = against.get("diff_cluster_blocks") or against.get("diff_cluster_independent")
+            diff = guarded(against.get("pooled_diff"), between, few)
+            run_level = {} if arm == reference else _get(contrast, "run_level_welch", percentile) or {}
+            yield {
+                "model": model,
+                "workload": workload,
+                "metric": metric,
+                "environment": arm,
+                "reference": reference,
+                "percentile": percentile,
+                "runs": part["n_runs"],
+                "requests": part["n_requests"],
+                **{name: summary.get(name) for name in ("pooled", "mean_of_runs", "median_of_runs", "sd_between_runs")},
+                "low": limits.get("low"),
+                "high": limits.get("high"),
+                "diff": against.get("pooled_diff"),
+                "diff_low": diff.get("low"),
+                "diff_high": diff.get("high"),
+                "run_level_diff": run_level.get("diff"),
+                "run_level_p": run_level.get("p"),
+                "reason": found.get("reason") or limits["reason"],
+            }

@@ -1,0 +1,134 @@
+"""Disk: room for everything, counted where it will lie, and a results folder that keeps its promises."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from actors.types import Model
+from campaign.config.load import Campaign
+from campaign.preflight.doctor.finding import Asked, Finding, existing
+
+IMAGE_BYTES = 40 * 10**9
+"""An engine's image from a registry, unpacked, while it is not here: those of NVIDIA for GB10 have 25 to 37 GB."""
+LOCAL_IMAGE_BYTES = 2**30
+CACHE_BYTES = 4 * 2**30
+"""Compiled kernels of one model (Triton, torch, FlashInfer), and the copy of them that an attempt gets."""
+COMPILES = ("vllm", "trtllm")
+SPARE_BYTES = 2 * 2**30
+
+
+def disk(asked: Asked) -> Finding:
+    from campaign.plan.forecast import size
+
+    places: dict[int, tuple[Path, dict[str, int]]] = {}
+    for what, (folder, count) in _wanted(asked).items():
+        places.setdefault(folder.stat().st_dev, (folder, {}))[1][what] = count
+    short: list[str] = []
+    roomy: list[str] = []
+    for folder, parts in places.values():
+        free, needed = shutil.disk_usage(folder).free, sum(parts.values())
+        words = ", ".join(f"{what} {size(count)}" for what, count in parts.items() if count)
+        said = f"{folder} has {size(free)} free, {size(needed)} wanted ({words})"
+        (short if free < needed else roomy).append(said)
+    if short:
+        remedy = (
+            "Free space (`docker system df` and `docker image prune` show and free what Docker holds), or move it: --results for results, "
+            "CAMPAIGN_HOME for weights and exports, data-root in /etc/docker/daemon.json for images."
+        )
+        return "fail", "; ".join(short), remedy
+    return "ok", "; ".join(roomy), ""
+
+
+def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
+    """What will be written, where, in bytes; what is there already needs no room."""
+    from campaign.plan.design import plan
+    from campaign.plan.forecast import forecast
+
+    home, results = existing(asked.home), existing(asked.results)
+    campaign = asked.campaign
+    if campaign is None:
+        return {"results": (results, SPARE_BYTES), "home": (home, SPARE_BYTES)}
+    here_bytes, exported, docker = _image(asked)
+    whole = here_bytes or (LOCAL_IMAGE_BYTES if campaign.image.source == "local" else IMAGE_BYTES)
+    kinds = {arm.kind for arm in campaign.environments}
+    compiled = CACHE_BYTES * len(campaign.models) if campaign.engine in COMPILES else 0
+    return {
+        "results": (results, forecast(campaign, plan(campaign)).disk_bytes + SPARE_BYTES // 2),
+        "image": (docker or home, whole if kinds != {"native-host"} and here_bytes is None else 0),
+        "export": (home, whole if "native-chroot" in kinds and not exported else 0),
+        "weights": (home, sum(_weights(model, campaign, asked.home) for model in campaign.models)),
+        "compile caches": (home, compiled),
+    }
+
+
+def _image(asked: Asked) -> tuple[int | None, bool, Path | None]:
+    """Size of the image if it is here, whether it is exported, and the folder that Docker keeps images in, as near to it as this
+    user sees."""
+    from actors.environments.docker import daemon
+    from campaign.preflight.doctor.containers import image_of
+
+    try:
+        client = daemon.connect(asked.home)
+        identity = image_of(asked)
+        place = _visible(Path(str(client.info().get("DockerRootDir") or "/")))
+        if identity is None:
+            return None, False, place
+        return int(client.images.get(identity.digest).attrs.get("Size") or 0), identity.rootfs is not None, place
+    except daemon.EngineMissing:
+        return None, False, None
+
+
+def _visible(folder: Path) -> Path:
+    for one in (folder, *folder.parents):
+        try:
+            if one.is_dir():
+                return one
+        except PermissionError:
+            continue
+    return Path("/")
+
+
+def _weights(model: Model, campaign: Campaign, home: Path) -> int:
+    """What is still to be fetched or made; an engine that is built from a checkpoint takes its size once more."""
+    from actors.engines.common import weights
+    from actors.engines.trtllm import engine as trtllm
+    from campaign.plan.forecast import weight_bytes
+
+    if model.path:
+        return 0
+    copies = 2 if campaign.engine == "trtllm" and trtllm.needs_build(model) else 1
+    folder = weights.place(model, home)
+    there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
+    return max(0, copies * int(weight_bytes(model)) - there)
+
+
+def results(asked: Asked) -> Finding:
+    """Written, synced, renamed and synced again, as the store does for each attempt."""
+    folder = existing(asked.results)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".campaign-doctor-", dir=folder) as trial:
+            replaced = _write_as_the_store_does(Path(trial))
+    except OSError as error:
+        return "fail", f"{folder}: {error.strerror}", "Choose another folder with --results, or mend its rights."
+    if not replaced:
+        return "fail", f"{folder}: a rename does not replace", "Use a local file system for the results."
+    return "ok", f"{folder} takes writes, syncs and renames", ""
+
+
+def _write_as_the_store_does(folder: Path) -> bool:
+    first, second = folder / "a", folder / "b"
+    with first.open("wb") as file:
+        file.write(b"evidence")
+        file.flush()
+        os.fsync(file.fileno())
+    second.write_bytes(b"older")
+    first.replace(second)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return second.read_bytes() == b"evidence"

@@ -1,0 +1,305 @@
+"""Everything a campaign needs, put in place before it runs: image, root filesystem, weights, built engines, prompts, each with
+its digest. What cannot be had says exactly how to get it.
+
+``campaign run`` measures and does nothing else: it refuses a campaign of which something that takes a network or an hour is
+missing (:func:`require`). What a run makes by itself within seconds, such as random weights, it still makes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from actors import account
+from actors.engines import OUTPUT, EngineError
+from actors.engines.common import weights
+from actors.engines.registry import engine as engine_of
+from actors.engines.trtllm import engine as trtllm
+from actors.environments import EnvironmentError_
+from actors.environments.docker import daemon, image, rootfs
+from actors.environments.registry import arm
+from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
+from campaign.config.load import Campaign
+from campaign.preflight import rights
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Say = Callable[[str], None]
+BUILD_S = 4 * 3600.0
+
+
+class NotPrepared(EngineError):
+    """The campaign cannot run before `campaign prepare`."""
+
+    def __init__(self, missing: list[str]) -> None:
+        self.missing = missing
+        lines = "\n".join(f"  {line}" for line in missing)
+        sudo = "sudo .venv/bin/" if account.person() else ""
+        super().__init__(f"not prepared:\n{lines}\n`{sudo}campaign prepare CONFIG` puts it in place, or says how.")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was to be put in place."""
+
+    what: str
+    status: Literal["ready", "missing"]
+    found: str
+    remedy: str = ""
+    digest: str = ""
+
+
+def prepare(
+    campaign: Campaign, home: Path, fetch: bool = True, say: Say = lambda _: None, pull: bool = True
+) -> Iterator[Step]:
+    """Put everything in place, each step as soon as it is done, and keep the record. Without ``fetch`` weights that are missing are
+    only said, without ``pull`` an image. Raises NoToken where gated weights are to be fetched and there is nothing to show for
+    them: before anything else is fetched."""
+    if fetch:
+        rights.require_token([model for model in campaign.models if _reads_checkpoint(campaign, model)], home)
+    steps: list[Step] = []
+
+    def told(step: Step) -> Step:
+        steps.append(step)
+        return step
+
+    identity: ImageIdentity | None = None
+    if any(environment.kind != "native-host" for environment in campaign.environments):
+        try:
+            identity = image.ensure(daemon.connect(home), campaign.image, home, say, pull)
+            name = identity.repo_digest or identity.content_digest or identity.digest
+            yield told(Step("image", "ready", f"{identity.reference} is {name}", digest=identity.digest))
+        except (EnvironmentError_, daemon.EngineMissing) as error:
+            yield told(Step("image", "missing", *_split(error)))
+    if identity and any(environment.kind == "native-chroot" for environment in campaign.environments):
+        try:
+            identity = rootfs.export_rootfs(daemon.connect(home), identity, home, say)
+            yield told(Step("root filesystem", "ready", str(identity.rootfs), digest=_manifest_digest(identity, home)))
+        except EnvironmentError_ as error:
+            yield told(Step("root filesystem", "missing", *_split(error)))
+    for model in campaign.models:
+        workloads = [campaign.asked(model.name, workload.name) for workload in campaign.workloads]
+        for step in _model(campaign, model, workloads, identity, home, fetch, say):
+            yield told(step)
+    _record(campaign, home, steps)
+
+
+def _model(
+    campaign: Campaign,
+    model: Model,
+    workloads: list[Workload],
+    identity: ImageIdentity | None,
+    home: Path,
+    fetch: bool,
+    say: Say,
+) -> Iterator[Step]:
+    program, own = engine_of(campaign.engine), f"weights of {model.name}"
+    if _reads_checkpoint(campaign, model):
+        try:
+            folder = _weights(model, home, fetch, say)
+        except weights.NoWeights as error:
+            yield Step(own, "missing", f"no checkpoint in {error.folder}", error.remedy)
+            return
+        except EngineError as error:
+            yield Step(own, "missing", *_split(error))
+            return
+        said = f"{folder}, {weights.inspect(folder).architecture}"
+        yield Step(own, "ready", said, digest=weights.digest(folder, home))
+    if campaign.engine == "trtllm" and trtllm.needs_build(model):
+        built = trtllm.engine_folder(model, home)
+        try:
+            if not (built / "config.json").is_file():
+                _build(campaign, model, workloads, identity, home, say)
+            yield Step(f"engine of {model.name}", "ready", str(built), digest=weights.digest(built, home))
+        except (EngineError, EnvironmentError_) as error:
+            yield Step(f"engine of {model.name}", "missing", *_split(error))
+            return
+    for workload in workloads:
+        what = f"{model.name} for {workload.name}"
+        try:
+            prepared = program.prepare(model, workload, home)
+        except EngineError as error:
+            yield Step(what, "missing", *_split(error))
+            continue
+        roles = ", ".join(sorted(prepared.files)) or "nothing to keep"
+        yield Step(what, "ready", roles, digest=prepared.digests.get("dataset", ""))
+
+
+def _reads_checkpoint(campaign: Campaign, model: Model) -> bool:
+    """Whether its weights are published ones, not drawn from a seed here or in the engine."""
+    drawn = model.random_weights is not None or "architecture" in model.engine_options.get(campaign.engine, {})
+    return model.huggingface_id is not None and not drawn
+
+
+def _weights(model: Model, home: Path, fetch: bool, say: Say) -> Path:
+    """The checkpoint, held against its entry. Raises EngineError."""
+    try:
+        folder = weights.locate(model, home)
+    except weights.NoWeights:
+        client = shutil.which("hf", path=account.search_path())
+        if not fetch or client is None or model.path:
+            raise
+        target = weights.place(model, home)
+        command = [client, *weights.download_command(model, target)[1:]]
+        say(f"Fetching {model.huggingface_id} to {target}")
+        target.mkdir(parents=True, exist_ok=True)
+        if who := account.person():  # fetched as the person, with their token: nothing of root's is needed for it
+            os.chown(target, who.uid, who.gid)
+        try:
+            ended = account.run_as_person(command)
+        except OSError as problem:
+            raise EngineError(
+                f"model '{model.name}': {client} cannot be started: {problem.strerror}\nBy hand: {shlex.join(command)}"
+            ) from None
+        if ended.returncode != 0:
+            why = ended.stderr.strip().splitlines()[-1:] or [f"it ended with {ended.returncode}"]
+            raise EngineError(
+                f"model '{model.name}': the download did not end well: {why[0][-300:]}\nThe same command goes on where it "
+                f"stopped: {shlex.join(command)}"
+            ) from None
+        folder = weights.locate(model, home)
+    weights.agree(model, weights.inspect(folder))
+    return folder
+
+
+def _build(
+    campaign: Campaign, model: Model, workloads: list[Workload], identity: ImageIdentity | None, home: Path, say: Say
+) -> None:
+    """Build a TensorRT engine inside the first arm that can, for the longest of the workloads."""
+    if identity is None:
+        raise EngineError("it is built inside the image, which is missing\nPut the image in place first.")
+    longest = max(workloads, key=lambda workload: workload.input_tokens + workload.output_tokens)
+    built = trtllm.engine_folder(model, home)
+    spec = next(environment for environment in campaign.environments if environment.kind != "native-host")
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=built.parent) as folder:
+        output = Path(folder, "output")
+        output.mkdir()
+        output.chmod(0o777)
+        launch = trtllm.build_command(model, longest, Prepared(files={"weights": str(weights.locate(model, home))}))
+        mounts = (*launch.mounts, Mount(source=str(output), target=OUTPUT, read_only=False))
+        say(f"Building the engine of {model.name} in {spec.name}")
+        _carry_out(spec, launch.model_copy(update={"mounts": mounts}), Path(folder), identity, home, model.name)
+        found = next(
+            (place.parent for place in output.rglob("config.json") if any(place.parent.glob("*.engine"))), None
+        )
+        if found is None:
+            raise EngineError(f"the build of {model.name} ended well and left no engine (config.json and *.engine)")
+        found.rename(built)
+
+
+def _carry_out(spec: Environment, launch: Launch, folder: Path, identity: ImageIdentity, home: Path, name: str) -> None:
+    labels = {"campaign": "prepare", "run": name, "attempt": "0"}
+    process = arm(spec, home).create(launch, labels, folder, identity)
+    try:
+        process.start()
+        ended = process.wait(BUILD_S)
+        if ended is None:
+            process.stop()
+    finally:
+        process.close()
+    if ended is None or ended.code != 0:
+        code = f"does not end within {BUILD_S / 3600:g} h" if ended is None else f"ends with {ended.code}"
+        said = (folder / "stderr.log").read_text(errors="replace").strip()[-500:]
+        raise EngineError(f"`{shlex.join(launch.argv)}` {code}: {said}")
+
+
+def _manifest_digest(identity: ImageIdentity, home: Path) -> str:
+    return weights.file_digest(rootfs.manifest_file(rootfs.rootfs_folder(identity.digest, home)))
+
+
+def _split(error: Exception) -> tuple[str, str]:
+    """What is wrong, and what to do, which an error's message says on the lines after the first."""
+    first, _, rest = str(error).partition("\n")
+    return first, rest
+
+
+def record_file(campaign: Campaign, home: Path) -> Path:
+    return home / "prepared" / f"{campaign.name}-{campaign.config_hash[:12]}.json"
+
+
+def _record(campaign: Campaign, home: Path, steps: list[Step]) -> None:
+    file = record_file(campaign, home)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    what = {
+        "campaign": campaign.name,
+        "config_hash": campaign.config_hash,
+        "t_utc_ns": time.time_ns(),
+        "steps": [asdict(step) for step in steps],
+    }
+    partial = file.with_suffix(".new")
+    partial.write_text(json.dumps(what, indent=1) + "\n")
+    partial.replace(file)
+
+
+# --- what a run asks ----------------------------------------------------------------------------------------------
+
+
+def missing(campaign: Campaign, home: Path) -> list[str]:
+    """What a run would need and does not make by itself: weights, built engines, an image from a registry and its
+    exported root filesystem. Looks, and touches nothing."""
+    found = []
+    for model in campaign.models:
+        if _reads_checkpoint(campaign, model):
+            try:
+                weights.locate(model, home)
+            except EngineError:
+                found.append(f"weights of {model.name} in {weights.place(model, home)}")
+        if campaign.engine == "trtllm" and trtllm.needs_build(model):
+            built = trtllm.engine_folder(model, home)
+            if not (built / "config.json").is_file():
+                found.append(f"engine of {model.name} in {built}")
+    return found + _missing_image(campaign, home)
+
+
+def _missing_image(campaign: Campaign, home: Path) -> list[str]:
+    kinds = {environment.kind for environment in campaign.environments}
+    reference = campaign.image.reference
+    if campaign.image.source != "registry" or reference is None or kinds == {"native-host"}:
+        return []
+    try:
+        present = image.present(daemon.connect(home), reference)
+    except daemon.EngineMissing:
+        return []  # the run itself says what to do about that
+    if present is None:
+        return [f"image {reference}"]
+    folder = rootfs.rootfs_folder(present.id, home)
+    exported = folder.is_dir() and rootfs.manifest_file(folder).is_file()
+    return [] if exported or "native-chroot" not in kinds else [f"root filesystem of {reference} in {folder}"]
+
+
+def require(campaign: Campaign, home: Path) -> None:
+    """Raises NotPrepared where :func:`missing` finds anything."""
+    if found := missing(campaign, home):
+        raise NotPrepared(found)
+
+
+def show(out: Console, steps: Iterable[Step]) -> int:
+    """Prints each step as it is done; returns how many are missing."""
+    from rich.table import Table
+    from rich.text import Text
+
+    lacking = 0
+    for step in steps:
+        lacking += step.status == "missing"
+        row = Table.grid(padding=(0, 2))
+        row.add_column(width=7)
+        row.add_column(width=28, overflow="fold")
+        row.add_column(overflow="fold")
+        row.add_row(Text(step.status, "green" if step.status == "ready" else "bold red"), step.what, Text(step.found))
+        if step.digest:
+            row.add_row("", "", Text(step.digest, "dim"))
+        out.print(row)
+        for line in step.remedy.splitlines():  # not folded: commands are there to be pasted
+            out.print(Text(f"         -> {line}", "dim"), soft_wrap=True)
+    out.print(f"\n{lacking} missing" if lacking else "\neverything is in place")
+    return lacking

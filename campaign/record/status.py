@@ -1,0 +1,91 @@
+"""How a campaign stands, read from its folder by anyone at any moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from campaign.record import journal, untrusted
+from campaign.record.snapshot import Snapshot
+from campaign.record.store import Store, StoreError
+
+
+def standing(folder: Path) -> tuple[Snapshot, bool]:
+    """The campaign's snapshot, and whether its driver runs."""
+    store = Store(folder)
+    info = store.info()
+    events, _, _ = journal.read(store.journal_path)
+    state = journal.fold(events)
+    try:
+        snapshot = Snapshot.model_validate_json(untrusted.read_bytes(folder / "status.json"))
+    except (OSError, ValueError, untrusted.Unreadable):
+        snapshot = Snapshot(campaign=info["campaign"], results=str(folder))
+    running = _drives(snapshot.pid)
+    runs, planned = state.runs.values(), [row["run_id"] for row in store.plan()]
+    stage = snapshot.stage if running else "completed" if state.completed else "stopped; the same command goes on"
+    update = {
+        "total": len(planned),
+        "left_out": sum(state.done(run_id) and not state.run(run_id).done for run_id in planned),
+        "accepted": sum(run.accepted is not None for run in runs),
+        "exhausted": sum(run.exhausted and run.accepted is None for run in runs),
+        "rejected_attempts": sum(run.rejected for run in runs),
+        "stage": stage,
+    }
+    if not running:
+        update |= {"lanes": {}, "eta_s": None}
+    return snapshot.model_copy(update=update), running
+
+
+def _drives(pid: int) -> bool:
+    try:
+        return pid > 0 and b"campaign" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
+    """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt."""
+    store = Store(folder)
+    if reason := untrusted.bad_name(run_id):
+        raise StoreError(f"{run_id!r}: not a run ({reason})")
+    attempts = sorted(int(path.name) for path in (folder / "attempts" / run_id).glob("[0-9]*") if path.name.isdigit())
+    if not attempts:
+        known = [row["run_id"] for row in store.plan()]
+        if run_id in known:
+            from campaign.plan.command import planned_in
+
+            return planned_in(folder, run_id)
+        raise StoreError(f"{run_id}: no such run in {folder}; one of them is {known[0] if known else 'none'}")
+    events, _, _ = journal.read(store.journal_path)
+    number = journal.fold(events).run(run_id).accepted or attempts[-1]
+    command = _read(store.attempt_path(run_id, number) / "command.json")
+    if command_only:
+        return _command_text(command)
+    lines = [run_id]
+    for attempt in attempts:
+        metadata = _read(store.attempt_path(run_id, attempt) / "metadata.json")
+        word = "accepted" if metadata["accepted"] else "rejected"
+        lines.append(f"attempt {attempt} on {metadata['unit']}: {metadata['outcome']}, {word}")
+        lines += [
+            f"  {'?' if check['passed'] is None else '+' if check['passed'] else '-'} {check['check']}: {check['figure']}"
+            f" (asked: {check['limit']})" + (f", {check['reason']}" if check["reason"] else "")
+            for check in metadata["verdict"]
+        ]
+    return "\n".join([*lines, "", _command_text(command)])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(untrusted.read_bytes(path))
+    except (OSError, ValueError, RecursionError, untrusted.Unreadable) as problem:
+        raise StoreError(
+            f"{path}: unreadable ({problem}). Restore it from a backup; `campaign verify` says more."
+        ) from None
+    return value
+
+
+def _command_text(command: dict[str, object]) -> str:
+    return "\n".join(
+        f"{key}: {value if isinstance(value, str) else json.dumps(value, indent=1)}" for key, value in command.items()
+    )

@@ -1,0 +1,490 @@
+"""The results folder: layout, durable writing, manifest, verification.
+
+The folder is the truth and any tool may read it at any moment. A file is complete or absent: everything is
+written beside its place, fsynced and renamed. The journal line that accepts an attempt is written after its files are
+durable, so a crash can lose the line but never what the line speaks of.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors import account
+from actors.files.removal import remove
+from campaign.errors import CampaignError
+from campaign.record import journal, untrusted
+
+
+class StoreError(CampaignError):
+    """The results folder cannot be used. The message is for the person."""
+
+
+LOCAL_DISK = "Choose a --results folder on a local disk (ext4, xfs, btrfs, zfs), and copy the results afterwards."
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. StoreError, with the remedy, where its filesystem cannot."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        if problem.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
+            raise
+        raise StoreError(
+            f"{path}: its filesystem cannot make a new file's name durable (fsync of a folder: {problem.strerror}), so what is "
+            f"accepted could be lost with the power. {LOCAL_DISK}"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+def write_durably(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write ``data`` to ``path`` so that a crash leaves the old file or the new one; of the machine too, unless not ``durable``."""
+    account.folder(path.parent)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        account.give(partial)
+        partial.rename(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def to_json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=False, default=str).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something ``campaign verify`` found: which file, what is wrong, what to do."""
+
+    path: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}. {self.remedy}"
+
+
+DERIVED = (
+    "analysis/",
+    "report/",
+    "set-aside/",
+    "status.json",
+    ".status.json.new",
+    ".driver.lock",
+    "MANIFEST.sha256",
+    "journal.jsonl",
+)
+"""Beginnings of names that the manifest does not list: derived, set aside, or still growing."""
+
+FINISHED = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"campaign\.json|plan\.parquet|registration\.json",
+        r"units/[^/]+\.json",
+        r"(attempts|shakedown)/[^/.][^/]*/[0-9]+/.+",
+        r"telemetry/[^/]+/[^/.][^/]*\.parquet",
+    )
+)
+"""Files that never change once they are there; the manifest lists them all."""
+
+PARTIALS = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"(units/|telemetry/[^/]+/|report/|analysis/)?\.[^/]+\.partial",
+        r"(attempts|shakedown)/[^/]+/\.[0-9]+\.partial(/.*)?",
+    )
+)
+"""What is being written: beside its place, to be renamed."""
+
+
+class Store:
+    """One results folder. Readers need no lock; a driver takes :meth:`lock` for as long as it lives."""
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        """Not ``durable`` is for a rehearsal, which is no evidence: the disk is not waited for."""
+        self.root = root
+        self.durable = durable
+        self.manifest = root / "MANIFEST.sha256"
+        self._lock: int | None = None
+        self._unbound: dict[str, str] = {}
+
+    @property
+    def journal_path(self) -> Path:
+        return self.root / "journal.jsonl"
+
+    @property
+    def plan_path(self) -> Path:
+        return self.root / "plan.parquet"
+
+    @property
+    def campaign_path(self) -> Path:
+        return self.root / "campaign.json"
+
+    def attempt_path(self, run_id: str, attempt: int) -> Path:
+        return self.root / "attempts" / run_id / str(attempt)
+
+    def exists(self) -> bool:
+        return self.campaign_path.exists()
+
+    def require_kind(self, simulated: bool) -> None:
+        """Raises StoreError where the folder holds what was measured and a rehearsal is to write into it, or the reverse."""
+        if not self.exists() or (self.info().get("simulated") is True) == simulated:
+            return
+        if simulated:
+            raise StoreError(
+                f"{self.root}: holds measured results, and a rehearsal's are simulated. Give the rehearsal another --results folder."
+            )
+        raise StoreError(
+            f"{self.root}: holds the simulated results of a rehearsal, and a campaign goes on with none of them. Choose another --results "
+            "folder, or start another campaign with NEW=1."
+        )
+
+    def lock(self) -> None:
+        """Keep other drivers out. The lock goes with the process, however that ends."""
+        account.folder(self.root)
+        account.hand_over(self.root)  # what a driver that was killed had just made
+        handle = os.open(self.root / ".driver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        account.give(self.root / ".driver.lock")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            if problem.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                os.close(handle)
+                raise StoreError(
+                    f"{self.root}: its filesystem offers no locks ({problem.strerror}), so nothing would keep a second driver out. "
+                    f"{LOCAL_DISK}"
+                ) from None
+            holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(handle)
+            raise StoreError(
+                f"{self.root}: another driver (PID {holder}) is carrying out this campaign. "
+                "Watch it with `campaign status`, or stop it with Ctrl-C there."
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        self._lock = handle
+
+    def require_lock(self) -> None:
+        """Raises StoreError where the lock's file is no longer ours: another driver could come in beside this one."""
+        place = self.root / ".driver.lock"
+        try:
+            held = self._lock is not None and os.path.samestat(place.stat(), os.fstat(self._lock))
+        except OSError:
+            held = False
+        if not held:
+            raise StoreError(
+                f"{place}: taken away while the campaign ran, so that another driver could write here. Stopped; the same command goes on."
+            )
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def began(self) -> bool:
+        """Whether any attempt was ever dispatched. Raises where attempts are there and the journal knows of none."""
+        if any(event["event"] == "dispatched" for event in journal.read(self.journal_path)[0]):
+            return True
+        if any(self.root.glob("attempts/*/[0-9]*")):
+            raise StoreError(
+                f"{self.journal_path}: missing or emptied, although attempts/ holds evidence. "
+                "Restore it from a backup, or start another campaign with NEW=1. Nothing was touched."
+            )
+        return False
+
+    def clear(self) -> None:
+        """Empty the folder of a campaign that measured nothing (it was refused while preparing, say)."""
+        for path in self.root.iterdir():
+            if path.name != ".driver.lock":
+                remove(path)
+
+    def info(self, imported: bool = False) -> dict[str, Any]:
+        """``campaign.json``. Raises StoreError where it is not that of a campaign, or (but for ``imported``) of one that ran here."""
+        try:
+            value = json.loads(untrusted.read_bytes(self.campaign_path))
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.root}: no campaign here (no campaign.json). Start one with `campaign run`, or name its folder."
+            ) from None
+        except (ValueError, RecursionError, untrusted.Unreadable) as problem:
+            raise StoreError(
+                f"{self.campaign_path}: damaged ({problem}). Restore it from a backup, or start another with NEW=1."
+            ) from None
+        if isinstance(value, dict) and "imported" in value:
+            if imported:
+                return value
+            raise StoreError(
+                f"{self.root} holds imported runs: no plan, journal or log. `campaign report`, `sql` and `export` read them; "
+                "a campaign needs another folder."
+            )
+        if not isinstance(value, dict) or not {"campaign", "plan_hash"} <= set(value):
+            raise StoreError(
+                f"{self.campaign_path}: damaged (not what a campaign writes). "
+                "Restore it from a backup, or start another with NEW=1."
+            )
+        return value
+
+    def plan(self) -> list[dict[str, Any]]:
+        """The planned runs in order, one dict a row of ``plan.parquet``."""
+        from pyarrow import parquet
+
+        if self.plan_path.exists() and (reason := untrusted.why_not(self.plan_path)):
+            raise StoreError(f"{self.plan_path}: unreadable ({reason}).")
+        try:
+            rows: list[dict[str, Any]] = (
+                parquet.ParquetFile(self.plan_path).read().to_pylist()
+            )  # read_table loads pandas
+        except (OSError, ValueError) as problem:
+            raise StoreError(
+                f"{self.plan_path}: unreadable ({problem}). Restore it from a backup, or start another with NEW=1."
+            ) from None
+        return rows
+
+    def metadata(self, run_id: str, attempt: int) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(untrusted.read_bytes(self.attempt_path(run_id, attempt) / "metadata.json"))
+        return value
+
+    def write(self, name: str, data: bytes) -> None:
+        """A finished file of the campaign, durable and in the manifest; the next event of the journal carries its digest."""
+        write_durably(self.root / name, data, self.durable)
+        written = {name: hashlib.sha256(data).hexdigest()}
+        self.record(written)
+        self._unbound |= written
+
+    def take_unbound(self) -> dict[str, dict[str, str]]:
+        """``files=`` for the next event of the journal: digests of what was written since the last."""
+        taken, self._unbound = self._unbound, {}
+        return {"files": taken} if taken else {}
+
+    def record(self, digests: dict[str, str]) -> None:
+        """Append to the manifest. A torn last line is harmless: :meth:`repair` completes it from the files."""
+        if not digests:
+            return
+        text = "".join(f"{value}  {name}\n" for name, value in digests.items())
+        with self.manifest.open("a") as file:
+            file.write(text)
+            file.flush()
+            if self.durable:
+                os.fdatasync(file.fileno())
+        account.give(self.manifest)
+
+    def commit_attempt(self, run_id: str, attempt: int, files: dict[str, bytes]) -> str:
+        return self.commit_folder(self.attempt_path(run_id, attempt), files)
+
+    def commit_folder(self, place: Path, files: dict[str, bytes]) -> str:
+        """Write an attempt's folder as a whole to ``place``; returns the digest that the journal carries.
+
+        The folder appears by one rename. Its digest is the sha256 over ``metadata.json``, which holds the digests of the rest.
+        """
+        if place.exists():
+            raise StoreError(f"{place}: already there. An attempt is never overwritten.")
+        partial = place.with_name(f".{place.name}.partial")
+        remove(partial)
+        account.folder(partial)
+        digests = {}
+        try:
+            folders = {partial}
+            for name, data in files.items():
+                path = partial / name
+                if path.parent not in folders:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    folders.add(path.parent)
+                path.write_bytes(data)
+                digests[f"{place.relative_to(self.root)}/{name}"] = hashlib.sha256(data).hexdigest()
+            account.hand_over(partial)
+            if self.durable:
+                flush_to_disk(partial)
+            partial.rename(place)
+        except OSError:
+            remove(partial)
+            raise
+        if self.durable:
+            sync_folder(place.parent)
+        self.record(digests)
+        return hashlib.sha256(files["metadata.json"]).hexdigest()
+
+    def commit_telemetry(self, unit: str, name: str, data: bytes) -> None:
+        path = f"telemetry/unit={unit}/{name}"
+        if (self.root / path).exists():  # sent twice: the acknowledgement was lost
+            return
+        self.write(path, data)
+
+    def repair(self) -> list[str]:
+        """After a crash: drop what was being written, complete the manifest. Returns what was done. What is finished is not touched."""
+        done = []
+        for name in self._partials():
+            remove(self.root / name)
+            done.append(f"removed the unfinished {name}")
+        if self.manifest.exists():
+            text = self.manifest.read_bytes()
+            if text and not text.endswith(b"\n"):
+                with self.manifest.open("rb+") as file:
+                    file.truncate(text.rfind(b"\n") + 1)
+                done.append("cut a torn last line off MANIFEST.sha256")
+        try:
+            events = journal.read(self.journal_path)[0]
+        except journal.JournalError:  # told by whoever needs it; meanwhile no attempt counts as known
+            events = []
+        known = {f"{folder}/" for folder in journalled(events)}
+        enlisted = self.enlist(
+            name
+            for name in self.finished_files()
+            if not name.startswith(("attempts/", "shakedown/")) or "/".join(name.split("/")[:3]) + "/" in known
+        )
+        if enlisted:
+            done.append(f"added {len(enlisted)} files to MANIFEST.sha256, the first is {enlisted[0]}")
+        return done
+
+    def enlist(self, names: Iterable[str]) -> list[str]:
+        """Add finished files to the manifest that are not in it; returns their names."""
+        listed = set(self._manifest())
+        missing = {name: untrusted.sha256(self.root / name) for name in names if name not in listed}
+        self.record(missing)
+        return list(missing)
+
+    def _partials(self) -> list[str]:
+        """Files and folders that were being written: never anything inside a finished attempt."""
+        found = []
+        for pattern in ("*", "units/*", "telemetry/*/*", "attempts/*/*", "shakedown/*/*", "report/*", "analysis/*"):
+            folder, _, _ = pattern.rpartition("/")
+            for place in self.root.glob(folder) if folder else [self.root]:
+                if place.is_dir() and not place.is_symlink():
+                    names = (str((place / entry.name).relative_to(self.root)) for entry in place.iterdir())
+                    found += [name for name in names if any(it.fullmatch(name) for it in PARTIALS)]
+        return sorted(found)
+
+    def finished_files(self) -> Iterator[str]:
+        """Names of all regular files that never change again."""
+        for name, why in untrusted.walk(self.root):
+            if why is None and self.is_finished_file(name):
+                yield name
+
+    @staticmethod
+    def is_finished_file(name: str) -> bool:
+        return any(pattern.fullmatch(name) for pattern in FINISHED)
+
+    def set_aside(self, place: Path) -> Path:
+        """Move something that is not this campaign's out of the way, and off the manifest; returns where it lies now."""
+        aside = self.root / "set-aside"
+        account.folder(aside)
+        name = untrusted.file_name("--".join(place.relative_to(self.root).parts))
+        number = 1
+        while os.path.lexists(target := aside / f"{name}--{number}"):
+            number += 1
+        place.rename(target)
+        inside = f"  {place.relative_to(self.root)}/"
+        lines = self.manifest.read_text(errors="replace").splitlines(keepends=True) if self.manifest.exists() else []
+        if len(kept := [line for line in lines if not line[64:].startswith(inside)]) < len(lines):
+            write_durably(self.manifest, "".join(kept).encode())
+        return target
+
+    def _manifest(self) -> dict[str, str]:
+        """Name to digest; the last entry of a name counts, a torn last line does not."""
+        if not self.manifest.exists():
+            return {}
+        entries = {}
+        for line in self.manifest.read_text(errors="replace").rpartition("\n")[0].split("\n"):
+            value, _, name = line.partition("  ")
+            if len(value) == 64 and name:
+                entries[name] = value
+        return entries
+
+    def head(self, kind: str, lines: int | None = None) -> str:
+        """``LINES:SHA256`` of the journal (kind ``journal``: the digest of its last line, which chains all) or of the manifest (of all
+        its text), as it is or as it was with so many ``lines``; empty where there are not so many."""
+        path = self.journal_path if kind == "journal" else self.manifest
+        try:
+            whole = untrusted.read_bytes(path).splitlines(keepends=True)
+        except (OSError, untrusted.Unreadable):
+            return ""
+        known = [line for line in whole if line.endswith(b"\n")]
+        number = len(known) if lines is None else lines
+        if not 0 < number <= len(known):
+            return ""
+        value = (
+            journal.digest(known[number - 1])
+            if kind == "journal"
+            else hashlib.sha256(b"".join(known[:number])).hexdigest()
+        )
+        return f"{number}:{value}"
+
+    def verify(self, kept: str | None = None) -> list[Problem]:
+        """Everything that :func:`campaign.audit.verification.verify` finds. Empty is clean."""
+        from campaign.audit.verification import verify
+
+        return list(verify(self, kept))
+
+
+def journalled(events: list[dict[str, Any]]) -> set[str]:
+    """Folders of attempts, measured or not, that the journal knows to have finished."""
+    return {attempt_folder(event) for event in events if event["event"] in ("finished", "shakedown")}
+
+
+def attempt_folder(event: dict[str, Any]) -> str:
+    """Path within the results folder of the attempt whose end an event ``finished`` or ``shakedown`` tells."""
+    if event["event"] == "finished":
+        return f"attempts/{event['run_id']}/{event['attempt']}"
+    return f"shakedown/{journal.tried_cell(event)}__{event['unit']}/{event['attempt']}"
+
+
+def stored_name(name: str) -> str:
+    """The name under which a file of an attempt is kept: its own, but for parts that no list of files could hold on a line."""
+    return "/".join(part if untrusted.bad_name(part) is None else untrusted.file_name(part) for part in name.split("/"))
+
+
+def flush_to_disk(folder: Path) -> None:
+    """Make a folder's files and names durable."""
+    for path in folder.rglob("*"):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    sync_folder(folder)
+
+
+def folder_for(root: Path, name: str, new: bool, durable: bool = True) -> Store:
+    """The results folder of the latest campaign called ``name``, or of another one beside it."""
+    number = 1
+    while (root / _numbered(name, number + 1)).exists():
+        number += 1
+    store = Store(root / _numbered(name, number), durable=durable)
+    if new and store.exists():
+        store = Store(root / _numbered(name, number + 1), durable=durable)
+    if not store.exists() and any(store.root.glob("attempts/*/[0-9]*")):
+        raise StoreError(
+            f"{store.campaign_path}: missing, although attempts/ holds evidence. "
+            "Restore it from a backup, or move the folder away. Nothing was touched."
+        )
+    if (
+        store.root.exists()
+        and not store.exists()
+        and any(store.root.glob("[!.]*"))
+        and not (store.root / "plan.parquet").exists()
+    ):
+        raise StoreError(
+            f"{store.root}: not empty and not a campaign. Move it away, or choose another --results folder."
+        )
+    return store
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"

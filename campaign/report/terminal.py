@@ -1,0 +1,117 @@
+"""The table at the end of a campaign, for the terminal."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from campaign.analysis import cache as evidence
+from campaign.analysis.statistics.claims import level_text, range_text
+from campaign.report import wording
+
+if TYPE_CHECKING:
+    import duckdb
+    from rich.console import Console, RenderableType
+
+
+_ARM_WIDTH = 15
+"""Longest name of an arm that fits above its column in 80 characters."""
+
+
+def show(results: Path, console: Console | None = None) -> None:
+    """Print both arms of every model of the campaign in ``results``."""
+    from rich.console import Console
+
+    con = evidence.connect(results)
+    (console or Console()).print(summary(con))
+
+
+def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
+    """One table for each phase, model and workload, and below each the one sentence that may be claimed. What arms of one definition show (A/A) comes first."""
+    from rich.console import Group
+    from rich.text import Text
+
+    rows = [row for group in wording.by_contrast(evidence.rows(con)) for row in group]
+    parts: list[RenderableType] = []
+    if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
+        parts.append(Text("Simulated data: no figure here was measured.", style="bold yellow"))
+    parts.extend(Text(sentence, style="bold") for sentence in wording.between_twins(rows))
+    cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
+    for (phase, model, workload, reference), group in cells:
+        cell = [row for row in group if row["metric"] in wording.SUMMARY and row["verdict"] != "no_data"]
+        if not cell:
+            continue
+        cell.sort(key=lambda row: list(wording.SUMMARY).index(row["metric"]))
+        for treatment in dict.fromkeys(row["treatment"] for row in cell):
+            mine = [row for row in cell if row["treatment"] == treatment]
+            parts.append(_table(f"{model} · {workload} · {phase}", reference, treatment, mine))
+        parts.extend(Text(wording.claim(row)) for row in cell if row["metric"] == wording.HEADLINE)
+        parts.append(Text())
+    parts.extend(Text(sentence) for sentence in _beyond_units(con))
+    if not rows:
+        parts.append(Text(wording.headline([])))
+    else:
+        methods = " / ".join(dict.fromkeys(row["method"] for row in rows if row["method"]))
+        how = f" Intervals, dual to the verdicts at the levels of their families: {methods}." if methods else ""
+        parts.append(
+            Text(
+                f"Mean ± standard deviation over accepted runs.{how} Verdicts: p adjusted over the planned comparisons.",
+                style="dim",
+            )
+        )
+    return Group(*parts)
+
+
+def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """What may be said of throughput beyond the tested units, a line for each pair of arms; none where one unit ran."""
+    found = con.execute(
+        """SELECT model, treatment, reference, pct, level, pct_low, pct_high, coalesce(verdict, 'no verdict'), coalesce(words, reason)
+        FROM over_units WHERE metric = $1 ORDER BY model, workload, treatment, reference""",
+        [wording.HEADLINE],
+    ).fetchall()
+    said = []
+    for model, treatment, reference, pct, level, low, high, verdict, words in found:
+        size = (
+            ""
+            if pct is None
+            else f" {pct:+.2f} % ({level_text(level)} % interval {range_text(low, high, '%')})".replace("-", "−")
+        )
+        said.append(
+            f"Over units, {model}, {treatment} against {reference}:{size} {verdict.replace('_', ' ')}; {words}."
+        )
+    return said
+
+
+def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    n = rows[0]["n_reference"], rows[0]["n_treatment"]
+    table = Table(
+        title=Text(f"{title}\n{treatment} (n = {n[1]}) against {reference} (n = {n[0]})"),
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("", no_wrap=True)
+    for name, role in ((reference, "reference"), (treatment, "treatment")):
+        table.add_column(Text(name if len(name) <= _ARM_WIDTH else role), justify="right", no_wrap=True)
+    table.add_column("change % [interval]", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    styles = {True: "red", False: "green", None: ""}
+    for row in map(wording.readable, rows):
+        style = styles[wording.worse(row)]
+        own_n = row["n_reference"], row["n_treatment"]
+        differing = "" if own_n == n else f" (n {own_n[0]}, {own_n[1]})"
+        table.add_row(
+            Text(f"{wording.SUMMARY[row['metric']]} {row['unit_of_measure']}{differing}"),
+            wording.mean_sd(row["mean_reference"], row["sd_reference"]),
+            wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),
+            Text(f"{wording.change(row).removesuffix(' %')} {wording.brackets(row)}", style=style),
+            Text(wording.verdict_word(row), style=style or "dim"),
+        )
+    return table

@@ -1,0 +1,20 @@
+"""Work that is spread over processes gives what it would have given here."""
+
+import math
+from functools import partial
+
+import pytest
+
+from campaign.analysis import parallel
+
+
+def test_results_do_not_depend_on_how_many_helpers_do_the_work():
+    jobs = [partial(math.comb, 30, k) for k in range(20)]
+    with parallel.helpers("math", 2) as spread:
+        assert spread(jobs) == parallel.in_turn(jobs)
+
+
+def test_an_error_of_a_job_reaches_the_caller_wherever_it_was_done():
+    jobs = [partial(math.sqrt, x) for x in (1.0, 4.0, -1.0, 9.0)]
+    with parallel.helpers("math", 1) as spread, pytest.raises(ValueError):
+        spread(jobs)

@@ -1,0 +1,147 @@
+"""The results folder: complete files or none, and every damage found by name."""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from campaign.record.journal import Journal
+from campaign.record.store import Store, StoreError, folder_for, stored_name, write_durably
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A finished campaign of two runs, one attempt each."""
+    store = Store(tmp_path / "results" / "demo")
+    store.root.mkdir(parents=True)
+    parquet.write_table(pa.table({"run_id": ["a", "b"]}), tmp_path / "plan")
+    store.write("plan.parquet", (tmp_path / "plan").read_bytes())
+    store.write("campaign.json", json.dumps({"campaign": "demo", "plan_hash": "p"}).encode())
+    journal = Journal(store.journal_path)
+    journal.append("created", plan_hash="p")
+    for run_id in ("a", "b"):
+        journal.append("dispatched", run_id=run_id, attempt=1, unit="u", block="k")
+        finish(store, journal, run_id, 1, accepted=True)
+    journal.append("completed", accepted=2, exhausted=0)
+    journal.close()
+    return store
+
+
+def finish(store, journal, run_id, attempt, accepted):
+    log = f"log of {run_id}".encode()
+    metadata = {"accepted": accepted, "files": {"stdout.log": hashlib.sha256(log).hexdigest()}}
+    digest = store.commit_attempt(run_id, attempt, {"stdout.log": log, "metadata.json": json.dumps(metadata).encode()})
+    journal.append(
+        "finished",
+        run_id=run_id,
+        attempt=attempt,
+        unit="u",
+        outcome="completed",
+        accepted=accepted,
+        rejected_by=[],
+        evidence=digest,
+    )
+
+
+def test_an_attempt_is_never_overwritten(store):
+    with pytest.raises(StoreError, match="never overwritten"):
+        store.commit_attempt("a", 1, {"metadata.json": b"{}"})
+
+
+def test_a_crash_while_writing_leaves_nothing_that_counts(store):
+    partial = store.root / "attempts" / "a" / ".2.partial"
+    partial.mkdir()
+    (partial / "stdout.log").write_text("half")
+    with store.manifest.open("a") as file:
+        file.write("0123abc")
+    assert any("left by a crash" in str(it) for it in store.verify())
+    done = store.repair()
+    assert done == ["removed the unfinished attempts/a/.2.partial", "cut a torn last line off MANIFEST.sha256"]
+    assert not partial.exists() and store.manifest.read_bytes().endswith(b"\n")
+    assert not any("left by a crash" in str(it) for it in store.verify())
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    """On a real small filesystem: one megabyte of tmpfs."""
+    place = tmp_path / "small"
+    place.mkdir()
+    script = (
+        "import sys; from pathlib import Path; from campaign.record.store import write_durably\n"
+        f"path = Path({str(place)!r}) / 'file'\n"
+        "write_durably(path, b'old')\n"
+        "try: write_durably(path, b'x' * 2**21)\n"
+        "except OSError as problem: assert path.read_bytes() == b'old', 'lost'; assert len(list(path.parent.iterdir())) == 1; print(problem)\n"
+        "else: sys.exit('it fitted')\n"
+    )
+    mount = f'mount -t tmpfs -o size=1m tmpfs {place} && exec {sys.executable} -c "$0"'
+    done = subprocess.run(["unshare", "-m", "sh", "-c", mount, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "No space left" in done.stdout
+
+
+def test_two_drivers_do_not_share_a_campaign(store):
+    store.lock()
+    with pytest.raises(StoreError, match="another driver"):
+        Store(store.root).lock()
+    store.unlock()
+    other = Store(store.root)
+    other.lock()
+    other.unlock()
+
+
+def test_a_filesystem_without_locks_is_told_from_another_driver(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StoreError, match=r"offers no locks \(No locks available\).*on a local disk"):
+        Store(tmp_path / "results").lock()
+
+
+def test_a_filesystem_without_durable_names_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def refuse(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(StoreError, match=r"cannot make a new file's name durable.*on a local disk"):
+        write_durably(tmp_path / "file", b"data")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", os.fsdecode(b"\xff\xfe.log"), "a/\x1b[2J/b", "n" * 300])
+def test_a_name_that_no_list_could_hold_is_kept_under_another(store, name):
+    kept = stored_name(name)
+    metadata = json.dumps({"files": {kept: hashlib.sha256(b"x").hexdigest()}}).encode()
+    store.commit_attempt("c", 1, {kept: b"x", "metadata.json": metadata})
+    listed = [line.split("  ", 1)[1] for line in store.manifest.read_text().splitlines()]
+    assert f"attempts/c/1/{kept}" in listed
+    assert all(store.is_finished_file(it) and (store.root / it).exists() for it in listed)
+    assert stored_name("output/report.json") == "output/report.json"
+    assert stored_name(kept) == kept
+
+
+def test_what_is_set_aside_is_whole_and_no_longer_listed(store):
+    store.commit_attempt("c", 1, {"stdout.log": b"x", "metadata.json": b"{}"})
+    before = store.manifest.read_text()
+    where = store.set_aside(store.root / "attempts" / "c" / "1")
+    assert (where / "stdout.log").read_bytes() == b"x"
+    assert store.manifest.read_text() == "".join(it for it in before.splitlines(True) if "attempts/c/1/" not in it)
+
+
+def test_new_campaigns_get_folders_of_their_own(store, tmp_path):
+    root = tmp_path / "results"
+    assert folder_for(root, "demo", new=False).root.name == "demo"
+    assert folder_for(root, "demo", new=True).root.name == "demo-2"
+    (root / "demo-2").mkdir()
+    write_durably(root / "demo-2" / "campaign.json", b"{}")
+    assert folder_for(root, "demo", new=False).root.name == "demo-2"

@@ -1,0 +1,112 @@
+"""What the display says of a snapshot, on a terminal and without one."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+
+import pytest
+from rich.console import Console
+
+from actors.types import Gate, Status
+from campaign.record.snapshot import Snapshot
+from campaign.run.display import Display, line, panel
+
+
+def running(**changed: object) -> Snapshot:
+    now = time.time_ns()
+    status = Status(
+        unit="spark-1",
+        run_id="llama__docker__chat__r03",
+        attempt=2,
+        stage="run",
+        since_utc_ns=now - 90 * 10**9,
+        detail="steady",
+        temperature_c=41.6,
+        progress=0.25,
+        throughput_tok_s=1234.5,
+        pid=1,
+    )
+    facts = {"campaign": "demo", "results": "r", "total": 8, "accepted": 3, "exhausted": 1, "eta_s": 125.0}
+    return Snapshot(**{**facts, "stage": "running", "lanes": {"spark-1": status}, "elapsed_s": 60.0, **changed})
+
+
+def drawn(snapshot: Snapshot, gate: Gate | None = None) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(panel(snapshot, gate))
+    return console.file.getvalue()
+
+
+def test_it_shows_run_stage_progress_temperature_and_throughput():
+    text = drawn(running(), Gate(ceiling_c=45.0))
+    assert "llama · docker · chat · r03 (attempt 2)" in text
+    assert "run: steady" in text
+    assert "25%" in text
+    assert "42 °C / 45" in text
+    assert "1234 tok/s" in text or "1235 tok/s" in text
+    assert "spark-1" in text
+
+
+def test_done_counts_what_is_accepted_and_what_was_given_up():
+    text = drawn(running(rejected_attempts=2))
+    assert "4/8" in text
+    assert "2 attempts rejected" in text
+    assert "1 runs given up" in text
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(125.0, "ETA 2 min"), (None, "ETA –")])
+def test_the_time_left_is_shown_or_unknown(seconds: float | None, shown: str):
+    assert shown in drawn(running(eta_s=seconds))
+
+
+def test_a_campaign_that_does_not_run_shows_its_stage_for_the_time_left():
+    assert "ETA" not in drawn(running(stage="stopped"))
+    assert "stopped" in drawn(running(stage="stopped"))
+
+
+def test_a_unit_without_a_sensor_says_so():
+    status = running().lanes["spark-1"].model_copy(update={"temperature_c": None, "throughput_tok_s": None})
+    text = drawn(running(lanes={"spark-1": status}), Gate(ceiling_c=45.0))
+    assert "no sensor" in text
+    assert "/ 45" not in text
+
+
+def test_every_unit_has_a_line_in_order_of_name():
+    status = running().lanes["spark-1"]
+    text = drawn(running(lanes=dict.fromkeys(("spark-2", "spark-1"), status)))
+    assert text.index("spark-1") < text.index("spark-2")
+
+
+def test_a_narrow_terminal_is_not_overrun():
+    console = Console(file=io.StringIO(), width=60)
+    console.print(panel(running()))
+    assert all(len(text) <= 60 for text in console.file.getvalue().splitlines())
+
+
+def test_the_plain_line_says_the_same():
+    assert re.fullmatch(r"4/8 runs, ETA 2 min.*, spark-1: llama__docker__chat__r03 run", line(running()))
+    assert line(Snapshot(campaign="c", results="r", stage="preparing")) == "0/0 runs, ETA –, preparing"
+
+
+def test_without_a_terminal_a_stage_is_told_once_and_nothing_is_drawn(capsys: pytest.CaptureFixture[str]):
+    with Display(Console(file=io.StringIO()), None) as display:
+        for stage in ("connecting", "connecting", "running", "running", "completed"):
+            display.show(running(stage=stage))
+    said = capsys.readouterr().out
+    assert said.splitlines() == ["demo: connecting", line(running()), "demo: completed"]
+    assert "\x1b" not in said
+
+
+def test_a_message_with_brackets_is_shown_as_it_is():
+    console = Console(file=io.StringIO(), width=100)
+    Display(console, None).tell("rejected [r03]: [bold]throttling")
+    assert console.file.getvalue() == "rejected [r03]: [bold]throttling\n"
+
+
+def test_the_live_display_gives_the_cursor_back():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Display(console, None) as display:
+        display.show(running())
+    shown = console.file.getvalue()
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
