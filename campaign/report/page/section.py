@@ -70,11 +70,11 @@ def of_tables(id: str, title: str, tables: Sequence[Table], *, note: str = "", w
     """A section that is a sequence of tables."""
 
     def build(of: Material) -> Built:
-        return {"note": note, **tabled(of, tables)}
+        return tabled(of, tables) | {"note": note}
 
     return Section(id, title, build, wide=wide)
 
 
 def tabled(of: Material, tables: Sequence[Table]) -> Built:
     """``tables`` with their rows, and their places for the contents list."""
-    return {"tables": of.filled(tables), "places": [(table.id, table.title) for table in tables]}
+    return {"note": "", "tables": of.filled(tables), "places": [(table.id, table.title) for table in tables]}

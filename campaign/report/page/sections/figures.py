@@ -48,7 +48,8 @@ def _drawn(of: Material) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             drawing = figures.svg(specification)
             (folder / f"{figure.name}.svg").write_text(drawing, encoding="utf-8")
             (folder / f"{figure.name}.png").write_bytes(vl_convert.svg_to_png(drawing, scale=2))
-            entry["svg"] = Markup(drawing)
+            # Named by its heading and caption; a mark by itself says nothing.
+            entry["svg"] = Markup(drawing.replace("<svg ", '<svg aria-hidden="true" ', 1))
             specifications[figure.name] = specification
         shown.append(entry)
     return shown, specifications

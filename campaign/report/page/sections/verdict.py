@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from campaign.analysis.statistics.claims import number
 from campaign.report import wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.sections.evidence import figures
@@ -32,7 +33,7 @@ def build(of: Material) -> Built:
         "lead": _lead(of),
         "warnings": _warnings(of),
         "forest": [figures(row) | {"whisker": _whisker(row, low, high)} for row in rows],
-        "margins": [f"±{wording.number(margin)} %" for margin in margins],
+        "margins": [f"±{number(margin)} %" for margin in margins],
         "references": list(dict.fromkeys(row["reference"] for row in rows)),
         "sql": SQL,
     }

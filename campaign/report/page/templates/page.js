@@ -110,12 +110,17 @@ function unfold() {
 addEventListener("hashchange", unfold);
 unfold();
 
-// --- figures in the reader's theme ---
+// --- figures in the reader's theme; a click on a run opens its raw files ---
+const raw = Object.fromEntries([...document.querySelectorAll("td a[href^='../attempts/']")].map(link => [link.textContent, link.getAttribute("href")]));
+var drawn;  // kept when every figure stands
 function draw(theme) {
-  for (const box of document.querySelectorAll("[data-figure]")) {
+  drawn = Promise.all([...document.querySelectorAll("[data-figure]")].map(box => {
     const spec = Object.assign({}, specifications[box.dataset.figure], {config: themes[theme]});
-    vegaEmbed(box, spec, {renderer: "svg", actions: false, tooltip: {theme}}).then(reach).catch(console.error);
-  }
+    return vegaEmbed(box, spec, {renderer: "svg", actions: false, tooltip: {theme}}).then(({view}) => {
+      box.querySelector("svg").setAttribute("aria-hidden", "true");  // named by its heading and caption; a mark by itself says nothing
+      view.addEventListener("click", (_, item) => { if (item && item.datum && item.datum.run_id in raw) location.href = raw[item.datum.run_id]; });
+    }).catch(console.error);
+  })).then(reach);
 }
 function choose(theme) { root.dataset.theme = theme; draw(theme); }
 const toggle = document.getElementById("theme");
@@ -133,14 +138,16 @@ let before;
 addEventListener("beforeprint", () => {
   before = root.dataset.theme;
   if (before === "dark") choose("light");
+  root.classList.add("printing");
   for (const table of document.querySelectorAll("main table")) {
     const room = table.closest("section.wide") ? ROOM.landscape : ROOM.portrait;
-    table.style.cssText = "width:min-content; font-size:8.5pt;";
+    table.style.cssText = "width:min-content";
     const needed = table.offsetWidth;
-    table.style.cssText = needed > room ? `zoom:${Math.floor(1000 * room / needed) / 1000};` : "";
+    table.style.cssText = needed > room ? `zoom:${Math.floor(1000 * room / needed) / 1000}` : "";
   }
 });
 addEventListener("afterprint", () => {
+  root.classList.remove("printing");
   for (const table of document.querySelectorAll("main table")) table.style.cssText = "";
   if (before === "dark") choose("dark");
 });
