@@ -1,6 +1,6 @@
 # Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign report bench check test clean
+.PHONY: help setup campaign rehearse report bench check quick test clean
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
@@ -21,14 +21,20 @@ setup:  ## make .venv exactly as uv.lock says
 campaign: setup  ## run a whole native-versus-Docker campaign, or resume it (CONFIG=, NEW=1, ARGS=)
 	@$(BIN)/campaign run $(CONFIG) $(if $(NEW),--new) $(ARGS)
 
+rehearse: setup  ## the study on a simulated DGX Spark in virtual time, with its report (CONFIG=, ARGS=)
+	@$(BIN)/campaign rehearse $(or $(CONFIG),configs/campaigns/spark-amended.yaml) $(ARGS)
+
 report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
 	@$(BIN)/campaign report $(RESULTS) $(ARGS)
 
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
 	@$(BIN)/python -m benchmarks $(ARGS) $(GIVE)
 
-check: setup  ## ruff, format, mypy
-	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy; } $(GIVE)
+check: setup  ## ruff, format, mypy, import-linter
+	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports; } $(GIVE)
+
+quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
+	@$(BIN)/pytest -q -m "not docker and not root and not slow" $(ARGS) $(GIVE)
 
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
 	@$(BIN)/pytest $(ARGS) $(GIVE)
@@ -41,6 +47,6 @@ clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docke
 	elif [ -n "$$kept" ]; then \
 	    echo "clean: what lies in $$kept cannot be undone without the environment (above is why)" >&2; exit 1; \
 	fi
-	@rm -rf .venv .campaign/uv .campaign/setup.log .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv .campaign/uv .campaign/setup.log .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	@rmdir .campaign 2>/dev/null || true
 	@find . -name __pycache__ -type d -not -path './results/*' -prune -exec rm -rf {} +

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from small_campaign import Finished, write_config
 from small_campaign import campaign as command
 
+from actors.environments import EngineMissing
 from actors.environments.docker import daemon, image
 from actors.types import Image, ImageIdentity
 
@@ -19,8 +22,34 @@ PROJECT = Path(__file__).parent.parent
 
 def pytest_configure() -> None:
     """Through sudo the tests are root's own all the same; those about sudo set what it sets."""
+    atexit.register(_end_quietly)  # the first to be registered is the last to be called
     for name in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
         os.environ.pop(name, None)
+
+
+def _end_quietly() -> None:
+    """DuckDB's binding lists on standard error whatever still lives when the interpreter ends: pytest's own references to its fixtures."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+SLOW = (
+    "test_benchmarks.py", "test_campaign.py", "test_cells_that_cannot_run.py", "test_infrastructure.py", "test_kills.py", "test_replicas.py",
+    "test_setup.py", "test_sudo.py", "campaign/test_cluster.py", "campaign/run/test_units.py", "campaign/report/paper", "notebooks",
+)  # fmt: skip
+"""Files and folders below tests/ that start Ray, whole campaigns or a browser, or draw every figure."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a test takes, as markers: ``docker`` and ``root`` from what it asks for, ``slow`` from the list above."""
+    for item in items:
+        place = item.path.relative_to(PROJECT / "tests").as_posix()
+        if {"docker_engine", "finished", "local_image"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("docker")
+        if any("root" in str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
+            item.add_marker("root")
+        if any(place == slow or place.startswith(f"{slow}/") for slow in SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +67,7 @@ def docker_engine() -> Iterator[docker.DockerClient]:
     home = Path(os.environ.get("CAMPAIGN_HOME") or PROJECT / ".campaign")
     try:
         found = daemon.ensure(home)
-    except daemon.EngineMissing as error:
+    except EngineMissing as error:
         pytest.fail(f"the tests need a Docker engine\n{error}", pytrace=False)
     before = os.environ.get("DOCKER_HOST")
     os.environ["DOCKER_HOST"] = found.host

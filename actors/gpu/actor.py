@@ -7,12 +7,14 @@ group; ``status`` and ``abort`` answer meanwhile in the group ``control``.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -21,15 +23,14 @@ from typing import Any
 import pyarrow
 import ray
 
-from actors import host
+from actors import extensions, host, software
 from actors.engines import EngineError
 from actors.engines.registry import CACHES
 from actors.engines.registry import engine as engine_of
 from actors.environments import Arm, EnvironmentError_, alike, reap
 from actors.environments.docker import image, rootfs
-from actors.environments.docker.daemon import EngineMissing, connect
 from actors.environments.preflight import refused
-from actors.environments.registry import arm
+from actors.environments.registry import arm, container_engine, kind
 from actors.files import leavings
 from actors.gpu import attempt as attempts
 from actors.gpu import caches, capabilities, machine
@@ -134,6 +135,11 @@ def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool)
 LEAST_FREE_BYTES = 64 * 2**20
 
 
+def _image_key(arm: Environment, arms: Sequence[Environment], campaigns: Image) -> str:
+    holder = container_engine(arm, arms)
+    return software.image_key(arm, campaigns, holder.name if holder else None)
+
+
 class GpuActor:
     """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged, ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
 
@@ -169,58 +175,52 @@ class GpuActor:
         environments: tuple[Environment, ...],
         pairs: tuple[tuple[Model, Workload], ...],
     ) -> UnitFacts:
-        """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
+        """Put images, root filesystems, weights and datasets in place; find out which options this host refuses."""
         if self.lock is None:
             self.lock = hold(self.observe.gpu_uuid or f"machine-{self.unit}")
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
-        if any(environment.kind == "native-host" and environment.user for environment in environments):
+        if any(environment.user and not kind(environment.kind).has_mounts for environment in environments):
             self.spool.chmod(0o711)  # without mounts another user has to come to its folder by its path
-        program = engine_of(engine)
-        prepared: dict[str, Prepared] = {}
-        unprepared: dict[str, str] = {}
-        for model, workload in pairs:
-            try:
-                prepared[f"{model.name}/{workload.name}"] = program.prepare(model, workload, self.home)
-            except EngineError as error:
-                unprepared[f"{model.name}/{workload.name}"] = str(error)
-        images: dict[str, ImageIdentity] = {}
-        refusals: dict[str, str] = {}
-        if any(environment.kind != "native-host" for environment in environments):
-            client = connect(self.home)
-            identity = image.ensure(client, image_spec, self.home)
-            if any(environment.kind == "native-chroot" for environment in environments):
-                identity = rootfs.export_rootfs(client, identity, self.home)
-                if differences := rootfs.check_rootfs(identity):
-                    raise EnvironmentError_(
-                        f"{identity.rootfs} is no longer the image {identity.digest[:19]}: {'; '.join(differences[:5])}. "
-                        "Delete that folder and its manifest: it is exported again."
-                    )
-            images["image"] = identity
+        keys = {one.name: _image_key(one, environments, image_spec) for one in environments}
+        variants: dict[str, Environment] = {}
         for environment in environments:
-            problems = refused(environment, images.get("image"), self.home, self.observe.gpu_uuid)
+            variants.setdefault(software.variant(environment, image_spec, engine), environment)
+        prepared, unprepared = self._put_in_place(engine, variants, pairs)
+        images = self._images(image_spec, environments)
+        refusals: dict[str, str] = {}
+        for environment in environments:
+            identity = images.get(keys[environment.name])
+            problems = refused(environment, identity, self.home, self.observe.gpu_uuid)
             if problems:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:
                 self.arms[environment.name] = arm(environment, self.home, self.observe.gpu_uuid)
-        if unlike := alike.arms_alike(list(self.arms.values()), images.get("image")):
+        told: dict[str, dict[str, str]] = {}
+        for key in dict.fromkeys(keys.values()):
+            sharing = [one for name, one in self.arms.items() if keys[name] == key]
+            if sharing:
+                told[key] = capabilities.ask(engine, sharing[0], images.get(key), self.home)
+        by_arm = {name: images.get(keys[name]) for name in self.arms}
+        if unlike := alike.arms_alike(list(self.arms.values()), by_arm):
             raise EnvironmentError_(
                 "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
             )
-        if self.arms:
-            told = capabilities.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
-            prepared = {
-                key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
-                for key, one in prepared.items()
-            }
-        for model, workload in pairs:
-            key = f"{model.name}/{workload.name}"
+        program = engine_of(engine)
+        for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
+            place = software.prepared_key(model.name, workload.name, variant)
+            if place not in prepared:
+                continue
+            if facts := told.get(keys[environment.name]):
+                prepared[place] = prepared[place].model_copy(update={"facts": {**prepared[place].facts, **facts}})
             try:  # what an engine's own version does not offer is found out before anything runs
-                if key in prepared:
-                    program.command(model, workload, prepared[key])
+                program.command(software.model_in(environment, model, engine), workload, prepared[place])
             except EngineError as error:
-                unprepared[key] = str(error)
+                unprepared[place] = str(error)
         self.caches = {
-            model.name: caches.folder(self.home, engine, model, images.get("image"))
+            software.of_variant(model.name, variant): caches.folder(
+                self.home, engine, software.of_variant(model.name, variant), images.get(keys[environment.name])
+            )
+            for variant, environment in variants.items()
             for model, _ in pairs
             if engine in CACHES
         }
@@ -240,6 +240,42 @@ class GpuActor:
             conditions=self.conditions(),
             refused_options=refusals,
         )
+
+    def _put_in_place(
+        self, engine: str, variants: dict[str, Environment], pairs: tuple[tuple[Model, Workload], ...]
+    ) -> tuple[dict[str, Prepared], dict[str, str]]:
+        """What the engine prepares for each model and workload, once for arms of the same software, or why it cannot."""
+        program = engine_of(engine)
+        prepared: dict[str, Prepared] = {}
+        unprepared: dict[str, str] = {}
+        for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
+            place = software.prepared_key(model.name, workload.name, variant)
+            try:
+                own = software.model_in(environment, model, engine)
+                prepared[place] = program.prepare(own, workload, self.home)
+            except EngineError as error:
+                unprepared[place] = str(error)
+        return prepared, unprepared
+
+    def _images(self, campaigns: Image, environments: tuple[Environment, ...]) -> dict[str, ImageIdentity]:
+        """Every image that an arm runs, in the engine, and exported where a chroot runs it."""
+        found: dict[str, ImageIdentity] = {}
+        exported = {_image_key(one, environments, campaigns) for one in environments if kind(one.kind).needs_rootfs}
+        for environment in environments:
+            key, holder = _image_key(environment, environments, campaigns), container_engine(environment, environments)
+            if key in found or holder is None:
+                continue
+            client = holder.connect(self.home)
+            identity = image.ensure(client, software.image_of(environment, campaigns), self.home, engine=holder.name)
+            if key in exported:
+                identity = rootfs.export_rootfs(client, identity, self.home)
+                if differences := rootfs.check_rootfs(identity):
+                    raise EnvironmentError_(
+                        f"{identity.rootfs} is no longer the image {identity.digest[:19]}: {'; '.join(differences[:5])}. "
+                        "Delete that folder and its manifest: it is exported again."
+                    )
+            found[key] = identity
+        return found
 
     def attempt(self, order: Attempt) -> Evidence:
         """Carry out one attempt."""
@@ -264,11 +300,9 @@ class GpuActor:
 
     def trouble(self) -> str | None:
         """What of the unit's own stands in the way of any attempt now, with what to do; None where nothing does."""
-        if any(spec.spec.kind != "native-host" for spec in self.arms.values()):
-            try:
-                connect(self.home)
-            except EngineMissing as missing:
-                return f"no Docker engine answers: {missing}"
+        for name in dict.fromkeys(one.spec.kind for one in self.arms.values()):
+            if (trouble := kind(name).trouble(self.home)) is not None:
+                return trouble
         try:
             free = shutil.disk_usage(self.spool).free
             with tempfile.NamedTemporaryFile(dir=self.spool) as probe:
@@ -284,11 +318,16 @@ class GpuActor:
 
     def conditions(self) -> dict[str, str]:
         """What must not change in silence, as it is now; cheap enough for every block."""
-        return machine.machine_facts(self.home, self.observe.gpu_uuid)
+        found = machine.machine_facts(self.home, self.observe.gpu_uuid)
+        for name in dict.fromkeys(one.spec.kind for one in self.arms.values()):
+            engine = kind(name).engine
+            if engine is not None and engine.name != "docker":
+                found |= machine.of_container_engine(engine, self.home)
+        return found | {f"extension {name}": version for name, version in extensions.installed().items()}
 
-    def cache_digest(self, model: str) -> str | None:
-        """Of the model's compile caches as they are now; None where there are none."""
-        return caches.digest(self.caches[model]) if model in self.caches else None
+    def cache_digest(self, key: str) -> str | None:
+        """Of a model's compile caches (``UnitFacts.caches``) as they are now; None where there are none."""
+        return caches.digest(self.caches[key]) if key in self.caches else None
 
     def salvage(self, order: Attempt) -> Evidence:
         """Whatever an interrupted attempt left on this unit."""

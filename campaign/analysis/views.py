@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from actors import host
+from actors.files.publish import publish
 from campaign.analysis import seal
 from campaign.errors import CampaignError
 from campaign.record import untrusted
@@ -22,7 +24,6 @@ from campaign.record import untrusted
 if TYPE_CHECKING:
     import pandas as pd
 
-SQL = Path(__file__).resolve().parents[2] / "sql"
 ANALYSIS = {
     name: f"analysis/{name}.parquet"
     for name in (
@@ -143,10 +144,8 @@ def quoted(text: str) -> str:
 
 def copy_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """The rows of a query as a Parquet file, put in place in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    con.execute(f"COPY ({query}) TO {quoted(str(partial))} (FORMAT parquet)")
-    partial.rename(path)
+    with publish(path) as partial:
+        con.execute(f"COPY ({query}) TO {quoted(str(partial))} (FORMAT parquet)")
 
 
 def write_parquet(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, path: Path) -> None:
@@ -197,7 +196,7 @@ def find_analysis(con: duckdb.DuckDBPyConnection) -> None:
 def statements() -> tuple[Statement, ...]:
     """Everything in ``sql/``, in order."""
     found = []
-    for file in sorted(SQL.glob("[0-9][0-9]_*.sql")):
+    for file in sorted(host.shipped("sql").glob("[0-9][0-9]_*.sql")):
         for text in re.split(r";\n", file.read_text(encoding="utf-8")):
             if parts := _STATEMENT.search(text):
                 comment, kind, name = parts.groups()

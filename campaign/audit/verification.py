@@ -32,11 +32,15 @@ STRANGE = "Move it out of the folder"
 Event = dict[str, Any]
 
 
-def verify(store: Store, kept: str | None = None) -> Iterator[Problem]:
+def verify(store: Store, kept: str | None = None) -> list[Problem]:
     """Everything wrong with a results folder; nothing where it is clean.
 
     ``kept`` is a head of the journal (``LINES:SHA256``) that was kept elsewhere, in a signed tag say.
     """
+    return list(_problems(store, kept))
+
+
+def _problems(store: Store, kept: str | None) -> Iterator[Problem]:
     try:
         info, plan = store.info(), store.plan()
     except StoreError as problem:
@@ -189,13 +193,13 @@ def _plan(info: dict[str, Any], plan: list[Event]) -> Iterator[Problem]:
 
 
 def hash_of(config: Any) -> str:
-    """As :attr:`campaign.config.load.Campaign.config_hash`, of a config that is already JSON."""
+    """As :attr:`campaign.config.loading.Campaign.config_hash`, of a config that is already JSON."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 def _campaign(info: dict[str, Any]) -> Any:
-    from campaign.config.load import Campaign
+    from campaign.config.loading import Campaign
 
     try:
         return Campaign.model_validate_json(json.dumps(info.get("config")))
@@ -313,16 +317,16 @@ def _verdict(
 
 def judge_again(campaign: Any, metadata: dict[str, Any], canary_best_gb_s: float | None) -> Any:
     """The checks of an attempt from what its ``metadata.json`` keeps of the evidence."""
-    from campaign.run.acceptance import judge_by
+    from campaign.run.acceptance import judge
 
     kept = {key: metadata[key] for key in Evidence.model_fields if key in metadata and key != "files"}
     kept["report"] = metadata["report"] | {"metrics": metadata["metrics"]}
-    return judge_by(
-        campaign,
+    return judge(
         Evidence.model_validate_json(json.dumps(kept)),
         campaign.gate_of(metadata["environment"]),
+        campaign.acceptance,
         model_identity=metadata["model_identity"],
-        canary_best_gb_s=canary_best_gb_s,
+        canary_best_gb_s=canary_best_gb_s if campaign.canary else None,
     ).checks
 
 

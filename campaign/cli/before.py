@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import ROOT, Config, Phase, ResultsRoot, app, chosen, out
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, out
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -45,14 +45,16 @@ def plan(
     rich_help_panel=PANEL, epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml"
 )
 def doctor(
-    config: Annotated[Path | None, typer.Argument(help="Also check what this campaign needs.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Also check what this campaign needs.", autocompletion=completion.configs)
+    ] = None,
 ) -> None:
     """Check by trying everything that a campaign needs; each finding has a remedy."""
     from actors import host
-    from campaign.config import load as configs
     from campaign.preflight import doctor as doctors
+    from campaign.study.config import campaign_in
 
-    loaded = configs.load(config) if config else None
+    loaded = campaign_in(config) if config else None
     uuid = None
     if loaded is not None and loaded.gpus:
         from actors.gpu.actor import choose_gpu
@@ -75,10 +77,8 @@ def prepare(
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
-    if any(environment.kind != "native-host" for environment in loaded.environments):
-        from actors.environments.docker import daemon
-
-        daemon.ensure(host.home(), say=out.print)
+    for engine in loaded.container_engines().values():
+        engine.ensure(host.home(), out.print)
     failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
     raise typer.Exit(EXIT_REFUSED if failed else 0)
 
@@ -134,17 +134,25 @@ def register(
     epilog="Examples:\n\n  campaign power --cv-pct 0.5 --margin-pct 1\n\n  campaign power results/local --n 30",
 )
 def power(
-    pilot: Annotated[Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.")] = None,
-    cv_pct: Annotated[float | None, typer.Option(help="Assumed run-to-run coefficient of variation, percent.")] = None,
-    rho: Annotated[float | None, typer.Option(help="Assumed correlation of the arms within blocks.")] = None,
-    effect_pct: Annotated[float, typer.Option(help="Difference to be found, percent.")] = 1.0,
-    margin_pct: Annotated[float | None, typer.Option(help="Equivalence margin, percent.")] = None,
+    pilot: Annotated[
+        Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.", autocompletion=completion.folders)
+    ] = None,
+    cv_pct: Annotated[
+        float | None, typer.Option(callback=finite, help="Assumed run-to-run coefficient of variation, percent.")
+    ] = None,
+    rho: Annotated[
+        float | None, typer.Option(callback=finite, help="Assumed correlation of the arms within blocks.")
+    ] = None,
+    effect_pct: Annotated[float, typer.Option(callback=finite, help="Difference to be found, percent.")] = 1.0,
+    margin_pct: Annotated[float | None, typer.Option(callback=finite, help="Equivalence margin, percent.")] = None,
     n: Annotated[int, typer.Option(min=2, help="Runs in each arm.")] = 30,
     m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
 ) -> None:
     """Tell before any run what N this effect and margin need."""
     from campaign.plan.power import describe_power
 
+    if pilot is not None:
+        latest(pilot)
     out.print(describe_power(pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m))
 
 
@@ -152,19 +160,21 @@ def power(
 def diff(
     first: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
     second: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
-    config: Annotated[Path | None, typer.Option(help="Campaign file that defines them.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Campaign file that defines them.", autocompletion=completion.configs)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
 ) -> None:
     """Show what differs between two environments."""
     from rich.markup import escape
     from rich.table import Table
 
-    from actors.environments.resolve import difference
-    from campaign.config import load as configs
+    from actors.environments.describe import difference
     from campaign.config.default import choose
     from campaign.preflight.diff import seen
+    from campaign.study.config import campaign_in
 
-    loaded = configs.load(choose(ROOT, str(config) if config else None).config)
+    loaded = campaign_in(choose(str(config) if config else None).config)
     a, b = (loaded.environment(name) for name in (first, second))
     table = Table("aspect", first, second)
     for aspect, left, right in difference(a, b):

@@ -107,11 +107,11 @@ def run_campaign(
             out.print(f"  {line}", style="dim")
         if store.exists():
             store.began()  # refuses a folder whose journal is lost before anything is started
-        if any(environment.kind != "native-host" for environment in loaded.environments) and address is None:
+        if address is None:
             from actors import host
-            from actors.environments.docker import daemon
 
-            daemon.ensure(host.home(), say=out.print)
+            for engine in loaded.container_engines().values():
+                engine.ensure(host.home(), out.print)
         snapshot = _drive(loaded, store, choice.because, address, accept_drift, failing, only_shakedown)
         if not (store.exists() and isinstance(store, Store)):
             raise StoreError(f"{store.root}: nothing was recorded")
@@ -224,7 +224,13 @@ def _report_apart(store: Any, no_report: bool) -> None:
     nothing that was measured. One that dies by a signal is tried once more."""
     import subprocess
 
-    words = [sys.executable, "-m", "campaign.closing", str(store.root), *(["--no-page"] if no_report else [])]
+    words = [
+        sys.executable,
+        "-m",
+        "campaign.closing",
+        str(store.root.absolute()),
+        *(["--no-page"] if no_report else []),
+    ]
     for last in (False, True):
         ended = subprocess.run(words, cwd=ROOT, env={**os.environ, "COLUMNS": str(out.width)}, check=False).returncode
         if ended == 0:

@@ -19,12 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.host import ROOT
-from campaign.reading import Asked, Reading, read
+from actors import host
+from campaign.reading import Asked, Reading, read, sources
 from campaign.reading.asked import check_meaning
 from campaign.reading.errors import TableError as ImportRefused
 from campaign.reading.errors import listed, shown
 from campaign.reading.reference import reference_arm
+from campaign.record import untrusted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,8 @@ def import_runs(
     folder = results / folder_name(name, files)
     if folder.exists():
         raise ImportRefused(f"{folder} exists already; give another name, or remove it to import again")
+    if gpu is not None:
+        check_gpu(gpu)
     reading = understand(files, asked)
     base = base_arm(reading, reference, files)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -75,8 +78,29 @@ def import_runs(
     return folder
 
 
+def check_gpu(name: str) -> None:
+    """Raises :class:`ImportRefused` where no GPU of known bandwidth goes by that name: the roofline would be left out without a word."""
+    import duckdb
+
+    from campaign.analysis import views
+
+    con = duckdb.connect()
+    con.execute(next(statement.text for statement in views.statements() if statement.name == "bandwidths"))
+    known = [str(gpu) for (gpu,) in con.execute("SELECT gpu FROM bandwidths").fetchall()]
+    if not any(gpu in name for gpu in known):
+        raise ImportRefused(
+            f"--gpu {shown(name)}: the roofline knows the memory bandwidth of {listed(known)} and of no other GPU. Give the name as "
+            f"nvidia-smi prints it (NVIDIA {known[0]}), or leave --gpu out: then no figure is held against the roofline"
+        )
+
+
 def understand(files: Sequence[Path], asked: Asked) -> Reading:
     """What :func:`import_runs` would take in. Raises :class:`ImportRefused`."""
+    for file in files:
+        if (why := simulated(file)) is not None:
+            raise ImportRefused(
+                f"{file}: {why}, and nothing in it was measured: what is imported counts as measured runs"
+            )
     reading = read(files, asked, everything=False)
     changed = {name: arms for name, arms in reading.differs.items() if name in reading.held}
     for name, arms in changed.items():
@@ -85,6 +109,32 @@ def understand(files: Sequence[Path], asked: Asked) -> Reading:
             f"{name} differs between the arms ({words}): they are not compared. If it belongs to what is compared, --column {name}=ignore"
         )
     return reading
+
+
+SAYS_SIMULATED = re.compile(rb'"simulated"\s*:\s*(?:true|"true")')
+
+
+def simulated(file: Path) -> str | None:
+    """Why the file is of a rehearsal: it says so, in a row or as a whole, or it lies in the folder of one. None where it is not."""
+    for folder in file.absolute().parents[:6]:
+        try:
+            said = json.loads(untrusted.read_bytes(folder / "campaign.json"))
+        except (OSError, ValueError, RecursionError, untrusted.Unreadable):
+            continue
+        if isinstance(said, dict) and said.get("simulated") is True:
+            return f"lies in {folder}, the folder of a rehearsal"
+    try:
+        if SAYS_SIMULATED.search(sources.content(file)):
+            return "says that it is simulated"
+        columns = sources.load(file).columns
+    except ImportRefused:
+        return None  # whoever reads it says what is wrong with it
+    for name, cells in columns.items():
+        if name.strip().casefold() == "simulated":
+            for number, cell in enumerate(cells, 1):
+                if str(cell).strip().casefold() in ("true", "1", "yes", "1.0"):
+                    return f"says in row {number} that it is simulated"
+    return None
 
 
 def base_arm(reading: Reading, reference: str | None, files: Sequence[Path]) -> str:
@@ -226,7 +276,7 @@ def _size(text: str) -> int | None:
 def _library() -> list[dict[str, Any]]:
     import yaml
 
-    path = ROOT / "configs" / "models.yaml"
+    path = host.shipped("configs") / "models.yaml"
     entries = yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []) if path.exists() else []
     return [entry for entry in entries if isinstance(entry, dict)]
 

@@ -11,14 +11,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from actors import host
+from actors import host, software
 from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
-from actors.environments.docker import arm as docker
-from actors.environments.native import arm as native
+from actors.environments.registry import kind
 from actors.gpu.attempt import launch_of, working_folder
-from actors.types import Attempt, Environment, ImageIdentity, Prepared, UnitFacts
-from campaign.config.load import Campaign
+from actors.types import Attempt, ImageIdentity, Prepared, UnitFacts
+from campaign.config.loading import Campaign
+from campaign.errors import nearest
 from campaign.plan.design import plan
 from campaign.record.store import Store
 
@@ -59,9 +59,9 @@ def planned_command(
     home = home or host.home()
     known = {run.run_id: run for run in plan(campaign)}
     if run_id not in known:
-        raise EngineError(f"{run_id}: no such run in {campaign.name}; one of them is {next(iter(known))}")
+        raise EngineError(f"{run_id}: no such run in {campaign.name}. {nearest(run_id, known, most=3)}")
     row = known[run_id]
-    model, workload = campaign.model(row.model), campaign.asked(row.model, row.workload)
+    model, workload = campaign.model_in(row.environment, row.model), campaign.asked(row.model, row.workload)
     environment = campaign.environment(row.environment)
     program = engine_of(row.engine)
     notes = []
@@ -73,7 +73,7 @@ def planned_command(
         prepared = program.expect(model, workload, home)
         notes.append("paths are where `campaign prepare` puts things; options are those that all versions have")
     if image is None:
-        reference = campaign.image.reference or "campaign-local"
+        reference = campaign.image_of(row.environment).reference or "campaign-local"
         image = ImageIdentity(reference=reference, digest=reference, rootfs=str(home / "rootfs" / "DIGEST"))
         notes.append("the image's own variables, user, entry point and digest come on top: known once it is there")
     order = Attempt(
@@ -93,16 +93,8 @@ def planned_command(
     spool = home / "spool" / campaign_id / unit
     launch = launch_of(order, program, working_folder(spool, run_id, 1) / "output")
     labels = {"campaign": campaign_id, "run": run_id, "attempt": "1"}
-    command: dict[str, Any] = _arm(environment)(environment, launch, labels, image, home, gpu_uuid)
+    command = kind(environment.kind).planned(environment, launch, labels, image, home, gpu_uuid)
     return command | {"run_id": run_id, "notes": [*notes, *command["notes"]]}
-
-
-def _arm(environment: Environment) -> Any:
-    if environment.kind == "native-host":
-        raise EngineError(
-            f"{environment.name}: a native-host arm takes the machine as it is; it has no command before a run"
-        )
-    return docker.planned if environment.kind == "docker" else native.planned
 
 
 def planned_in(folder: Path, run_id: str) -> str:
@@ -115,7 +107,8 @@ def planned_in(folder: Path, run_id: str) -> str:
     prepared = image = None
     if (told := folder / "units" / f"{unit}.json").exists():
         facts = UnitFacts.model_validate_json(told.read_bytes())
-        prepared, image = facts.prepared.get(f"{row['model']}/{row['workload']}"), facts.images.get("image")
+        place = software.prepared_key(row["model"], row["workload"], campaign.variant(row["environment"]))
+        prepared, image = facts.prepared.get(place), facts.images.get(campaign.image_key(row["environment"]))
     given = {"campaign_id": info["campaign_id"], "unit": unit, "prepared": prepared, "image": image}
     return text(planned_command(campaign, run_id, **given))
 

@@ -59,8 +59,8 @@ def describe_power(
     from campaign.analysis.statistics import plan_runs
 
     spreads, declared = _spreads(pilot, cv_pct, rho, metric)
-    margin = margin_pct or declared or 2.0
-    if effect_pct <= 0 or margin <= 0 or n < 2 or m < 1:
+    margin = margin_pct if margin_pct is not None else declared or 2.0
+    if not (0 < effect_pct < math.inf and 0 < margin < math.inf) or n < 2 or m < 1:
         raise PowerRefused("effect and margin must be above 0 %, n at least 2 and m at least 1")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     names = (
@@ -123,6 +123,10 @@ def _spreads(
     from campaign.analysis import inputs, views
 
     con = views.connect(pilot)
+    if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
+        raise PowerRefused(
+            f"{pilot}: a rehearsal, whose spread was asked for and not measured. Give a pilot's folder, or --cv-pct"
+        )
     rows = con.execute(
         """WITH arms AS (
             SELECT model, sqrt(avg(cv_pct ** 2)) AS cv_pct, min(n) AS n FROM descriptives WHERE metric = $1 AND n >= 3 GROUP BY model
@@ -154,7 +158,7 @@ def _bounded(rho: float | None) -> float:
 
 
 def _check(spread: Spread) -> None:
-    if spread.cv_pct <= 0 or not -1 < spread.rho < 1:
+    if not 0 < spread.cv_pct < math.inf or not -1 < spread.rho < 1:
         raise PowerRefused(
             f"{spread.model}: the coefficient of variation must be above 0 % and the correlation between -1 and 1, "
             f"not {spread.cv_pct:g} % and {spread.rho:g}"

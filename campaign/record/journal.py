@@ -90,8 +90,9 @@ class Journal:
         self.path = path
         self._utc_ns = utc_ns
         self._durable = durable
-        self._mark = {"simulated": True} if simulated else {}
         self.events, offset, self._previous = read(path)
+        marked = simulated or (bool(self.events) and self.events[0].get("simulated") is True)
+        self._mark = {"simulated": True} if marked else {}
         self._lock = Lock()
         torn = (path.stat().st_size if path.exists() else 0) - offset
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -184,7 +185,8 @@ class State:
     shakedowns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Unit and cell to the last event of its shakedown."""
     caches: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Unit and model to the digest of the compile caches that its runs began with."""
+    """Unit and model (``name``, or ``name@variant`` for arms with software of their own) to the digest of the compile caches that its runs
+    began with."""
     conditions: dict[str, dict[str, str]] = field(default_factory=dict)
     """Unit to the conditions that its runs are measured under, as last accepted."""
     accepted: dict[str, str] = field(default_factory=dict)

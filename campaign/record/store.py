@@ -1,4 +1,4 @@
-"""The results folder: layout, durable writing, manifest, verification.
+"""The results folder: layout, durable writing, manifest.
 
 The folder is the truth and any tool may read it at any moment. A file is complete or absent: everything is
 written beside its place, fsynced and renamed. The journal line that accepts an attempt is written after its files are
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import account
+from actors.files.publish import publish, sync
 from actors.files.removal import remove
 from campaign.errors import CampaignError
 from campaign.record import journal, untrusted
@@ -50,18 +51,10 @@ def sync_folder(path: Path) -> None:
 def write_durably(path: Path, data: bytes, durable: bool = True) -> None:
     """Write ``data`` to ``path`` so that a crash leaves the old file or the new one; of the machine too, unless not ``durable``."""
     account.folder(path.parent)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        account.give(partial)
-        partial.rename(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with publish(path) as partial:
+        partial.write_bytes(data)
+        if durable:
+            sync(partial)
     if durable:
         sync_folder(path.parent)
 
@@ -425,12 +418,6 @@ class Store:
             else hashlib.sha256(b"".join(known[:number])).hexdigest()
         )
         return f"{number}:{value}"
-
-    def verify(self, kept: str | None = None) -> list[Problem]:
-        """Everything that :func:`campaign.audit.verification.verify` finds. Empty is clean."""
-        from campaign.audit.verification import verify
-
-        return list(verify(self, kept))
 
 
 def journalled(events: list[dict[str, Any]]) -> set[str]:

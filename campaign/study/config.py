@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from actors.environments import registry
 from actors.types import Environment, Frozen, Name
 from campaign.analysis.statistics import two_level
-from campaign.config import load as configs
-from campaign.config.load import Campaign, Factor, Screen
+from campaign.config import loading as configs
+from campaign.config.loading import Campaign, Factor, Screen
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 from campaign.plan.forecast import described, weight_bytes
 
@@ -141,20 +142,19 @@ class Study:
         return self.known[name]
 
     def baseline(self) -> str:
-        """The Docker arm that options add to: of the environments of the study, the one called ``…baseline``, else the first that is not native."""
+        """The container arm that options add to: of the environments of the study, the one called ``…baseline``, else the first that is not native."""
         arms = _names(_keys(self, self.phases[0]).get("environments"))
-        kinds = {name: self.arm(name).kind for name in arms}
-        docker = [name for name in arms if kinds[name] == "docker"]
-        named = [name for name in docker if "baseline" in name]
-        if not docker:
+        containers = [name for name in arms if registry.kind(self.arm(name).kind).is_container]
+        named = [name for name in containers if "baseline" in name]
+        if not containers:
             raise ConfigError(
                 [
                     self.root.problem(
-                        "has no Docker arm that options could add to", "Add docker-baseline to `environments`."
+                        "has no container arm that options could add to", "Add docker-baseline to `environments`."
                     )
                 ]
             )
-        return (named or docker)[0]
+        return (named or containers)[0]
 
     def sizes(self) -> dict[str, float]:
         """Bytes of weights of every model of the study."""
@@ -187,6 +187,16 @@ class Study:
 def is_study(path: Path) -> bool:
     """Whether a campaign file has phases. Raises ConfigError where it cannot be read."""
     return read(path).child("phases") is not None
+
+
+def campaign_in(path: Path, phase: str | None = None) -> Campaign:
+    """The campaign in ``path``; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is wrong."""
+    if is_study(path):
+        study = load(path)
+        return study.campaign(phase or study.phases[0].name)
+    if phase is not None:
+        raise ConfigError([Problem(str(path), 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    return configs.load(path)
 
 
 def load(path: Path) -> Study:

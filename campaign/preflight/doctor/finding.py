@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from campaign.config.load import Campaign
+from actors import host
 
-ROOT = Path(__file__).resolve().parents[3]
+if TYPE_CHECKING:
+    from campaign.config.loading import Campaign
+
+ROOT = host.ROOT
 HERE = Path("/")
 Status = Literal["ok", "warn", "fail"]
 Finding = tuple[Status, str, str]

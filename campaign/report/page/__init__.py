@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
+from actors.files.publish import publish
 from campaign.analysis import cache as evidence
 from campaign.analysis import seal
 from campaign.analysis import views as sql
@@ -61,9 +62,8 @@ def write(results: Path) -> Path:
         of = _material(con, results)
         page = _rendered(of, bundle.result())
     path = sql.output_folder(results, "report") / "index.html"
-    partial = path.with_name(".index.html.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.rename(path)
+    with publish(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     seal.seal(results, of.heads, "report")
     return path
 
@@ -140,9 +140,8 @@ def javascript() -> str:
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub says that the snippet is not optional
     script = bundle.replace("</script", "<\\/script")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".partial")
-    partial.write_text(script, encoding="utf-8")
-    partial.rename(kept)
+    with publish(kept) as partial:
+        partial.write_text(script, encoding="utf-8")
     return script
 
 

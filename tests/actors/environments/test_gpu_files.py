@@ -12,8 +12,9 @@ from given_arms import libcuda, lines_of, python
 
 from actors.environments import OptionRefused, gpu_files
 from actors.environments.docker.rootfs import check_rootfs
-from actors.environments.native import linker
-from actors.environments.native.arm import NativeArm, planned
+from actors.environments.native import cuda_compat, linker
+from actors.environments.native.arm import planned
+from actors.environments.registry import arm as arm_of
 from actors.types import Environment, GpuAccess, ImageIdentity
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a chroot needs root")
@@ -84,7 +85,7 @@ def digest(whose: str) -> str:
 def run(program: str, labels, logs: Path, home: Path, image: ImageIdentity, spec: Environment = CHROOT):
     for log in logs.iterdir():
         log.unlink()
-    process = NativeArm(spec, home).create(python(program), labels, logs, image)
+    process = arm_of(spec, home).create(python(program), labels, logs, image)
     process.start()
     ended = process.wait(60)
     process.close()
@@ -144,7 +145,7 @@ def test_a_cache_is_made_once_for_an_image_and_a_driver(host, labels, logs, sess
     def source():
         _, command = run("pass", labels, logs, session_home, cuda_image)
         assert "/etc/ld.so.cache" in command["shell"]
-        order = NativeArm(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
+        order = arm_of(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
         order.close()
         return next(line for line in command["shell"].split() if line.endswith("ld.so.cache") and "linker" in line)
 
@@ -164,7 +165,7 @@ def test_a_cache_that_cannot_be_made_is_refused_before_the_gate(
 ):
     monkeypatch.setattr(linker, "make", lambda *_: "ldconfig: Input file /x not found.")
     with pytest.raises(OptionRefused, match=r"linker cache.*Input file") as caught:
-        NativeArm(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
+        arm_of(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
     assert caught.value.option == "gpu"
 
 
@@ -223,7 +224,7 @@ def root_with(folder: Path, *names: str, cache: bool = True, content: bytes = b"
     ],
 )  # fmt: skip
 def test_the_hooks_rule_is_followed(names, cache, options, used, why, tmp_path):
-    folder, said = gpu_files.compat_folder(root_with(tmp_path, *names, cache=cache), options)
+    folder, said = cuda_compat.compat_folder(root_with(tmp_path, *names, cache=cache), options)
     assert folder == ("/usr/local/cuda/compat" if used else None) and why in said
 
 
@@ -232,5 +233,5 @@ def test_newer_hooks_compare_cuda_versions(host_cuda, used, tmp_path):
     """nvidia-container-toolkit 1.19: the version is in a note of the library."""
     note = b'\x7fELF\0\0{"Format": 1, "CUDA Version": "13.1", "Driver": [580], "Device": []}\0'
     root = root_with(tmp_path, "libcuda.so.590.48", content=note)
-    folder, _ = gpu_files.compat_folder(root, {"host-driver-version": "595.1", "host-cuda-version": host_cuda})
+    folder, _ = cuda_compat.compat_folder(root, {"host-driver-version": "595.1", "host-cuda-version": host_cuda})
     assert (folder is not None) == used

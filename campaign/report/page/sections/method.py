@@ -113,7 +113,7 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def _images(text: str | None) -> str:
-    """Every userland of the unit with its digest: the two arms run the same one."""
+    """Every userland of the unit with its digest."""
     images = json.loads(text or "{}").values()
     return "; ".join(dict.fromkeys(f"{image['reference']} @ {image['digest']}" for image in images))
 

@@ -51,6 +51,13 @@ TABLES = (
         "SELECT cell, reason, decided_by\nFROM cells_left_out\nORDER BY cell",
     ),
     Table(
+        "What the arms run",
+        "Image, engine and options by arm. What differs from the reference is part of what is compared with it.",
+        "The config names no arm.",
+        'SELECT environment, image, list_transform(userlands, lambda it: left(it, 19)) AS userland, engine_versions AS "engine version",\n'
+        "    coalesce(engine_options, 'the model''s') AS \"engine options\", differs AS \"differs from the reference in\"\nFROM arm_software",
+    ),
+    Table(
         "Do both arms answer the same?",
         "Share of requests that got the very same text as in the reference, over the blocks; for engines that keep their answers.",
         "No engine of this campaign kept its answers.",

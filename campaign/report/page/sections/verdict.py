@@ -70,6 +70,12 @@ def _warnings(of: Material) -> list[str]:
             f"{counts['left_out']} runs of {cells} cells were left out after the shakedown: they cannot run here, or nothing was left to compare "
             "them with. They are named with the cause under [Left out](#left-out)."
         )
+    software = "SELECT environment, differs FROM arm_software WHERE len(differs) > 0"
+    for arm, differs in of.con.execute(software).fetchall():
+        found.append(
+            f"{arm} does not run the reference's {' and '.join(differs)}: what is found between them is of that together with the environment "
+            "(see [What the arms run](#what-the-arms-run))."
+        )
     if broken := _count(of, "SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'"):
         found.append(
             f"{broken} files cannot be read and are left out; they are named under [Unreadable files](#unreadable-files)."

@@ -26,11 +26,15 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from actors import host, software
+from actors.environments import EVERY_KIND, ContainerEngine, registry
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
+from campaign.errors import nearest
 
 Engine = Literal["trtllm", "llamacpp", "vllm"]
+ENGINES: tuple[str, ...] = typing.get_args(Engine)
 Order = Literal["alternate", "williams", "random"]
 LIBRARY = ("models", "environments", "workloads")
 MAX_RUNS = 100_000
@@ -87,13 +91,21 @@ class Campaign(Frozen):
     """A resolved campaign: nothing in it refers to another file."""
 
     name: Name
+    """Names the results folder too."""
     description: str = ""
+    """One line for `status` and the report."""
     phase: Literal["baseline", "screening", "combination", "validation"] = "baseline"
+    """Which part of a study this is; the families of comparisons follow from it."""
     engine: Engine
+    """The inference engine, one of all arms."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
+    """Of orders, prompts, random weights and resampling."""
     models: tuple[Model, ...] = Field(min_length=1)
+    """Names from models.yaml, or entries of their own."""
     environments: tuple[Environment, ...] = Field(min_length=1)
+    """The arms: names from environments.yaml, or entries of their own, which may extend others."""
     workloads: tuple[Workload, ...] = Field(min_length=1)
+    """Names from workloads.yaml, or entries of their own."""
     repetitions: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1)
     """By model. In the file one number may stand for all."""
     overrides: dict[str, Override] = Field(default={})
@@ -105,14 +117,19 @@ class Campaign(Frozen):
     without: tuple[str, ...] = ()
     """Environment options (``gpu``, ``ulimits.memlock``) taken out of every arm alike, where a host refuses them."""
     image: Image = Image()
+    """Of every arm that names none of its own."""
     gate: Gate = Gate()
+    """The start state that every attempt waits for."""
     telemetry: Telemetry = Telemetry()
+    """How often sensors are read while an attempt runs."""
     order: Order
     """``alternate`` for two environments, ``williams`` for more, unless said otherwise."""
     nesting: Literal["model", "repetition"] = "model"
     """Which loop is outside."""
     attempts_max: Annotated[int, Field(ge=1, le=100)] = 3
+    """After so many rejected attempts a run is given up."""
     acceptance: Acceptance = Acceptance()
+    """What an attempt must show to be accepted."""
     canary: bool = False
     """A fixed probe of less than a second before and after each attempt, for slow states that no flag shows."""
     breaker: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -120,10 +137,13 @@ class Campaign(Frozen):
     shakedown: bool = True
     """Every cell once with a handful of requests before the first measured run."""
     watchdog: Watchdog = Watchdog()
+    """When an attempt that makes no progress is ended."""
     gpus: tuple[str, ...] = ()
     """GPUs to use, each by UUID, PCI bus id, index or name; empty is the first that nobody uses."""
     allow_privileged: bool = False
+    """Whether an arm may ask Docker for `--privileged`."""
     outliers: Literal["flag", "rerun"] = "flag"
+    """Whether runs beyond `acceptance.outlier_sigma` are marked, or measured once more."""
     margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0
     """Equivalence margin, percent of the reference."""
     units: tuple[Name, ...] = ()
@@ -150,10 +170,61 @@ class Campaign(Frozen):
         return next(model for model in self.models if model.name == name)
 
     def environment(self, name: str) -> Environment:
-        return next(environment for environment in self.environments if environment.name == name)
+        """Raises ConfigError in words where there is none of that name."""
+        known = {environment.name: environment for environment in self.environments}
+        if name not in known:
+            what = f"campaign {self.name} has no environment {name!r}"
+            raise ConfigError([Problem("", 0, "", what, nearest(name, known))])
+        return known[name]
 
     def workload(self, name: str) -> Workload:
         return next(workload for workload in self.workloads if workload.name == name)
+
+    def image_of(self, environment: str) -> Image:
+        """The userland of the arm, where its kind has an image at all."""
+        return software.image_of(self.environment(environment), self.image)
+
+    def image_key(self, environment: str) -> str:
+        """Of the arm's image among a unit's."""
+        engine = self.container_engine(environment)
+        return software.image_key(self.environment(environment), self.image, engine.name if engine else None)
+
+    def container_engine(self, environment: str) -> ContainerEngine | None:
+        """What holds the arm's image; None where it has none."""
+        return registry.container_engine(self.environment(environment), self.environments)
+
+    def container_engines(self) -> dict[str, ContainerEngine]:
+        """Every one that holds an arm's image, by name."""
+        found = (self.container_engine(arm.name) for arm in self.environments)
+        return {engine.name: engine for engine in found if engine is not None}
+
+    def model_in(self, environment: str, model: str) -> Model:
+        """The model with the engine options that the arm gives it."""
+        return software.model_in(self.environment(environment), self.model(model), self.engine)
+
+    def variant(self, environment: str) -> str:
+        """Of the arm's software; empty for the campaign's own."""
+        return software.variant(self.environment(environment), self.image, self.engine)
+
+    def variants(self) -> dict[str, str]:
+        """Every software that arms run, to the first arm that does."""
+        return {self.variant(arm.name): arm.name for arm in reversed(self.environments)}
+
+    def images(self) -> dict[str, Image]:
+        """Every image that an arm runs, by its key."""
+        arms = [arm.name for arm in self.environments if registry.kind(arm.kind).needs_image]
+        return {self.image_key(arm): self.image_of(arm) for arm in arms}
+
+    def engine_of_image(self, key: str) -> ContainerEngine:
+        """The container engine that holds the image of that key."""
+        arm = next(arm.name for arm in self.environments if self.image_key(arm.name) == key)
+        engine = self.container_engine(arm)
+        assert engine is not None
+        return engine
+
+    def exported(self) -> set[str]:
+        """Keys of the images whose root filesystem a chroot runs."""
+        return {self.image_key(arm.name) for arm in self.environments if registry.kind(arm.kind).needs_rootfs}
 
     def asked(self, model: str, workload: str) -> Workload:
         """The workload as this model gets it."""
@@ -169,20 +240,15 @@ class Campaign(Frozen):
         return self.gate if cache is None else self.gate.model_copy(update={"cache": cache})
 
 
-def load(path: Path, phase: str | None = None) -> Campaign:
-    """The campaign in ``path``, resolved; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is
-    wrong."""
+def load(path: Path) -> Campaign:
+    """The campaign in ``path``, resolved. Raises ConfigError with everything that is wrong. Of a study's file:
+    :func:`campaign.study.config.campaign_in`."""
     root = read(path)
     if not isinstance(root.value, dict):
         keys = "Write `name: …`, `engine: …` and so on."
         raise ConfigError([Problem(root.file, root.line, "", f"must be a mapping, got {said(root.value)}", keys)])
-    if root.child("phases") is not None:
-        from campaign.study import config as studies
-
-        study = studies.load(path)
-        return study.campaign(phase or study.phases[0].name)
-    if phase is not None:
-        raise ConfigError([Problem(root.file, 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    if (phases := root.child("phases")) is not None:
+        raise ConfigError([phases.problem("makes this a study of several campaigns", "Name a file of one campaign.")])
     return resolve(root, path)
 
 
@@ -193,9 +259,10 @@ def resolve(root: Node, path: Path) -> Campaign:
     campaign = validated(tree, Campaign, problems, unresolved)
     if campaign is None or problems:
         raise ConfigError(problems)
-    problems.extend(_contradictions(campaign, tree, root))
-    if problems:
-        raise ConfigError(problems)
+    for rule in (_unknown, _contradictions):
+        problems.extend(rule(campaign, tree, root))
+        if problems:
+            raise ConfigError(problems)
     return campaign
 
 
@@ -204,8 +271,7 @@ def folders(path: Path, library: Path | None = None) -> tuple[Path, ...]:
     if library is not None:
         return (library,)
     here = path.absolute().parent
-    project = Path(__file__).resolve().parents[2] / "configs"
-    return tuple(dict.fromkeys((here, here.parent, project)))
+    return tuple(dict.fromkeys((here, here.parent, host.shipped("configs"))))
 
 
 def library_problems(folder: Path) -> list[Problem]:
@@ -471,12 +537,16 @@ def _ancestors(
     return True
 
 
+ARM = ("name", "description", "kind", "image", "engine_options")
+"""What makes an arm the arm it is: no option that a host could refuse."""
+
+
 def _without(keys: dict[str, Node], problems: list[Problem]) -> None:
     """Takes the options named in ``without`` out of every environment, and says so in its description."""
     dropped, arms = keys.get("without"), keys.get("environments")
     if dropped is None or arms is None or not isinstance(dropped.value, list) or not isinstance(arms.value, list):
         return
-    options = [name for name in Environment.model_fields if name not in ("name", "description", "kind")]
+    options = [name for name in Environment.model_fields if name not in ARM]
     found: list[Node] = arms.value
     for item in dropped.value:
         if not isinstance(item.value, str):
@@ -552,13 +622,18 @@ def _with_batch(model: Node, changes: Node) -> Node:
     return model.with_value({**kept, "batch_size": batch})
 
 
+def _is_no_container(kind: object) -> bool:
+    known = registry.kinds().get(kind) if isinstance(kind, str) else None
+    return known is not None and not known.is_container
+
+
 def _defaults(keys: dict[str, Node]) -> None:
     """Reference and order, which follow from the environments."""
     arms = keys.get("environments")
     if arms is None or not isinstance(arms.value, list) or not arms.value:
         return
-    native = [arm for arm in arms.value if (kind := arm.child("kind")) and str(kind.value).startswith("native")]
-    first = (native or arms.value)[0].child("name")
+    plain = [arm for arm in arms.value if (node := arm.child("kind")) and _is_no_container(node.value)]
+    first = (plain or arms.value)[0].child("name")
     if "reference" not in keys and first is not None:
         keys["reference"] = Node(first.value, arms.file, arms.line, "reference")
     if "order" not in keys:
@@ -736,7 +811,17 @@ def _mapping_remedy(cls: type[BaseModel], loc: Location) -> str:
 
 SIZE = re.compile(r"^[0-9]+(\.[0-9]+)?[bkmgBKMG]?$")
 CPUS = re.compile(r"^(performance|efficiency|[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)$")
-CONTAINER_ONLY = ("gpu", "ipc", "shm_size", "network", "privileged", "memory", "cgroup_parent", "seccomp", "init")
+
+
+def _unknown(campaign: Campaign, tree: Node, root: Node) -> Iterator[Problem]:
+    """Kinds of environment that nobody registered."""
+    kinds = list(registry.kinds())
+    for i, environment in enumerate(campaign.environments):
+        if environment.kind not in kinds:
+            what = f"must be {_or(kinds)}, got {said(environment.kind)}"
+            yield _locate(tree, ("environments", i, "kind"))[0].problem(
+                what, instead(environment.kind, kinds, f"Write {_or(kinds)}.")
+            )
 
 
 def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Problem]:
@@ -757,16 +842,20 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
     for i, workload in enumerate(campaign.workloads):
         yield from _workload(workload, at("workloads", i))
     yield from _gate(campaign, at)
-    if campaign.image.source != "local" and campaign.image.reference is None:
-        remedy = "Add `reference: name:tag`." if campaign.image.source == "registry" else "Add `reference: PATH`."
-        yield at("image").problem(f"source {campaign.image.source} needs a reference", remedy)
-    if campaign.image.source == "local" and campaign.image.reference is not None:
-        what = "a local image is built here and has no reference to fetch"
-        yield at("image", "reference").problem(what, "Leave it out, or set source: registry.")
+    yield from _image(campaign.image, at("image"))
     if len(set(campaign.units)) != len(campaign.units):
         yield at("units").problem("names a unit twice", "Name each once.")
     if campaign.screen is not None:
         yield at("screen").problem("is a key of a phase", "Write a study with `phases:` (docs/study.md).")
+
+
+def _image(image: Image, node: Node) -> Iterator[Problem]:
+    if image.source != "local" and image.reference is None:
+        remedy = "Add `reference: name:tag`." if image.source == "registry" else "Add `reference: PATH`."
+        yield node.problem(f"source {image.source} needs a reference", remedy)
+    if image.source == "local" and image.reference is not None:
+        what = "a local image is built here and has no reference to fetch"
+        yield (node.child("reference") or node).problem(what, "Leave it out, or set source: registry.")
 
 
 def _mention(root: Node, kind: str, index: int) -> Node:
@@ -821,13 +910,12 @@ def _environment(campaign: Campaign, environment: Environment, node: Node, menti
     def key(name: str) -> Node:
         return node.child(name) or node
 
-    if environment.kind != "docker":
-        for name in CONTAINER_ONLY:
-            if getattr(environment, name) != Environment.model_fields[name].default:
-                if name == "gpu" and environment.kind == "native-chroot":
-                    continue  # the driver's files, which a container gets from the toolkit
-                what = f"{environment.kind} has no such namespace or cgroup, {name} is for kind: docker"
-                yield key(name).problem(what, "Take it out, or change the kind.")
+    means = EVERY_KIND | registry.kind(environment.kind).takes
+    for name, field in Environment.model_fields.items():
+        if name not in means and getattr(environment, name) != field.get_default():
+            takers = [each.name for each in registry.kinds().values() if name in each.takes]
+            what = f"{environment.kind} has no such namespace or cgroup, {name} is for kind: {_or(takers)}"
+            yield key(name).problem(what, "Take it out, or change the kind.")
     if environment.privileged and not campaign.allow_privileged:
         what = f"{environment.name} is privileged: it can change this machine"
         yield mention.problem(what, "If that is meant, set allow_privileged: true in the campaign.")
@@ -852,6 +940,17 @@ def _environment(campaign: Campaign, environment: Environment, node: Node, menti
         if not name or "=" in name or "\0" in name:
             where = _locate(node, ("variables", name))[0]
             yield where.problem(f"'{name}' cannot be a variable's name", "Use letters, digits and underscores.")
+    if environment.image is not None and not registry.kind(environment.kind).needs_image:
+        what = f"{environment.kind} runs what is installed on this machine, not an image"
+        yield key("image").problem(what, "Take it out, or use kind: native-chroot.")
+    elif environment.image is not None:
+        yield from _image(environment.image, key("image"))
+    for name in environment.engine_options:
+        if name not in ENGINES:
+            where = _locate(node, ("engine_options", name))[0]
+            yield where.problem(
+                f"no engine is called '{name}'", instead(name, ENGINES, f"Engines are {_or(list(ENGINES))}.")
+            )
     if environment.gpu.by == "devices" and not environment.gpu.devices:
         yield key("gpu").problem("by: devices names no device", "Add `devices: [/dev/nvidia0, …]`.")
 
