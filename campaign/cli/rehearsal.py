@@ -54,6 +54,10 @@ def rehearse(
     person: Annotated[
         float, typer.Option(min=0, help="Hours until somebody looks where it pauses; 0: nobody does.")
     ] = 8.0,
+    repeat: Annotated[
+        int,
+        typer.Option(min=1, help="So many rehearsals with other seeds: power and false claims of the whole pipeline."),
+    ] = 1,
     results: Annotated[Path, typer.Option("--results", help="Folder that holds rehearsals.")] = Path("rehearsals"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
 ) -> None:
@@ -64,6 +68,12 @@ def rehearse(
 
     _, loaded = chosen(config)
     asked = _asked(loaded, effect, cv, faults, seed, units, machine, telemetry_hz, person)
+    if repeat > 1:
+        from campaign.rehearsal import repeat as repeats
+
+        went = repeats.repeat(loaded, asked, repeat, out.print)
+        out.print(repeats.describe(went))
+        raise typer.Exit(0 if all(one.completed for one in went) else EXIT_INCOMPLETE)
     store = Store(results / loaded.name, durable=False)
     _make_room(store)
     store.lock()
