@@ -36,6 +36,7 @@ import docker
 import yaml
 from rich.table import Table
 
+from actors.environments import EngineMissing
 from actors.environments.docker import daemon
 from benchmarks.campaigns import PROJECT, BenchmarkFailed, below, config, console, machine
 from campaign.audit.verification import verify
@@ -124,8 +125,8 @@ class Soak:
         while True:
             time.sleep(0.2)
             now = time.monotonic()
+            assert self.driver is not None
             if not self.alive():
-                assert self.driver is not None
                 if self.driver.returncode == 0:
                     return True
                 done = self.accepted()
@@ -205,7 +206,7 @@ class Soak:
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
     def _kill_container(self) -> bool:
-        with contextlib.suppress(docker.errors.DockerException, daemon.EngineMissing):
+        with contextlib.suppress(docker.errors.DockerException, EngineMissing):
             client = daemon.connect(self.home)
             for container in client.containers.list():
                 container.kill("SIGKILL")

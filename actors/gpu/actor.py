@@ -23,11 +23,10 @@ from typing import Any
 import pyarrow
 import ray
 
-from actors import extensions, host, software
+from actors import extensions, host
 from actors.engines import EngineError
-from actors.engines.registry import CACHES
 from actors.engines.registry import engine as engine_of
-from actors.environments import Arm, EnvironmentError_, alike, reap
+from actors.environments import Arm, EnvironmentError_, alike, reap, software
 from actors.environments.docker import image, rootfs
 from actors.environments.preflight import refused
 from actors.environments.registry import arm, container_engine, kind
@@ -231,7 +230,7 @@ class GpuActor:
             )
             for variant, environment in variants.items()
             for model, _ in pairs
-            if engine in CACHES
+            if engine_of(engine).cache_variables
         }
         return UnitFacts(
             unit=self.unit,
@@ -299,7 +298,7 @@ class GpuActor:
                 rest_since_ns=self.rest_since_ns,
                 stop=self.stop,
                 watch=self.watch,
-                cache_variables=CACHES.get(order.engine),
+                cache_variables=dict(engine_of(order.engine).cache_variables),
                 kernel_log=self.kernel_log,
             )
             self.rest_since_ns = time.monotonic_ns()

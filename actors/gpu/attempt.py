@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from actors.canary import probe as canary
 from actors.clock import REAL, Clock
-from actors.engines import CACHE, OUTPUT, Engine
+from actors.engines import CACHE, OUTPUT, Program
 from actors.environments import Arm, EngineGone, Process
 from actors.files import leavings, removal
 from actors.files.beneath import Folder
@@ -109,7 +109,7 @@ def working_folder(spool: Path, run_id: str, attempt: int) -> Path:
 def carry_out(
     order: Attempt,
     *,
-    engine: Engine,
+    engine: Program,
     arm: Arm,
     telemetry: TelemetryLink,
     observe: gates.Sensing,
@@ -293,7 +293,7 @@ def carry_out(
 
 
 def launch_of(
-    order: Attempt, engine: Engine, output: Path, compiled: Path | None = None, variables: dict[str, str] | None = None
+    order: Attempt, engine: Program, output: Path, compiled: Path | None = None, variables: dict[str, str] | None = None
 ) -> Launch:
     """The engine's launch with the output folder mounted, and the compile caches where it has any."""
     launch = engine.command(order.model, order.workload, order.prepared)

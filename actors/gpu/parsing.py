@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from actors.engines import Engine
+from actors.engines import Program
 from actors.engines.common.coherence import coherent
 from actors.engines.registry import engine as engine_of
 from actors.files.beneath import Folder
@@ -61,7 +61,7 @@ class _Answer(BaseModel):
     trace: str = ""
 
 
-def read(order: Attempt, engine: Engine, output: Path) -> Found:
+def read(order: Attempt, engine: Program, output: Path) -> Found:
     """Report of the attempt in ``output.parent``, and for an unmeasured one whether its answers make sense. Raises :class:`Unreadable`."""
     with Folder(output.parent) as folder:
         size = sum(size for _, size in folder.files())
@@ -71,7 +71,7 @@ def read(order: Attempt, engine: Engine, output: Path) -> Found:
     return answer.found
 
 
-def _read(order: Attempt, engine: Engine, output: Path) -> _Answer:
+def _read(order: Attempt, engine: Program, output: Path) -> _Answer:
     try:
         report = engine.parse(output, order.model, order.workload, order.prepared)
         sense = sense_of(order, engine, output) if order.fills_caches and not report.failure else None
@@ -111,7 +111,7 @@ def _read_apart(order: Attempt, output: Path) -> _Answer:
         return _Answer(raised=why)
 
 
-def sense_of(order: Attempt, engine: Engine, output: Path) -> Coherence:
+def sense_of(order: Attempt, engine: Program, output: Path) -> Coherence:
     """Whether the answers make sense; kernels for 4-bit weights are known to return garbage in silence."""
     if order.model.random_weights is not None:
         return Coherence(checked=False, why="random weights say nothing that makes sense")

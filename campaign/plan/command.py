@@ -11,9 +11,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from actors import host, software
+from actors import host
 from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
+from actors.environments import software
 from actors.environments.registry import kind
 from actors.gpu.attempt import launch_of, working_folder
 from actors.types import Attempt, ImageIdentity, Prepared, UnitFacts
@@ -66,11 +67,11 @@ def planned_command(
     program = engine_of(row.engine)
     notes = []
     if prepared is None:
-        if not hasattr(program, "expect"):
+        prepared = program.expect(model, workload, home)
+        if prepared is None:
             raise EngineError(
                 f"{run_id}: what {row.engine} runs is settled when it is prepared: `campaign prepare` first"
             )
-        prepared = program.expect(model, workload, home)
         notes.append("paths are where `campaign prepare` puts things; options are those that all versions have")
     if image is None:
         reference = campaign.image_of(row.environment).reference or "campaign-local"
