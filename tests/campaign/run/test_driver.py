@@ -224,20 +224,21 @@ def test_a_lost_units_block_moves_whole_and_what_it_had_measured_of_it_is_measur
 
 
 def test_a_unit_that_comes_back_takes_part_again(tmp_path: Path) -> None:
-    back = threading.Event()
+    back, at_work = threading.Event(), threading.Event()
 
     def b_goes_and_a_waits_for_it(unit: str, order: Attempt) -> Evidence:
         if unit == "b" and not back.is_set():
             raise Lost
-        if unit == "a":
-            assert back.wait(20)
+        if unit == "b":
+            at_work.set()
+        else:
+            assert at_work.wait(20)
         return good(order)
 
     def returns(them: Units) -> None:
         if any("lost b" in line for line in here.said) and not back.is_set():
-            them.names.add("b")
-        if "b is back" in here.said:
             back.set()
+            them.names.add("b")
 
     here = site(tmp_path, repetitions=8)
     units = Units("a", "b", script=b_goes_and_a_waits_for_it)
