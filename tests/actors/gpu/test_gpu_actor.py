@@ -105,7 +105,7 @@ def test_an_abort_that_comes_before_its_attempt_is_not_lost(
     """Ctrl-C in the moment of a dispatch let the attempt run to its end."""
     seen: list[bool] = []
     monkeypatch.setattr(gpu.attempts, "carry_out", lambda order, *, stop, **_: seen.append(stop.is_set()))
-    monkeypatch.setattr(gpu, "engine_of", lambda name: None)
+    monkeypatch.setattr(gpu, "engine_of", lambda name: SimpleNamespace(cache_variables={}))
     unit.arms["arm"] = None  # type: ignore[assignment]
     order = SimpleNamespace(
         engine="e", environment=SimpleNamespace(name="arm"), watchdog=SimpleNamespace(driver_s=60.0)
