@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, out
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, new_file, out
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -80,7 +80,10 @@ def prepare(
     if any(environment.kind != "native-host" for environment in loaded.environments):
         from actors.environments.docker import daemon
 
-        daemon.ensure(host.home(), say=out.print)
+        if no_fetch:
+            daemon.connect(host.home())  # an engine is set up from packages that are downloaded
+        else:
+            daemon.ensure(host.home(), say=out.print)
     failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
     raise typer.Exit(EXIT_REFUSED if failed else 0)
 
@@ -92,7 +95,8 @@ def prepare(
 def register(
     config: Config = None,
     copy: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.")
+        Path | None,
+        typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.", callback=new_file),
     ] = None,
     units: Annotated[int, typer.Option(min=1, help="Units that will share the campaign.")] = 1,
     new: Annotated[bool, typer.Option("--new", help="For another campaign beside the last.")] = False,
