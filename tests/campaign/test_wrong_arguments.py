@@ -123,25 +123,19 @@ def test_margins_and_widths_are_real_sizes(place, monkeypatch):
         assert answer(place, monkeypatch, words)[0] == EXIT_CONFIG
 
 
-def test_nothing_that_one_has_no_right_to_read_ends_in_a_traceback(place):
-    (place / "secret.csv").write_text(TABLE)
-    (place / "secret.csv").chmod(0)
-    program = "import os, sys\nif os.geteuid() == 0: os.seteuid(65534)\nfrom campaign.cli import main\nmain()"
-    for words in (["plan", "secret.csv"], ["import", "secret.csv"], ["parse", "vllm", "secret.csv"]):
-        place.chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words], cwd=place, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(PROJECT), "CAMPAIGN_HOME": str(place / "home")},
-        )  # fmt: skip
-        assert done.returncode == EXIT_CONFIG, done.stderr
-        assert "Traceback" not in done.stderr and "secret.csv" in done.stderr
+def test_a_file_that_cannot_be_read_ends_in_words(place, monkeypatch):
+    for words in (["plan", "@"], ["import", "@"], ["analyze", "@", "--dry-run"], ["parse", "vllm", "@"]):
+        code, said = answer(
+            place, monkeypatch, [word.replace("@", "/proc/self/mem") for word in words]
+        )  # opened, and then an error
+        assert code == EXIT_CONFIG and "/proc/self/mem" in said, said
 
 
-def test_closed_input_and_output_end_without_a_traceback():
-    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
-        done = subprocess.run(
-            f"{sys.executable} -m campaign plan configs/campaigns/local.yaml {closed}", shell=True, cwd=PROJECT,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert "Traceback" not in done.stdout + done.stderr
-        assert done.returncode in (0, 3), done
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_closed_input_and_output_end_without_a_traceback(closed):
+    done = subprocess.run(
+        f"{sys.executable} -m campaign plan configs/campaigns/local.yaml {closed}", shell=True, cwd=PROJECT,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 0, done
