@@ -1,6 +1,6 @@
 # Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign report bench check quick test clean
+.PHONY: help setup campaign rehearse report bench check quick test clean
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
@@ -21,6 +21,9 @@ setup:  ## make .venv exactly as uv.lock says
 campaign: setup  ## run a whole native-versus-Docker campaign, or resume it (CONFIG=, NEW=1, ARGS=)
 	@$(BIN)/campaign run $(CONFIG) $(if $(NEW),--new) $(ARGS)
 
+rehearse: setup  ## the study on a simulated DGX Spark in virtual time, with its report (CONFIG=, ARGS=)
+	@$(BIN)/campaign rehearse $(or $(CONFIG),configs/campaigns/spark-amended.yaml) $(ARGS)
+
 report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
 	@$(BIN)/campaign report $(RESULTS) $(ARGS)
 
@@ -31,10 +34,10 @@ check: setup  ## ruff, format, mypy, import-linter
 	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports; } $(GIVE)
 
 quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
-	@$(BIN)/pytest -q -m "not docker and not root and not slow" $(ARGS) $(GIVE)
+	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow" $(ARGS) $(GIVE)
 
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
-	@$(BIN)/pytest $(ARGS) $(GIVE)
+	@sh .ci/test $(ARGS) $(GIVE)
 
 clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docker engine; results/ stays
 	@kept=''; for place in '$(HOME_FOLDER)/engine' '$(HOME_FOLDER)/rootfs' /var/lib/campaign/*/checkout.json; do \

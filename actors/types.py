@@ -140,7 +140,8 @@ class Environment(Frozen):
 
     name: Name
     description: str = ""
-    kind: Literal["native-host", "native-chroot", "docker"]
+    kind: str
+    """One of :mod:`actors.environments.registry`."""
     image: Image | None = None
     """Its own userland; None is the campaign's. Arms of two images are compared as they are: with all that is in them."""
     engine_options: dict[str, dict[str, Any]] = {}
@@ -225,6 +226,8 @@ class ImageIdentity(Frozen):
     having a creation time in it, is not."""
     repo_digest: str | None = None
     """``name@sha256:…`` of an image from a registry."""
+    engine: str = "docker"
+    """Kind of environment whose container engine holds it."""
 
     @property
     def userland(self) -> str:
@@ -484,7 +487,7 @@ class UnitFacts(Frozen):
     details: dict[str, Any] = {}
     """Kernel, driver, CPU model, sensors and what they cannot give, versions."""
     images: dict[str, ImageIdentity] = {}
-    """``image`` is the campaign's; an arm's own stands by its source (:mod:`actors.software`)."""
+    """``image`` is the campaign's; an arm's own stands by its source (:mod:`actors.environments.software`)."""
     prepared: dict[str, Prepared] = {}
     """``<model>/<workload>`` to what was put in place, with ``@<variant>`` for arms with software of their own."""
     unprepared: dict[str, str] = {}
@@ -496,3 +499,4 @@ class UnitFacts(Frozen):
     """Versions, firmware, locks and limits that must not change in silence (``actors.gpu.machine``)."""
     refused_options: dict[str, str] = {}
     """Environment name to the option this host forbids and why."""
+    simulated: bool = False

@@ -112,6 +112,7 @@ def _analyse(
     """What the statistics find in the runs (None where there is none) and in the requests."""
     from campaign.analysis.statistics import compare_runs
     from campaign.analysis.statistics.latency import compare_latencies
+    from campaign.analysis.statistics.screen_config import rows_of, traits
 
     if asked.table.empty:
         return None, []
@@ -126,6 +127,7 @@ def _analyse(
         planned_repetitions=chosen["planned_repetitions"],
         refused=asked.refused,
         units=asked.units,
+        screen=None if asked.screen is None else (rows_of(asked.screen), traits(asked.screen.factors)),
     )
     requests = latencies.result()
     works = [
@@ -157,7 +159,9 @@ def _tables(
             "over_units": list(findings.over_units(result, asked.cells)),
             "losses": list(findings.losses(result, asked.cells)),
             "order_effects": list(findings.order_effects(result, asked.cells)),
-            "phase_decisions": list(findings.phase_decisions(result)),
+            "phase_decisions": list(findings.phase_decisions(result, asked.screen)),
+            "screen_effects": list(findings.screen_effects(result)),
+            "screen_contrasts": list(findings.screen_contrasts(result)),
             "request_percentiles": list(findings.request_percentiles(percentiled, asked.settings["reference"])),
         }
     return {

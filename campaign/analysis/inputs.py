@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from campaign.analysis.statistics.latency import Latencies
+    from campaign.config.loading import Screen
 
 MARGIN_PCT = 2.0
 """Equivalence margin where the config declares none."""
@@ -32,6 +33,7 @@ class Asked:
     """Model to the status that forbids statistics on it."""
     units: dict[str, str]
     """Metric to its unit of measure."""
+    screen: Screen | None = None
 
 
 def ask(con: duckdb.DuckDBPyConnection) -> Asked:
@@ -41,7 +43,9 @@ def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     units = con.execute(
         "SELECT metric, any_value(unit_of_measure) FROM metrics WHERE unit_of_measure IS NOT NULL GROUP BY metric"
     ).fetchall()
-    return Asked(table, cells, settings(con), {model: "error_implausible" for (model,) in implausible}, dict(units))
+    return Asked(
+        table, cells, settings(con), {model: "error_implausible" for (model,) in implausible}, dict(units), screen(con)
+    )
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:
@@ -162,6 +166,18 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "m_planned": max(confirmatory * contrasts, 1),
         "planned": {"F_doc": confirmatory * contrasts, "F_primary5": primary * contrasts, "F_three_arm": 9 * cells},
     }
+
+
+def screen(con: duckdb.DuckDBPyConnection) -> Screen | None:
+    """The two-level screen of the config; None for any other campaign."""
+    from campaign.config.loading import Screen
+
+    (config,) = con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
+    told = (json.loads(config) if config else {}).get("screen")
+    if not isinstance(told, dict):
+        return None
+    found = Screen.model_validate_json(json.dumps(told))
+    return None if found.design == "one_at_a_time" else found
 
 
 def twins(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from actors.engines.registry import engine as engine_of
+from actors.environments.registry import kind
 from actors.types import Model, Workload
 from campaign.plan.design import Planned
 from campaign.record import untrusted
@@ -105,8 +107,8 @@ def attained(model: Model) -> float:
 
 
 def machine(campaign: Campaign) -> Machine:
-    """llama.cpp is taken to run on the CPU, the other engines on a Spark."""
-    return CPU if campaign.engine == "llamacpp" else SPARK
+    """An engine that needs no GPU is taken to run on the CPU, the others on a Spark."""
+    return SPARK if engine_of(campaign.engine).needs_gpu else CPU
 
 
 def estimate_s(
@@ -129,18 +131,15 @@ def parts_s(campaign: Campaign, run: Planned, known: Mapping[Cell, CellSpeed] | 
         tokens = (workload.requests + workload.warmup_requests) * workload.output_tokens
         return gate_s + speed.start_s, tokens / speed.tok_s
     model = described(model)
-    container_s = CONTAINER_S if campaign.environment(run.environment).kind == "docker" else 0.0
+    container_s = CONTAINER_S if kind(campaign.environment(run.environment).kind).is_container else 0.0
     load_s = weight_bytes(model) / where.load_bytes_per_s
     return gate_s + where.start_s + container_s + load_s, answering_s(model, workload, where)
 
 
 def build_s(campaign: Campaign) -> dict[str, float]:
     """Seconds that `campaign prepare` takes to build engines, by model; the PyTorch backend builds none, nor do other engines."""
-    from actors.engines.trtllm import engine as trtllm
-
-    if campaign.engine != "trtllm":
-        return {}
-    return {model.name: BUILD_S for model in campaign.models if trtllm.needs_build(model)}
+    program, nowhere = engine_of(campaign.engine), Path()
+    return {model.name: BUILD_S for model in campaign.models if program.built(model, nowhere) is not None}
 
 
 def answering_s(model: Model, workload: Workload, where: Machine) -> float:
@@ -223,6 +222,8 @@ def measured_s(results: Path) -> dict[Cell, float]:
     for file in untrusted.find(results, "attempts/*/*/metadata.json")[0]:
         try:
             found = json.loads(untrusted.read_bytes(file))
+            if found.get("simulated") is True:
+                continue  # a rehearsal measured nothing
             cell = (found["model"], found["environment"], found["workload"])
             ends.setdefault(found["unit"], []).append((int(found["ended_utc_ns"]), cell))
         except (OSError, ValueError, KeyError, TypeError, untrusted.Unreadable):

@@ -19,14 +19,14 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from actors import account, software
+from actors import account
 from actors.engines import OUTPUT, EngineError
 from actors.engines.common import weights
 from actors.engines.registry import engine as engine_of
-from actors.engines.trtllm import engine as trtllm
-from actors.environments import EnvironmentError_
-from actors.environments.docker import daemon, image, rootfs
-from actors.environments.registry import arm
+from actors.environments import EngineMissing, EnvironmentError_, software
+from actors.environments.docker import image, rootfs
+from actors.environments.registry import arm, kind
+from actors.files.publish import publish
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
 from campaign.config.loading import Campaign
 from campaign.preflight import rights
@@ -77,17 +77,18 @@ def prepare(
     here: dict[str, ImageIdentity] = {}
     for key, one in wanted.items():
         named = "" if len(wanted) == 1 else f" {software.name_of(one)}"
+        engine = campaign.engine_of_image(key)
         try:
-            identity = image.ensure(daemon.connect(home), one, home, say, pull)
+            identity = image.ensure(engine.connect(home), one, home, say, pull, engine.name)
             name = identity.repo_digest or identity.content_digest or identity.digest
             yield told(Step(f"image{named}", "ready", f"{identity.reference} is {name}", digest=identity.digest))
-        except (EnvironmentError_, daemon.EngineMissing) as error:
+        except (EnvironmentError_, EngineMissing) as error:
             yield told(Step(f"image{named}", "missing", *_split(error)))
             continue
         if key in exported:
             what = f"root filesystem{f' of{named}' if named else ''}"
             try:
-                identity = rootfs.export_rootfs(daemon.connect(home), identity, home, say)
+                identity = rootfs.export_rootfs(engine.connect(home), identity, home, say)
                 yield told(Step(what, "ready", str(identity.rootfs), digest=_manifest_digest(identity, home)))
             except EnvironmentError_ as error:
                 yield told(Step(what, "missing", *_split(error)))
@@ -120,10 +121,9 @@ def _model(
             return
         said = f"{folder}, {weights.inspect(folder).architecture}"
         yield Step(own, "ready", said, digest=weights.digest(folder, home))
-    if campaign.engine == "trtllm" and trtllm.needs_build(model):
-        built = trtllm.engine_folder(model, home)
+    if (built := program.built(model, home)) is not None:
         try:
-            if not (built / "config.json").is_file():
+            if not built.is_dir():
                 _build(campaign, model, workloads, here, home, say)
             yield Step(f"engine of {model.name}", "ready", str(built), digest=weights.digest(built, home))
         except (EngineError, EnvironmentError_) as error:
@@ -142,8 +142,7 @@ def _model(
 
 def _reads_checkpoint(campaign: Campaign, model: Model) -> bool:
     """Whether its weights are published ones, not drawn from a seed here or in the engine."""
-    drawn = model.random_weights is not None or "architecture" in model.engine_options.get(campaign.engine, {})
-    return model.huggingface_id is not None and not drawn
+    return engine_of(campaign.engine).reads_checkpoint(model)
 
 
 def _weights(model: Model, home: Path, fetch: bool, say: Say) -> Path:
@@ -185,27 +184,27 @@ def _build(
     home: Path,
     say: Say,
 ) -> None:
-    """Build a TensorRT engine inside the first arm that can, for the longest of the workloads."""
-    spec = next(arm for arm in campaign.environments if arm.kind != "native-host")
+    """Build what the engine wants built, inside the first arm that can, for the longest of the workloads."""
+    program = engine_of(campaign.engine)
+    built = program.built(model, home)
+    assert built is not None
+    spec = next(arm for arm in campaign.environments if kind(arm.kind).needs_image)
     identity = here.get(campaign.image_key(spec.name))
     if identity is None:
         raise EngineError("it is built inside the image, which is missing\nPut the image in place first.")
     longest = max(workloads, key=lambda workload: workload.input_tokens + workload.output_tokens)
-    built = trtllm.engine_folder(model, home)
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=built.parent) as folder:
         output = Path(folder, "output")
         output.mkdir()
         output.chmod(0o777)
-        launch = trtllm.build_command(model, longest, Prepared(files={"weights": str(weights.locate(model, home))}))
+        launch = program.build(model, longest, Prepared(files={"weights": str(weights.locate(model, home))}))
         mounts = (*launch.mounts, Mount(source=str(output), target=OUTPUT, read_only=False))
         say(f"Building the engine of {model.name} in {spec.name}")
         _carry_out(spec, launch.model_copy(update={"mounts": mounts}), Path(folder), identity, home, model.name)
-        found = next(
-            (place.parent for place in output.rglob("config.json") if any(place.parent.glob("*.engine"))), None
-        )
+        found = program.find_built(output)
         if found is None:
-            raise EngineError(f"the build of {model.name} ended well and left no engine (config.json and *.engine)")
+            raise EngineError(f"the build of {model.name} ended well and left nothing that could be used")
         found.rename(built)
 
 
@@ -248,9 +247,8 @@ def _record(campaign: Campaign, home: Path, steps: list[Step]) -> None:
         "t_utc_ns": time.time_ns(),
         "steps": [asdict(step) for step in steps],
     }
-    partial = file.with_suffix(".new")
-    partial.write_text(json.dumps(what, indent=1) + "\n")
-    partial.replace(file)
+    with publish(file) as partial:
+        partial.write_text(json.dumps(what, indent=1) + "\n")
 
 
 # --- what a run asks ----------------------------------------------------------------------------------------------
@@ -266,10 +264,9 @@ def missing(campaign: Campaign, home: Path) -> list[str]:
                 weights.locate(model, home)
             except EngineError:
                 found.append(f"weights of {model.name} in {weights.place(model, home)}")
-        if campaign.engine == "trtllm" and trtllm.needs_build(model):
-            built = trtllm.engine_folder(model, home)
-            if not (built / "config.json").is_file():
-                found.append(f"engine of {model.name} in {built}")
+        built = engine_of(campaign.engine).built(model, home)
+        if built is not None and not built.is_dir():
+            found.append(f"engine of {model.name} in {built}")
     return found + _missing_images(campaign, home)
 
 
@@ -280,8 +277,8 @@ def _missing_images(campaign: Campaign, home: Path) -> list[str]:
         if one.source != "registry" or one.reference is None:
             continue
         try:
-            present = image.present(daemon.connect(home), one.reference)
-        except daemon.EngineMissing:
+            present = image.present(campaign.engine_of_image(key).connect(home), one.reference)
+        except EngineMissing:
             return []  # the run itself says what to do about that
         if present is None:
             found.append(f"image {one.reference}")

@@ -13,7 +13,7 @@ from actors.types import Attempt, Evidence, Status
 from campaign import cluster
 from campaign.errors import UnitLost
 from campaign.plan.design import Planned
-from campaign.run.acceptance import Verdict, judge_by
+from campaign.run.acceptance import Verdict, judge
 from campaign.run.breaker import pair_of
 from campaign.run.course import Course
 from campaign.run.dispatch import Block
@@ -172,12 +172,13 @@ class Lane(Thread):
         self.actors.acknowledge(row.run_id, evidence.attempt)
 
     def judge(self, order: Attempt, evidence: Evidence) -> Verdict:
-        return judge_by(
-            self.course.campaign,
+        campaign, best = self.course.campaign, self.course.ledger.state.canaries.get(self.unit.name)
+        return judge(
             evidence,
             order.gate,
+            campaign.acceptance,
             model_identity=order.prepared.model_identity,
-            canary_best_gb_s=self.course.ledger.state.canaries.get(self.unit.name),
+            canary_best_gb_s=best if campaign.canary else None,
         )
 
     def _count(self, row: Planned, evidence: Evidence, verdict: Verdict) -> None:

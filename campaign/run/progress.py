@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Set
 from threading import Lock
 from typing import Protocol
 
-from actors import account
+from actors.files.publish import publish
 from actors.types import Status
 from campaign.config import redaction
 from campaign.record.snapshot import Snapshot, digest_of
@@ -87,7 +87,5 @@ class Progress:
 
     def _write(self) -> None:
         """``status.json``, whole or as it was."""
-        partial = self._store.root / ".status.json.new"
-        partial.write_bytes(to_json(redaction.published(self.snapshot.to_json(), self._secrets)))
-        account.give(partial)
-        partial.rename(self._store.root / "status.json")
+        with publish(self._store.root / "status.json") as partial:
+            partial.write_bytes(to_json(redaction.published(self.snapshot.to_json(), self._secrets)))

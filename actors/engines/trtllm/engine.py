@@ -13,16 +13,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, EngineError
+from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, EngineError, Keys, Ways
 from actors.engines.common import weights
 from actors.engines.common.dataset import dataset_file, write_dataset
 from actors.engines.common.failures import report_missing
+from actors.engines.common.report_files import report_or_log
 from actors.engines.common.requests import answer_digest, write_requests
 from actors.engines.common.timestamped_log import log_text
 from actors.engines.trtllm.log import Log, read_log
@@ -36,6 +37,7 @@ from actors.engines.trtllm.report import (
     read_requests,
     unknown_keys,
 )
+from actors.files.publish import publish
 from actors.types import Launch, Metric, Model, Mount, Prepared, Report, Workload
 
 INPUT = "/campaign/input"
@@ -79,6 +81,29 @@ GIB = 2**30
 
 class TrtLlm:
     name = "trtllm"
+    title = "TensorRT-LLM"
+    needs_gpu = True
+
+    @property
+    def probes(self) -> Mapping[str, Ways]:
+        return PROBES
+
+    @property
+    def cache_variables(self) -> Mapping[str, str]:
+        return CACHE_VARIABLES
+
+    def reads_checkpoint(self, model: Model) -> bool:
+        return model.huggingface_id is not None
+
+    def built(self, model: Model, cache: Path) -> Path | None:
+        return engine_folder(model, cache) if needs_build(model) else None
+
+    def build(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
+        return build_command(model, workload, prepared)
+
+    def find_built(self, output: Path) -> Path | None:
+        found = (place.parent for place in output.rglob("config.json"))
+        return next((folder for folder in found if any(folder.glob("*.engine"))), None)
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
         """Find the weights, refuse what cannot run, write dataset and settings. Nothing is downloaded."""
@@ -109,9 +134,8 @@ class TrtLlm:
             path = _options_file(model, text, cache)
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.read_text() != text:
-                partial = path.with_suffix(".tmp")
-                partial.write_text(text)
-                partial.replace(path)
+                with publish(path) as partial:
+                    partial.write_text(text)
             files["llm_options"] = str(path)
         if _backend(model) == "tensorrt":
             engine = engine_folder(model, cache)
@@ -148,7 +172,7 @@ class TrtLlm:
         """The benchmark's argv. Global options stand before the subcommand; concurrency is always stated, because its
         default submits every request at once and turns latency into queue time."""
         listed = _listed(prepared)
-        batch, concurrency = _batch(model, workload), _concurrency(model, workload)
+        batch, concurrency = batch_of(model, workload), _concurrency(model, workload)
         argv = ["trtllm-bench", "--model", identity(model), "--model_path", f"{INPUT}/weights"]
         argv += ["--workspace", f"{OUTPUT}/workspace", "--log_level", "info", "throughput"]
         argv += _backend_options(model, prepared)
@@ -183,6 +207,11 @@ class TrtLlm:
             ),
             workdir=OUTPUT,  # holds no folder by the model's name, which the program would take for a checkpoint
         )
+
+    def parse_file(self, report: Path, log: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
+        from actors.engines.trtllm.file import parse_file
+
+        return parse_file(*report_or_log(report, log), requests, keys)
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
         """The answers of an attempt, or None where it kept none: the benchmark decodes tokens only where it is told to."""
@@ -315,11 +344,11 @@ def mismatches(
     info, world = report.request_info, report.world_info
     if not math.isclose(info.avg_input_length, workload.input_tokens, rel_tol=1e-6):
         yield "workload_mismatch", f"{info.avg_input_length:g} input tokens per request, not {workload.input_tokens}"
-    if world.max_batch_size != _batch(model, workload):
-        yield "configuration_mismatch", f"ran with a batch of {world.max_batch_size}, not {_batch(model, workload)}"
+    if world.max_batch_size != batch_of(model, workload):
+        yield "configuration_mismatch", f"ran with a batch of {world.max_batch_size}, not {batch_of(model, workload)}"
     fraction = world.kv_cache_fraction
-    if fraction is not None and not math.isclose(fraction, _fraction_asked(model), rel_tol=1e-5):
-        yield "configuration_mismatch", f"ran with a KV fraction of {fraction:g}, not {_fraction_asked(model):g}"
+    if fraction is not None and not math.isclose(fraction, fraction_asked(model), rel_tol=1e-5):
+        yield "configuration_mismatch", f"ran with a KV fraction of {fraction:g}, not {fraction_asked(model):g}"
 
 
 def notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) -> tuple[str, ...]:
@@ -574,7 +603,7 @@ def _concurrency(model: Model, workload: Workload) -> int:
     return workload.concurrency or (model.batch_size if workload.kind == "throughput" else 1)
 
 
-def _batch(model: Model, workload: Workload) -> int:
+def batch_of(model: Model, workload: Workload) -> int:
     """Sequences decoded together: one where latency is measured one request at a time."""
     return 1 if workload.kind == "latency" and _concurrency(model, workload) == 1 else model.batch_size
 
@@ -584,6 +613,6 @@ def _max_num_tokens(model: Model, workload: Workload) -> int:
     return model.max_num_tokens or max(4096, workload.input_tokens + model.batch_size)
 
 
-def _fraction_asked(model: Model) -> float:
+def fraction_asked(model: Model) -> float:
     options = llm_options(model).get("kv_cache_config", {})
     return float(options.get("free_gpu_memory_fraction", model.kv_cache_fraction))

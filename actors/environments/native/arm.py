@@ -44,15 +44,16 @@ _attempts = itertools.count()
 
 
 class NativeArm:
-    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
+    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None, *, chroot: bool) -> None:
         self.spec = spec
         self.home = home
         self.gpu_uuid = gpu_uuid
+        self.chroot = chroot
 
     def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> NativeProcess:
         """Start the supervisor and the engine's process, which waits confined for :meth:`NativeProcess.start`."""
         spec = self.spec
-        chroot = spec.kind == "native-chroot"
+        chroot = self.chroot
         if chroot and (image is None or image.rootfs is None or not Path(image.rootfs).is_dir()):
             raise EnvironmentError_(f"{spec.name}: native-chroot needs an image whose root filesystem is exported")
         root = image.rootfs if chroot and image else None
@@ -60,7 +61,7 @@ class NativeArm:
         who = resolve.user(asked, root or "/") if asked or chroot else _myself()
         mounts = resolve.mounts(spec, launch)
         gpus.check(spec, self.gpu_uuid)
-        own = resolve.own_variables(spec, launch, labels, self.gpu_uuid)
+        own = resolve.own_variables(spec, launch, labels, self.gpu_uuid, in_container=False)
         argv, workdir = launch.argv, launch.workdir
         if chroot and image:
             variables = resolve.chroot_variables(image, who, own)
@@ -103,9 +104,11 @@ class NativeArm:
 
     def _container_rlimits(self, image: ImageIdentity | None) -> tuple[Rlimits, list[str]]:
         """The rlimits that a container of the image has, so that this arm can have the same."""
+        from actors.environments.registry import engine_called
+
         if image is None:
             return {}, ["rlimits as the harness has them: there is no container arm to copy"]
-        limits = container_rlimits(image.digest, self.home)
+        limits = container_rlimits(engine_called(image.engine), image.digest, self.home)
         if isinstance(limits, str):
             return {}, [f"rlimits as the harness has them: {limits}"]
         return limits, []
@@ -158,7 +161,9 @@ def planned(
     order: dict[str, Any] = {
         "argv": list(launch.argv),
         "entrypoint": list(image.entrypoint),
-        "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels, gpu_uuid)),
+        "variables": resolve.chroot_variables(
+            image, who, resolve.own_variables(spec, launch, labels, gpu_uuid, in_container=False)
+        ),
         "workdir": launch.workdir,
         "root": root,
         "mounts": _in_order(

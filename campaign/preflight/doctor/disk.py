@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from actors.engines.registry import engine as engine_of
 from actors.types import Model
 from campaign.config.loading import Campaign
 from campaign.preflight.doctor.finding import Asked, Finding, existing
@@ -16,7 +17,6 @@ IMAGE_BYTES = 40 * 10**9
 LOCAL_IMAGE_BYTES = 2**30
 CACHE_BYTES = 4 * 2**30
 """Compiled kernels of one model (Triton, torch, FlashInfer), and the copy of them that an attempt gets."""
-COMPILES = ("vllm", "trtllm")
 SPARE_BYTES = 2 * 2**30
 
 
@@ -52,7 +52,11 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
     if campaign is None:
         return {"results": (results, SPARE_BYTES), "home": (home, SPARE_BYTES)}
     docker, pulled, exported = _images(asked)
-    compiled = CACHE_BYTES * len(campaign.models) * len(campaign.variants()) if campaign.engine in COMPILES else 0
+    compiled = (
+        CACHE_BYTES * len(campaign.models) * len(campaign.variants())
+        if engine_of(campaign.engine).cache_variables
+        else 0
+    )
     return {
         "results": (results, forecast(campaign, plan(campaign)).disk_bytes + SPARE_BYTES // 2),
         "image": (docker or home, pulled),
@@ -65,7 +69,7 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
 def _images(asked: Asked) -> tuple[Path | None, int, int]:
     """The folder that Docker keeps images in, as near to it as this user sees; bytes of the images that are still to come there, and of
     those that are still to be exported."""
-    from actors.environments.docker import daemon
+    from actors.environments import EngineMissing
     from campaign.preflight.doctor.containers import image_here
 
     campaign = asked.campaign
@@ -73,14 +77,15 @@ def _images(asked: Asked) -> tuple[Path | None, int, int]:
     place: Path | None = None
     pulled = exported = 0
     for key, image in campaign.images().items():
+        engine = campaign.engine_of_image(key)
         here, whole = None, LOCAL_IMAGE_BYTES if image.source == "local" else IMAGE_BYTES
         try:
-            client = daemon.connect(asked.home)
+            client = engine.connect(asked.home)
             place = _visible(Path(str(client.info().get("DockerRootDir") or "/")))
-            here = image_here(asked.home, image)
+            here = image_here(asked.home, image, engine)
             if here is not None:
                 whole = int(client.images.get(here.digest).attrs.get("Size") or 0)
-        except daemon.EngineMissing:
+        except EngineMissing:
             pass  # nothing is here then
         pulled += whole if here is None else 0
         exported += whole if key in campaign.exported() and (here is None or here.rootfs is None) else 0
@@ -100,12 +105,11 @@ def _visible(folder: Path) -> Path:
 def _weights(model: Model, campaign: Campaign, home: Path) -> int:
     """What is still to be fetched or made; an engine that is built from a checkpoint takes its size once more."""
     from actors.engines.common import weights
-    from actors.engines.trtllm import engine as trtllm
     from campaign.plan.forecast import weight_bytes
 
     if model.path:
         return 0
-    copies = 2 if campaign.engine == "trtllm" and trtllm.needs_build(model) else 1
+    copies = 2 if engine_of(campaign.engine).built(model, home) is not None else 1
     folder = weights.place(model, home)
     there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
     return max(0, copies * int(weight_bytes(model)) - there)
