@@ -34,6 +34,7 @@ ANALYSIS = {
         "order_effects",
         "phase_decisions",
         "request_percentiles",
+        "comparison_looks",
     )
 }
 KINDS = {

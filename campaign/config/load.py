@@ -27,7 +27,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
-from campaign.config import redaction
+from campaign.config import redaction, sequential
+from campaign.config.sequential import Sequential
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 
 Engine = Literal["trtllm", "llamacpp", "vllm"]
@@ -126,6 +127,8 @@ class Campaign(Frozen):
     outliers: Literal["flag", "rerun"] = "flag"
     margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0
     """Equivalence margin, percent of the reference."""
+    sequential: Sequential | None = None
+    """Looks at which decided models stop; None carries every planned block out."""
     units: tuple[Name, ...] = ()
     """Units to use; empty is every unit that is alive."""
     screen: Screen | None = None
@@ -757,6 +760,7 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
     for i, workload in enumerate(campaign.workloads):
         yield from _workload(workload, at("workloads", i))
     yield from _gate(campaign, at)
+    yield from sequential.contradictions(campaign, at)
     if campaign.image.source != "local" and campaign.image.reference is None:
         remedy = "Add `reference: name:tag`." if campaign.image.source == "registry" else "Add `reference: PATH`."
         yield at("image").problem(f"source {campaign.image.source} needs a reference", remedy)

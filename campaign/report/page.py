@@ -23,7 +23,7 @@ from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N, number
 from campaign.plan import registration
 from campaign.record.store import Store
-from campaign.report import checklist, wording
+from campaign.report import checklist, guard, methods, wording
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +56,7 @@ QUALITY = (
         "Runs planned, started, valid (one accepted attempt) and analysed (with a throughput), by model and arm.",
         "No run is planned.",
         "SELECT model, environment, planned, started, valid, analysed, attempts, rejected_attempts AS rejected, exhausted, "
-        "left_out, outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
+        "left_out, spared, outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
     ),
     Table(
         "Sessions",
@@ -165,6 +165,67 @@ READING = (
 )
 """Of imported runs: how the files were read."""
 
+OPEN = Table(
+    "Every comparison, with intervals that hold at any time",
+    "Change of geometric means over complete blocks; its interval holds at every moment at once, for the primary metrics together with all planned ones. "
+    "Of comparisons that looks decide: their estimate and the interval dual to the verdict.",
+    "No comparison yet.",
+    'SELECT model, treatment AS arm, reference AS against, coalesce(label, metric) AS metric, decided_n_treatment AS blocks, effect AS "change", '
+    "CASE WHEN scale = 'ratio' THEN '%' ELSE unit_of_measure END AS \"in\",\n"
+    '    coalesce(pct_low, difference_low) AS low, coalesce(pct_high, difference_high) AS high, coalesce(pct_level, difference_level) AS "level (%)",\n'
+    '    alone_low AS "alone low", alone_high AS "alone high", alone_level AS "alone level (%)", verdict\n'
+    "FROM comparisons\nWHERE analysis_set = 'protocol'\nORDER BY place, treatment, family NULLS LAST, metric",
+)
+
+LOOKS = (
+    Table(
+        "Looks, in the order in which they were due",
+        "What each look newly claimed, and which models it gave no further blocks. Claims may concern other models: a level that one claim frees is passed on.",
+        "No look was taken yet.",
+        'SELECT l.event, l.model, l.workload, l.look, l.blocks, l.new_claims AS "new claims", '
+        "list_transform(l.stopped, lambda cell: replace(cell, '__', ' · ')) AS stopped, l.at_utc AS at\nFROM looks AS l\nORDER BY l.event",
+    ),
+    Table(
+        "Models that stopped",
+        "Why, after how many blocks, and how many runs of the plan were not needed.",
+        "No model has stopped.",
+        'SELECT c.model, c.workload, c.reason, max(l.blocks) AS blocks, count(r.run_id) AS "runs not needed"\nFROM cells_closed AS c\n'
+        "JOIN looks AS l USING (model, workload)\nLEFT JOIN runs AS r ON (r.model, r.workload, r.status) = (c.model, c.workload, 'spared')\n"
+        "GROUP BY ALL\nORDER BY c.model, c.workload",
+    ),
+    Table(
+        "The path of every comparison that looks decide",
+        "RCI: 95 % interval that holds at all looks together. Boundaries in percent at the level that the comparison has now: a difference is claimed beyond ±, "
+        "equivalence between from and to. p: the smallest level at which a look so far rejects, then after the family's adjustment at that look.",
+        "No look was taken yet.",
+        'SELECT l.model, l.treatment AS arm, f.label AS metric, l.look, l.n, l.status, l.pct AS "change (%)", l.rci95_low AS "RCI low", l.rci95_high AS "RCI high",\n'
+        '    l.different_beyond_pct AS "different beyond ±", l.equivalent_from_pct AS "equivalent from", l.equivalent_to_pct AS "to", l.sequential_p_difference AS "p difference",\n'
+        '    l.adjusted_p_difference AS "adjusted", l.sequential_p_equivalence AS "p equivalence", l.adjusted_p_equivalence AS "adjusted ", l.claimed, l.skewness\n'
+        "FROM comparison_looks AS l\nJOIN metric_facts AS f USING (metric)\nORDER BY l.model, l.treatment, f.print_order, l.look",
+    ),
+    Table(
+        "Not corrected for stopping",
+        "What would be printed had nobody looked before the end: for comparison alone. A stop selects samples whose mean lies far out or near zero; at a stop these "
+        "intervals cover the truth less often than they say (docs/statistics.md).",
+        "No look was taken yet.",
+        'SELECT l.model, l.treatment AS arm, f.label AS metric, l.n, l.pct AS "change (%)", l.uncorrected_low AS "95 % low", l.uncorrected_high AS "95 % high"\n'
+        "FROM comparison_looks AS l\nJOIN metric_facts AS f USING (metric)\nWHERE l.status = 'ok'\n"
+        "QUALIFY row_number() OVER (PARTITION BY l.model, l.workload, l.treatment, l.metric ORDER BY l.look DESC) = 1\nORDER BY l.model, l.treatment, f.print_order",
+    ),
+)
+
+ORDER = Table(
+    "Order, drift and carry-over",
+    "Does place, time, the run before, the start temperature or the memory free at the start explain what the treatment is credited with? "
+    "Where blocks resemble their neighbours, p after Newey and West and limits of a moving-block bootstrap stand beside. With several tests for each "
+    "comparison, false alarms are to be expected; a flag changes which analysis leads, never which runs are kept.",
+    "Too few runs, or their order is not known.",
+    'SELECT o.model, o.treatment AS arm, f.label AS metric, o.interleaved, o.flags, o.period_p AS "period p", o.drift_p AS "drift p",\n'
+    '    o.ljung_box_runs_p AS "autocorrelation p", o.carry_over_p AS "carry-over p", o.temperature_p AS "temperature p", o.memory_p AS "memory p",\n'
+    '    o.newey_west_p AS "Newey-West p", o.moving_block_low AS "moving blocks low", o.moving_block_high AS "moving blocks high", o.reason\n'
+    "FROM order_effects AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.treatment, f.print_order",
+)
+
 STATISTICS = (
     Table(
         "Every comparison",
@@ -256,17 +317,7 @@ STATISTICS = (
         '    median_of_runs AS "median of runs", diff, diff_low AS "diff low", diff_high AS "diff high", run_level_p AS "p of runs", reason\n'
         "FROM request_percentiles\nORDER BY model, metric DESC, percentile, environment",
     ),
-    Table(
-        "Order, drift and carry-over",
-        "Does place, time, the run before, the start temperature or the memory free at the start explain what the treatment is credited with? "
-        "Where blocks resemble their neighbours, p after Newey and West and limits of a moving-block bootstrap stand beside. With several tests for each "
-        "comparison, false alarms are to be expected; a flag changes which analysis leads, never which runs are kept.",
-        "Too few runs, or their order is not known.",
-        'SELECT o.model, o.treatment AS arm, f.label AS metric, o.interleaved, o.flags, o.period_p AS "period p", o.drift_p AS "drift p",\n'
-        '    o.ljung_box_runs_p AS "autocorrelation p", o.carry_over_p AS "carry-over p", o.temperature_p AS "temperature p", o.memory_p AS "memory p",\n'
-        '    o.newey_west_p AS "Newey-West p", o.moving_block_low AS "moving blocks low", o.moving_block_high AS "moving blocks high", o.reason\n'
-        "FROM order_effects AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.treatment, f.print_order",
-    ),
+    ORDER,
     Table(
         "Measured against the roofline",
         "Output rate over what bandwidth, batch and the active weights permit: above 1 something else was measured than is said.",
@@ -404,17 +455,20 @@ def _context(
     counts = _one(
         con,
         "SELECT count(*) AS planned, count(*) FILTER (attempts > 0) AS started, count(*) FILTER (accepted) AS valid, "
-        "count(*) FILTER (status = 'exhausted') AS exhausted, count(*) FILTER (status = 'left_out') AS left_out, count(DISTINCT model) AS models, "
+        "count(*) FILTER (status = 'exhausted') AS exhausted, count(*) FILTER (status = 'left_out') AS left_out, count(*) FILTER (status = 'spared') AS spared, count(DISTINCT model) AS models, "
         "count(DISTINCT environment) AS environments, max(repetition) AS repetitions, count(DISTINCT unit) AS units FROM runs",
     )
     analysed = con.execute("SELECT coalesce(sum(analysed), 0) FROM flow").fetchall()[0][0]
     reference = campaign.get("reference") or "the reference"
-    finished = counts["valid"] + counts["exhausted"] + counts["left_out"] == counts["planned"] and counts["planned"] > 0
+    finished = (
+        counts["valid"] + counts["exhausted"] + counts["left_out"] + counts["spared"] == counts["planned"]
+        and counts["planned"] > 0
+    )
     state = "finished" if finished else "not begun" if not counts["started"] else "unfinished"
     quality = [_filled(con, table) for table in QUALITY]
     throughput = [row for row in rows if row["metric"] == wording.HEADLINE and wording.present(row["pct"])]
     low, high = _span(throughput)
-    methods = list(dict.fromkeys(row["method"] for row in rows if wording.present(row["pct_low"])))
+    used = list(dict.fromkeys(row["method"] for row in rows if wording.present(row["pct_low"])))
     checks = checklist.checklist(con)
     return {
         "campaign": {
@@ -434,15 +488,15 @@ def _context(
         "method_line": (
             "Mean ± standard deviation over accepted runs; change and interval in percent of the reference. "
             + (
-                f"Intervals: {' / '.join(methods)}, each dual to its verdict at the level of its family (of equivalence where that is the "
+                f"Intervals: {' / '.join(used)}, each dual to its verdict at the level of its family (of equivalence where that is the "
                 "verdict, else of the difference)."
-                if methods
+                if used
                 else ""
             )
         ),
         "cells": _evidence(rows),
         "problems": _problems(con),
-        "statistics": [_filled(con, table) for table in STATISTICS],
+        "statistics": [_filled(con, table) for table in _statistics(guard.guard_of(con))],
         "checklist": checks,
         "flow_steps": [
             {"name": name, "count": count}
@@ -485,6 +539,13 @@ LOSSES = (
 """Under the flow."""
 
 
+def _statistics(held: guard.Guard) -> tuple[Table, ...]:
+    """What may be shown in detail (``guard``)."""
+    if held.fixed:
+        return STATISTICS
+    return (*(LOOKS if held.sequential else ()), OPEN, *((ORDER,) if held.finished else ()))
+
+
 def _problems(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Failed plausibility checks, gravest first, each with its subjects and figures."""
     return sql.records(
@@ -521,8 +582,10 @@ def _warnings(
     if not campaign:
         found.append("campaign.json is missing or cannot be read; names and provenance are left out.")
     if not finished and counts["started"]:
-        left = counts["planned"] - counts["valid"] - counts["exhausted"] - counts["left_out"]
+        left = counts["planned"] - counts["valid"] - counts["exhausted"] - counts["left_out"] - counts["spared"]
         found.append(f"The campaign is not finished: {left} runs are outstanding, and every figure may still change.")
+    if rows and (why := guard.guard_of(con).why) is not None:
+        found.append(why)
     if counts["exhausted"]:
         found.append(
             f"{counts['exhausted']} runs were given up after their attempts were used; their cells are short of repetitions."
@@ -633,10 +696,12 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
 
 
 def _method(con: duckdb.DuckDBPyConnection, reference: str) -> list[str]:
-    chosen = inputs.settings(con)
+    chosen, held = inputs.settings(con), guard.guard_of(con)
     lines = [
         f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",
+        *([held.why, guard.INTERVAL] if held.why is not None else []),
+        *([methods.looks_in_words(con)] if held.sequential else []),
         "From 10 complete blocks of interleaved arms on (or fewer, where runs drift in time), the headline test is the paired t test and its "
         "interval Fieller's with covariance; below that Welch's test and Fieller's interval for independent arms. Both are guarded, by a rule "
         "chosen by simulation (docs/statistics.md): each side must also pass with the t corrected for skewness; the standard error is larger by "

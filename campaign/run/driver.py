@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors import account, host
 from actors.types import Attempt, Evidence
+from campaign.analysis import looks
 from campaign.cluster import Unit
 from campaign.config import redaction
 from campaign.config.load import Campaign
@@ -29,6 +30,8 @@ from campaign.run import adoption, shakedown
 from campaign.run.acceptance import Verdict, canaries
 from campaign.run.fleet import TICK_S, Fleet, RayFleet
 from campaign.run.lane import Lane, identity
+from campaign.run.looks import Looks
+from campaign.run.looks import words as look_in_words
 from campaign.run.outliers import outliers
 from campaign.run.shakedown import Cell, Finding, LeftOut
 
@@ -96,6 +99,7 @@ class Driver:
         self._failures: Counter[str] = Counter()
         self._durations: dict[str, list[float]] = {}
         self._decided: set[str] = set()
+        self.looks: Looks | None = None
         self._secrets = redaction.secrets(campaign.model_dump(mode="json")) | redaction.of_surroundings()
         self._began = time.monotonic()
 
@@ -133,6 +137,7 @@ class Driver:
             )
             self.plan = [Planned(**row) for row in self.store.plan()]
             self.snapshot.total = len(self.plan)
+            self._open_looks(units)
             self._register()
             self._adopt()
             self._carry_out(units)
@@ -198,6 +203,24 @@ class Driver:
             )
         writer.close()
         return info
+
+    def _open_looks(self, units: list[Unit]) -> None:
+        planned = looks.planned(self.campaign.model_dump(mode="json"))
+        if planned is None:
+            return
+        if len(units) > 1:
+            raise DriverError(
+                f"looks are taken over the blocks of one unit, and here are {', '.join(unit.name for unit in units)}: name one of them in `units`, "
+                "or leave `sequential` out"
+            )
+        self.looks = Looks(self.store.root, planned, self.store.plan(), self.journal.events)
+
+    def _look(self) -> None:
+        """Take the looks that are due: what they decide needs no further blocks."""
+        for event in self.looks.take(self.state) if self.looks is not None else ():
+            self.record("look", **event)
+            for line in look_in_words(event):
+                self.tell(line)
 
     def _register(self) -> None:
         """Take the registration in that lies beside the results folder, as long as nothing was measured."""
@@ -293,6 +316,7 @@ class Driver:
     # --- lanes -------------------------------------------------------------------------------------------
 
     def _carry_out(self, units: list[Unit]) -> None:
+        self._look()
         names: list[str] = self.info.get("lanes", [])
         self._queues = self._deal(names, [unit.name for unit in units])
         self._orphans: deque[tuple[str, list[Planned]]] = deque()
@@ -380,11 +404,14 @@ class Driver:
         A unit that has nothing to do waits while another works, because that one may be lost. None at the end.
         """
         while not self.stopping.is_set():
+            self._look()
             with self._lock:
                 self._at_work.discard(unit)
-                if self._queues.get(unit):
-                    self._at_work.add(unit)
-                    return self._queues[unit].popleft()
+                while self._queues.get(unit):
+                    block = self._queues[unit].popleft()
+                    if not all(self.state.spared(row.run_id) for row in block):
+                        self._at_work.add(unit)
+                        return block
                 orphan = self._orphans.popleft() if self._orphans else None
                 if orphan is not None:
                     self._at_work.add(unit)
@@ -560,13 +587,8 @@ class Driver:
         self._ticked_s = time.monotonic()
         self.store.require_lock()
         snapshot = self.snapshot
-        runs = self.state.runs.values()
-        snapshot.accepted = sum(run.accepted is not None for run in runs)
-        snapshot.exhausted = sum(run.exhausted and run.accepted is None for run in runs)
-        snapshot.left_out = sum(
-            self.state.done(row.run_id) and not self.state.run(row.run_id).done for row in self.plan
-        )
-        snapshot.rejected_attempts = sum(run.rejected for run in runs)
+        for name, count in self.state.count(row.run_id for row in self.plan).items():
+            setattr(snapshot, name, count)
         snapshot.elapsed_s = time.monotonic() - self._began
         snapshot.eta_s = self._eta_s()
         for name, lane in self.lanes.items():
@@ -611,6 +633,7 @@ class Driver:
         self.show(self.snapshot)
 
     def _conclude(self) -> None:
+        self._look()
         self._tick()
         left = [row for row in self.plan if not self.state.done(row.run_id)]
         if not left:
@@ -620,6 +643,7 @@ class Driver:
                     accepted=self.snapshot.accepted,
                     exhausted=self.snapshot.exhausted,
                     left_out=self.snapshot.left_out,
+                    **({"spared": self.snapshot.spared} if self.snapshot.spared else {}),
                 )
             self._say_stage("completed")
             return
