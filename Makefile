@@ -27,8 +27,8 @@ report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
 	@$(BIN)/python -m benchmarks $(ARGS) $(GIVE)
 
-check: setup  ## ruff, format, mypy
-	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy; } $(GIVE)
+check: setup  ## ruff, format, mypy, import-linter
+	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports; } $(GIVE)
 
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
 	@$(BIN)/pytest $(ARGS) $(GIVE)
@@ -41,6 +41,6 @@ clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docke
 	elif [ -n "$$kept" ]; then \
 	    echo "clean: what lies in $$kept cannot be undone without the environment (above is why)" >&2; exit 1; \
 	fi
-	@rm -rf .venv .campaign/uv .campaign/setup.log .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .venv .campaign/uv .campaign/setup.log .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	@rmdir .campaign 2>/dev/null || true
 	@find . -name __pycache__ -type d -not -path './results/*' -prune -exec rm -rf {} +

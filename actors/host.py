@@ -12,28 +12,45 @@ from typing import Any
 from actors import account
 
 ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or where the packages are installed."""
+
 MEASURING = ("actors", "campaign", "sql")
 """Folders whose content decides what a campaign measures, accepts and aggregates."""
 
 
+def is_checkout() -> bool:
+    """Whether this is the project's own folder, rather than packages that were installed from a wheel."""
+    return (ROOT / "uv.lock").is_file()
+
+
+def shipped(name: str) -> Path:
+    """What comes with the code and is none: ``sql``, ``configs``, licences. At the top of a checkout, within the package in a wheel."""
+    return ROOT / name if is_checkout() else ROOT / "campaign" / name
+
+
 def home() -> Path:
     """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code, else, where root acts for
-    the person whose checkout this is, what root keeps for it (:func:`actors.account.state`)."""
+    the person whose checkout this is, what root keeps for it (:func:`actors.account.state`). Where the code was installed from a wheel,
+    the user's ``$XDG_STATE_HOME/campaign``."""
     if named := os.environ.get("CAMPAIGN_HOME"):
         return Path(named).absolute()
     who = account.person()
     if who is not None and account.owns(who, ROOT):
         return account.state(ROOT)
+    if not is_checkout():
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute() / "campaign"
     return ROOT / ".campaign"
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """sha256 over the names and contents of the code that decides, measures and aggregates."""
+    """sha256 over the names and contents of the code that decides, measures and aggregates; the same from a checkout and from its wheel."""
     total = hashlib.sha256()
     for folder in MEASURING:
-        for path in sorted((root / folder).rglob("*")):
-            if path.suffix in {".py", ".sql", ".j2"}:
-                total.update(f"{path.relative_to(root)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        place = root / folder if (root / folder).is_dir() else root / "campaign" / folder
+        for path in sorted(place.rglob("*")):
+            within = path.relative_to(place)
+            if path.suffix in {".py", ".sql", ".j2"} and within.parts[0] not in MEASURING:
+                total.update(f"{folder}/{within}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
 

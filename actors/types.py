@@ -126,13 +126,25 @@ class GpuAccess(Frozen):
     variables: dict[str, str] = {}
 
 
+class Image(Frozen):
+    """Where a userland comes from. ``local`` is built from this machine's interpreter and packages."""
+
+    source: Literal["local", "registry", "archive"] = "local"
+    reference: str | None = None
+    """``name:tag`` or ``name@sha256:…`` for a registry, a path for an archive."""
+
+
 class Environment(Frozen):
-    """A treatment arm. Only ``variables``, ``mounts``, ``cpuset``, ``ulimits`` apply to the native kinds;
-    the other options are namespaces and cgroups, which a native arm does not have."""
+    """A treatment arm: image, environment and engine options. Of the options only ``variables``, ``mounts``, ``cpuset``, ``ulimits``
+    apply to the native kinds; the others are namespaces and cgroups, which a native arm does not have."""
 
     name: Name
     description: str = ""
     kind: Literal["native-host", "native-chroot", "docker"]
+    image: Image | None = None
+    """Its own userland; None is the campaign's. Arms of two images are compared as they are: with all that is in them."""
+    engine_options: dict[str, dict[str, Any]] = {}
+    """By engine, options that this arm gives it over those of the model's entry."""
     gpu: GpuAccess = GpuAccess()
     ipc: Literal["host", "private", "shareable", "none"] | None = None
     ulimits: dict[Literal["memlock", "stack", "nofile", "core"], int] = {}
@@ -153,14 +165,6 @@ class Environment(Frozen):
     """State of the page cache at the start, where it is a factor of the campaign; None is what the gate says."""
     mounts: tuple[Mount, ...] = ()
     variables: dict[str, str] = {}
-
-
-class Image(Frozen):
-    """Where the userland of both arms comes from. ``local`` is built from this machine's interpreter and packages."""
-
-    source: Literal["local", "registry", "archive"] = "local"
-    reference: str | None = None
-    """``name:tag`` or ``name@sha256:…`` for a registry, a path for an archive."""
 
 
 class Gate(Frozen):
@@ -480,12 +484,13 @@ class UnitFacts(Frozen):
     details: dict[str, Any] = {}
     """Kernel, driver, CPU model, sensors and what they cannot give, versions."""
     images: dict[str, ImageIdentity] = {}
+    """``image`` is the campaign's; an arm's own stands by its source (:mod:`actors.software`)."""
     prepared: dict[str, Prepared] = {}
-    """``<model>/<workload>`` to what was put in place."""
+    """``<model>/<workload>`` to what was put in place, with ``@<variant>`` for arms with software of their own."""
     unprepared: dict[str, str] = {}
-    """``<model>/<workload>`` to why it cannot run and what to do, where the engine refuses it."""
+    """The same to why it cannot run and what to do, where the engine refuses it."""
     caches: dict[str, str] = {}
-    """Model to the host folder of its compile caches on this unit; empty where the engine compiles nothing."""
+    """``<model>``, or ``<model>@<variant>``, to the host folder of its compile caches on this unit; empty where the engine compiles nothing."""
     gpu_uuid: str | None = None
     conditions: dict[str, str] = {}
     """Versions, firmware, locks and limits that must not change in silence (``actors.gpu.machine``)."""

@@ -53,6 +53,8 @@ def main() -> int:
     alone: list[float] = []
     # One attempt in front that nobody counts.
     config = given(options.campaign, options.environment, options.pairs + 1)
+    model = config["models"][0]
+    model = model if isinstance(model, str) else model["name"]
     with tempfile.TemporaryDirectory(prefix="campaign-bench-") as folder, running(config, Path(folder)) as campaign:
         for number in range(options.pairs + 1):
             event = campaign.finished(number + 1)
@@ -61,7 +63,7 @@ def main() -> int:
             due = (number % 2 == 1) + (number % 2 == 1 and number < options.pairs)
             if due:
                 with campaign.standing_still():
-                    compiled = campaign.compiled(config["models"][0])
+                    compiled = campaign.compiled(model)
                     alone += [bare(campaign.command(event), compiled) for _ in range(due)]
             if options.json:
                 options.json.write_text(json.dumps({"harness_tok_s": harness, "bare_tok_s": alone}, indent=1))

@@ -20,11 +20,13 @@ from typing import Any
 
 from benchmarks import sequential_cases
 from campaign.analysis.statistics import analyze_file
+from campaign.analysis.statistics.screen_table import analyze_screen_file
+from campaign.analysis.statistics.two_level import precision
 
 DEFAULT = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "stats"
 ABSENT = object()
 NOT_OUTPUT = {"case", "settings", "computed_with", "tolerance", "r_wilcox", "tol_low", "tol_high"}
-IN_TOLERANCES = {"resampled", "dunnett"}
+IN_TOLERANCES = {"resampled", "dunnett", "max-t"}
 """Kinds whose reference is itself drawn at random: the difference is told in tolerances."""
 CLUSTER = ("_cluster", "diff_cluster", "two_level", "block_bootstrap")
 PRINTED_DIGITS = 1e-9
@@ -46,6 +48,8 @@ class Check:
 def check_case(folder: Path, strict: bool = False) -> list[Check]:
     """Analyse the case's table and compare everything that the case expects."""
     expected = json.loads((folder / "expected.json").read_text())
+    if "screens" in expected:
+        return [*check_screens(folder, expected, strict)]
     if "campaigns" in expected:
         return [
             check
@@ -77,6 +81,34 @@ def check_case(folder: Path, strict: bool = False) -> list[Check]:
         else:
             found += walk(section, want, obtained.get(section, ABSENT), tolerance, strict)
     return found
+
+
+def check_screens(folder: Path, expected: dict[str, Any], strict: bool) -> Iterator[Check]:
+    """Two-level screens, each from its run table and design; and what designs can see."""
+    tolerance = expected["tolerance"]
+    for name, want in expected["screens"].items():
+        given = want["settings"]
+        nested = [tuple(given["nested"])] if "nested" in given else None
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch) / "out.json"
+            analyze_screen_file(folder / given["runs"], folder / given["design"], out, nested=nested)
+            (obtained,) = json.loads(out.read_text())["screens"].values()
+        # Only where the estimates are correlated is the multivariate t integrated with random points.
+        drawn = not want.get("pooled", {}).get("orthogonal", True)
+        yield from walk(f"screens.{name}", want, obtained, tolerance | {"drawn": drawn}, strict)
+    for row in expected.get("design_table", []):
+        name, fold = row["design"].removesuffix("_foldover"), row["design"].endswith("_foldover")
+        found = precision(name, row["factors"], row["blocks"], row["models"], fold)
+        path = f"design_table[{row['design']} x {row['blocks']}, {row['models']}]"
+        obtained = {
+            "runs_per_model_without_native": found.runs,
+            "effect_variance_over_sigma2": found.variance,
+            "error_df": found.df,
+            "critical_maxt": found.critical,
+            "mde80_over_sigma": found.mde80,
+        }
+        asked = {key: row[key] for key in obtained}
+        yield from walk(path, asked, obtained, tolerance | {"drawn": name == "one_at_a_time"}, strict)
 
 
 def _matching(entries: list[dict[str, Any]], wanted: dict[str, Any]) -> Any:
@@ -119,7 +151,7 @@ def walk(path: str, want: Any, got: Any, tolerance: dict[str, Any], strict: bool
                     strict,
                 )
         elif all(isinstance(x, str) for x in want):
-            ordered = path == "ranking"
+            ordered = path.rsplit(".", 1)[-1] in ("ranking", "selected", "active_me", "active_sme")
             yield Check(path, want, got, None, "list", want == got if ordered else sorted(want) == sorted(got))
         else:
             for i, (a, b) in enumerate(zip(want, got, strict=False)):
@@ -159,6 +191,10 @@ def limits(path: str, tolerance: dict[str, Any], strict: bool) -> tuple[float, f
         stated = tolerance.get(key, tolerance["default"] if key == "p_values" else {})
         return float(stated.get("rtol", 0.0)), float(stated.get("atol", 0.0))
 
+    if tolerance.get("drawn") and name == "p_maxt":
+        return *of("p_maxt"), "max-t"
+    if tolerance.get("drawn") and name in ("c_sim", "sim_low_pct", "sim_high_pct", "critical_maxt", "mde80_over_sigma"):
+        return *of("sim_limits"), "max-t"
     if "exact_t" in path:
         return *of("exact_t"), "exact t"
     if "median_unbiased" in path or ".estimate." in path or path.endswith("look_equivalent_exact"):

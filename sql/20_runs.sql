@@ -97,6 +97,54 @@ SELECT
     CASE WHEN throttled THEN 32 END AS throttle_reasons, source_row AS file
 FROM imported;
 
+-- arm_software: one row per arm of the config: the image declared for it and what that was when its attempts ran, the engine's own version, and
+-- the options that the arm gives the engine. `differs` says what of this is not the reference's: a comparison with it is of that as well.
+CREATE VIEW arm_software AS
+WITH arms AS (
+    SELECT unnest(from_json(config->'environments', '["JSON"]')) AS arm, config->'image' AS campaigns, config->>'engine' AS engine, reference
+    FROM campaign
+),
+ran AS (
+    SELECT
+        environment, count(*) AS attempts,
+        coalesce(list_sort(list(DISTINCT userland_digest) FILTER (userland_digest IS NOT NULL)), []) AS userlands,
+        coalesce(list_sort(list(DISTINCT engine_version) FILTER (engine_version IS NOT NULL)), []) AS engine_versions
+    FROM attempts
+    GROUP BY environment
+),
+declared AS (
+    SELECT
+        arm->>'name' AS environment,
+        CASE WHEN arm->>'image' IS NULL THEN campaigns ELSE arm->'image' END AS declared_image,
+        nullif((arm->'engine_options'->engine)::VARCHAR, '{}') AS engine_options,
+        reference
+    FROM arms
+),
+named AS (
+    SELECT
+        d.environment, d.reference, d.declared_image::VARCHAR AS declared_image, d.engine_options,
+        CASE
+            WHEN r.attempts > 0 AND len(r.userlands) = 0 THEN 'none: what is installed on the host'
+            ELSE coalesce(d.declared_image->>'reference', 'made of this machine')
+        END AS image,
+        coalesce(r.userlands, []) AS userlands,
+        coalesce(r.engine_versions, []) AS engine_versions
+    FROM declared AS d
+    LEFT JOIN ran AS r USING (environment)
+)
+SELECT
+    a.environment, a.image, a.declared_image, a.userlands, a.engine_versions, a.engine_options,
+    list_filter(
+        [
+            CASE WHEN a.image <> b.image OR a.declared_image <> b.declared_image THEN 'image' END,
+            CASE WHEN a.engine_versions <> b.engine_versions AND len(a.engine_versions) > 0 AND len(b.engine_versions) > 0 THEN 'engine version' END,
+            CASE WHEN a.engine_options IS DISTINCT FROM b.engine_options THEN 'engine options' END
+        ],
+        lambda it: it IS NOT NULL
+    ) AS differs
+FROM named AS a
+LEFT JOIN named AS b ON b.environment = a.reference;
+
 -- shakedowns: one row per cell and unit, as its last unmeasured try found it. `start_s` is from exec to the first request.
 CREATE VIEW shakedowns AS
 SELECT

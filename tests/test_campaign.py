@@ -20,6 +20,7 @@ import pytest
 from pyarrow import parquet
 from small_campaign import PROJECT, Finished, campaign, start, write_config
 
+from campaign.audit.verification import verify
 from campaign.errors import EXIT_INTERRUPTED, EXIT_REFUSED
 from campaign.record import journal
 from campaign.record.store import Store
@@ -259,7 +260,7 @@ def test_an_interrupted_campaign_goes_on_only_as_it_began(finished: Finished, tm
     stopped = events(folder)[-1]
     assert (stopped["event"], stopped["reason"]) == ("stopped", "interrupt")
     assert not journal.fold(events(folder)).completed
-    assert Store(folder).verify() == []
+    assert verify(Store(folder)) == []
     before = (folder / "journal.jsonl").read_bytes()
 
     changed = write_config(tmp_path, seed=8)
@@ -290,4 +291,4 @@ def test_an_interrupted_campaign_goes_on_only_as_it_began(finished: Finished, tm
         folder, "SELECT block, count(DISTINCT session) AS n FROM attempts WHERE accepted GROUP BY block", finished.home
     )
     assert [row["n"] for row in sessions] == [1, 1], "a block holds runs from before and after the change"
-    assert Store(folder).verify() == []
+    assert verify(Store(folder)) == []

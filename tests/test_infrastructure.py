@@ -12,6 +12,7 @@ import pytest
 from small_campaign import PROJECT, campaign, start, write_config
 
 from actors.environments.docker import daemon
+from campaign.audit.verification import verify
 from campaign.errors import EXIT_INCOMPLETE
 from campaign.record import journal
 from campaign.record.store import Store
@@ -60,7 +61,7 @@ def test_a_killed_engine_is_waited_for_and_no_run_pays(
     assert sum(event["accepted"] for event in finished) == 4
     assert {event["outcome"] for event in finished if not event["accepted"]} <= {"infrastructure"}, said
     assert events(folder, "exhausted") == [] and events(folder, "breaker") == []
-    assert Store(folder).verify() == []
+    assert verify(Store(folder)) == []
 
 
 def test_what_was_given_up_can_be_opened_again(docker_engine, session_home: Path, tmp_path: Path) -> None:
@@ -81,4 +82,4 @@ def test_what_was_given_up_can_be_opened_again(docker_engine, session_home: Path
     assert not state.completed
     assert not state.done("random-llama-8m__native-chroot__tiny__r01")
     assert state.done("random-llama-8m__docker-baseline__tiny__r01")
-    assert Store(folder).verify() == []
+    assert verify(Store(folder)) == []

@@ -20,6 +20,7 @@ import docker
 import pytest
 
 from campaign import cluster
+from campaign.audit.verification import verify
 from campaign.errors import EXIT_INCOMPLETE
 from campaign.record import journal
 from campaign.record.store import Store, StoreError
@@ -182,7 +183,7 @@ def test_any_kill_at_any_moment_loses_nothing(config, tmp_path, docker_engine, h
 def check(results: Path, client: docker.DockerClient, home: Path) -> None:
     """A finished campaign with exactly one accepted attempt a run, clean files, and nothing left on the machine."""
     store = Store(results / "kills")
-    assert store.verify() == []
+    assert verify(store) == []
     events, _, _ = journal.read(store.journal_path)
     counts = Counter(event["run_id"] for event in journal.finished(events) if event["accepted"])
     assert set(counts) == {row["run_id"] for row in store.plan()}

@@ -29,6 +29,7 @@ from actors.engines.registry import engine as engine_of
 from actors.environments.docker import image as images
 from actors.environments.registry import arm
 from actors.types import Environment, Image, ImageIdentity, Model, Mount, Report, Workload
+from campaign.audit.verification import verify
 from campaign.errors import EXIT_INCOMPLETE
 from campaign.record import journal
 from campaign.record.store import Store
@@ -78,7 +79,7 @@ def assert_good(finished: Finished, runs: int) -> None:
     planned = {row["run_id"] for row in Store(finished.folder).plan()}
     assert len(planned) == runs
     assert Counter(attempt.run_id for attempt in finished.attempts) == dict.fromkeys(planned, 1)
-    assert Store(finished.folder).verify() == []
+    assert verify(Store(finished.folder)) == []
 
 
 def assert_both_arms_ran_the_same(finished: Finished) -> None:
@@ -135,7 +136,7 @@ def test_1_1_goes_on_after_a_kill_and_keeps_to_a_fixed_kv_cache(replicas, sessio
     planned = {row["run_id"] for row in Store(finished.folder).plan()}
     assert Counter(attempt.run_id for attempt in attempts) == dict.fromkeys(planned, 1)
     assert accepted <= {(attempt.run_id, attempt.number) for attempt in attempts}
-    assert Store(finished.folder).verify() == []
+    assert verify(Store(finished.folder)) == []
     assert {attempt.metrics["kv_cache_tokens"] for attempt in attempts} == {65536}
 
 
@@ -285,7 +286,7 @@ def test_no_report_is_a_failure_whatever_the_exit_code(failed):
 def test_seven_models_that_cannot_run_take_nothing_from_the_eighth(failed):
     assert failed.code == EXIT_INCOMPLETE
     assert [attempt.accepted for attempt in of(failed, "good")] == [True, True]
-    assert Store(failed.folder).verify() == []
+    assert verify(Store(failed.folder)) == []
 
 
 # --- failures of single attempts --------------------------------------------------------------------------------

@@ -120,14 +120,16 @@ def _libcudas(arms: Sequence[Arm], image: ImageIdentity | None, launch: Launch |
             )
 
 
-def difference(a: Arm, b: Arm, image: ImageIdentity | None) -> list[Row]:
-    """Rows (aspect, in a, in b) of what differs as it is seen inside, also where that was asked for."""
-    seen = _differences(variables(a, image), variables(b, image), ())
+def difference(a: Arm, b: Arm, image: ImageIdentity | None, other: ImageIdentity | None = None) -> list[Row]:
+    """Rows (aspect, in a, in b) of what differs as it is seen inside, also where that was asked for. ``image`` is of ``a``, and of
+    ``b`` too unless that has an ``other`` one."""
+    other = other or image
+    seen = _differences(variables(a, image), variables(b, other), ())
     rows: list[Row] = [(f"variable {name}", left, right) for name, left, right in seen]
     if "none" not in (a.spec.gpu.by, b.spec.gpu.by):
-        mine, other = loaded_libcuda(a, image), loaded_libcuda(b, image)
-        if mine.sha256 != other.sha256:
-            rows.append(("libcuda", str(mine), str(other)))
+        mine, theirs = loaded_libcuda(a, image), loaded_libcuda(b, other)
+        if mine.sha256 != theirs.sha256:
+            rows.append(("libcuda", str(mine), str(theirs)))
     return rows
 
 

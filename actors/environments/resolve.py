@@ -13,6 +13,7 @@ from pathlib import Path
 
 from actors.environments import EnvironmentError_, OptionRefused, gpus
 from actors.environments.ownership import MARK
+from actors.software import name_of, options_text
 from actors.types import Environment, ImageIdentity, Launch, Mount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -156,7 +157,7 @@ def effective(
     """Aspect to what holds in this arm, in words and numbers."""
     docker = spec.kind == "docker"
     host = spec.kind == "native-host"
-    reference = image.reference if image else "the campaign's image"
+    reference = image.reference if image else name_of(spec.image) if spec.image else "the campaign's image"
     chosen = cpus(spec)
     ipc = spec.ipc or "private"
     launch = launch or Launch(argv=())
@@ -172,6 +173,8 @@ def effective(
     default_user = image.user if image and not host else ""
     return {
         "userland": "the host's" if host else f"image {reference}",
+        "engine options": "; ".join(f"{name}: {options_text(given)}" for name, given in spec.engine_options.items())
+        or "those of the model's entry",
         "root filesystem": (
             "Docker's storage driver, with a fresh writable layer"
             if docker
@@ -244,7 +247,9 @@ def difference(
     launch: Launch | None = None,
     image: ImageIdentity | None = None,
     gpu_uuid: str | None = None,
+    other: ImageIdentity | None = None,
 ) -> list[Row]:
-    """Rows (aspect, in a, in b) of everything that is not the same in both arms, by what they are told (``alike.py`` asks them)."""
-    left, right = effective(a, launch, image, gpu_uuid), effective(b, launch, image, gpu_uuid)
+    """Rows (aspect, in a, in b) of everything that is not the same in both arms, by what they are told (``alike.py`` asks them).
+    ``image`` is of ``a``, and of ``b`` too unless that has an ``other`` one."""
+    left, right = effective(a, launch, image, gpu_uuid), effective(b, launch, other or image, gpu_uuid)
     return [(aspect, left[aspect], right[aspect]) for aspect in left if left[aspect] != right[aspect]]

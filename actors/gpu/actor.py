@@ -7,6 +7,7 @@ group; ``status`` and ``abort`` answer meanwhile in the group ``control``.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from typing import Any
 import pyarrow
 import ray
 
-from actors import host
+from actors import host, software
 from actors.engines import EngineError
 from actors.engines.registry import CACHES
 from actors.engines.registry import engine as engine_of
@@ -169,58 +170,51 @@ class GpuActor:
         environments: tuple[Environment, ...],
         pairs: tuple[tuple[Model, Workload], ...],
     ) -> UnitFacts:
-        """Put image, root filesystem, weights and datasets in place; find out which options this host refuses."""
+        """Put images, root filesystems, weights and datasets in place; find out which options this host refuses."""
         if self.lock is None:
             self.lock = hold(self.observe.gpu_uuid or f"machine-{self.unit}")
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
         if any(environment.kind == "native-host" and environment.user for environment in environments):
             self.spool.chmod(0o711)  # without mounts another user has to come to its folder by its path
-        program = engine_of(engine)
-        prepared: dict[str, Prepared] = {}
-        unprepared: dict[str, str] = {}
-        for model, workload in pairs:
-            try:
-                prepared[f"{model.name}/{workload.name}"] = program.prepare(model, workload, self.home)
-            except EngineError as error:
-                unprepared[f"{model.name}/{workload.name}"] = str(error)
-        images: dict[str, ImageIdentity] = {}
-        refusals: dict[str, str] = {}
-        if any(environment.kind != "native-host" for environment in environments):
-            client = connect(self.home)
-            identity = image.ensure(client, image_spec, self.home)
-            if any(environment.kind == "native-chroot" for environment in environments):
-                identity = rootfs.export_rootfs(client, identity, self.home)
-                if differences := rootfs.check_rootfs(identity):
-                    raise EnvironmentError_(
-                        f"{identity.rootfs} is no longer the image {identity.digest[:19]}: {'; '.join(differences[:5])}. "
-                        "Delete that folder and its manifest: it is exported again."
-                    )
-            images["image"] = identity
+        keys = {one.name: software.image_key(one, image_spec) for one in environments}
+        variants: dict[str, Environment] = {}
         for environment in environments:
-            problems = refused(environment, images.get("image"), self.home, self.observe.gpu_uuid)
+            variants.setdefault(software.variant(environment, image_spec, engine), environment)
+        prepared, unprepared = self._put_in_place(engine, variants, pairs)
+        images = self._images(image_spec, environments)
+        refusals: dict[str, str] = {}
+        for environment in environments:
+            identity = images.get(keys[environment.name])
+            problems = refused(environment, identity, self.home, self.observe.gpu_uuid)
             if problems:
                 refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
             else:
                 self.arms[environment.name] = arm(environment, self.home, self.observe.gpu_uuid)
-        if unlike := alike.arms_alike(list(self.arms.values()), images.get("image")):
-            raise EnvironmentError_(
-                "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
-            )
-        if self.arms:
-            told = capabilities.ask(engine, next(iter(self.arms.values())), images.get("image"), self.home)
-            prepared = {
-                key: one.model_copy(update={"facts": {**one.facts, **told}}) if told else one
-                for key, one in prepared.items()
-            }
-        for model, workload in pairs:
-            key = f"{model.name}/{workload.name}"
+        told: dict[str, dict[str, str]] = {}
+        for key in dict.fromkeys(keys.values()):
+            sharing = [one for name, one in self.arms.items() if keys[name] == key]
+            if unlike := alike.arms_alike(sharing, images.get(key)):
+                raise EnvironmentError_(
+                    "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
+                )
+            if sharing:
+                told[key] = capabilities.ask(engine, sharing[0], images.get(key), self.home)
+        program = engine_of(engine)
+        for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
+            place = software.prepared_key(model.name, workload.name, variant)
+            if place not in prepared:
+                continue
+            if facts := told.get(keys[environment.name]):
+                prepared[place] = prepared[place].model_copy(update={"facts": {**prepared[place].facts, **facts}})
             try:  # what an engine's own version does not offer is found out before anything runs
-                if key in prepared:
-                    program.command(model, workload, prepared[key])
+                program.command(software.model_in(environment, model, engine), workload, prepared[place])
             except EngineError as error:
-                unprepared[key] = str(error)
+                unprepared[place] = str(error)
         self.caches = {
-            model.name: caches.folder(self.home, engine, model, images.get("image"))
+            software.of_variant(model.name, variant): caches.folder(
+                self.home, engine, software.of_variant(model.name, variant), images.get(keys[environment.name])
+            )
+            for variant, environment in variants.items()
             for model, _ in pairs
             if engine in CACHES
         }
@@ -240,6 +234,47 @@ class GpuActor:
             conditions=self.conditions(),
             refused_options=refusals,
         )
+
+    def _put_in_place(
+        self, engine: str, variants: dict[str, Environment], pairs: tuple[tuple[Model, Workload], ...]
+    ) -> tuple[dict[str, Prepared], dict[str, str]]:
+        """What the engine prepares for each model and workload, once for arms of the same software, or why it cannot."""
+        program = engine_of(engine)
+        prepared: dict[str, Prepared] = {}
+        unprepared: dict[str, str] = {}
+        for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
+            place = software.prepared_key(model.name, workload.name, variant)
+            try:
+                own = software.model_in(environment, model, engine)
+                prepared[place] = program.prepare(own, workload, self.home)
+            except EngineError as error:
+                unprepared[place] = str(error)
+        return prepared, unprepared
+
+    def _images(self, campaigns: Image, environments: tuple[Environment, ...]) -> dict[str, ImageIdentity]:
+        """Every image that an arm runs, in the engine, and exported where a chroot runs it."""
+        found: dict[str, ImageIdentity] = {}
+        wanted: dict[str, Image] = {}
+        exported: set[str] = set()
+        for environment in environments:
+            if environment.kind != "native-host":
+                key = software.image_key(environment, campaigns)
+                wanted[key] = software.image_of(environment, campaigns)
+                exported |= {key} if environment.kind == "native-chroot" else set()
+        if not wanted:
+            return found
+        client = connect(self.home)
+        for key, one in wanted.items():
+            identity = image.ensure(client, one, self.home)
+            if key in exported:
+                identity = rootfs.export_rootfs(client, identity, self.home)
+                if differences := rootfs.check_rootfs(identity):
+                    raise EnvironmentError_(
+                        f"{identity.rootfs} is no longer the image {identity.digest[:19]}: {'; '.join(differences[:5])}. "
+                        "Delete that folder and its manifest: it is exported again."
+                    )
+            found[key] = identity
+        return found
 
     def attempt(self, order: Attempt) -> Evidence:
         """Carry out one attempt."""
@@ -286,9 +321,9 @@ class GpuActor:
         """What must not change in silence, as it is now; cheap enough for every block."""
         return machine.machine_facts(self.home, self.observe.gpu_uuid)
 
-    def cache_digest(self, model: str) -> str | None:
-        """Of the model's compile caches as they are now; None where there are none."""
-        return caches.digest(self.caches[model]) if model in self.caches else None
+    def cache_digest(self, key: str) -> str | None:
+        """Of a model's compile caches (``UnitFacts.caches``) as they are now; None where there are none."""
+        return caches.digest(self.caches[key]) if key in self.caches else None
 
     def salvage(self, order: Attempt) -> Evidence:
         """Whatever an interrupted attempt left on this unit."""

@@ -12,13 +12,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from actors.types import Attempt, ImageIdentity, Metric, Model
+from actors.types import Attempt, ImageIdentity, Metric
 
 
-def folder(home: Path, engine: str, model: Model, image: ImageIdentity | None) -> Path:
-    """Where the prepared caches of a model are kept on this unit: one folder for each userland, since compiled code is its compiler's."""
+def folder(home: Path, engine: str, model: str, image: ImageIdentity | None) -> Path:
+    """Where the prepared caches of a model (``name``, or ``name@variant``) are kept on this unit: one folder for each userland, since
+    compiled code is its compiler's, and for each variant, since an engine's options decide what it compiles."""
     userland = image.userland.rpartition(":")[2][:12] if image else "host"
-    return home.absolute() / "caches" / f"{engine}-{userland}" / model.name
+    return home.absolute() / "caches" / f"{engine}-{userland}" / model
 
 
 def digest(place: Path) -> str | None:

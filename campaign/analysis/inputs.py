@@ -100,6 +100,7 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
         if metric not in table:
             table[metric] = float("nan")
     table = _with_settings(con, table)
+    table = _with_declared_images(con, table)
     table["sequence_index"] = table["sequence_index"].where(table.pop("timed"))
     if _ceiling(con) != CEILING_C:
         table = table.rename(columns={"start_temperature_c": "start_gpu_c"})
@@ -112,6 +113,18 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     several = table["workload"].nunique() > 1
     pairs = table[["model", "workload"]].drop_duplicates().itertuples(index=False)
     return table, {f"{m}/{w}" if several else m: (m, w) for m, w in pairs}
+
+
+def _with_declared_images(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
+    """Where arms have images of their own, what must not change is the image behind each: ``image_digest`` then tells only whether an
+    attempt's userland is the first one that its unit had under the image's name."""
+    declared = dict(con.execute("SELECT environment, declared_image FROM arm_software").fetchall())
+    if len(set(declared.values())) < 2:
+        return table
+    digests = table["image_digest"]
+    keys = [table["unit"], table["environment"].map(declared)]
+    first = digests.groupby(keys, dropna=False).transform("first")  # the table is in order of time
+    return table.assign(image_digest=digests.where(digests != first, "as declared").where(digests.notna()))
 
 
 def _with_settings(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:

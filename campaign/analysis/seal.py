@@ -104,7 +104,7 @@ def _key(make: bool) -> bytes:
 def _homes() -> list[Path]:
     if os.environ.get("CAMPAIGN_HOME"):
         return [host.home()]
-    return [account.state(host.ROOT), host.ROOT / ".campaign"]
+    return [account.state(host.ROOT), host.ROOT / ".campaign"] if host.is_checkout() else [host.home()]
 
 
 def _files(folder: Path) -> dict[str, str | None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from actors import host
 from campaign.analysis import seal
 from campaign.errors import CampaignError
 from campaign.record import untrusted
@@ -22,7 +23,6 @@ from campaign.record import untrusted
 if TYPE_CHECKING:
     import pandas as pd
 
-SQL = Path(__file__).resolve().parents[2] / "sql"
 ANALYSIS = {
     name: f"analysis/{name}.parquet"
     for name in (
@@ -198,7 +198,7 @@ def find_analysis(con: duckdb.DuckDBPyConnection) -> None:
 def statements() -> tuple[Statement, ...]:
     """Everything in ``sql/``, in order."""
     found = []
-    for file in sorted(SQL.glob("[0-9][0-9]_*.sql")):
+    for file in sorted(host.shipped("sql").glob("[0-9][0-9]_*.sql")):
         for text in re.split(r";\n", file.read_text(encoding="utf-8")):
             if parts := _STATEMENT.search(text):
                 comment, kind, name = parts.groups()

@@ -32,11 +32,15 @@ STRANGE = "Move it out of the folder"
 Event = dict[str, Any]
 
 
-def verify(store: Store, kept: str | None = None) -> Iterator[Problem]:
+def verify(store: Store, kept: str | None = None) -> list[Problem]:
     """Everything wrong with a results folder; nothing where it is clean.
 
     ``kept`` is a head of the journal (``LINES:SHA256``) that was kept elsewhere, in a signed tag say.
     """
+    return list(_problems(store, kept))
+
+
+def _problems(store: Store, kept: str | None) -> Iterator[Problem]:
     try:
         info, plan = store.info(), store.plan()
     except StoreError as problem:

@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from actors import host
 from campaign.cli import completion
 from campaign.cli.words import in_words
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = host.ROOT
 
 PANELS = ("Before", "Carry out", "Meanwhile", "Results", "Results of others")
 """The groups of verbs as ``--help`` shows them."""
@@ -105,9 +106,9 @@ def latest(folder: Path | None, root: Path = Path("results")) -> Path:
 def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:
     """The ``Choice`` of campaign file, which it prints, and the campaign in it; of a study that of a phase, else of the first. Raises
     ConfigError."""
-    from campaign.config import load as configs
     from campaign.config.default import choose
+    from campaign.study.config import campaign_in
 
-    choice = choose(ROOT, str(config) if config else None)
+    choice = choose(str(config) if config else None)
     out.print(str(choice), soft_wrap=True, markup=False)
-    return choice, configs.load(choice.config, phase)
+    return choice, campaign_in(choice.config, phase)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import ROOT, Config, Phase, ResultsRoot, app, chosen, out
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, out
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -49,10 +49,10 @@ def doctor(
 ) -> None:
     """Check by trying everything that a campaign needs; each finding has a remedy."""
     from actors import host
-    from campaign.config import load as configs
     from campaign.preflight import doctor as doctors
+    from campaign.study.config import campaign_in
 
-    loaded = configs.load(config) if config else None
+    loaded = campaign_in(config) if config else None
     uuid = None
     if loaded is not None and loaded.gpus:
         from actors.gpu.actor import choose_gpu
@@ -160,11 +160,11 @@ def diff(
     from rich.table import Table
 
     from actors.environments.resolve import difference
-    from campaign.config import load as configs
     from campaign.config.default import choose
     from campaign.preflight.diff import seen
+    from campaign.study.config import campaign_in
 
-    loaded = configs.load(choose(ROOT, str(config) if config else None).config)
+    loaded = campaign_in(choose(str(config) if config else None).config)
     a, b = (loaded.environment(name) for name in (first, second))
     table = Table("aspect", first, second)
     for aspect, left, right in difference(a, b):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-LIBRARY = Path(__file__).resolve().parents[2] / "configs"
+from actors import host
 
 
 def _base(incomplete: str, usual: Path) -> Path:
@@ -42,5 +42,5 @@ def run_ids(incomplete: str) -> list[str]:
 
 def environments(incomplete: str) -> list[str]:
     """Environments of the library."""
-    names = re.findall(r"^  - name: (\S+)", (LIBRARY / "environments.yaml").read_text(), re.MULTILINE)
+    names = re.findall(r"^  - name: (\S+)", (host.shipped("configs") / "environments.yaml").read_text(), re.MULTILINE)
     return [name for name in names if name.startswith(incomplete)]

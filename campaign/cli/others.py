@@ -87,6 +87,15 @@ def analyze(
     json_: Annotated[Path | None, typer.Option("--json", help="File for the results.")] = None,
     reference: Annotated[str | None, typer.Option(help="Reference arm; default: `native…`.")] = None,
     requests: Annotated[Path | None, typer.Option(help="Request table for latency percentiles.")] = None,
+    screen: Annotated[
+        Path | None,
+        typer.Option(
+            help="Design of a two-level screen: CSV of environment, then a column of 1 and -1 for each factor."
+        ),
+    ] = None,
+    nested: Annotated[
+        list[str] | None, typer.Option(help="CHILD:PARENT, a factor that does something only with another; repeatable.")
+    ] = None,
     sequential: Annotated[
         Path | None, typer.Option(help="Group-sequential design of the runs (YAML or JSON; docs/statistics.md).")
     ] = None,
@@ -115,6 +124,12 @@ def analyze(
         return
     if json_ is None:
         raise typer.BadParameter("name the file for the results, or say --dry-run", param_hint="--json")
+    if screen is not None:
+        from campaign.analysis.statistics.screen_table import analyze_screen_file, nesting
+
+        analyze_screen_file(table, screen, json_, words, nesting(nested))
+        out.print(f"wrote {json_}", markup=False)
+        return
     design = None if sequential is None else read_design(sequential)
     analyze_file(table, json_, reference, requests, asked=words, design=design)
     out.print(f"wrote {json_}", markup=False)

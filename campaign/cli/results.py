@@ -88,14 +88,19 @@ def show(
 ) -> None:
     """Show a run: its attempts, verdicts and exact command."""
     if config is not None:
-        from campaign.config import load as configs
         from campaign.plan.command import planned_command, text
+        from campaign.study.config import campaign_in
 
-        described = text(planned_command(configs.load(config), run_id))
+        described = text(planned_command(campaign_in(config), run_id))
     else:
-        from campaign.record.status import describe_run
+        from campaign.plan.command import planned_in
+        from campaign.record.status import NotCarriedOut, describe_run
 
-        described = describe_run(latest(folder, results), run_id, command_only=command)
+        place = latest(folder, results)
+        try:
+            described = describe_run(place, run_id, command_only=command)
+        except NotCarriedOut:
+            described = planned_in(place, run_id)
     out.print(described, soft_wrap=True, markup=False)
 
 
@@ -112,10 +117,11 @@ def verify(
     ] = None,
 ) -> None:
     """Compute again whatever can be: digests, journal, plan, verdicts; and hold it against what is written."""
+    from campaign.audit import verification
     from campaign.record.store import Store
 
     place = latest(folder, results)
-    problems = Store(place).verify(head)
+    problems = verification.verify(Store(place), head)
     for problem in problems:
         out.print(str(problem), style="red", markup=False, soft_wrap=True)
     out.print(f"{place}: {f'{len(problems)} problems' if problems else 'clean'}", soft_wrap=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors import host
 from actors.sensors.nvml import Trouble, gpus, is_gb10, load
 
-SPARK = Path("configs/campaigns/spark.yaml")
-LOCAL = Path("configs/campaigns/local.yaml")
+SPARK = Path("campaigns/spark.yaml")
+LOCAL = Path("campaigns/local.yaml")
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class Choice:
         return f"campaign: {self.config}, because {self.because}"
 
 
-def choose(root: Path, named: str | None = None) -> Choice:
-    """The config named by the user, else the Spark's on a GB10, else the local one. ``root`` is the project's folder."""
+def choose(named: str | None = None) -> Choice:
+    """The config named by the user, else the Spark's on a GB10, else the local one."""
     if named:
         return Choice(Path(named), "it was named")
     because, is_spark = _hardware()
     config = SPARK if is_spark else LOCAL
-    return Choice(_shown(root / config), f"{because}; CONFIG=… names another")
+    return Choice(_shown(host.shipped("configs") / config), f"{because}; CONFIG=… names another")
 
 
 def _hardware() -> tuple[str, bool]:

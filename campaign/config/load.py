@@ -26,12 +26,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from actors import host, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction, sequential
 from campaign.config.sequential import Sequential
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 
 Engine = Literal["trtllm", "llamacpp", "vllm"]
+ENGINES: tuple[str, ...] = typing.get_args(Engine)
 Order = Literal["alternate", "williams", "random"]
 LIBRARY = ("models", "environments", "workloads")
 MAX_RUNS = 100_000
@@ -106,6 +108,7 @@ class Campaign(Frozen):
     without: tuple[str, ...] = ()
     """Environment options (``gpu``, ``ulimits.memlock``) taken out of every arm alike, where a host refuses them."""
     image: Image = Image()
+    """Of every arm that names none of its own."""
     gate: Gate = Gate()
     telemetry: Telemetry = Telemetry()
     order: Order
@@ -158,6 +161,35 @@ class Campaign(Frozen):
     def workload(self, name: str) -> Workload:
         return next(workload for workload in self.workloads if workload.name == name)
 
+    def image_of(self, environment: str) -> Image:
+        """The userland of the arm, where its kind has an image at all."""
+        return software.image_of(self.environment(environment), self.image)
+
+    def image_key(self, environment: str) -> str:
+        """Of the arm's image among a unit's."""
+        return software.image_key(self.environment(environment), self.image)
+
+    def model_in(self, environment: str, model: str) -> Model:
+        """The model with the engine options that the arm gives it."""
+        return software.model_in(self.environment(environment), self.model(model), self.engine)
+
+    def variant(self, environment: str) -> str:
+        """Of the arm's software; empty for the campaign's own."""
+        return software.variant(self.environment(environment), self.image, self.engine)
+
+    def variants(self) -> dict[str, str]:
+        """Every software that arms run, to the first arm that does."""
+        return {self.variant(arm.name): arm.name for arm in reversed(self.environments)}
+
+    def images(self) -> dict[str, Image]:
+        """Every image that an arm runs, by its key."""
+        arms = [arm.name for arm in self.environments if arm.kind != "native-host"]
+        return {self.image_key(arm): self.image_of(arm) for arm in arms}
+
+    def exported(self) -> set[str]:
+        """Keys of the images whose root filesystem a chroot runs."""
+        return {self.image_key(arm.name) for arm in self.environments if arm.kind == "native-chroot"}
+
     def asked(self, model: str, workload: str) -> Workload:
         """The workload as this model gets it."""
         found, change = self.workload(workload), self.overrides.get(model, Override())
@@ -172,20 +204,15 @@ class Campaign(Frozen):
         return self.gate if cache is None else self.gate.model_copy(update={"cache": cache})
 
 
-def load(path: Path, phase: str | None = None) -> Campaign:
-    """The campaign in ``path``, resolved; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is
-    wrong."""
+def load(path: Path) -> Campaign:
+    """The campaign in ``path``, resolved. Raises ConfigError with everything that is wrong. Of a study's file:
+    :func:`campaign.study.config.campaign_in`."""
     root = read(path)
     if not isinstance(root.value, dict):
         keys = "Write `name: …`, `engine: …` and so on."
         raise ConfigError([Problem(root.file, root.line, "", f"must be a mapping, got {said(root.value)}", keys)])
-    if root.child("phases") is not None:
-        from campaign.study import config as studies
-
-        study = studies.load(path)
-        return study.campaign(phase or study.phases[0].name)
-    if phase is not None:
-        raise ConfigError([Problem(root.file, 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    if (phases := root.child("phases")) is not None:
+        raise ConfigError([phases.problem("makes this a study of several campaigns", "Name a file of one campaign.")])
     return resolve(root, path)
 
 
@@ -207,8 +234,7 @@ def folders(path: Path, library: Path | None = None) -> tuple[Path, ...]:
     if library is not None:
         return (library,)
     here = path.absolute().parent
-    project = Path(__file__).resolve().parents[2] / "configs"
-    return tuple(dict.fromkeys((here, here.parent, project)))
+    return tuple(dict.fromkeys((here, here.parent, host.shipped("configs"))))
 
 
 def library_problems(folder: Path) -> list[Problem]:
@@ -474,12 +500,16 @@ def _ancestors(
     return True
 
 
+ARM = ("name", "description", "kind", "image", "engine_options")
+"""What makes an arm the arm it is: no option that a host could refuse."""
+
+
 def _without(keys: dict[str, Node], problems: list[Problem]) -> None:
     """Takes the options named in ``without`` out of every environment, and says so in its description."""
     dropped, arms = keys.get("without"), keys.get("environments")
     if dropped is None or arms is None or not isinstance(dropped.value, list) or not isinstance(arms.value, list):
         return
-    options = [name for name in Environment.model_fields if name not in ("name", "description", "kind")]
+    options = [name for name in Environment.model_fields if name not in ARM]
     found: list[Node] = arms.value
     for item in dropped.value:
         if not isinstance(item.value, str):
@@ -761,16 +791,20 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
         yield from _workload(workload, at("workloads", i))
     yield from _gate(campaign, at)
     yield from sequential.contradictions(campaign, at)
-    if campaign.image.source != "local" and campaign.image.reference is None:
-        remedy = "Add `reference: name:tag`." if campaign.image.source == "registry" else "Add `reference: PATH`."
-        yield at("image").problem(f"source {campaign.image.source} needs a reference", remedy)
-    if campaign.image.source == "local" and campaign.image.reference is not None:
-        what = "a local image is built here and has no reference to fetch"
-        yield at("image", "reference").problem(what, "Leave it out, or set source: registry.")
+    yield from _image(campaign.image, at("image"))
     if len(set(campaign.units)) != len(campaign.units):
         yield at("units").problem("names a unit twice", "Name each once.")
     if campaign.screen is not None:
         yield at("screen").problem("is a key of a phase", "Write a study with `phases:` (docs/study.md).")
+
+
+def _image(image: Image, node: Node) -> Iterator[Problem]:
+    if image.source != "local" and image.reference is None:
+        remedy = "Add `reference: name:tag`." if image.source == "registry" else "Add `reference: PATH`."
+        yield node.problem(f"source {image.source} needs a reference", remedy)
+    if image.source == "local" and image.reference is not None:
+        what = "a local image is built here and has no reference to fetch"
+        yield (node.child("reference") or node).problem(what, "Leave it out, or set source: registry.")
 
 
 def _mention(root: Node, kind: str, index: int) -> Node:
@@ -856,6 +890,17 @@ def _environment(campaign: Campaign, environment: Environment, node: Node, menti
         if not name or "=" in name or "\0" in name:
             where = _locate(node, ("variables", name))[0]
             yield where.problem(f"'{name}' cannot be a variable's name", "Use letters, digits and underscores.")
+    if environment.image is not None and environment.kind == "native-host":
+        what = "native-host runs what is installed on this machine, not an image"
+        yield key("image").problem(what, "Take it out, or use kind: native-chroot.")
+    elif environment.image is not None:
+        yield from _image(environment.image, key("image"))
+    for name in environment.engine_options:
+        if name not in ENGINES:
+            where = _locate(node, ("engine_options", name))[0]
+            yield where.problem(
+                f"no engine is called '{name}'", instead(name, ENGINES, f"Engines are {_or(list(ENGINES))}.")
+            )
     if environment.gpu.by == "devices" and not environment.gpu.devices:
         yield key("gpu").problem("by: devices names no device", "Add `devices: [/dev/nvidia0, …]`.")
 

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors import host
 from campaign.analysis import views
 from campaign.record import untrusted
 from campaign.record.store import StoreError
@@ -28,7 +29,6 @@ from campaign.record.store import StoreError
 if TYPE_CHECKING:
     import duckdb
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA_LICENCE = {
     "name": "CC-BY-4.0",
     "path": "https://creativecommons.org/licenses/by/4.0/",
@@ -137,8 +137,7 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
     if left_out:
         (folder / "left-out.txt").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
     for name in ("LICENSE", "LICENSE-DATA"):
-        if (ROOT / name).exists():
-            _copy(ROOT / name, folder / name)
+        _copy(host.shipped(name), folder / name)
     (folder / "README.md").write_text(_readme(con), encoding="utf-8")
     package = _package(con, folder, described)
     _write_json(folder / "datapackage.json", package)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.host import ROOT
+from actors import host
 from campaign.reading import Asked, Reading, read
 from campaign.reading.asked import check_meaning
 from campaign.reading.errors import TableError as ImportRefused
@@ -226,7 +226,7 @@ def _size(text: str) -> int | None:
 def _library() -> list[dict[str, Any]]:
     import yaml
 
-    path = ROOT / "configs" / "models.yaml"
+    path = host.shipped("configs") / "models.yaml"
     entries = yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []) if path.exists() else []
     return [entry for entry in entries if isinstance(entry, dict)]
 

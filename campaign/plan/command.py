@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from actors import host
+from actors import host, software
 from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
 from actors.environments.docker import arm as docker
@@ -61,7 +61,7 @@ def planned_command(
     if run_id not in known:
         raise EngineError(f"{run_id}: no such run in {campaign.name}; one of them is {next(iter(known))}")
     row = known[run_id]
-    model, workload = campaign.model(row.model), campaign.asked(row.model, row.workload)
+    model, workload = campaign.model_in(row.environment, row.model), campaign.asked(row.model, row.workload)
     environment = campaign.environment(row.environment)
     program = engine_of(row.engine)
     notes = []
@@ -73,7 +73,7 @@ def planned_command(
         prepared = program.expect(model, workload, home)
         notes.append("paths are where `campaign prepare` puts things; options are those that all versions have")
     if image is None:
-        reference = campaign.image.reference or "campaign-local"
+        reference = campaign.image_of(row.environment).reference or "campaign-local"
         image = ImageIdentity(reference=reference, digest=reference, rootfs=str(home / "rootfs" / "DIGEST"))
         notes.append("the image's own variables, user, entry point and digest come on top: known once it is there")
     order = Attempt(
@@ -115,7 +115,8 @@ def planned_in(folder: Path, run_id: str) -> str:
     prepared = image = None
     if (told := folder / "units" / f"{unit}.json").exists():
         facts = UnitFacts.model_validate_json(told.read_bytes())
-        prepared, image = facts.prepared.get(f"{row['model']}/{row['workload']}"), facts.images.get("image")
+        place = software.prepared_key(row["model"], row["workload"], campaign.variant(row["environment"]))
+        prepared, image = facts.prepared.get(place), facts.images.get(campaign.image_key(row["environment"]))
     given = {"campaign_id": info["campaign_id"], "unit": unit, "prepared": prepared, "image": image}
     return text(planned_command(campaign, run_id, **given))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors import software
 from campaign.plan import budget
 from campaign.plan.design import Planned
 from campaign.plan.forecast import Cell, CellSpeed, Forecast, duration, forecast, machine, size
@@ -152,6 +153,13 @@ def notes_on(campaign: Campaign, root: Path = Path("/")) -> list[str]:
     found += [
         f"{environment.name}: {note}" for environment in campaign.environments for note in notes(environment, root)
     ]
+    reference = campaign.environment(campaign.reference)
+    for environment in campaign.environments:
+        found += software.unlike(environment, reference, campaign.image, campaign.engine)
+        if strange := sorted(set(environment.engine_options) - {campaign.engine}):
+            found.append(
+                f"{environment.name}: its options for {', '.join(strange)} have no effect: the engine is {campaign.engine}"
+            )
     seen: dict[str, str] = {}
     for environment in campaign.environments:
         same = environment.model_dump_json(exclude={"name", "description"})

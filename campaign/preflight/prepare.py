@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from actors import account
+from actors import account, software
 from actors.engines import OUTPUT, EngineError
 from actors.engines.common import weights
 from actors.engines.registry import engine as engine_of
@@ -72,23 +73,28 @@ def prepare(
         steps.append(step)
         return step
 
-    identity: ImageIdentity | None = None
-    if any(environment.kind != "native-host" for environment in campaign.environments):
+    wanted, exported = campaign.images(), campaign.exported()
+    here: dict[str, ImageIdentity] = {}
+    for key, one in wanted.items():
+        named = "" if len(wanted) == 1 else f" {software.name_of(one)}"
         try:
-            identity = image.ensure(daemon.connect(home), campaign.image, home, say, pull)
+            identity = image.ensure(daemon.connect(home), one, home, say, pull)
             name = identity.repo_digest or identity.content_digest or identity.digest
-            yield told(Step("image", "ready", f"{identity.reference} is {name}", digest=identity.digest))
+            yield told(Step(f"image{named}", "ready", f"{identity.reference} is {name}", digest=identity.digest))
         except (EnvironmentError_, daemon.EngineMissing) as error:
-            yield told(Step("image", "missing", *_split(error)))
-    if identity and any(environment.kind == "native-chroot" for environment in campaign.environments):
-        try:
-            identity = rootfs.export_rootfs(daemon.connect(home), identity, home, say)
-            yield told(Step("root filesystem", "ready", str(identity.rootfs), digest=_manifest_digest(identity, home)))
-        except EnvironmentError_ as error:
-            yield told(Step("root filesystem", "missing", *_split(error)))
+            yield told(Step(f"image{named}", "missing", *_split(error)))
+            continue
+        if key in exported:
+            what = f"root filesystem{f' of{named}' if named else ''}"
+            try:
+                identity = rootfs.export_rootfs(daemon.connect(home), identity, home, say)
+                yield told(Step(what, "ready", str(identity.rootfs), digest=_manifest_digest(identity, home)))
+            except EnvironmentError_ as error:
+                yield told(Step(what, "missing", *_split(error)))
+        here[key] = identity
     for model in campaign.models:
         workloads = [campaign.asked(model.name, workload.name) for workload in campaign.workloads]
-        for step in _model(campaign, model, workloads, identity, home, fetch, say):
+        for step in _model(campaign, model, workloads, here, home, fetch, say):
             yield told(step)
     _record(campaign, home, steps)
 
@@ -97,7 +103,7 @@ def _model(
     campaign: Campaign,
     model: Model,
     workloads: list[Workload],
-    identity: ImageIdentity | None,
+    here: dict[str, ImageIdentity],
     home: Path,
     fetch: bool,
     say: Say,
@@ -118,15 +124,15 @@ def _model(
         built = trtllm.engine_folder(model, home)
         try:
             if not (built / "config.json").is_file():
-                _build(campaign, model, workloads, identity, home, say)
+                _build(campaign, model, workloads, here, home, say)
             yield Step(f"engine of {model.name}", "ready", str(built), digest=weights.digest(built, home))
         except (EngineError, EnvironmentError_) as error:
             yield Step(f"engine of {model.name}", "missing", *_split(error))
             return
-    for workload in workloads:
-        what = f"{model.name} for {workload.name}"
+    for workload, (variant, first) in product(workloads, campaign.variants().items()):
+        what = f"{model.name} for {workload.name}" + (f" in {first}" if variant else "")
         try:
-            prepared = program.prepare(model, workload, home)
+            prepared = program.prepare(campaign.model_in(first, model.name), workload, home)
         except EngineError as error:
             yield Step(what, "missing", *_split(error))
             continue
@@ -172,14 +178,20 @@ def _weights(model: Model, home: Path, fetch: bool, say: Say) -> Path:
 
 
 def _build(
-    campaign: Campaign, model: Model, workloads: list[Workload], identity: ImageIdentity | None, home: Path, say: Say
+    campaign: Campaign,
+    model: Model,
+    workloads: list[Workload],
+    here: dict[str, ImageIdentity],
+    home: Path,
+    say: Say,
 ) -> None:
     """Build a TensorRT engine inside the first arm that can, for the longest of the workloads."""
+    spec = next(arm for arm in campaign.environments if arm.kind != "native-host")
+    identity = here.get(campaign.image_key(spec.name))
     if identity is None:
         raise EngineError("it is built inside the image, which is missing\nPut the image in place first.")
     longest = max(workloads, key=lambda workload: workload.input_tokens + workload.output_tokens)
     built = trtllm.engine_folder(model, home)
-    spec = next(environment for environment in campaign.environments if environment.kind != "native-host")
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=built.parent) as folder:
         output = Path(folder, "output")
@@ -258,23 +270,26 @@ def missing(campaign: Campaign, home: Path) -> list[str]:
             built = trtllm.engine_folder(model, home)
             if not (built / "config.json").is_file():
                 found.append(f"engine of {model.name} in {built}")
-    return found + _missing_image(campaign, home)
+    return found + _missing_images(campaign, home)
 
 
-def _missing_image(campaign: Campaign, home: Path) -> list[str]:
-    kinds = {environment.kind for environment in campaign.environments}
-    reference = campaign.image.reference
-    if campaign.image.source != "registry" or reference is None or kinds == {"native-host"}:
-        return []
-    try:
-        present = image.present(daemon.connect(home), reference)
-    except daemon.EngineMissing:
-        return []  # the run itself says what to do about that
-    if present is None:
-        return [f"image {reference}"]
-    folder = rootfs.rootfs_folder(present.id, home)
-    exported = folder.is_dir() and rootfs.manifest_file(folder).is_file()
-    return [] if exported or "native-chroot" not in kinds else [f"root filesystem of {reference} in {folder}"]
+def _missing_images(campaign: Campaign, home: Path) -> list[str]:
+    wanted, exported = campaign.images(), campaign.exported()
+    found = []
+    for key, one in wanted.items():
+        if one.source != "registry" or one.reference is None:
+            continue
+        try:
+            present = image.present(daemon.connect(home), one.reference)
+        except daemon.EngineMissing:
+            return []  # the run itself says what to do about that
+        if present is None:
+            found.append(f"image {one.reference}")
+            continue
+        folder = rootfs.rootfs_folder(present.id, home)
+        if key in exported and not (folder.is_dir() and rootfs.manifest_file(folder).is_file()):
+            found.append(f"root filesystem of {one.reference} in {folder}")
+    return found
 
 
 def require(campaign: Campaign, home: Path) -> None:

@@ -186,7 +186,8 @@ class State:
     shakedowns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Unit and cell to the last event of its shakedown."""
     caches: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Unit and model to the digest of the compile caches that its runs began with."""
+    """Unit and model (``name``, or ``name@variant`` for arms with software of their own) to the digest of the compile caches that its runs
+    began with."""
     conditions: dict[str, dict[str, str]] = field(default_factory=dict)
     """Unit to the conditions that its runs are measured under, as last accepted."""
     accepted: dict[str, str] = field(default_factory=dict)

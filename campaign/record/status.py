@@ -11,6 +11,10 @@ from campaign.record.snapshot import Snapshot
 from campaign.record.store import Store, StoreError
 
 
+class NotCarriedOut(StoreError):
+    """A run that is planned and that nobody has attempted yet."""
+
+
 def standing(folder: Path) -> tuple[Snapshot, bool]:
     """The campaign's snapshot, and whether its driver runs."""
     store = Store(folder)
@@ -42,7 +46,8 @@ def _drives(pid: int) -> bool:
 
 
 def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
-    """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt."""
+    """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt. Raises :class:`NotCarriedOut`, or
+    :class:`StoreError` where no such run is planned."""
     store = Store(folder)
     if reason := untrusted.bad_name(run_id):
         raise StoreError(f"{run_id!r}: not a run ({reason})")
@@ -50,9 +55,7 @@ def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
     if not attempts:
         known = [row["run_id"] for row in store.plan()]
         if run_id in known:
-            from campaign.plan.command import planned_in
-
-            return planned_in(folder, run_id)
+            raise NotCarriedOut(f"{run_id}: planned, not carried out yet")
         raise StoreError(f"{run_id}: no such run in {folder}; one of them is {known[0] if known else 'none'}")
     events, _, _ = journal.read(store.journal_path)
     number = journal.fold(events).run(run_id).accepted or attempts[-1]

@@ -1,4 +1,4 @@
-"""The results folder: layout, durable writing, manifest, verification.
+"""The results folder: layout, durable writing, manifest.
 
 The folder is the truth and any tool may read it at any moment. A file is complete or absent: everything is
 written beside its place, fsynced and renamed. The journal line that accepts an attempt is written after its files are
@@ -425,12 +425,6 @@ class Store:
             else hashlib.sha256(b"".join(known[:number])).hexdigest()
         )
         return f"{number}:{value}"
-
-    def verify(self, kept: str | None = None) -> list[Problem]:
-        """Everything that :func:`campaign.audit.verification.verify` finds. Empty is clean."""
-        from campaign.audit.verification import verify
-
-        return list(verify(self, kept))
 
 
 def journalled(events: list[dict[str, Any]]) -> set[str]:

@@ -67,6 +67,15 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
         f"in {_count(len(counts['arms']), 'environment')} ({_listed(counts['arms'])}), the reference being {reference}, "
         f"on {_count(max(counts['units'], 1), 'unit')}{' with ' + _listed(gpus) if gpus else ''}."
     )
+    said += [
+        f"{arm} ran another {' and '.join(differs)} than the reference ({image}"
+        + (f", {', '.join(versions)}" if versions else "")
+        + (f", {options}" if options else "")
+        + "), which is part of what is compared."
+        for arm, differs, image, versions, options in con.execute(
+            "SELECT environment, differs, image, engine_versions, engine_options FROM arm_software WHERE len(differs) > 0"
+        ).fetchall()
+    ]
     each = f"{n['low']}" if n["low"] == n["high"] else f"{n['low']} to {n['high']}"
     said.append(
         f"Of {counts['planned']} planned runs {counts['accepted']} were accepted, {each} for each combination of model and environment, "

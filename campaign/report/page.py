@@ -79,6 +79,13 @@ QUALITY = (
         "SELECT cell, reason, decided_by\nFROM cells_left_out\nORDER BY cell",
     ),
     Table(
+        "What the arms run",
+        "Image, engine and options by arm. What differs from the reference is part of what is compared with it.",
+        "The config names no arm.",
+        'SELECT environment, image, list_transform(userlands, lambda it: left(it, 19)) AS userland, engine_versions AS "engine version",\n'
+        "    coalesce(engine_options, 'the model''s') AS \"engine options\", differs AS \"differs from the reference in\"\nFROM arm_software",
+    ),
+    Table(
         "Do both arms answer the same?",
         "Share of requests that got the very same text as in the reference, over the blocks; for engines that keep their answers.",
         "No engine of this campaign kept its answers.",
@@ -596,6 +603,11 @@ def _warnings(
             f"{counts['left_out']} runs of {cells} cells were left out after the shakedown: they cannot run here, or nothing was left to compare "
             "them with. They are named under Quality with the cause."
         )
+    for arm, differs in con.execute("SELECT environment, differs FROM arm_software WHERE len(differs) > 0").fetchall():
+        found.append(
+            f"{arm} does not run the reference's {' and '.join(differs)}: what is found between them is of that together with the environment "
+            "(what each runs stands under Quality)."
+        )
     broken = con.execute("SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'").fetchall()[0][0]
     if broken:
         found.append(f"{broken} files cannot be read and are left out; they are named under Quality.")
@@ -780,7 +792,7 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def _images(text: str | None) -> str:
-    """Every userland of the unit with its digest: the two arms run the same one."""
+    """Every userland of the unit with its digest."""
     images = json.loads(text or "{}").values()
     return "; ".join(dict.fromkeys(f"{image['reference']} @ {image['digest']}" for image in images))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors import host
+from actors import host, software
 from actors.gpu import machine
 from actors.gpu.actor import Chosen
 from actors.types import Attempt, Evidence, Model, Status, UnitFacts, Workload
@@ -337,9 +337,9 @@ class Lane(Thread):
         """What measured and unmeasured attempts have in common."""
         campaign, facts = self.driver.campaign, self.facts
         assert facts is not None
-        model = campaign.model(row.model)
-        prepared = facts.prepared[f"{model.name}/{workload.name}"]
-        if (sealed := self.driver.state.caches.get((self.unit.name, row.model))) is not None:
+        prepared = facts.prepared[software.prepared_key(row.model, workload.name, campaign.variant(row.environment))]
+        compiled = self._caches_key(row.model, row.environment)
+        if (sealed := self.driver.state.caches.get((self.unit.name, compiled))) is not None:
             prepared = prepared.model_copy(update={"digests": {**prepared.digests, "caches": sealed}})
         return Attempt(
             campaign=campaign.name,
@@ -348,17 +348,21 @@ class Lane(Thread):
             attempt=number,
             unit=self.unit.name,
             engine=row.engine,
-            model=model,
+            model=campaign.model_in(row.environment, row.model),
             workload=workload,
             environment=campaign.environment(row.environment),
             gate=campaign.gate,
             prepared=prepared,
-            image=facts.images.get("image"),
+            image=facts.images.get(campaign.image_key(row.environment)),
             watchdog=campaign.watchdog,
-            caches=facts.caches.get(row.model) if campaign.shakedown else None,
+            caches=facts.caches.get(compiled) if campaign.shakedown else None,
             gpu_uuid=facts.gpu_uuid,
             simulated=row.simulated,
         )
+
+    def _caches_key(self, model: str, environment: str) -> str:
+        """Of the compile caches that the arm's software fills."""
+        return software.of_variant(model, self.driver.campaign.variant(environment))
 
     def _expected_s(self, row: Planned, workload: Workload) -> float:
         """Seconds from exec to exit, by the cell's shakedown where it had one; ``workload`` may be the shakedown's own."""
@@ -378,8 +382,9 @@ class Lane(Thread):
         open_runs = [row for row in driver.plan if not driver.state.run(row.run_id).done]
         rows = {Cell(row.model, row.environment, row.workload): row for row in reversed(open_runs)}
         cells = [cell for cell in shakedown.cells(driver.plan) if cell in rows]
-        spoilt = {model for model in self.facts.caches if self._spoilt(model)}
-        untried = [cell for cell in cells if cell.model in spoilt or self._untried(cell, rows[cell])]
+        spoilt = {key for key in self.facts.caches if self._spoilt(key)}
+        compiled = {cell: self._caches_key(cell.model, cell.environment) for cell in cells}
+        untried = [cell for cell in cells if compiled[cell] in spoilt or self._untried(cell, rows[cell])]
         for number, cell in enumerate(untried, 1):
             if driver.stopping.is_set():
                 return
@@ -387,8 +392,8 @@ class Lane(Thread):
             self._try(cell, rows[cell])
             self.tried += 1
         if untried and not driver.stopping.is_set():
-            for model in dict.fromkeys(cell.model for cell in untried):
-                self._seal(model)
+            for key in dict.fromkeys(compiled[cell] for cell in untried):
+                self._seal(key)
 
     def _untried(self, cell: Cell, row: Planned) -> bool:
         """Whether the cell has yet to be tried as it is now. One that failed and was settled is tried again when a person asks."""
@@ -408,8 +413,9 @@ class Lane(Thread):
         """Why the engine refuses the cell before anything runs, and on further lines what to do."""
         assert self.facts is not None
         small = shakedown.small(self.driver.campaign, cell.model, cell.workload)
-        refusals = self.facts.unprepared
-        return refusals.get(f"{cell.model}/{cell.workload}") or refusals.get(f"{cell.model}/{small.name}")
+        refusals, variant = self.facts.unprepared, self.driver.campaign.variant(cell.environment)
+        keys = (software.prepared_key(cell.model, name, variant) for name in (cell.workload, small.name))
+        return next((refusals[key] for key in keys if key in refusals), None)
 
     def _shakedown_order(self, cell: Cell, row: Planned, number: int) -> Attempt:
         campaign = self.driver.campaign
@@ -475,26 +481,26 @@ class Lane(Thread):
         self.gpu.acknowledge.remote(order.run_id, number)
         return found, evidence.outcome
 
-    def _spoilt(self, model: str) -> bool:
+    def _spoilt(self, key: str) -> bool:
         """Whether the compile caches are no longer those that the campaign's runs began with."""
-        sealed = self.driver.state.caches.get((self.unit.name, model))
-        return sealed is not None and self._get(self.gpu.cache_digest.remote(model)) != sealed
+        sealed = self.driver.state.caches.get((self.unit.name, key))
+        return sealed is not None and self._get(self.gpu.cache_digest.remote(key)) != sealed
 
-    def _seal(self, model: str) -> None:
+    def _seal(self, key: str) -> None:
         """Record what the engines compiled: every measured attempt starts from a copy of just that."""
         driver = self.driver
-        digest = self._get(self.gpu.cache_digest.remote(model))
-        before = driver.state.caches.get((self.unit.name, model))
+        digest = self._get(self.gpu.cache_digest.remote(key))
+        before = driver.state.caches.get((self.unit.name, key))
         if digest is None or digest == before:
             return
-        measured = any(driver.state.run(row.run_id).accepted is not None for row in driver.plan if row.model == model)
-        if before is not None and measured:
+        runs = (row for row in driver.plan if self._caches_key(row.model, row.environment) == key)
+        if before is not None and any(driver.state.run(row.run_id).accepted is not None for row in runs):
             driver.check(
-                f"compile caches of {model} on {self.unit.name}",
-                [f"{self.unit.name}: compile caches of {model} were {before[:12]}, are {digest[:12]}"],
+                f"compile caches of {key} on {self.unit.name}",
+                [f"{self.unit.name}: compile caches of {key} were {before[:12]}, are {digest[:12]}"],
                 unit=self.unit.name,
             )
-        driver.record("caches", unit=self.unit.name, model=model, digest=digest)
+        driver.record("caches", unit=self.unit.name, model=key, digest=digest)
 
     def _interrupted(self, row: Planned, number: int) -> None:
         """Commit what a crash left of an attempt."""

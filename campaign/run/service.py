@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,9 @@ def text(name: str, config: Path, checkout: Path = host.ROOT) -> str:
     variables = {variable: os.environ[variable] for variable in KEPT if os.environ.get(variable)}
     if who is not None:  # what is made stays theirs, as with sudo
         variables |= {"SUDO_UID": str(who.uid), "SUDO_GID": str(who.gid), "SUDO_USER": who.name}
+    program = checkout / ".venv/bin/campaign" if host.is_checkout() else Path(sys.prefix) / "bin/campaign"
     environment = "".join(f"Environment={_quoted(f'{key}={value}')}\n" for key, value in variables.items())
-    command = " ".join(_quoted(word) for word in (str(checkout / ".venv/bin/campaign"), "run", str(config.absolute())))
+    command = " ".join(_quoted(word) for word in (str(program), "run", str(config.absolute())))
     return f"""\
 # Made by `campaign service install`; `campaign service remove` takes it away.
 [Unit]

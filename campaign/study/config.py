@@ -189,6 +189,16 @@ def is_study(path: Path) -> bool:
     return read(path).child("phases") is not None
 
 
+def campaign_in(path: Path, phase: str | None = None) -> Campaign:
+    """The campaign in ``path``; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is wrong."""
+    if is_study(path):
+        study = load(path)
+        return study.campaign(phase or study.phases[0].name)
+    if phase is not None:
+        raise ConfigError([Problem(str(path), 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
+    return configs.load(path)
+
+
 def load(path: Path) -> Study:
     """The study in ``path``. Raises ConfigError with everything that is wrong in it, each phase's campaign included."""
     root = read(path)

@@ -193,6 +193,10 @@ CASES = (
     Case("gate that cannot open", swap("  ceiling_c", "  dwell_s: 60\n  timeout_s: 30"), (":10: gate.dwell_s: 60 s is not below timeout_s of 30 s",)),
     Case("floor above the ceiling", GOOD + "  floor_c: 50\n", (":11: gate.floor_c: must lie below ceiling_c, got 50 and 45",)),
     Case("image without a reference", GOOD + "image: {source: registry}\n", (":11: image: source registry needs a reference",)),
+    Case("arm whose image has no reference", swap("environments", ENV + ", {name: n, extends: docker, image: {source: archive}}]"), ("environments[2].image: source archive needs a reference", "Add `reference: PATH`.")),
+    Case("image for a process of this machine", swap("environments", ENV + ", {name: n, kind: native-host, image: {source: local}}]"), ("environments[2].image: native-host runs what is installed on this machine, not an image",)),
+    Case("options for an unknown engine", swap("environments", ENV + ", {name: n, extends: docker, engine_options: {lamacpp: {threads: 2}}}]"), ("environments[2].engine_options.lamacpp: no engine is called 'lamacpp'", "Did you mean 'llamacpp'?")),
+    Case("image taken out as if a host refused it", swap("environments", ENV + ", {name: n, extends: docker, image: {source: local}}]\nwithout: [image]"), ("without[0]: 'image' is not an option of an environment",)),
     # Files of the library
     Case("mistake in the library", GOOD, ("workloads.yaml:2: workloads[0].requests: must be at least 1, got 0",), {"workloads.yaml": "workloads:\n  - {name: chat, requests: 0, input_tokens: 1, output_tokens: 1}\n"}),
     Case("two entries of one name", GOOD, ("workloads.yaml:3: workloads[1]: 'chat' is defined twice, first in line 2",), {"workloads.yaml": LIBRARY["workloads.yaml"] + LIBRARY["workloads.yaml"].splitlines()[1] + "\n"}),

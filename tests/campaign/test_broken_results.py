@@ -15,6 +15,7 @@ import pytest
 from small_campaign import PROJECT, Finished, campaign
 from typer.testing import CliRunner
 
+from campaign.audit.verification import verify
 from campaign.cli import app
 from campaign.errors import EXIT_REFUSED
 from campaign.record.journal import Journal, fold, read
@@ -75,14 +76,14 @@ def test_a_torn_last_line_is_cut_off_and_remembered(copy: Path, finished: Finish
     done = campaign("run", finished.config, "--results", copy.parent, "--no-report", home=finished.home)
     assert done.returncode == 0, done.stdout
     assert [event["event"] for event in read(copy / "journal.jsonl")[0]][-3:] == ["recovered", "opened", "completed"]
-    assert Store(copy).verify() == []
+    assert verify(Store(copy)) == []
 
 
 def test_a_lost_manifest_is_made_again_and_is_not_taken_for_the_one_that_was_lost(copy: Path, finished: Finished):
     shutil.rmtree(copy / "report")
     (copy / "MANIFEST.sha256").unlink()
     said("run", finished.config, "--results", copy.parent)
-    (problem,) = Store(copy).verify()
+    (problem,) = verify(Store(copy))
     assert str(problem).startswith("MANIFEST.sha256: status.json knows it with")
 
 
@@ -188,7 +189,7 @@ def test_strange_content_of_an_unfinished_folder_is_set_aside_with_words_and_nev
     assert len(list((copy / "set-aside").iterdir())) == 6, (
         "a copy, a link, another run's attempt, an unplanned run's three"
     )
-    assert Store(copy).verify() == []
+    assert verify(Store(copy)) == []
 
 
 @pytest.mark.parametrize("put", STRANGE[:6], ids=lambda put: put.__name__)
@@ -287,4 +288,4 @@ def test_a_full_disk_stops_the_campaign_and_space_lets_it_go_on(finished: Finish
     assert "second: 0" in done.stdout, done.stdout
     store = Store(tmp_path / "saved")
     assert fold(read(store.journal_path)[0]).completed
-    assert store.verify() == []
+    assert verify(store) == []

@@ -33,7 +33,7 @@ from typing import Any
 from actors.environments import EnvironmentError_, OptionRefused, gpu_files, gpus, ownership, processes, resolve
 from actors.environments.docker.arm import Rlimits, container_rlimits
 from actors.environments.handover import Handover
-from actors.environments.native import linker
+from actors.environments.native import cuda_compat, linker
 from actors.environments.native.supervisor import inside
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
@@ -185,7 +185,7 @@ def _driver_files(
         return found.mounts
     compat = None
     if found.compat is not None and Path(root).is_dir():
-        compat, why = gpu_files.compat_folder(root, found.compat)
+        compat, why = cuda_compat.compat_folder(root, found.compat)
         if compat is not None:
             notes.append(
                 f"forward compatibility: {compat} comes before the driver's libraries, as in a container: {why}"

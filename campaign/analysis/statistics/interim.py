@@ -24,7 +24,7 @@ from campaign.analysis.statistics.metrics import Fact
 from campaign.analysis.statistics.order import complete_blocks, interleaved, order_balance
 from campaign.analysis.statistics.runs import (
     Settings,
-    ceiling_alike,
+    alike,
     fatal,
     flags_of,
     samples_of,
@@ -56,7 +56,7 @@ def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bo
     alone. ``diagnostics`` adds what order and time explain, which has p values.
     """
     assert verdict in OPEN
-    runs = ceiling_alike(table)
+    runs = alike(table)
     confirmatory = any(fact.role == "confirmatory" for fact in settings.facts.values())
     found, series = [], []
     for cell in runs.cells:

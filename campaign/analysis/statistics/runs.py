@@ -83,7 +83,7 @@ def analyze_runs(
     (identity, plausibility): its comparisons get no statistics. ``better`` declares which way a metric is better that ``metric_facts``
     does not know (or knows otherwise). Raises ``TableError`` where the table cannot be analysed.
     """
-    runs = ceiling_alike(check_runs(table))
+    runs = alike(check_runs(table))
     settings = settings_of(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
     (out,) = together([_comparing(runs, settings)])
     headline = [c for c in out["comparisons"] if c["analysis_set"] == PROTOCOL]
@@ -115,7 +115,7 @@ def compare_runs(
 
     The conclusion has plain Python and NumPy values, not yet made ready for JSON.
     """
-    runs = ceiling_alike(check_runs(table))
+    runs = alike(check_runs(table))
     settings = settings_of(
         runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units
     )
@@ -151,7 +151,7 @@ def settings_of(
     return Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {}, facts)
 
 
-def ceiling_alike(runs: RunTable) -> RunTable:
+def alike(runs: RunTable) -> RunTable:
     """The start temperature held to the ceiling in both arms of a cell, or in neither."""
     return replace(runs, cells=[replace(cell, arms=alike_ceiling(cell.arms)) for cell in runs.cells])
 
@@ -591,7 +591,7 @@ def _phases(
             continue
         mine = [c for c in cells if c.phase == phase and not c.duplicates]
         decide = partial(_screened if kind == "screen" else _validated, arms, baseline, settings)
-        out.append((kind, [partial(decide, metric, _pooled_units(mine, metric)) for metric in metrics]))
+        out.append((kind, [partial(decide, metric, pooled_units(mine, metric)) for metric in metrics]))
     return out
 
 
@@ -632,7 +632,7 @@ def _validated(
     }
 
 
-def _pooled_units(cells: list[Cell], metric: str) -> dict[str, dict[str, Sample]]:
+def pooled_units(cells: list[Cell], metric: str) -> dict[str, dict[str, Sample]]:
     """Model to environment to protocol sample; blocks of different units are told apart by numbering on."""
     out: dict[str, dict[str, Sample]] = {}
     offset: dict[str, int] = {}
@@ -691,7 +691,7 @@ def _of_protocol(requests: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[bool]:
     """Which requests are of an attempt that the technical criteria keep: by run id, else by what both tables tell of a run."""
     kept = {
         arm.run_ids[i]
-        for cell in ceiling_alike(check_runs(runs)).cells
+        for cell in alike(check_runs(runs)).cells
         for arm in cell.arms.values()
         for i in arm.lowest(arm.ok & ~arm.throttled & arm.cool())
     }

@@ -18,7 +18,7 @@ from campaign.analysis.statistics.distributions import FloatArray, noncentrality
 from campaign.analysis.statistics.dunnett import critical, modulus_quantile, one_way_loadings
 
 DesignName = Literal["pb12", "res3_8", "res4_16"]
-TwoLevel: tuple[DesignName, ...] = ("pb12", "res3_8", "res4_16")
+NAMES: tuple[DesignName, ...] = ("pb12", "res3_8", "res4_16")
 MOST = {"pb12": 11, "res3_8": 6, "res4_16": 6}
 """Factors that a design takes. In pb12 from nine on fewer than three columns stay unassigned."""
 CYCLE = (1, 1, -1, 1, 1, 1, -1, -1, -1, 1, -1)

@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from actors.types import Environment, ImageIdentity
+from actors import software
+from actors.types import Environment, Image, ImageIdentity
 from campaign.config.load import Campaign
 from campaign.preflight.doctor import requirement
-from campaign.preflight.doctor.finding import Asked, Finding
+from campaign.preflight.doctor.finding import Asked, Finding, Status
 from campaign.preflight.doctor.gpu import sensor_of
 
 
@@ -102,7 +103,7 @@ def trial(arm: Environment, asked: Asked) -> Finding:
     identity = None
     if arm.kind != "native-host":
         try:
-            identity = image_of(asked)
+            identity = image_of(asked, arm)
         except daemon.EngineMissing:
             return "warn", "not tried: no Docker engine", "See docker above."
         if identity is None:
@@ -160,17 +161,19 @@ def _options(arm: Environment) -> str:
     return ", ".join(key for key in keys if getattr(arm, key) != getattr(plain, key)) or "no options"
 
 
-def image_of(asked: Asked) -> ImageIdentity | None:
-    return image_here(asked.home, asked.campaign)
+def image_of(asked: Asked, arm: Environment | None = None) -> ImageIdentity | None:
+    """The arm's image, or the campaign's, where it is here already."""
+    campaigns = asked.campaign.image if asked.campaign else Image()
+    return image_here(asked.home, campaigns if arm is None else software.image_of(arm, campaigns))
 
 
-def image_here(home: Path, campaign: Campaign | None) -> ImageIdentity | None:
-    """The campaign's image where it is in the engine already, with its exported root filesystem where there is one."""
+def image_here(home: Path, wanted: Image) -> ImageIdentity | None:
+    """An image where it is in the engine already, with its exported root filesystem where there is one."""
     from actors.environments.docker import daemon, image
     from actors.environments.docker.rootfs import manifest_file, rootfs_folder
 
     client = daemon.connect(home)
-    reference = campaign.image.reference if campaign and campaign.image.source != "local" else None
+    reference = wanted.reference if wanted.source != "local" else None
     found = client.images.list(name=reference or "campaign-local")
     if not found:
         return None
@@ -182,17 +185,29 @@ def image_here(home: Path, campaign: Campaign | None) -> ImageIdentity | None:
 
 
 def cuda(asked: Asked) -> Finding:
-    """The image's CUDA against this driver. With a driver that is too old the toolkit refuses the container, or puts the image's
+    """The CUDA of every image against this driver. With a driver that is too old the toolkit refuses the container, or puts the image's
     own libcuda in front of the host's in the Docker arm alone."""
     from actors.environments.docker import daemon
 
+    wanted = asked.campaign.images() if asked.campaign else {"image": Image()}
     try:
-        identity = image_of(asked)
-        if identity is None:
-            return "ok", "its image is not here yet: nothing to compare", ""
-        config = daemon.connect(asked.home).images.get(identity.digest).attrs.get("Config") or {}
+        found = [_cuda(asked, image) for image in wanted.values()]
     except daemon.EngineMissing:
         return "ok", "no engine to ask", ""
+    if len(found) == 1:
+        return found[0]
+    status: Status = next((one for one in ("fail", "warn") if one in {each[0] for each in found}), "ok")
+    named = [f"{software.name_of(image)}: {what}" for image, (_, what, _) in zip(wanted.values(), found, strict=True)]
+    return status, "; ".join(named), "\n".join(dict.fromkeys(remedy for _, _, remedy in found if remedy))
+
+
+def _cuda(asked: Asked, wanted: Image) -> Finding:
+    from actors.environments.docker import daemon
+
+    identity = image_here(asked.home, wanted)
+    if identity is None:
+        return "ok", "its image is not here yet: nothing to compare", ""
+    config = daemon.connect(asked.home).images.get(identity.digest).attrs.get("Config") or {}
     variables = dict(line.partition("=")[::2] for line in config.get("Env") or ())
     sensor = sensor_of(asked)
     try:

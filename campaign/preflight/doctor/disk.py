@@ -51,34 +51,40 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
     campaign = asked.campaign
     if campaign is None:
         return {"results": (results, SPARE_BYTES), "home": (home, SPARE_BYTES)}
-    here_bytes, exported, docker = _image(asked)
-    whole = here_bytes or (LOCAL_IMAGE_BYTES if campaign.image.source == "local" else IMAGE_BYTES)
-    kinds = {arm.kind for arm in campaign.environments}
-    compiled = CACHE_BYTES * len(campaign.models) if campaign.engine in COMPILES else 0
+    docker, pulled, exported = _images(asked)
+    compiled = CACHE_BYTES * len(campaign.models) * len(campaign.variants()) if campaign.engine in COMPILES else 0
     return {
         "results": (results, forecast(campaign, plan(campaign)).disk_bytes + SPARE_BYTES // 2),
-        "image": (docker or home, whole if kinds != {"native-host"} and here_bytes is None else 0),
-        "export": (home, whole if "native-chroot" in kinds and not exported else 0),
+        "image": (docker or home, pulled),
+        "export": (home, exported),
         "weights": (home, sum(_weights(model, campaign, asked.home) for model in campaign.models)),
         "compile caches": (home, compiled),
     }
 
 
-def _image(asked: Asked) -> tuple[int | None, bool, Path | None]:
-    """Size of the image if it is here, whether it is exported, and the folder that Docker keeps images in, as near to it as this
-    user sees."""
+def _images(asked: Asked) -> tuple[Path | None, int, int]:
+    """The folder that Docker keeps images in, as near to it as this user sees; bytes of the images that are still to come there, and of
+    those that are still to be exported."""
     from actors.environments.docker import daemon
-    from campaign.preflight.doctor.containers import image_of
+    from campaign.preflight.doctor.containers import image_here
 
-    try:
-        client = daemon.connect(asked.home)
-        identity = image_of(asked)
-        place = _visible(Path(str(client.info().get("DockerRootDir") or "/")))
-        if identity is None:
-            return None, False, place
-        return int(client.images.get(identity.digest).attrs.get("Size") or 0), identity.rootfs is not None, place
-    except daemon.EngineMissing:
-        return None, False, None
+    campaign = asked.campaign
+    assert campaign is not None
+    place: Path | None = None
+    pulled = exported = 0
+    for key, image in campaign.images().items():
+        here, whole = None, LOCAL_IMAGE_BYTES if image.source == "local" else IMAGE_BYTES
+        try:
+            client = daemon.connect(asked.home)
+            place = _visible(Path(str(client.info().get("DockerRootDir") or "/")))
+            here = image_here(asked.home, image)
+            if here is not None:
+                whole = int(client.images.get(here.digest).attrs.get("Size") or 0)
+        except daemon.EngineMissing:
+            pass  # nothing is here then
+        pulled += whole if here is None else 0
+        exported += whole if key in campaign.exported() and (here is None or here.rootfs is None) else 0
+    return place, pulled, exported
 
 
 def _visible(folder: Path) -> Path:

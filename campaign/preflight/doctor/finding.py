@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from actors import host
+
 if TYPE_CHECKING:
     from campaign.config.load import Campaign
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = host.ROOT
 HERE = Path("/")
 Status = Literal["ok", "warn", "fail"]
 Finding = tuple[Status, str, str]

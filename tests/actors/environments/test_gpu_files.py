@@ -12,7 +12,7 @@ from given_arms import libcuda, lines_of, python
 
 from actors.environments import OptionRefused, gpu_files
 from actors.environments.docker.rootfs import check_rootfs
-from actors.environments.native import linker
+from actors.environments.native import cuda_compat, linker
 from actors.environments.native.arm import NativeArm, planned
 from actors.types import Environment, GpuAccess, ImageIdentity
 
@@ -223,7 +223,7 @@ def root_with(folder: Path, *names: str, cache: bool = True, content: bytes = b"
     ],
 )  # fmt: skip
 def test_the_hooks_rule_is_followed(names, cache, options, used, why, tmp_path):
-    folder, said = gpu_files.compat_folder(root_with(tmp_path, *names, cache=cache), options)
+    folder, said = cuda_compat.compat_folder(root_with(tmp_path, *names, cache=cache), options)
     assert folder == ("/usr/local/cuda/compat" if used else None) and why in said
 
 
@@ -232,5 +232,5 @@ def test_newer_hooks_compare_cuda_versions(host_cuda, used, tmp_path):
     """nvidia-container-toolkit 1.19: the version is in a note of the library."""
     note = b'\x7fELF\0\0{"Format": 1, "CUDA Version": "13.1", "Driver": [580], "Device": []}\0'
     root = root_with(tmp_path, "libcuda.so.590.48", content=note)
-    folder, _ = gpu_files.compat_folder(root, {"host-driver-version": "595.1", "host-cuda-version": host_cuda})
+    folder, _ = cuda_compat.compat_folder(root, {"host-driver-version": "595.1", "host-cuda-version": host_cuda})
     assert (folder is not None) == used

@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet
 from small_campaign import Finished
 
+from campaign.audit.verification import verify
 from campaign.record.journal import Journal, digest, read
 from campaign.record.store import Store
 from campaign.report import page
@@ -318,13 +319,13 @@ def folder(reported: Path, finished: Finished, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_finished_campaign_is_clean(folder):
-    assert Store(folder).verify() == []
+    assert verify(Store(folder)) == []
 
 
 @pytest.mark.parametrize(("name", "mutate"), EVERYTHING, ids=[name for name, _ in EVERYTHING])
 def test_it_is_noticed(name, mutate, folder):
     mutate(folder)
-    assert Store(folder).verify() != []
+    assert verify(Store(folder)) != []
 
 
 def made_anew(folder: Path) -> None:
@@ -347,21 +348,21 @@ def made_anew(folder: Path) -> None:
 )
 def test_it_is_out_of_reach_and_the_documentation_says_so(name, mutate, folder):
     mutate(folder)
-    assert Store(folder).verify() == []
+    assert verify(Store(folder)) == []
     text = (Path(__file__).parents[3] / "docs" / "threat-model.md").read_text()
     assert name in text and OUT_OF_REACH[name] in text
 
 
 def test_a_head_that_was_kept_elsewhere_tells(folder):
     kept = Store(folder).head("journal")
-    assert Store(folder).verify(kept) == []
+    assert verify(Store(folder), kept) == []
     made_anew(folder)
-    assert ["the head that was kept knows it with" in str(it) for it in Store(folder).verify(kept)] == [True]
+    assert ["the head that was kept knows it with" in str(it) for it in verify(Store(folder), kept)] == [True]
 
 
 def test_the_verdict_is_what_the_evidence_gives(folder):
     forged_attempt(failing)(folder)
-    said = "\n".join(map(str, Store(folder).verify()))
+    said = "\n".join(map(str, verify(Store(folder))))
     assert (
         "the evidence gives requests_answered: failed (5 of 6), written is requests_answered: passed (6 of 6)" in said
     )
@@ -369,5 +370,5 @@ def test_the_verdict_is_what_the_evidence_gives(folder):
 
 def test_nothing_outside_the_folder_is_opened(folder, tmp_path):
     (folder / "MANIFEST.sha256").open("a").write(f"{'0' * 64}  ../../../../dev/zero\n")
-    problems = Store(folder).verify()
+    problems = verify(Store(folder))
     assert any("is none that a campaign writes" in str(it) for it in problems)

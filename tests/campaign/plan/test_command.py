@@ -12,9 +12,8 @@ from pyarrow import parquet
 from actors.engines import EngineError
 from actors.types import ImageIdentity, Prepared, UnitFacts
 from campaign.config.load import load
-from campaign.plan.command import METHODOLOGY, against_methodology, planned_command, text
+from campaign.plan.command import METHODOLOGY, against_methodology, planned_command, planned_in, text
 from campaign.plan.design import plan, to_table
-from campaign.record.status import describe_run
 
 CAMPAIGNS = Path(__file__).parents[3] / "configs" / "campaigns"
 SPARK = load(CAMPAIGNS / "spark.yaml")
@@ -149,7 +148,7 @@ def test_a_campaign_that_has_begun_shows_the_runs_to_come(tmp_path: Path) -> Non
     (tmp_path / "units" / "spark-1.json").write_text(facts.model_dump_json())
     (tmp_path / "campaign.json").write_text(json.dumps(info))
     parquet.write_table(to_table(plan(SPARK)), tmp_path / "plan.parquet")
-    shown = describe_run(tmp_path, run_of("docker-baseline"), command_only=True)
+    shown = planned_in(tmp_path, run_of("docker-baseline"))
     assert "LD_LIBRARY_PATH=/cuda" in shown
     assert "/campaign/input/weights  read-only  from /w" in shown
     assert "sha256:abc" in shown

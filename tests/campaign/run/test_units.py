@@ -19,6 +19,7 @@ import pytest
 
 from actors.files import private
 from campaign.analysis import views
+from campaign.audit.verification import verify
 from campaign.record import journal
 from campaign.record.store import Store
 
@@ -129,7 +130,7 @@ def test_two_units_share_a_campaign(units, tmp_path):
     driver = units.campaign(tmp_path)
     assert driver.wait(200) == 0, (tmp_path / "out.log").read_text()
     store = Store(tmp_path / "units")
-    assert store.verify() == []
+    assert verify(store) == []
 
     finished = list(journal.finished(events_of(tmp_path)))
     assert all(event["accepted"] for event in finished)
@@ -165,7 +166,7 @@ def test_a_unit_that_dies_loses_its_block_to_the_other(units, tmp_path):
     units.kill("b")
     assert driver.wait(200) == 0, (tmp_path / "out.log").read_text()
     store = Store(tmp_path / "units")
-    assert store.verify() == []
+    assert verify(store) == []
 
     events = events_of(tmp_path)
     plan = {row["run_id"]: row for row in store.plan()}

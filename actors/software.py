@@ -1,0 +1,90 @@
+"""What an arm runs: an image and the engine's options. The campaign's own are the default, and an arm may have others.
+
+Arms with the same software share what is made of it: image, root filesystem, prepared files, compile caches. What two arms do not
+share is part of what is compared, and is said (:func:`unlike`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from actors.types import Environment, Image, Model
+
+CAMPAIGNS = "image"
+"""The campaign's image among those of a unit."""
+
+
+def image_of(arm: Environment, campaigns: Image) -> Image:
+    """The userland of ``arm``, where its kind has an image at all."""
+    return campaigns if arm.image is None else arm.image
+
+
+def image_key(arm: Environment, campaigns: Image) -> str:
+    """Of the arm's image in ``UnitFacts.images``."""
+    own = image_of(arm, campaigns)
+    return CAMPAIGNS if own == campaigns else f"{own.source}:{own.reference or ''}".rstrip(":")
+
+
+def name_of(image: Image) -> str:
+    """In words."""
+    return image.reference or "an image made of this machine"
+
+
+def model_in(arm: Environment, model: Model, engine: str) -> Model:
+    """``model`` with the options that ``arm`` gives to ``engine`` over those of the model's entry, key by key."""
+    own = arm.engine_options.get(engine)
+    if not own:
+        return model
+    options = _merged(model.engine_options.get(engine, {}), own)
+    return model.model_copy(update={"engine_options": {**model.engine_options, engine: options}})
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Mappings key by key, all else whole."""
+    found = dict(below)
+    for key, value in above.items():
+        before = found.get(key)
+        found[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return found
+
+
+def variant(arm: Environment, campaigns: Image, engine: str) -> str:
+    """Empty for the campaign's own software, else eight digits that arms with the same software have in common."""
+    key, options = image_key(arm, campaigns), arm.engine_options.get(engine) or {}
+    if key == CAMPAIGNS and not options:
+        return ""
+    return hashlib.sha256(json.dumps([key, options], sort_keys=True).encode()).hexdigest()[:8]
+
+
+def of_variant(name: str, variant: str) -> str:
+    """``name`` of something that is made for the campaign's software, or for that of a variant."""
+    return f"{name}@{variant}" if variant else name
+
+
+def prepared_key(model: str, workload: str, variant: str) -> str:
+    """In ``UnitFacts.prepared``."""
+    return of_variant(f"{model}/{workload}", variant)
+
+
+def unlike(arm: Environment, other: Environment, campaigns: Image, engine: str) -> list[str]:
+    """What of their software two arms do not share, a line each; empty where a difference between them is the environment's alone."""
+    found = []
+    if "native-host" not in (arm.kind, other.kind) and image_key(arm, campaigns) != image_key(other, campaigns):
+        own, others = (name_of(image_of(each, campaigns)) for each in (arm, other))
+        found.append(
+            f"{arm.name} runs {own} and {other.name} runs {others}: userland, libraries and the engine's version are those of the images, and "
+            "a difference is that of all of them together"
+        )
+    mine, theirs = (each.engine_options.get(engine, {}) for each in (arm, other))
+    if mine != theirs:
+        found.append(f"{arm.name} gives {engine} {options_text(mine)}, {other.name} {options_text(theirs)}")
+    return found
+
+
+def options_text(options: dict[str, Any]) -> str:
+    """Engine options of an arm on one line."""
+    if not options:
+        return "no options of its own"
+    return ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(options.items()))
