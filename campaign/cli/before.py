@@ -141,11 +141,22 @@ def power(
     margin_pct: Annotated[float | None, typer.Option(help="Equivalence margin, percent.")] = None,
     n: Annotated[int, typer.Option(min=2, help="Runs in each arm.")] = 30,
     m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
+    looks: Annotated[
+        str | None, typer.Option(help="Blocks after which a sequential design looks, as in 10,20,30.")
+    ] = None,
 ) -> None:
     """Tell before any run what N this effect and margin need."""
-    from campaign.plan.power import describe_power
+    from campaign.plan.power import PowerRefused, describe_power
 
-    out.print(describe_power(pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m))
+    try:
+        looks_at = tuple(int(part) for part in looks.split(",")) if looks else ()
+    except ValueError:
+        raise PowerRefused(f"--looks {looks!r}: write block numbers with commas, as in 10,20,30") from None
+    out.print(
+        describe_power(
+            pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m, looks_at=looks_at
+        )
+    )
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign diff native-chroot docker-baseline")
