@@ -1,6 +1,6 @@
 # Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign report bench check test clean
+.PHONY: help setup campaign report bench check quick test clean
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
@@ -29,6 +29,9 @@ bench: setup  ## measure the harness itself: perturbation, start latency, journa
 
 check: setup  ## ruff, format, mypy, import-linter
 	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports; } $(GIVE)
+
+quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
+	@$(BIN)/pytest -q -m "not docker and not root and not slow" $(ARGS) $(GIVE)
 
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
 	@$(BIN)/pytest $(ARGS) $(GIVE)

@@ -172,7 +172,7 @@ def finished_folder(path: Path, results: Path) -> int:
     from pyarrow import BufferOutputStream, parquet
 
     from actors import host
-    from campaign.config import load as configs
+    from campaign.config import loading as configs
     from campaign.plan.design import plan, plan_hash, to_table
     from campaign.record.journal import Journal
     from campaign.record.store import Store, to_json
@@ -229,7 +229,7 @@ def resume(planned: int, folder: Path) -> list[Row]:
 
 
 def planning(planned: int, folder: Path) -> list[Row]:
-    from campaign.config import load as configs
+    from campaign.config import loading as configs
     from campaign.plan.design import plan, plan_hash
 
     path = folder / "large.yaml"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import account, host
+from campaign import moved
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open"]
 
+moved.serve()
 account.settle(host.home(), host.ROOT)  # through sudo, before anything writes into the person's folders
 
 

@@ -97,6 +97,7 @@ def start(address: str | None, gpus: int = 1) -> None:
         raise ClusterError(str(problem)) from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray_parts.keep_quiet()
+    ray_parts.be_patient()
     if address is None or address.startswith(LOOPBACK):
         ray_parts.stay_on_loopback()
     intruder = None
@@ -143,6 +144,16 @@ def _start_local(gpus: int) -> str:
                 object_store_memory=OBJECT_STORE_BYTES,
             )
         private.check(folder)
+    except (CampaignError, OSError):
+        stop()
+        raise
+    except Exception as problem:  # Ray raises its own kinds, and plain ones where a part of it does not answer in time
+        stop()
+        raise ClusterError(
+            f"Ray did not start on this machine: {str(problem).strip() or type(problem).__name__} Where much else runs here (load "
+            f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs), wait until that has finished: what is measured beside it counts for nothing. "
+            "Nothing was lost; the same command tries again."
+        ) from problem
     except BaseException:
         stop()
         raise

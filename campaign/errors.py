@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from actors.errors import (
     EXIT_CONFIG,
     EXIT_DEFECT,
@@ -25,6 +28,8 @@ __all__ = [
     "Drift",
     "DriverError",
     "UnitLost",
+    "listed",
+    "nearest",
 ]
 
 
@@ -46,3 +51,20 @@ class Drift(DriverError):
 
 class UnitLost(Exception):
     """The unit of a lane no longer answers."""
+
+
+def nearest(word: str, known: Iterable[str], most: int = 30) -> str:
+    """`` Did you mean 'x'?`` where something known is near, else what there is, at most ``most`` of it."""
+    names = list(known)
+    by_folded = {name.strip().casefold(): name for name in names}
+    found = difflib.get_close_matches(word.strip().casefold(), by_folded, n=1, cutoff=0.6)
+    if found:
+        return f"Did you mean {by_folded[found[0]]!r}?"
+    return f"There are: {listed(names, most)}."
+
+
+def listed(names: Iterable[object], most: int = 30) -> str:
+    """Names for a sentence; a long list ends with how many more there are."""
+    words = [str(name) for name in names]
+    shown = ", ".join(words[:most])
+    return f"{shown} and {len(words) - most} more" if len(words) > most else shown or "none"

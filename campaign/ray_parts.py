@@ -8,6 +8,7 @@ So the node is put together from Ray's own parts. :data:`TESTED` is the version 
 from __future__ import annotations
 
 import importlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ PARTS = {
     "ray._private.node:Node.kill_all_processes": "ends the node",
     "ray._private.parameter:RayParams": "what the node is made of",
     "ray._private.services:resolve_ip_for_localhost": "replaced: it moves a node on loopback to a public address",
+    "ray._private.services:get_node": "asked for longer: Ray gives its node 30 s to register, too little beside other work",
     "ray._private.worker:print_to_stdstream": "replaced by nothing: what Ray says of a dead worker names no run and no remedy",
     "ray._private.utils:set_sigterm_handler": "replaced by nothing in the driver: Ray's handler ends it with nothing journalled",
     "ray._private.auto_init_hook:enable_auto_connect": "set to False: else any call after the end starts another Ray, in /tmp/ray",
@@ -68,6 +70,32 @@ def keep_quiet() -> None:
     auto_init_hook.enable_auto_connect = False
     utils.set_sigterm_handler = lambda *_, **__: None
     worker.print_to_stdstream = lambda *_, **__: None
+
+
+REGISTRATION_S = 180.0
+"""A node may take so long to register."""
+
+
+def be_patient() -> None:
+    """Wait for a node of our own for :data:`REGISTRATION_S` before Ray counts its 30 s, which are short beside other work."""
+    from ray._private import services
+
+    once = services.get_node
+    if hasattr(once, "patient"):
+        return
+
+    def get_node(gcs_address: str, node_id: str) -> Any:
+        deadline = time.monotonic() + REGISTRATION_S
+        while True:
+            try:
+                return once(gcs_address, node_id)
+            except RuntimeError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.1)
+
+    get_node.patient = True  # type: ignore[attr-defined]
+    services.get_node = get_node
 
 
 def stay_on_loopback() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +21,34 @@ PROJECT = Path(__file__).parent.parent
 
 def pytest_configure() -> None:
     """Through sudo the tests are root's own all the same; those about sudo set what it sets."""
+    atexit.register(_end_quietly)  # the first to be registered is the last to be called
     for name in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
         os.environ.pop(name, None)
+
+
+def _end_quietly() -> None:
+    """DuckDB's binding lists on standard error whatever still lives when the interpreter ends: pytest's own references to its fixtures."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+SLOW = (
+    "test_benchmarks.py", "test_campaign.py", "test_cells_that_cannot_run.py", "test_infrastructure.py", "test_kills.py", "test_replicas.py",
+    "test_setup.py", "test_sudo.py", "campaign/test_cluster.py", "campaign/run/test_units.py", "campaign/report/paper", "notebooks",
+)  # fmt: skip
+"""Files and folders below tests/ that start Ray, whole campaigns or a browser, or draw every figure."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a test takes, as markers: ``docker`` and ``root`` from what it asks for, ``slow`` from the list above."""
+    for item in items:
+        place = item.path.relative_to(PROJECT / "tests").as_posix()
+        if {"docker_engine", "finished", "local_image"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("docker")
+        if any("root" in str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
+            item.add_marker("root")
+        if any(place == slow or place.startswith(f"{slow}/") for slow in SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

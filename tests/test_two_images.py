@@ -15,7 +15,7 @@ from actors.gpu.actor import GpuActor
 from actors.types import Environment, Image, Workload
 from benchmarks import two_images
 from campaign.analysis import views as sql
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.plan.design import plan
 from campaign.plan.preview import describe, plain
 from campaign.record.store import Store

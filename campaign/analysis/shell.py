@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
-from contextlib import nullcontext
+import textwrap
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from rich.cells import cell_len
+
 from actors import host
-from campaign.analysis import views as sql
+from campaign.analysis import text_table, views
+from campaign.errors import EXIT_CONFIG, CampaignError
 from campaign.record import untrusted
 
 if TYPE_CHECKING:
@@ -20,42 +29,74 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "csv", "json", "parquet"]
 
-HELP = """Type SQL, ending with a semicolon; it may run over several lines.
-  .tables [WORD]   the views, and what a row of each is
-  .schema VIEW     columns of a view and the SQL that makes it
-  .mode FORMAT     table, csv or json
-  .quit            leave (also Ctrl-D)
-The views follow the campaign while it runs: files are looked up again before every query."""
+MOST_ROWS = 10_000
+"""A table shows no more."""
+
+HELP = {
+    ".tables [WORD]": "the views, and what a row of each is",
+    ".schema VIEW": "columns of a view and the SQL that makes it",
+    ".mode FORMAT": "table, csv or json",
+    ".wide, .fit": "show every column of a table whole, or those that fit the terminal",
+    ".quit": "leave (also Ctrl-D)",
+}
 
 
-def shell(results: Path, query: str | None = None, format: Format = "table", output: Path | None = None) -> int:
-    """Run ``query`` over the campaign in ``results``, or prompt where there is none; returns the exit code.
+@dataclass(frozen=True)
+class Mode:
+    """How answers are written."""
 
-    ``output`` is a file for the result instead of standard output. Errors in SQL are DuckDB's own message on standard
-    error and code 1. Raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
+    format: Format = "table"
+    wide: bool = False
+
+
+class QueryRefused(CampaignError):
+    """A query that cannot be answered. The message is DuckDB's own, or says what is missing."""
+
+    exit_code = EXIT_CONFIG
+
+
+def shell(
+    results: Path, query: str | None = None, format: Format = "table", output: Path | None = None, wide: bool = False
+) -> None:
+    """Answer ``query`` over the campaign in ``results``, or prompt where there is none.
+
+    ``output`` is a file for the result instead of standard output. ``wide`` shows every column of a table whole. Raises
+    :class:`campaign.analysis.views.ResultsError` where there is no campaign, :class:`QueryRefused`, and OSError.
     """
     import duckdb
 
-    con = sql.connect(results)
+    asks = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    if query is None and not asks:
+        query = "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()
+        if not query.strip():
+            raise QueryRefused("no query: standard input is empty. Give one: campaign sql 'from runs'")
+    con = views.connect(results)
     _warn(con)
-    if query is None and sys.stdin.isatty():
-        _prompt(con, results, format)
-        return 0
+    if query is None:
+        _prompt(con, results, Mode(format, wide))
+        return
     try:
-        answer(con, query if query is not None else sys.stdin.read(), format, output)
+        answer(con, _only(con, query), format, output, wide)
     except duckdb.Error as error:
-        print(error, file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        sys.stderr.close()
-    except OSError as error:
-        print(f"{error.filename or output}: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
+        raise QueryRefused(str(error)) from None
 
 
-def answer(con: duckdb.DuckDBPyConnection, query: str, format: Format, output: Path | None = None) -> None:
-    """Execute ``query`` (one or several statements; the last one answers) and write its rows."""
+def _only(con: duckdb.DuckDBPyConnection, query: str) -> str:
+    """The one statement in ``query``. Raises QueryRefused."""
+    found = con.extract_statements(query)
+    if not found:
+        raise QueryRefused(f"no query in {query[:60]!r}. Give one: campaign sql 'from runs'")
+    if len(found) > 1:
+        raise QueryRefused(
+            f"{len(found)} statements, and one answer is written: give them one after another, or at the prompt (`campaign sql`)."
+        )
+    return str(found[0].query)
+
+
+def answer(
+    con: duckdb.DuckDBPyConnection, query: str, format: Format, output: Path | None = None, wide: bool = False
+) -> None:
+    """Execute ``query`` and write its rows."""
     if format == "parquet":
         _parquet(con, query, output)
         return
@@ -63,14 +104,14 @@ def answer(con: duckdb.DuckDBPyConnection, query: str, format: Format, output: P
     if result.description is None:
         return
     if output is None:
-        _write(result, format, sys.stdout)
+        _write(result, format, sys.stdout, wide)
         sys.stdout.flush()
     else:
         with output.open("w", encoding="utf-8", newline="") as file:
-            _write(result, format, file)
+            _write(result, format, file, wide)
 
 
-def _write(result: duckdb.DuckDBPyConnection, format: Format, file: IO[str]) -> None:
+def _write(result: duckdb.DuckDBPyConnection, format: Format, file: IO[str], wide: bool = False) -> None:
     names = [str(column[0]) for column in result.description or ()]
     if format == "csv":
         import csv
@@ -89,7 +130,8 @@ def _write(result: duckdb.DuckDBPyConnection, format: Format, file: IO[str]) -> 
                 separator = ",\n"
         file.write("\n]\n")
     else:
-        _table(names, result.fetchall(), file)
+        rows = result.fetchmany(MOST_ROWS)
+        _table(names, rows, file, wide, more=len(rows) == MOST_ROWS and bool(result.fetchmany(1)))
 
 
 def _parquet(con: duckdb.DuckDBPyConnection, query: str, output: Path | None) -> None:
@@ -105,29 +147,54 @@ def _parquet(con: duckdb.DuckDBPyConnection, query: str, output: Path | None) ->
             writer.write_batch(batch)
 
 
-def _table(names: list[str], rows: list[tuple[Any, ...]], file: IO[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _table(names: list[str], rows: list[tuple[Any, ...]], file: IO[str], wide: bool, more: bool) -> None:
+    """A terminal shows the columns that fit it, in its pager where they are long or wide; a file or a pipe has no width."""
+    columns = [
+        text_table.Column(
+            untrusted.plain(name),
+            [_shown(row[i]) for row in rows],
+            any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows),
+        )
+        for i, name in enumerate(names)
+    ]
+    terminal = file.isatty()
+    width = shutil.get_terminal_size().columns
+    fitted = text_table.fit(columns, None if wide or not terminal else width)
+    said = f"{len(rows)} row{'' if len(rows) == 1 else 's'}"
+    if more:
+        said = f"the first {len(rows)} rows; --format csv or parquet writes all"
+    if fitted.left_out:
+        count = len(fitted.left_out)
+        said += f"; {count} column{'' if count == 1 else 's'} left out: {', '.join(fitted.left_out)}"
+    if fitted.left_out or fitted.cut:
+        said += f"{'' if fitted.left_out else '; texts cut'} (--wide or `.wide` shows all, or SELECT what you want)"
+    lines = [*fitted.lines(), *textwrap.wrap(said, width if terminal else 10_000, break_long_words=False)]
+    text = "\n".join(lines) + "\n"
+    if not (terminal and _paged(text, lines, width)):
+        file.write(text)
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(names):
-        numeric = any(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in rows)
-        table.add_column(Text(untrusted.plain(name)), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_shown(value)) for value in row))
-    # Away from a terminal nothing is folded: a file or a pipe has no width.
-    console = Console(file=file) if file.isatty() else Console(file=file, width=10_000)
-    console.print(table)
-    console.print(Text(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", style="dim"))
+
+def _paged(text: str, lines: list[str], width: int) -> bool:
+    """Whether a pager showed ``text``: one is asked where the terminal cannot show it whole, and lines go beyond its edge unfolded."""
+    if len(lines) < shutil.get_terminal_size().lines and max(map(cell_len, lines)) <= width:
+        return False
+    pager = shlex.split(os.environ.get("PAGER") or "less -FRSX")
+    if not sys.stdin.isatty() or not pager or not shutil.which(pager[0]):
+        return False
+    sys.stdout.flush()
+    with suppress(OSError):
+        subprocess.run(pager, input=text, text=True, check=False, env={"LESSCHARSET": "utf-8", **os.environ})
+        return True
+    return False
 
 
-def _prompt(con: duckdb.DuckDBPyConnection, results: Path, format: Format) -> None:
+def _prompt(con: duckdb.DuckDBPyConnection, results: Path, mode: Mode) -> None:
     import duckdb
 
-    history = _readline([view.name for view in sql.tables()])
-    print(f"{untrusted.plain(str(results))}: {len(sql.tables())} views. .tables lists them, .help helps, .quit leaves.")
+    history = _readline([view.name for view in views.tables()])
+    print(
+        f"{untrusted.plain(str(results))}: {len(views.tables())} views. .tables lists them, .help helps, .quit leaves."
+    )
     lines: list[str] = []
     try:
         while True:
@@ -143,7 +210,7 @@ def _prompt(con: duckdb.DuckDBPyConnection, results: Path, format: Format) -> No
             if not lines and line.strip().startswith("."):
                 if line.strip() in (".quit", ".exit"):
                     return
-                format = _dot(con, line.split(), format)
+                mode = _dot(con, line.split(), mode)
                 continue
             if line.strip() or lines:
                 lines.append(line)
@@ -151,8 +218,9 @@ def _prompt(con: duckdb.DuckDBPyConnection, results: Path, format: Format) -> No
                 continue
             query, lines = "\n".join(lines), []
             try:
-                sql.refresh(con)
-                answer(con, query, format)
+                views.refresh(con)
+                for statement in con.extract_statements(query):
+                    answer(con, str(statement.query), mode.format, wide=mode.wide)
             except duckdb.Error as error:
                 print(error, file=sys.stderr)
             except KeyboardInterrupt:
@@ -165,28 +233,49 @@ def _prompt(con: duckdb.DuckDBPyConnection, results: Path, format: Format) -> No
             readline.write_history_file(history)
 
 
-def _dot(con: duckdb.DuckDBPyConnection, words: list[str], format: Format) -> Format:
-    """Carry out one dot command; returns the output format from now on."""
+def _dot(con: duckdb.DuckDBPyConnection, words: list[str], mode: Mode) -> Mode:
+    """Carry out one dot command; returns how answers are written from now on."""
     match words:
         case [".tables", *rest]:
-            views = [view for view in sql.tables() if not rest or rest[0] in view.name]
-            width = max((len(view.name) for view in views), default=0)
-            for view in views:
-                print(f"{view.name:{width}}  {view.about}")
+            _list({view.name: view.about for view in views.tables() if not rest or rest[0] in view.name})
         case [".schema", name]:
-            known = {view.name for view in sql.tables()}
+            known = {view.name for view in views.tables()}
             if name in known:
                 _write(con.execute(f"SELECT column_name, column_type FROM (DESCRIBE {name})"), "table", sys.stdout)
-                print(sql.definition(name))
+                print(views.definition(name))
             else:
                 print(f"No view {name}. .tables lists them.", file=sys.stderr)
         case [".mode", ("table" | "csv" | "json") as chosen]:
-            return chosen
+            return replace(mode, format=chosen)
+        case [".wide"]:
+            return replace(mode, wide=True)
+        case [".fit"]:
+            return replace(mode, wide=False)
         case [".help"]:
-            print(HELP)
+            _help()
         case _:
-            print(f"Unknown command {' '.join(words)}.\n{HELP}", file=sys.stderr)
-    return format
+            print(f"Unknown command {' '.join(words)}.", file=sys.stderr)
+            _help()
+    return mode
+
+
+def _help() -> None:
+    _fold("Type SQL, ending with a semicolon; it may run over several lines.")
+    _list({f"  {command}": about for command, about in HELP.items()})
+    _fold("The views follow the campaign while it runs: files are looked up again before every query.")
+
+
+def _fold(text: str, indent: int = 0) -> None:
+    """Print a text that breaks between words, its further lines indented."""
+    width = max(shutil.get_terminal_size().columns, indent + 20)
+    print(textwrap.fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
+
+
+def _list(about: dict[str, str]) -> None:
+    """Print names and what they are, in two columns."""
+    names = max(map(len, about), default=0)
+    for name, text in about.items():
+        _fold(f"{name:{names}}  {text}", names + 2)
 
 
 def _readline(names: list[str]) -> Path | None:

@@ -5,6 +5,7 @@ Heavy modules are imported where they are needed.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +66,40 @@ app = typer.Typer(
 out = Output(highlight=False, markup=False)
 err = Output(stderr=True, highlight=False, markup=False)
 
-ResultsRoot = Annotated[Path, typer.Option("--results", help="Folder that holds the results of all campaigns.")]
+
+def finite(value: float | list[float] | None) -> Any:
+    """Callback of options that are numbers: neither NaN nor infinity is one."""
+    if any(not math.isfinite(it) for it in (value if isinstance(value, list) else [value]) if it is not None):
+        raise typer.BadParameter("must be a finite number")
+    return value
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from campaign.record import provenance
+
+        out.print(provenance.version(), soft_wrap=True)
+        raise typer.Exit
+
+
+@app.callback()
+def whole(
+    version: Annotated[
+        bool, typer.Option("--version", help="Version, commit and Python, and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _a_folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise typer.BadParameter(f"{path} is no folder")
+    return path
+
+
+ResultsRoot = Annotated[
+    Path, typer.Option("--results", help="Folder that holds the results of all campaigns.", callback=_a_folder)
+]
 Folder = Annotated[
     Path | None,
     typer.Argument(
@@ -89,18 +123,44 @@ Phase = Annotated[
 ]
 
 
-def latest(folder: Path | None, root: Path = Path("results")) -> Path:
-    """``folder``, or the results folder whose journal changed last."""
+def latest(folder: Path | None, root: Path = Path("results"), *, imported: bool = True) -> Path:
+    """``folder``, or the results folder below ``root`` that changed last, which it names; without ``imported`` the last that was carried out
+    here. Raises StoreError."""
     from campaign.record.store import StoreError
 
     if folder is not None:
+        if not folder.exists():
+            raise StoreError(f"{folder}: does not exist. {_campaigns(folder.parent if folder.name else root)}")
+        if not folder.is_dir():
+            raise StoreError(f"{folder}: is a file. Name a campaign's results folder, such as {root}/NAME.")
         if not (folder / "campaign.json").exists():
-            raise StoreError(f"{folder}: no campaign here (no campaign.json). Name a folder below {root}/.")
+            raise StoreError(f"{folder}: no campaign here (no campaign.json). {_campaigns(folder)}")
         return folder
-    found = sorted(root.glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    changed = {
+        place.parent: max(_changed_ns(place), _changed_ns(place.parent / "journal.jsonl"))
+        for place in root.glob("*/campaign.json")
+        if imported or (place.parent / "journal.jsonl").exists()
+    }
+    if not changed:
         raise StoreError(f"{root}: no results yet. Start a campaign with `campaign run` or `make campaign`.")
-    return found[-1].parent
+    found = max(changed, key=lambda place: changed[place])
+    kind = "" if (found / "journal.jsonl").exists() else " (imported runs)"
+    err.print(f"{found}{kind}: the results that changed last", style="dim", soft_wrap=True)
+    return found
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _campaigns(folder: Path) -> str:
+    """The campaigns in a folder, in words."""
+    found = sorted(place.parent for place in folder.glob("*/campaign.json"))
+    named = ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    return f"There are {named}." if found else "Name a campaign's results folder, such as results/NAME."
 
 
 def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:

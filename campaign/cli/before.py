@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, out
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, out
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -45,7 +45,9 @@ def plan(
     rich_help_panel=PANEL, epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml"
 )
 def doctor(
-    config: Annotated[Path | None, typer.Argument(help="Also check what this campaign needs.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Also check what this campaign needs.", autocompletion=completion.configs)
+    ] = None,
 ) -> None:
     """Check by trying everything that a campaign needs; each finding has a remedy."""
     from actors import host
@@ -134,11 +136,17 @@ def register(
     epilog="Examples:\n\n  campaign power --cv-pct 0.5 --margin-pct 1\n\n  campaign power results/local --n 30",
 )
 def power(
-    pilot: Annotated[Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.")] = None,
-    cv_pct: Annotated[float | None, typer.Option(help="Assumed run-to-run coefficient of variation, percent.")] = None,
-    rho: Annotated[float | None, typer.Option(help="Assumed correlation of the arms within blocks.")] = None,
-    effect_pct: Annotated[float, typer.Option(help="Difference to be found, percent.")] = 1.0,
-    margin_pct: Annotated[float | None, typer.Option(help="Equivalence margin, percent.")] = None,
+    pilot: Annotated[
+        Path | None, typer.Argument(help="Results folder of a pilot; else --cv-pct.", autocompletion=completion.folders)
+    ] = None,
+    cv_pct: Annotated[
+        float | None, typer.Option(callback=finite, help="Assumed run-to-run coefficient of variation, percent.")
+    ] = None,
+    rho: Annotated[
+        float | None, typer.Option(callback=finite, help="Assumed correlation of the arms within blocks.")
+    ] = None,
+    effect_pct: Annotated[float, typer.Option(callback=finite, help="Difference to be found, percent.")] = 1.0,
+    margin_pct: Annotated[float | None, typer.Option(callback=finite, help="Equivalence margin, percent.")] = None,
     n: Annotated[int, typer.Option(min=2, help="Runs in each arm.")] = 30,
     m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
     looks: Annotated[
@@ -148,6 +156,8 @@ def power(
     """Tell before any run what N this effect and margin need."""
     from campaign.plan.power import PowerRefused, describe_power
 
+    if pilot is not None:
+        latest(pilot)
     try:
         looks_at = tuple(int(part) for part in looks.split(",")) if looks else ()
     except ValueError:
@@ -163,7 +173,9 @@ def power(
 def diff(
     first: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
     second: Annotated[str, typer.Argument(help="Environment.", autocompletion=completion.environments)],
-    config: Annotated[Path | None, typer.Option(help="Campaign file that defines them.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Campaign file that defines them.", autocompletion=completion.configs)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
 ) -> None:
     """Show what differs between two environments."""

@@ -224,7 +224,13 @@ def _report_apart(store: Any, no_report: bool) -> None:
     nothing that was measured. One that dies by a signal is tried once more."""
     import subprocess
 
-    words = [sys.executable, "-m", "campaign.closing", str(store.root), *(["--no-page"] if no_report else [])]
+    words = [
+        sys.executable,
+        "-m",
+        "campaign.closing",
+        str(store.root.absolute()),
+        *(["--no-page"] if no_report else []),
+    ]
     for last in (False, True):
         ended = subprocess.run(words, cwd=ROOT, env={**os.environ, "COLUMNS": str(out.width)}, check=False).returncode
         if ended == 0:

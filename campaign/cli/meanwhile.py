@@ -28,7 +28,7 @@ def status(
     from campaign.record.status import standing
     from campaign.run.display import panel
 
-    place = latest(folder, results)
+    place = latest(folder, results, imported=False)
     snapshot, running = standing(place)
     if as_json:
         print(json.dumps(snapshot.to_json(), indent=1))
@@ -56,7 +56,7 @@ def retry(
     """Open runs that were given up again; `campaign run` then goes on with them."""
     from campaign.run.retry import reopen
 
-    place = latest(folder, results)
+    place = latest(folder, results, imported=False)
     opened = reopen(place, tuple(run or ()))
     for run_id in opened:
         out.print(f"opened again: {run_id}", markup=False, soft_wrap=True)

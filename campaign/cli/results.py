@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import Folder, ResultsRoot, app, latest, out
+from campaign.cli.app import Folder, ResultsRoot, app, finite, latest, out
 
 PANEL = "Results"
 
@@ -24,7 +25,13 @@ def report(
         bool, typer.Option("--print", help="Also figures for print (PDF, SVG, PNG) and LaTeX tables.")
     ] = False,
     width: Annotated[
-        list[float] | None, typer.Option(help="Width of a print figure, inches; default 3.5 and 7.16.")
+        list[float] | None,
+        typer.Option(
+            min=1.0,
+            max=20.0,
+            callback=finite,
+            help="Width of a print figure, inches; repeatable; default 3.5 and 7.16.",
+        ),
     ] = None,
 ) -> None:
     """Write the HTML report and its figures, of a finished or a running campaign."""
@@ -49,25 +56,34 @@ def report(
 @app.command(
     rich_help_panel=PANEL,
     epilog="Examples:\n\n  campaign sql\n\n  campaign sql 'from runs limit 5' --format csv\n\n"
-    "  campaign sql results/local 'from gates' -f parquet -o gates.parquet",
+    "  campaign sql results/local 'from gates' -f parquet -o gates.parquet\n\n  campaign sql 'from runs' --wide | less -S",
 )
 def sql(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FOLDER] [QUERY]", help="Results folder, one query; default: a prompt."),
+        typer.Argument(
+            metavar="[FOLDER] [QUERY]",
+            help="Results folder, one query; default: a prompt.",
+            autocompletion=completion.folders,
+        ),
     ] = None,
     format: Annotated[
         Literal["table", "csv", "json", "parquet"], typer.Option("--format", "-f", help="How the answer is written.")
     ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the answer.")] = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Every column of a table, whole, however wide the terminal is.")
+    ] = False,
     results: ResultsRoot = Path("results"),
 ) -> None:
     """Query a campaign by SQL, also while it runs."""
     from campaign.analysis.shell import shell
 
     rest = list(words or [])
-    folder = Path(rest.pop(0)) if rest and (len(rest) > 1 or Path(rest[0]).is_dir()) else None
-    raise typer.Exit(shell(latest(folder, results), rest[0] if rest else None, format, output))
+    folder = Path(rest.pop(0)) if rest and os.path.isdir(rest[0]) else None  # noqa: PTH112 - a query may be too long for a name
+    if len(rest) > 1:
+        raise typer.BadParameter(f"{rest[0]!r} is no results folder; a query is one word: put it in quotes")
+    shell(latest(folder, results), rest[0] if rest else None, format, output, wide)
 
 
 @app.command(
@@ -83,7 +99,10 @@ def show(
     results: ResultsRoot = Path("results"),
     command: Annotated[bool, typer.Option("--command", help="Only the exact command of the accepted attempt.")] = False,
     config: Annotated[
-        Path | None, typer.Option(help="Show the run that this campaign file plans, before it runs.")
+        Path | None,
+        typer.Option(
+            help="Show the run that this campaign file plans, before it runs.", autocompletion=completion.configs
+        ),
     ] = None,
 ) -> None:
     """Show a run: its attempts, verdicts and exact command."""
@@ -96,7 +115,7 @@ def show(
         from campaign.plan.command import planned_in
         from campaign.record.status import NotCarriedOut, describe_run
 
-        place = latest(folder, results)
+        place = latest(folder, results, imported=False)
         try:
             described = describe_run(place, run_id, command_only=command)
         except NotCarriedOut:
@@ -132,7 +151,7 @@ def verify(
 
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign export results/local local.zip")
 def export(
-    folder: Annotated[Path, typer.Argument(help="A campaign's results folder.")],
+    folder: Annotated[Path, typer.Argument(help="A campaign's results folder.", autocompletion=completion.folders)],
     target: Annotated[Path, typer.Argument(help="New folder, or file ending in .zip, .tar.gz or .tgz.")],
 ) -> None:
     """Export the audit trail as a data package (Frictionless, RO-Crate) for archiving."""

@@ -47,6 +47,9 @@ def in_words(err: Console) -> Iterator[None]:
 def _of_others(problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"the disk is full ({problem}). Nothing that finished is lost: make space, and give the same command."
+    if isinstance(problem, OSError) and problem.filename is not None and problem.strerror:
+        other = f" to {problem.filename2}" if problem.filename2 else ""
+        return f"{problem.filename}{other}: {problem.strerror}"
     return str(problem)
 
 

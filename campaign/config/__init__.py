@@ -1,0 +1,23 @@
+"""What is asked: campaign files, read and validated.
+
+``config.load(path)`` gives the :class:`Campaign` in a file, or raises :class:`ConfigError` with everything that is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from campaign.config.loading import Campaign, load
+    from campaign.config.yaml_nodes import ConfigError
+
+__all__ = ["Campaign", "ConfigError", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Read when first asked for: validation takes a third of a second to import."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from campaign.config import loading, yaml_nodes
+
+    return getattr(yaml_nodes if name == "ConfigError" else loading, name)

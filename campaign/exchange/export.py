@@ -12,14 +12,17 @@ import gzip
 import hashlib
 import json
 import mimetypes
+import re
 import shutil
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from actors import host
 from campaign.analysis import views
@@ -35,6 +38,8 @@ DATA_LICENCE = {
     "title": "Creative Commons Attribution 4.0",
 }
 CODE_LICENCE = {"name": "MIT", "path": "https://opensource.org/license/mit", "title": "MIT License"}
+
+ARCHIVES = (".zip", ".tar.gz", ".tgz")
 
 TABLES = {
     "runs": "FROM runs ORDER BY run_index",
@@ -81,6 +86,10 @@ def export(results: Path, target: Path) -> Path:
     results, target = results.resolve(), target.resolve()
     if target.exists():
         raise StoreError(f"{target}: already there. Remove it, or name another target.")
+    if re.fullmatch(r"\.(7z|[A-Za-z]\w{0,4})", target.suffix) and not target.name.endswith(ARCHIVES):
+        raise StoreError(
+            f"{target}: no kind of archive that is written. Name one that ends in {', '.join(ARCHIVES)}, or a new folder without an ending."
+        )
     if target.is_relative_to(results):
         raise StoreError(f"{target}: inside the results. Name a target outside {results}.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +112,7 @@ def export(results: Path, target: Path) -> Path:
 
 
 def _stem(target: Path) -> str:
-    for ending in (".tar.gz", ".tgz", ".zip"):
+    for ending in ARCHIVES:
         if target.name.endswith(ending):
             return target.name.removesuffix(ending) or "campaign"
     return target.name
@@ -119,7 +128,7 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
     for name in (*_RAW, "units/*.json", "telemetry/*/*.parquet"):
         good, bad = untrusted.find(results, name)
         for source in good:
-            _copy(source, folder / "raw" / source.relative_to(results))
+            _copy(source, folder / "raw" / _portable(source.relative_to(results)))
         left_out += [f"{untrusted.plain(str(path.relative_to(results)))}: {why}" for path, why in bad]
     # Sorted once, so that each attempt's samples lie together and are found without reading the others.
     con.execute(
@@ -156,14 +165,14 @@ def _attempt(
 ) -> dict[str, dict[str, Any]]:
     """The four files of an attempt, and the rest of its folder; returns the descriptions of the tables among them."""
     safe = untrusted.file_name(run_id)  # of imported runs a name may be anything
-    source, place = results / "attempts" / safe / str(attempt), folder / "runs" / safe / str(attempt)
+    source, place = results / "attempts" / safe / str(attempt), folder / "runs" / _portable(Path(safe)) / str(attempt)
     place.mkdir(parents=True)
     there = source.is_dir() and not any(path.is_symlink() for path in (source, source.parent, source.parent.parent))
     for name, why in untrusted.walk(source) if there else ():
         if why is not None:
             left_out.append(f"{untrusted.plain(str(source.relative_to(results) / name))}: {why}")
         elif name not in ("stdout.log", "stderr.log"):
-            _copy(source / name, place / name)
+            _copy(source / name, place / _portable(Path(name)))
     _log(con, source, place / "run.log", run_id, attempt)
     described = {}
     for name, columns in MONITORS.items():
@@ -173,7 +182,7 @@ def _attempt(
         )
         _csv(con, query, place / name)
         described[str((place / name).relative_to(folder))] = {
-            "name": f"{run_id}-{attempt}-{name.removesuffix('.csv')}".lower(),
+            "name": f"{run_id}-{attempt}-{name.removesuffix('.csv')}",
             "description": f"What {unit} did during attempt {attempt} of {run_id}; a field is empty where the unit cannot tell.",
             "schema": schemas[name],
         }
@@ -206,18 +215,23 @@ def _log(con: duckdb.DuckDBPyConnection, source: Path, target: Path, run_id: str
 
 
 def _package(con: duckdb.DuckDBPyConnection, folder: Path, described: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Frictionless Data Package 1: every file a resource, tables with their schema."""
+    """Frictionless Data Package 1: every file a resource, tables with their schema. The rest is said to be files (``type``), which
+    Frictionless would else open by their endings: an engine's report is no JSON that describes data, and Parquet describes itself."""
     facts = _facts(con)
-    resources = []
+    resources: list[dict[str, Any]] = []
+    taken: set[str] = set()
     for path in _files(folder):
         entry = described.get(path, {})
-        about: dict[str, Any] = {"name": entry.get("name", _slug(path)), "path": path}
+        about: dict[str, Any] = {"name": _unique(_slug(entry.get("name", path)), taken), "path": path}
         if entry:
             about |= {
+                "type": "table",
                 "profile": "tabular-data-resource",
                 "description": entry["description"],
                 "schema": entry["schema"],
             }
+        else:
+            about |= {"type": "file", "profile": "data-resource"}
         resources.append(about | _file_facts(folder / path) | ({"encoding": "utf-8"} if entry else {}))
     return {
         "profile": "data-package",
@@ -244,14 +258,15 @@ def _crate(con: duckdb.DuckDBPyConnection, folder: Path, described: dict[str, di
         "description": _description(facts),
         "datePublished": _created(con).date().isoformat(),
         "license": {"@id": DATA_LICENCE["path"]},
-        "hasPart": [{"@id": path} for path in files],
+        "hasPart": [{"@id": quote(path)} for path in files],
     }
     parts = []
     for path in files:
         about = _file_facts(folder / path)
         part = {
-            "@id": path,
+            "@id": quote(path),
             "@type": "File",
+            "name": path,
             "contentSize": str(about["bytes"]),
             "encodingFormat": about["mediatype"],
             "sha256": about["hash"].removeprefix("sha256:"),
@@ -334,6 +349,7 @@ def _readme(con: duckdb.DuckDBPyConnection) -> str:
 | `tables/*.csv` | the campaign's views; columns and types in `datapackage.json` |
 | `raw/` | plan, journal, units, telemetry and manifest as they were recorded |
 
+A character of a name other than a letter, a digit or one of `._=+-` is written as `-`, with a digest of the name behind it.
 Rejected attempts are here as well. An empty field is a quantity that the unit cannot tell.
 Data: CC BY 4.0 (`LICENSE-DATA`). Code that made them: MIT (`LICENSE`).
 """
@@ -359,6 +375,20 @@ def _csv(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
         f"COPY (SELECT {chosen} FROM ({query})) TO {views.quoted(str(path))} "
         "(FORMAT csv, HEADER true, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ')"
     )
+
+
+def _portable(path: Path) -> Path:
+    """The path in the package: a part with characters that readers of packages take for those of a URL gets others, and a digest."""
+    return Path(*map(_portable_part, path.parts))
+
+
+def _portable_part(part: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._=+-]", "-", part)
+    if plain == part:
+        return part
+    stem, dot, ending = plain.rpartition(".")
+    digest = hashlib.sha256(part.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{stem}-{digest}.{ending}" if dot and stem else f"{plain}-{digest}"
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -387,7 +417,15 @@ def _file_facts(path: Path) -> dict[str, Any]:
 
 
 def _slug(path: str) -> str:
-    return "".join(char if char.isalnum() or char in "-._" else "-" for char in path.lower())
+    """The letters that Frictionless allows in a resource's name."""
+    return "".join(char if char.isascii() and (char.isalnum() or char in "-._") else "-" for char in path.lower())
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """``name``, with a number behind it where it is taken; takes it."""
+    chosen = next(it for it in chain([name], (f"{name}-{number}" for number in count(2))) if it not in taken)
+    taken.add(chosen)
+    return chosen
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
@@ -396,10 +434,11 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def _members(folder: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        yield path, f"{folder.name}/{path.relative_to(folder).as_posix()}"
+        yield path, path.relative_to(folder).as_posix()
 
 
 def _zip(folder: Path, target: Path, when: datetime) -> None:
+    """With both descriptions at the archive's root, where readers of crates and packages look for them."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path, name in _members(folder):
             entry = zipfile.ZipInfo(name, when.timetuple()[:6])
@@ -409,13 +448,14 @@ def _zip(folder: Path, target: Path, when: datetime) -> None:
 
 
 def _tar(folder: Path, target: Path, when: datetime) -> None:
+    """Everything in one folder, as whoever unpacks a tar expects."""
     with (
         target.open("wb") as raw,
         gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for path, name in _members(folder):
-            entry = tarfile.TarInfo(name)
+            entry = tarfile.TarInfo(f"{folder.name}/{name}")
             entry.size, entry.mtime, entry.mode = path.stat().st_size, int(when.timestamp()), 0o644
             with path.open("rb") as source:
                 archive.addfile(entry, source)

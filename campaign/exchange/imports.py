@@ -60,6 +60,8 @@ def import_runs(
     folder = results / folder_name(name, files)
     if folder.exists():
         raise ImportRefused(f"{folder} exists already; give another name, or remove it to import again")
+    if gpu is not None:
+        check_gpu(gpu)
     reading = understand(files, asked)
     base = base_arm(reading, reference, files)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -73,6 +75,22 @@ def import_runs(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def check_gpu(name: str) -> None:
+    """Raises :class:`ImportRefused` where no GPU of known bandwidth goes by that name: the roofline would be left out without a word."""
+    import duckdb
+
+    from campaign.analysis import views
+
+    con = duckdb.connect()
+    con.execute(next(statement.text for statement in views.statements() if statement.name == "bandwidths"))
+    known = [str(gpu) for (gpu,) in con.execute("SELECT gpu FROM bandwidths").fetchall()]
+    if not any(gpu in name for gpu in known):
+        raise ImportRefused(
+            f"--gpu {shown(name)}: the roofline knows the memory bandwidth of {listed(known)} and of no other GPU. Give the name as "
+            f"nvidia-smi prints it (NVIDIA {known[0]}), or leave --gpu out: then no figure is held against the roofline"
+        )
 
 
 def understand(files: Sequence[Path], asked: Asked) -> Reading:

@@ -18,7 +18,8 @@ from actors.environments.docker import arm as docker
 from actors.environments.native import arm as native
 from actors.gpu.attempt import launch_of, working_folder
 from actors.types import Attempt, Environment, ImageIdentity, Prepared, UnitFacts
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
+from campaign.errors import nearest
 from campaign.plan.design import plan
 from campaign.record.store import Store
 
@@ -59,7 +60,7 @@ def planned_command(
     home = home or host.home()
     known = {run.run_id: run for run in plan(campaign)}
     if run_id not in known:
-        raise EngineError(f"{run_id}: no such run in {campaign.name}; one of them is {next(iter(known))}")
+        raise EngineError(f"{run_id}: no such run in {campaign.name}. {nearest(run_id, known, most=3)}")
     row = known[run_id]
     model, workload = campaign.model_in(row.environment, row.model), campaign.asked(row.model, row.workload)
     environment = campaign.environment(row.environment)

@@ -21,7 +21,7 @@ from campaign.plan.design import Planned
 from campaign.record import untrusted
 
 if TYPE_CHECKING:
-    from campaign.config.load import Campaign
+    from campaign.config.loading import Campaign
 
 Cell = tuple[str, str, str]
 """Model, environment, workload."""

@@ -61,8 +61,8 @@ def describe_power(
     from campaign.analysis.statistics import plan_runs
 
     spreads, declared = _spreads(pilot, cv_pct, rho, metric)
-    margin = margin_pct or declared or 2.0
-    if effect_pct <= 0 or margin <= 0 or n < 2 or m < 1:
+    margin = margin_pct if margin_pct is not None else declared or 2.0
+    if not (0 < effect_pct < math.inf and 0 < margin < math.inf) or n < 2 or m < 1:
         raise PowerRefused("effect and margin must be above 0 %, n at least 2 and m at least 1")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     names = (
@@ -187,7 +187,7 @@ def _bounded(rho: float | None) -> float:
 
 
 def _check(spread: Spread) -> None:
-    if spread.cv_pct <= 0 or not -1 < spread.rho < 1:
+    if not 0 < spread.cv_pct < math.inf or not -1 < spread.rho < 1:
         raise PowerRefused(
             f"{spread.model}: the coefficient of variation must be above 0 % and the correlation between -1 and 1, "
             f"not {spread.cv_pct:g} % and {spread.rho:g}"

@@ -20,7 +20,7 @@ from campaign.record import journal, untrusted
 from campaign.record.drift import changes
 
 if TYPE_CHECKING:
-    from campaign.config.load import Campaign
+    from campaign.config.loading import Campaign
 
 NAME = "registration.json"
 FORMAT = "campaign-registration/1"

@@ -8,7 +8,7 @@ from actors.environments.docker import daemon
 from actors.environments.registry import arm
 from actors.environments.resolve import Row
 from actors.types import Environment
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 
 
 def seen(campaign: Campaign, a: Environment, b: Environment) -> tuple[list[Row], str]:

@@ -28,7 +28,7 @@ from actors.environments import EnvironmentError_
 from actors.environments.docker import daemon, image, rootfs
 from actors.environments.registry import arm
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 from campaign.preflight import rights
 
 if TYPE_CHECKING:

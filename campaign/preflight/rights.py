@@ -19,7 +19,7 @@ from actors.engines import EngineError
 from actors.engines.common import weights
 from actors.environments import EnvironmentError_
 from actors.types import Environment, Model
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 
 LIMITS = {
     "memlock": resource.RLIMIT_MEMLOCK,

@@ -34,5 +34,14 @@ def versions() -> dict[str, str]:
     return dict(sorted((item.metadata["Name"].lower(), item.version) for item in metadata.distributions()))
 
 
+def version() -> str:
+    """Version, commit, Python and folder, in a line."""
+    found = git()
+    commit = (
+        f"commit {found['git_commit'][:12]}{', changed' if found['dirty'] else ''}, " if found["git_commit"] else ""
+    )
+    return f"campaign {metadata.version('campaign')} ({commit}Python {platform.python_version()}, {ROOT})"
+
+
 def code() -> dict[str, Any]:
     return {**git(), "digest": code_digest(), "python": platform.python_version(), "packages": versions()}

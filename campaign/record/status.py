@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from campaign.errors import nearest
 from campaign.record import journal, untrusted
 from campaign.record.snapshot import Snapshot
 from campaign.record.store import Store, StoreError
@@ -56,7 +57,7 @@ def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
         known = [row["run_id"] for row in store.plan()]
         if run_id in known:
             raise NotCarriedOut(f"{run_id}: planned, not carried out yet")
-        raise StoreError(f"{run_id}: no such run in {folder}; one of them is {known[0] if known else 'none'}")
+        raise StoreError(f"{run_id}: no such run in {folder}. {nearest(run_id, known, most=3)}")
     events, _, _ = journal.read(store.journal_path)
     number = journal.fold(events).run(run_id).accepted or attempts[-1]
     command = _read(store.attempt_path(run_id, number) / "command.json")

@@ -15,7 +15,7 @@ from actors.gpu.gate import cold_enough
 from actors.types import Evidence, Gate, TelemetrySummary
 
 if TYPE_CHECKING:
-    from campaign.config.load import Campaign
+    from campaign.config.loading import Campaign
 
 PRIMARY = (
     "token_throughput_tok_s",

@@ -18,7 +18,7 @@ from actors.types import Attempt, Evidence
 from campaign.analysis import looks
 from campaign.cluster import Unit
 from campaign.config import redaction
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 from campaign.errors import Drift, DriverError
 from campaign.plan import registration
 from campaign.plan.design import Planned, plan, plan_hash, to_table

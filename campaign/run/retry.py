@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from campaign.errors import nearest
 from campaign.record import journal
 from campaign.record.snapshot import digest_of
 from campaign.record.status import standing
@@ -25,7 +26,8 @@ def reopen(folder: Path, wanted: tuple[str, ...] = ()) -> list[str]:
             if state.run(row["run_id"]).exhausted and state.run(row["run_id"]).accepted is None
         ]
         if unknown := [run_id for run_id in wanted if run_id not in given_up]:
-            raise StoreError(f"{', '.join(unknown)}: not given up; given up are: {', '.join(given_up) or 'none'}")
+            words = nearest(unknown[0], given_up, most=3) if given_up else "No run was given up."
+            raise StoreError(f"{', '.join(unknown)}: not given up. {words}")
         chosen = [run_id for run_id in given_up if not wanted or run_id in wanted]
         for run_id in chosen:
             writer.append("reopened", run_id=run_id, reason="a person asked for it (campaign retry)")

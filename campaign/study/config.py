@@ -18,8 +18,8 @@ from pydantic import Field, StringConstraints
 
 from actors.types import Environment, Frozen, Name
 from campaign.analysis.statistics import two_level
-from campaign.config import load as configs
-from campaign.config.load import Campaign, Factor, Screen
+from campaign.config import loading as configs
+from campaign.config.loading import Campaign, Factor, Screen
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 from campaign.plan.forecast import described, weight_bytes
 

@@ -15,7 +15,7 @@ from campaign.study.config import Choice, PhaseAsked, Study, levels, options_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config.load import Campaign, Screen
+    from campaign.config.loading import Campaign, Screen
 
 Chosen = Mapping[str, Choice]
 """Phase to what was decided for it; a phase that is not there is assumed."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.config.yaml_nodes import ConfigError
 
 GOOD = """\

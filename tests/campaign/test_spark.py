@@ -16,7 +16,7 @@ from actors.sensors.cpu import core_kinds, topology
 from actors.sensors.nvml import NvmlSensor, load
 from actors.sensors.system import SystemSensor, mem_total_bytes
 from actors.types import Environment
-from campaign.config.load import load as load_campaign
+from campaign.config.loading import load as load_campaign
 from campaign.plan.design import plan
 from campaign.plan.preview import describe, plain
 from campaign.preflight import doctor

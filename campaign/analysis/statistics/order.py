@@ -62,7 +62,7 @@ def _order_balance(treatment: bytes, reference: bytes) -> dict[str, Any]:
 
 
 def resembles_time(treatment: Sample, reference: Sample) -> list[str]:
-    """``drift`` and ``autocorrelation_runs`` where the runs' residuals show them: then runs are not independent (section 9.4)."""
+    """``drift`` and ``autocorrelation_runs`` where the runs' residuals show them: then runs are not independent (docs/methodology.md, 9.4)."""
     order = np.concatenate([treatment.order, reference.order])
     if np.isnan(order).any():
         return []
@@ -128,7 +128,7 @@ Ran = tuple[FloatArray, BoolArray]
 
 
 def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int, ran: Ran) -> dict[str, Any]:
-    """Section 9 of one comparison: residuals in time, block differences, order, carry-over, temperature and flags."""
+    """Section 9.3 of docs/methodology.md for one comparison: residuals in time, block differences, order, carry-over, temperature and flags."""
     order = np.concatenate([treatment.order, reference.order])
     sort = np.argsort(order, kind="stable")
     y = np.concatenate([treatment.value, reference.value])[sort]

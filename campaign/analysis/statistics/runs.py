@@ -1,4 +1,4 @@
-"""A run table in, the whole analysis out: one JSON-ready dictionary with the keys of the specification's section 16."""
+"""A run table in, the whole analysis out: one JSON-ready dictionary with the keys that the reference cases (tests/fixtures/stats) have."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ BLOCKS_FOR_HEADLINE = 10
 
 def headline_test(comparison: dict[str, Any]) -> str:
     """``paired_t`` where arms alternate in time in at least ten complete blocks, or in fewer where runs drift or resemble their
-    neighbours (section 9.4: then the independent layer may not lead); else ``welch``."""
+    neighbours (docs/methodology.md, 9.4: then the independent layer may not lead); else ``welch``."""
     pairs = comparison["paired"]
     usable = "paired_t" in comparison["layers"] and bool(comparison["interleaved"])
     enough = usable and pairs["n_pairs"] >= BLOCKS_FOR_HEADLINE

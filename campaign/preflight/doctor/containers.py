@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from actors import software
 from actors.types import Environment, Image, ImageIdentity
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 from campaign.preflight.doctor import requirement
 from campaign.preflight.doctor.finding import Asked, Finding, Status
 from campaign.preflight.doctor.gpu import sensor_of

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from actors.types import Model
-from campaign.config.load import Campaign
+from campaign.config.loading import Campaign
 from campaign.preflight.doctor.finding import Asked, Finding, existing
 
 IMAGE_BYTES = 40 * 10**9

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from actors import host
 
 if TYPE_CHECKING:
-    from campaign.config.load import Campaign
+    from campaign.config.loading import Campaign
 
 ROOT = host.ROOT
 HERE = Path("/")

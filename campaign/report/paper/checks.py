@@ -116,7 +116,7 @@ WHERE o.metric = 'token_throughput_tok_s' AND r.bound_tok_s IS NOT NULL
 ORDER BY o.run_index
 """.strip()
 IDLE = 0.3
-"""Fraction of the roofline below which a measurement is looked into (specification, section 12.2)."""
+"""Fraction of the roofline below which a measurement is looked into (docs/methodology.md, 9.5)."""
 
 
 def roofline(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:

@@ -316,20 +316,20 @@ THROUGHPUTS = "SELECT environment, count(*) AS n FROM run_metrics GROUP BY envir
 
 
 def test_one_query_answers_as_csv_json_and_table(results, capsys):
-    assert shell.shell(results, THROUGHPUTS, "csv") == 0
+    shell.shell(results, THROUGHPUTS, "csv")
     assert capsys.readouterr().out == "environment,n\ndocker-baseline,20\nnative-chroot,20\n"
-    assert shell.shell(results, THROUGHPUTS, "json") == 0
+    shell.shell(results, THROUGHPUTS, "json")
     assert json.loads(capsys.readouterr().out) == [
         {"environment": "docker-baseline", "n": 20},
         {"environment": "native-chroot", "n": 20},
     ]
-    assert shell.shell(results, THROUGHPUTS) == 0
+    shell.shell(results, THROUGHPUTS)
     assert re.search(r"docker-baseline +20\b", capsys.readouterr().out)
 
 
 def test_one_query_answers_as_a_parquet_file(results, tmp_path):
     path = tmp_path / "answer's.parquet"
-    assert shell.shell(results, THROUGHPUTS + "; -- all of them", "parquet", path) == 0
+    shell.shell(results, THROUGHPUTS + "; -- all of them", "parquet", path)
     assert duckdb.sql(f"FROM read_parquet('{str(path).replace(chr(39), chr(39) * 2)}')").fetchall() == [
         ("docker-baseline", 20),
         ("native-chroot", 20),
@@ -338,23 +338,45 @@ def test_one_query_answers_as_a_parquet_file(results, tmp_path):
 
 def test_json_has_no_nan_and_keeps_lists_and_times(results, capsys):
     query = "SELECT 'nan'::DOUBLE AS nan, NULL AS nothing, [1.5, 'inf'::DOUBLE] AS list, TIMESTAMP '2026-01-02 03:04:05' AS at"
-    assert shell.shell(results, query, "json") == 0
+    shell.shell(results, query, "json")
     assert json.loads(capsys.readouterr().out) == [
         {"nan": None, "nothing": None, "list": [1.5, None], "at": "2026-01-02T03:04:05"}
     ]
 
 
-def test_a_wrong_query_is_answered_by_duckdb_without_a_traceback(results, capsys):
-    assert shell.shell(results, "SELECT nothing FROM runs") == 1
-    error = capsys.readouterr().err
-    assert "nothing" in error
-    assert "Traceback" not in error
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("SELECT nothing FROM runs", 'column "nothing" not found'),
+        ("", "no query"),
+        (" ; -- nothing", "no query"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_is_refused_in_words(results, capsys, query, says):
+    with pytest.raises(shell.QueryRefused, match=says):
+        shell.shell(results, query)
+    assert capsys.readouterr().out == ""
+
+
+def test_no_input_is_no_query(results, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(shell.QueryRefused, match="standard input is empty"):
+        shell.shell(results)
+
+
+def test_a_long_table_says_where_it_ends(results, capsys, monkeypatch):
+    monkeypatch.setattr(shell, "MOST_ROWS", 3)
+    shell.shell(results, "FROM range(4)")
+    assert "the first 3 rows; --format csv or parquet writes all" in capsys.readouterr().out
+    shell.shell(results, "FROM range(3)")
+    assert capsys.readouterr().out.endswith("\n3 rows\n")
 
 
 def test_broken_files_are_mentioned_before_the_answer(tmp_path, capsys):
     synthetic.write(tmp_path, repetitions=1)
     (tmp_path / "units" / "unit-a.json").write_text("{")
-    assert shell.shell(tmp_path, "SELECT 1 AS one", "csv") == 0
+    shell.shell(tmp_path, "SELECT 1 AS one", "csv")
     out = capsys.readouterr()
     assert out.out == "one\n1\n"
     assert "units/unit-a.json: not valid JSON" in out.err
@@ -368,7 +390,9 @@ def test_the_prompt_takes_several_lines_and_dot_commands(results, tmp_path):
 
     typed = ".schema gates\nSELECT 6\n  * 7 AS answer;\nSELECT wrong;\n.mode csv\nSELECT count(*) AS runs FROM runs;\n.quit\n"
     ours, theirs = pty.openpty()
-    program = "import sys; from pathlib import Path; from campaign.analysis.shell import shell; sys.exit(shell(Path(sys.argv[1])))"
+    program = (
+        "import sys; from pathlib import Path; from campaign.analysis.shell import shell; shell(Path(sys.argv[1]))"
+    )
     child = subprocess.Popen(
         [sys.executable, "-c", program, str(results)],
         stdin=theirs,

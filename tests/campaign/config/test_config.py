@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign.config.load import Campaign, library_problems, load
+from campaign.config.loading import Campaign, library_problems, load
 from campaign.config.yaml_nodes import ConfigError, read
 from campaign.study.config import campaign_in
 from tests.campaign.bad_configs import CASES, GOOD, LIBRARY, Case, messages, swap, write

@@ -6,7 +6,7 @@ import socket
 import pytest
 from small_campaign import write_config
 
-from campaign.config import load as configs
+from campaign.config import loading as configs
 from campaign.config.redaction import REMOVED, is_secret, published, secrets, without
 
 TOKEN = "hf_aVeryLongTokenOfAPerson"

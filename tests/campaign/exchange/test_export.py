@@ -8,8 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from frictionless import Package
+from rocrate.rocrate import ROCrate
+from small_campaign import Finished
 
 from campaign.exchange.export import export
+from campaign.exchange.imports import import_runs
 from campaign.record.store import StoreError
 from tests import synthetic
 
@@ -93,6 +97,49 @@ def test_the_crate_names_every_file_and_both_licences(folder):
     assert any(it.get("identifier") == "MIT" for it in graph.values())
 
 
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("imported")
+    (place / "runs.csv").write_text(
+        "model,environment,repetition,token_throughput_tok_s\n"
+        + "".join(f"my model #1,{arm},{i},{100 + i}.5\n" for i in (1, 2, 3) for arm in ("native", "docker"))
+    )
+    return import_runs([place / "runs.csv"], place / "results")
+
+
+@pytest.fixture(scope="module", params=["carried out here", "imported"])
+def trails(request, finished: Finished, imported, tmp_path_factory) -> tuple[Path, Path]:
+    """The package of a real campaign, and of runs of others: as a folder, and as a zip."""
+    place = tmp_path_factory.mktemp("trails")
+    source = imported if request.param == "imported" else finished.folder
+    return export(source, place / "trail"), export(source, place / "trail.zip")
+
+
+def test_frictionless_finds_every_file_valid(trails):
+    folder, packed = trails
+    for package in (Package(str(folder / "datapackage.json")), Package(str(packed))):
+        found = package.validate()
+        assert found.valid, [(task.place, task.errors[:2]) for task in found.tasks if not task.valid] or found.errors
+        assert {task.type for task in found.tasks} == {"file", "table"}
+
+
+def test_rocrate_reads_the_whole_crate(trails):
+    folder, _ = trails
+    for place in trails:
+        crate = ROCrate(str(place))
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert {part["name"] for part in crate.data_entities} == files - {"datapackage.json", "ro-crate-metadata.json"}
+        assert all(Path(part.source).is_file() for part in crate.data_entities), "every @id leads to its file"
+        assert crate.name and crate.license and crate.datePublished
+
+
+@pytest.mark.parametrize("name", ["trail.rar", "trail.tar", "trail.7z", "trail.json"])
+def test_what_is_not_written_is_refused_by_its_ending(results, tmp_path, name):
+    with pytest.raises(StoreError, match=r"Name one that ends in \.zip, \.tar\.gz, \.tgz"):
+        export(results, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
 def test_the_same_results_give_the_same_bytes(results, tmp_path, ending):
     first, second = (export(results, tmp_path / str(i) / f"trail{ending}") for i in (1, 2))
@@ -100,11 +147,11 @@ def test_the_same_results_give_the_same_bytes(results, tmp_path, ending):
 
 
 def test_an_archive_holds_what_the_folder_holds(results, folder, tmp_path):
-    there = {f"trail/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*") if path.is_file()}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     with zipfile.ZipFile(export(results, tmp_path / "trail.zip")) as archive:
         assert archive.testzip() is None and set(archive.namelist()) == there
     with tarfile.open(export(results, tmp_path / "trail.tar.gz")) as archive:
-        assert set(archive.getnames()) == there
+        assert set(archive.getnames()) == {f"trail/{name}" for name in there}
 
 
 def test_nothing_is_overwritten_and_results_stay_as_they_are(results, tmp_path):

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from actors.engines import EngineError
 from actors.types import ImageIdentity, Prepared, UnitFacts
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.plan.command import METHODOLOGY, against_methodology, planned_command, planned_in, text
 from campaign.plan.design import plan, to_table
 

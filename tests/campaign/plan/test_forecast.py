@@ -8,7 +8,7 @@ import pytest
 
 from actors.engines.llamacpp import gguf_random
 from actors.types import Model, Workload
-from campaign.config.load import Campaign, load
+from campaign.config.loading import Campaign, load
 from campaign.plan import budget
 from campaign.plan.design import plan
 from campaign.plan.forecast import BUILD_S, CellSpeed, answering_s, attained, forecast, parts_s, weight_bytes

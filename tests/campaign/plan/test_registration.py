@@ -12,7 +12,7 @@ from campaign.analysis import cache as evidence
 from campaign.analysis import inputs, views
 from campaign.audit import verification
 from campaign.audit.legality import illegal
-from campaign.config import load as config
+from campaign.config import loading as config
 from campaign.exchange import export
 from campaign.plan import registration
 from campaign.plan.design import plan, plan_hash

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.types import Environment, ImageIdentity
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.preflight import diff
 from campaign.preflight.doctor import containers
 

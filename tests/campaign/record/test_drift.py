@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.types import ImageIdentity, UnitFacts
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.errors import Drift
 from campaign.record.drift import changes as differences
 from campaign.record.drift import lasting

@@ -84,7 +84,7 @@ def test_a_run_is_described_with_its_checks(half: Path):
 
 
 def test_an_unknown_run_names_one_that_is_there(half: Path):
-    with pytest.raises(StoreError, match=r"no such run in .*; one of them is tiny__"):
+    with pytest.raises(StoreError, match=r"no such run in .*Did you mean 'tiny__"):
         describe_run(half, "tiny__nowhere__short__r01")
 
 

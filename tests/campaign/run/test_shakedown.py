@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.types import Gate
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.plan.design import plan
 from campaign.plan.preview import plain
 from campaign.record import journal

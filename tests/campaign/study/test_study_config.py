@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign.config.load import load as load_campaign
+from campaign.config.loading import load as load_campaign
 from campaign.config.yaml_nodes import ConfigError
 from campaign.plan.preview import plain
 from campaign.study import outlook

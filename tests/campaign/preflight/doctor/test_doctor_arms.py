@@ -9,7 +9,7 @@ import pytest
 from actors.environments import preflight as trial
 from actors.environments import refusals
 from actors.types import Environment, GpuAccess, ImageIdentity
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.preflight.doctor import containers
 from campaign.preflight.doctor.finding import Asked
 

@@ -11,7 +11,7 @@ import pynvml
 import pytest
 
 from actors.types import Gate
-from campaign.config.load import load as load_campaign
+from campaign.config.loading import load as load_campaign
 from campaign.preflight import doctor
 
 PROJECT = Path(__file__).parents[4]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign.config.load import load as load_campaign
+from campaign.config.loading import load as load_campaign
 from campaign.preflight import doctor
 from campaign.preflight.doctor import limits
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.config.load import load as load_campaign
+from campaign.config.loading import load as load_campaign
 from campaign.preflight import doctor
 from campaign.preflight.doctor import containers, requirement, tenants
 from campaign.preflight.doctor.requirement import Host, judge, met, version

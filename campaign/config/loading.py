@@ -31,6 +31,7 @@ from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetr
 from campaign.config import redaction, sequential
 from campaign.config.sequential import Sequential
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
+from campaign.errors import nearest
 
 Engine = Literal["trtllm", "llamacpp", "vllm"]
 ENGINES: tuple[str, ...] = typing.get_args(Engine)
@@ -90,13 +91,21 @@ class Campaign(Frozen):
     """A resolved campaign: nothing in it refers to another file."""
 
     name: Name
+    """Names the results folder too."""
     description: str = ""
+    """One line for `status` and the report."""
     phase: Literal["baseline", "screening", "combination", "validation"] = "baseline"
+    """Which part of a study this is; the families of comparisons follow from it."""
     engine: Engine
+    """The inference engine, one of all arms."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
+    """Of orders, prompts, random weights and resampling."""
     models: tuple[Model, ...] = Field(min_length=1)
+    """Names from models.yaml, or entries of their own."""
     environments: tuple[Environment, ...] = Field(min_length=1)
+    """The arms: names from environments.yaml, or entries of their own, which may extend others."""
     workloads: tuple[Workload, ...] = Field(min_length=1)
+    """Names from workloads.yaml, or entries of their own."""
     repetitions: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1)
     """By model. In the file one number may stand for all."""
     overrides: dict[str, Override] = Field(default={})
@@ -110,13 +119,17 @@ class Campaign(Frozen):
     image: Image = Image()
     """Of every arm that names none of its own."""
     gate: Gate = Gate()
+    """The start state that every attempt waits for."""
     telemetry: Telemetry = Telemetry()
+    """How often sensors are read while an attempt runs."""
     order: Order
     """``alternate`` for two environments, ``williams`` for more, unless said otherwise."""
     nesting: Literal["model", "repetition"] = "model"
     """Which loop is outside."""
     attempts_max: Annotated[int, Field(ge=1, le=100)] = 3
+    """After so many rejected attempts a run is given up."""
     acceptance: Acceptance = Acceptance()
+    """What an attempt must show to be accepted."""
     canary: bool = False
     """A fixed probe of less than a second before and after each attempt, for slow states that no flag shows."""
     breaker: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -124,10 +137,13 @@ class Campaign(Frozen):
     shakedown: bool = True
     """Every cell once with a handful of requests before the first measured run."""
     watchdog: Watchdog = Watchdog()
+    """When an attempt that makes no progress is ended."""
     gpus: tuple[str, ...] = ()
     """GPUs to use, each by UUID, PCI bus id, index or name; empty is the first that nobody uses."""
     allow_privileged: bool = False
+    """Whether an arm may ask Docker for `--privileged`."""
     outliers: Literal["flag", "rerun"] = "flag"
+    """Whether runs beyond `acceptance.outlier_sigma` are marked, or measured once more."""
     margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0
     """Equivalence margin, percent of the reference."""
     sequential: Sequential | None = None
@@ -156,7 +172,12 @@ class Campaign(Frozen):
         return next(model for model in self.models if model.name == name)
 
     def environment(self, name: str) -> Environment:
-        return next(environment for environment in self.environments if environment.name == name)
+        """Raises ConfigError in words where there is none of that name."""
+        known = {environment.name: environment for environment in self.environments}
+        if name not in known:
+            what = f"campaign {self.name} has no environment {name!r}"
+            raise ConfigError([Problem("", 0, "", what, nearest(name, known))])
+        return known[name]
 
     def workload(self, name: str) -> Workload:
         return next(workload for workload in self.workloads if workload.name == name)

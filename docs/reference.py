@@ -1,0 +1,123 @@
+"""Writes what of the documentation follows from the code: the campaign file's keys and the SQL views.
+
+python docs/reference.py        (writes docs/reference/*.md and configs/schema.json; a test fails where they are not as written)
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from campaign.config import schema  # noqa: E402  (the project may not be installed)
+
+WRITTEN = {
+    "configs/schema.json": schema.text,
+    "docs/reference/configuration.md": lambda: configuration(schema.schema()),
+    "docs/reference/sql.md": lambda: sql(sorted((PROJECT / "sql").glob("*.sql"))),
+}
+"""File to what belongs into it."""
+
+STARTS = re.compile(r"^CREATE (?P<kind>VIEW|MACRO|TABLE) (?P<name>\w+)(?P<arguments>\([^)]*\))?", re.M)
+
+
+def configuration(made: dict[str, Any]) -> str:
+    """Every key of a campaign file, and of what stands below it."""
+    parts = [
+        "# Configuration reference",
+        "",
+        "Every key of a campaign file, from the models that validate it; `campaign schema` prints the JSON Schema for editors, and the files in",
+        "`configs/` name it in their first line. `campaign plan FILE` says what contradicts itself, with file, line, key and remedy.",
+        "",
+        "## The campaign",
+        "",
+        *_table(made["properties"], made["required"]),
+    ]
+    for name, one in made["$defs"].items():
+        if "properties" in one:
+            parts += ["", f"## {name}", "", _cell(one.get("description", "")).partition("  ")[0], ""]
+            parts += _table(one["properties"], one.get("required", []))
+    return "\n".join(parts) + "\n"
+
+
+def _table(properties: dict[str, Any], required: list[str]) -> list[str]:
+    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, one in properties.items():
+        default = "required" if name in required else _cell(repr(one["default"])) if "default" in one else ""
+        rows.append(f"| `{name}` | {_type(one)} | {default} | {_cell(one.get('description', ''))} |")
+    return rows
+
+
+def _type(one: dict[str, Any]) -> str:
+    if "$ref" in one:
+        name = one["$ref"].removeprefix("#/$defs/")
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in one:
+        return " or ".join(dict.fromkeys(_type(part) for part in one["anyOf"]))
+    if "enum" in one:
+        return ", ".join(f"`{word}`" for word in one["enum"])
+    if "const" in one:
+        return f"`{one['const']}`"
+    kind = str(one.get("type", "mapping"))
+    if kind == "array":
+        return f"list of {_type(one.get('items') or (one.get('prefixItems') or [{}])[0])}"
+    if kind == "object":
+        return f"mapping to {_type(inner)}" if isinstance(inner := one.get("additionalProperties"), dict) else "mapping"
+    words = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
+    limits = [f"{word} {one[key]}" for key, word in words.items() if key in one]
+    return ", ".join([kind, *limits])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("``", "`").split()).replace("|", "\\|")
+
+
+def sql(files: list[Path]) -> str:
+    """Every view and macro of ``sql/`` with the comment above it."""
+    parts = [
+        "# SQL reference",
+        "",
+        "The views and macros that `campaign sql`, `campaign.open(…).sql(…)` and the report query, from the comments in `sql/`. Tables called `schema_…` hold",
+        "no rows and are left out here. `.tables` at the prompt lists the views of an open folder, `describe NAME` its columns.",
+    ]
+    for file in files:
+        text = file.read_text()
+        lead = _comment(text, 0, downwards=True)
+        parts += ["", f"## {file.name}", "", lead]
+        rows = []
+        for match in STARTS.finditer(text):
+            if match["name"].startswith("schema_") or (match["kind"] == "TABLE" and "schema" in match["name"]):
+                continue
+            above = _comment(text, match.start(), downwards=False)
+            what = f"`{match['name']}{match['arguments'] or ''}`" if match["kind"] == "MACRO" else f"`{match['name']}`"
+            rows.append(f"| {what} | {match['kind'].lower()} | {_cell(above)} |")
+        if rows:
+            parts += ["", "| name | kind | what it holds |", "| --- | --- | --- |", *rows]
+    return "\n".join(parts) + "\n"
+
+
+def _comment(text: str, place: int, downwards: bool) -> str:
+    """The comment that begins at ``place``, or ends right above it."""
+    lines = text[place:].splitlines() if downwards else text[:place].splitlines()[::-1]
+    found = []
+    for line in lines:
+        if not line.startswith("--"):
+            break
+        found.append(line.removeprefix("--").strip())
+    return " ".join(found if downwards else found[::-1]).strip()
+
+
+def main() -> int:
+    for name, made in WRITTEN.items():
+        (PROJECT / name).parent.mkdir(parents=True, exist_ok=True)
+        (PROJECT / name).write_text(made())
+        print(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
