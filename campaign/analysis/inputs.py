@@ -127,6 +127,17 @@ def _with_declared_images(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -
     return table.assign(image_digest=digests.where(digests != first, "as declared").where(digests.notna()))
 
 
+def run_table_at(con: duckdb.DuckDBPyConnection, seq: int) -> pd.DataFrame:
+    """The run table of the attempts that had finished before an event of the journal."""
+    table, _ = run_table(con)
+    if table.empty:
+        return table
+    known = set(
+        con.execute("SELECT run_id, attempt FROM journal WHERE event = 'finished' AND seq < $1", [seq]).fetchall()
+    )
+    return table[[pair in known for pair in zip(table["run_id"], table["attempt"], strict=True)]]
+
+
 def _with_settings(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
     """With what imported runs were made under, so that a difference between arms that may be that of a setting is not claimed."""
     import pandas as pd

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import duckdb
+    import pandas as pd
 
     from campaign.analysis.statistics.sequential.conduct import Conduct, Key
     from campaign.analysis.statistics.sequential.design import Design
@@ -138,14 +138,11 @@ class Schedule:
         return None
 
 
-def take(
-    con: duckdb.DuckDBPyConnection, plan: Planned, conduct: Conduct, name: str, before: int | None = None
-) -> Event:
-    """Take the next look of a model in ``conduct``, on the views of its folder; returns the fields of its event. ``before`` takes only attempts that the journal had
-    finished before that line."""
+def take(table: pd.DataFrame, plan: Planned, conduct: Conduct, name: str) -> Event:
+    """Take the next look of a model in ``conduct``, on the campaign's run table (``inputs.run_table``); returns the fields of its event."""
     model, workload = plan.cells()[name]
     blocks = plan.design.looks[conduct.taken(name)]
-    found, attempts = shown(con, plan, (model, workload), blocks, before)
+    found, attempts = shown(table, plan, (model, workload), blocks)
     event = conduct.take(name, found)
     cells = plan.cells()
     return {
@@ -155,12 +152,7 @@ def take(
         "blocks": blocks,
         "design": plan.digest,
         "comparisons": [
-            {
-                "treatment": its.treatment,
-                "reference": its.reference,
-                "metric": its.metric,
-                "shown": told(found[key]),
-            }
+            {"treatment": its.treatment, "reference": its.reference, "metric": its.metric, "shown": told(found[key])}
             for key, its in plan.of.items()
             if key in found
         ],
@@ -179,23 +171,17 @@ def told(its: Shown) -> dict[str, Any]:
 
 
 def shown(
-    con: duckdb.DuckDBPyConnection, plan: Planned, cell: tuple[str, str], blocks: int, before: int | None
+    table: pd.DataFrame, plan: Planned, cell: tuple[str, str], blocks: int
 ) -> tuple[dict[Key, Shown], dict[str, list[list[Any]]]]:
     """The statistics of the first ``blocks`` blocks of a cell, and the attempts (run and number) of each arm that they rest on."""
-    from campaign.analysis import inputs
     from campaign.analysis.statistics.sequential.look import Shown
     from campaign.analysis.statistics.sequential.table import of_blocks
     from campaign.analysis.statistics.sets import alike_ceiling, within_protocol
     from campaign.analysis.statistics.table import check_runs
 
-    table, _ = inputs.run_table(con)
     keys = {key: its for key, its in plan.of.items() if (its.model, its.workload) == cell}
     if not table.empty:
         table = table[(table["model"] == cell[0]) & (table["workload"] == cell[1]) & (table["repetition"] <= blocks)]
-    if before is not None and not table.empty:
-        lines = "SELECT run_id, attempt FROM journal WHERE event = 'finished' AND seq < $1"
-        known = set(con.execute(lines, [before]).fetchall())
-        table = table[[pair in known for pair in zip(table["run_id"], table["attempt"], strict=True)]]
     if table.empty:
         return {key: Shown("no_data", 0) for key in keys}, {}
     for its in keys.values():
@@ -215,8 +201,11 @@ def shown(
     return found, attempts
 
 
-def problems(con: duckdb.DuckDBPyConnection, plan: Planned, events: Iterable[Event]) -> Iterator[tuple[int, str]]:
-    """Line of the journal and what is wrong with it, for every look that the attempts of its time do not give."""
+def problems(
+    table_at: Callable[[int], pd.DataFrame], plan: Planned, events: Iterable[Event]
+) -> Iterator[tuple[int, str]]:
+    """Line of the journal and what is wrong with it, for the first look that the attempts of its time do not give. ``table_at`` gives the run
+    table of the attempts that had finished before an event (its ``seq``)."""
     from campaign.analysis.statistics.sequential.conduct import Conduct
 
     conduct = Conduct(plan.design, list(plan.of))
@@ -227,7 +216,7 @@ def problems(con: duckdb.DuckDBPyConnection, plan: Planned, events: Iterable[Eve
         if event["design"] != plan.digest:
             yield line, "its design is not that of the config"
             return
-        again = take(con, plan, conduct, _name(plan, event), before=event["seq"])
+        again = take(table_at(event["seq"]), plan, conduct, _name(plan, event))
         wrong = next((name for name, value in again.items() if not _alike(event.get(name), value)), None)
         if wrong is not None:
             yield line, f"the attempts give other {wrong.replace('_', ' ')}"

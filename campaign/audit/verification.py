@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -197,14 +198,15 @@ def _looks(store: Store, info: dict[str, Any], events: list[Event]) -> Iterator[
     """Every look, made again from the attempts that there were when it was taken."""
     if not any(event["event"] == "look" for event in events):
         return
-    from campaign.analysis import looks, views
+    from campaign.analysis import inputs, looks, views
 
     try:
         planned = looks.planned(info.get("config"))
         if planned is None:
             yield Problem("journal.jsonl", "it holds looks, which the config does not have", RESTORE)
             return
-        for line, what in looks.problems(views.connect(store.root), planned, events):
+        con = views.connect(store.root)
+        for line, what in looks.problems(partial(inputs.run_table_at, con), planned, events):
             yield Problem("journal.jsonl", f"line {line}: {what}{_other_code(info)}", RESTORE)
     except (KeyError, TypeError, ValueError, StopIteration, RuntimeError, views.ResultsError) as problem:
         yield Problem("journal.jsonl", f"its looks cannot be made again ({problem!r}){_other_code(info)}", RESTORE)

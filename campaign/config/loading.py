@@ -811,7 +811,10 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
     for i, workload in enumerate(campaign.workloads):
         yield from _workload(workload, at("workloads", i))
     yield from _gate(campaign, at)
-    yield from sequential.contradictions(campaign, at)
+    yield from sequential.contradictions(
+        campaign.sequential, at, repetitions=campaign.repetitions, outliers=campaign.outliers, phase=campaign.phase,
+        arms=len(campaign.environments), units=len(campaign.units),
+    )  # fmt: skip
     yield from _image(campaign.image, at("image"))
     if len(set(campaign.units)) != len(campaign.units):
         yield at("units").problem("names a unit twice", "Name each once.")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from actors.types import Frozen
 from campaign.config.yaml_nodes import Node, Problem
-
-if TYPE_CHECKING:
-    from campaign.config.load import Campaign
 
 FIRST_LOOK = 5
 """Blocks that the first look needs."""
@@ -35,9 +32,17 @@ class Sequential(Frozen):
     """Conditional power below which an undecided comparison does not keep its model going; never decides anything."""
 
 
-def contradictions(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Problem]:
-    """What is wrong with the looks beside the rest of the campaign."""
-    design = campaign.sequential
+def contradictions(
+    design: Sequential | None,
+    at: Callable[..., Node],
+    *,
+    repetitions: Mapping[str, int],
+    outliers: str,
+    phase: str,
+    arms: int,
+    units: int,
+) -> Iterator[Problem]:
+    """What is wrong with the looks beside the rest of the campaign; ``at`` gives where a key stands."""
     if design is None:
         return
     looks, where = design.looks, at("sequential", "looks")
@@ -45,7 +50,7 @@ def contradictions(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Prob
         yield where.problem(f"must increase, got {list(looks)}", "Write block numbers such as [10, 20, 30].")
     elif looks[0] < FIRST_LOOK:
         yield where.problem(f"the first look is after {looks[0]} blocks", f"Use {FIRST_LOOK} or more (10 is better).")
-    for model, count in campaign.repetitions.items():
+    for model, count in repetitions.items():
         if looks[-1] != count:
             what = f"the last look is after {looks[-1]} blocks, but {model} has {count} repetitions"
             yield where.problem(what, f"End it with {count}, or give every model {looks[-1]} repetitions.")
@@ -53,14 +58,14 @@ def contradictions(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Prob
     if (design.spending == "hsd") != (design.gamma is not None):
         what = "hsd needs a gamma" if design.gamma is None else "gamma is of spending: hsd alone"
         yield at("sequential").problem(what, "Write `spending: hsd` and `gamma: -4` together, or neither.")
-    if campaign.outliers == "rerun":
+    if outliers == "rerun":
         what = "runs outliers again because of their values, which looks do not allow for"
         yield at("outliers").problem(what, "Set outliers: flag, or leave `sequential` out.")
-    if campaign.phase in ("screening", "combination"):
-        what = f"the phase {campaign.phase} claims nothing, so that nothing can be decided at a look"
+    if phase in ("screening", "combination"):
+        what = f"the phase {phase} claims nothing, so that nothing can be decided at a look"
         yield at("sequential").problem(what, "Leave it out of this phase.")
-    if len(campaign.environments) < 2:
+    if arms < 2:
         yield at("sequential").problem("one environment: there is nothing to decide", "Name a second, or leave it out.")
-    if len(campaign.units) > 1:
+    if units > 1:
         what = "looks are taken over the blocks of one unit, and units names several"
         yield at("units").problem(what, "Name one unit, or leave `sequential` out.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from campaign.analysis import looks, views
+from campaign.analysis import inputs, looks, views
 from campaign.errors import DriverError
 from campaign.record.journal import State
 
@@ -31,7 +31,8 @@ class Looks:
     def take(self, state: State) -> Iterator[Event]:
         """The looks that are due, one after the other: the fields of their events, to be journalled before the next is asked for."""
         while (name := self.schedule.due(self.conduct, state)) is not None:
-            yield looks.take(views.connect(self.results), self.plan, self.conduct, name)
+            table, _ = inputs.run_table(views.connect(self.results))
+            yield looks.take(table, self.plan, self.conduct, name)
 
 
 REASONS = {

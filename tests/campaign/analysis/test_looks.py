@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from synthetic import write
 
-from campaign.analysis import cache, looks, views
+from campaign.analysis import cache, inputs, looks, views
 from campaign.audit.legality import illegal
-from campaign.config.load import load
+from campaign.config.loading import load
 from campaign.record import journal
 from campaign.report import guard, terminal, wording
 from campaign.report.tables import tables
@@ -56,12 +57,12 @@ def test_looks_are_made_again_from_the_attempts_of_their_time(stopped: Path, tmp
     config = json.loads((stopped / "campaign.json").read_text())["config"]
     planned = looks.planned(config)
     assert planned is not None
-    con = views.connect(stopped)
-    assert list(looks.problems(con, planned, events(stopped))) == []
+    table_at = partial(inputs.run_table_at, views.connect(stopped))
+    assert list(looks.problems(table_at, planned, events(stopped))) == []
     forged = json.loads(json.dumps(events(stopped)))
     first = next(event for event in forged if event["event"] == "look")
     first["comparisons"][0]["shown"]["p_diff"] /= 2
-    ((line, what),) = list(looks.problems(con, planned, forged))
+    ((line, what),) = list(looks.problems(table_at, planned, forged))
     assert (line, what) == (first["seq"] + 1, "the attempts give other comparisons")
 
 
