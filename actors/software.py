@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import Any
 
+from actors.environments.registry import kind
 from actors.types import Environment, Image, Model
 
 CAMPAIGNS = "image"
@@ -21,10 +22,12 @@ def image_of(arm: Environment, campaigns: Image) -> Image:
     return campaigns if arm.image is None else arm.image
 
 
-def image_key(arm: Environment, campaigns: Image) -> str:
-    """Of the arm's image in ``UnitFacts.images``."""
+def image_key(arm: Environment, campaigns: Image, engine: str | None = "docker") -> str:
+    """Of the arm's image in ``UnitFacts.images``. ``engine`` is the container engine that holds it: what the images of two engines have
+    in common is their content, not their identity."""
     own = image_of(arm, campaigns)
-    return CAMPAIGNS if own == campaigns else f"{own.source}:{own.reference or ''}".rstrip(":")
+    key = CAMPAIGNS if own == campaigns else f"{own.source}:{own.reference or ''}".rstrip(":")
+    return key if engine in (None, "docker") else f"{key} in {engine}"
 
 
 def name_of(image: Image) -> str:
@@ -71,7 +74,11 @@ def prepared_key(model: str, workload: str, variant: str) -> str:
 def unlike(arm: Environment, other: Environment, campaigns: Image, engine: str) -> list[str]:
     """What of their software two arms do not share, a line each; empty where a difference between them is the environment's alone."""
     found = []
-    if "native-host" not in (arm.kind, other.kind) and image_key(arm, campaigns) != image_key(other, campaigns):
+    if (
+        kind(arm.kind).needs_image
+        and kind(other.kind).needs_image
+        and image_key(arm, campaigns) != image_key(other, campaigns)
+    ):
         own, others = (name_of(image_of(each, campaigns)) for each in (arm, other))
         found.append(
             f"{arm.name} runs {own} and {other.name} runs {others}: userland, libraries and the engine's version are those of the images, and "

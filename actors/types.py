@@ -140,7 +140,8 @@ class Environment(Frozen):
 
     name: Name
     description: str = ""
-    kind: Literal["native-host", "native-chroot", "docker"]
+    kind: str
+    """One of :mod:`actors.environments.registry`."""
     image: Image | None = None
     """Its own userland; None is the campaign's. Arms of two images are compared as they are: with all that is in them."""
     engine_options: dict[str, dict[str, Any]] = {}
@@ -225,6 +226,8 @@ class ImageIdentity(Frozen):
     having a creation time in it, is not."""
     repo_digest: str | None = None
     """``name@sha256:…`` of an image from a registry."""
+    engine: str = "docker"
+    """Kind of environment whose container engine holds it."""
 
     @property
     def userland(self) -> str:

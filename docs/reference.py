@@ -13,7 +13,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from campaign.config import schema  # noqa: E402  (the project may not be installed)
+from campaign.study import schema  # noqa: E402  (the project may not be installed)
 
 WRITTEN = {
     "configs/schema.json": schema.text,

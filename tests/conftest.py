@@ -13,6 +13,7 @@ import pytest
 from small_campaign import Finished, write_config
 from small_campaign import campaign as command
 
+from actors.environments import EngineMissing
 from actors.environments.docker import daemon, image
 from actors.types import Image, ImageIdentity
 
@@ -66,7 +67,7 @@ def docker_engine() -> Iterator[docker.DockerClient]:
     home = Path(os.environ.get("CAMPAIGN_HOME") or PROJECT / ".campaign")
     try:
         found = daemon.ensure(home)
-    except daemon.EngineMissing as error:
+    except EngineMissing as error:
         pytest.fail(f"the tests need a Docker engine\n{error}", pytrace=False)
     before = os.environ.get("DOCKER_HOST")
     os.environ["DOCKER_HOST"] = found.host

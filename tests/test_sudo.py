@@ -156,6 +156,7 @@ def test_the_environment_of_roots_own_checkout_is_made_as_root(clone: Path) -> N
 def test_cleaning_what_is_roots_is_refused_to_the_ordinary_user_and_touches_nothing(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from actors.environments import EngineMissing
     from actors.environments.docker import daemon
 
     monkeypatch.delenv("CAMPAIGN_HOME", raising=False)
@@ -163,7 +164,7 @@ def test_cleaning_what_is_roots_is_refused_to_the_ordinary_user_and_touches_noth
     account.claim(kept, checkout)
     (checkout / ".campaign").mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY.pw_uid)
-    with pytest.raises(daemon.EngineMissing, match="which is root's: sudo make clean\nNothing was removed"):
+    with pytest.raises(EngineMissing, match="which is root's: sudo make clean\nNothing was removed"):
         daemon.clean_all(checkout / ".campaign", checkout)
     assert (checkout / ".campaign").is_dir()
     assert kept.is_dir()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 from actors.environments import Arm, EnvironmentError_, OptionRefused
 from actors.environments.ownership import MARK
+from actors.environments.registry import kind
 from actors.environments.resolve import Row
 from actors.types import Environment, ImageIdentity, Launch, Mount
 
@@ -84,13 +85,23 @@ def loaded_libcuda(arm: Arm, image: ImageIdentity | None, launch: Launch | None 
     return Libcuda(**told, cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else "")
 
 
-def arms_alike(arms: Sequence[Arm], image: ImageIdentity | None, launch: Launch | None = None) -> list[str]:
-    """What differs between arms that run the same image without having been asked for, a line each with what to do; empty where
-    they are alike. ``launch`` gives the engine's variables. Arms of the host's own userland are left out."""
-    asked = [arm for arm in arms if arm.spec.kind != "native-host"]
+def arms_alike(
+    arms: Sequence[Arm], images: Mapping[str, ImageIdentity | None], launch: Launch | None = None
+) -> list[str]:
+    """What differs between arms that run the same files without having been asked for, a line each with what to do; empty where
+    they are alike. ``images`` by the arm's name; ``launch`` gives the engine's variables. Arms of the host's own userland are left out."""
+    by_userland: dict[str, list[Arm]] = {}
+    for arm in arms:
+        image = images[arm.spec.name]
+        if image is not None and kind(arm.spec.kind).needs_image:
+            by_userland.setdefault(image.userland, []).append(arm)
+    return [line for sharing in by_userland.values() for line in _alike(sharing, images, launch)]
+
+
+def _alike(asked: Sequence[Arm], images: Mapping[str, ImageIdentity | None], launch: Launch | None) -> list[str]:
     if len(asked) < 2:
         return []
-    seen = {arm.spec.name: variables(arm, image, launch) for arm in asked}
+    seen = {arm.spec.name: variables(arm, images[arm.spec.name], launch) for arm in asked}
     found = []
     for a, b in combinations(asked, 2):
         names = _meant(a.spec) | _meant(b.spec)
@@ -99,14 +110,14 @@ def arms_alike(arms: Sequence[Arm], image: ImageIdentity | None, launch: Launch 
                 f"the variable {name} is {left} in {a.spec.name} and {right} in {b.spec.name}: what the image's entry point sets there "
                 "depends on the arm. Name it under variables in the engine's or both arms' entries."
             )
-    return found + list(_libcudas([arm for arm in asked if arm.spec.gpu.by != "none"], image, launch))
+    return found + list(_libcudas([arm for arm in asked if arm.spec.gpu.by != "none"], images, launch))
 
 
-def _libcudas(arms: Sequence[Arm], image: ImageIdentity | None, launch: Launch | None) -> Iterator[str]:
+def _libcudas(arms: Sequence[Arm], images: Mapping[str, ImageIdentity | None], launch: Launch | None) -> Iterator[str]:
     if len(arms) < 2:
         return
     try:
-        loaded = {arm.spec.name: loaded_libcuda(arm, image, launch) for arm in arms}
+        loaded = {arm.spec.name: loaded_libcuda(arm, images[arm.spec.name], launch) for arm in arms}
     except EnvironmentError_ as error:
         yield f"which libcuda the arms load cannot be asked: {error}"
         return

@@ -47,7 +47,9 @@ def selected(spec: Environment, uuid: str | None) -> dict[str, str]:
         return {}
     # What Docker itself sets for `--gpus device=...`; read by the toolkit, not by engines.
     found = {"NVIDIA_VISIBLE_DEVICES": uuid} if spec.gpu.by in ("toolkit", "cdi") else {}
-    if spec.kind == "docker":
+    from actors.environments.registry import kind
+
+    if kind(spec.kind).is_container:
         return found
     here = known()
     index = next((str(gpu.index) for gpu in here if gpu.uuid == uuid), None)

@@ -1,4 +1,4 @@
-"""Cleans up what a crash left on this unit, and touches nothing else.
+"""Cleans up what a crash left on this unit, and touches nothing else: each kind of environment what is its own.
 
 Something is a leftover when the actor that started it no longer runs: what a campaign that is running at the same time
 owns stays, also if it shares this home.
@@ -6,124 +6,12 @@ owns stays, also if it shares this home.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 from pathlib import Path
 
-import docker
-import requests
-
-from actors.environments import ownership, processes
-from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL, LABELS, explain
-from actors.environments.docker.daemon import EngineMissing, connect, mounts_below
-from actors.files import removal
-
-MNT_DETACH = 2
+from actors.environments.registry import kinds
 
 
 def reap(home: Path, campaign_id: str | None = None) -> list[str]:
     """Remove leftovers of one campaign, or of all; returns one line for each thing done, or that could not be done."""
     home = home.absolute()
-    return [
-        *_containers(home, campaign_id),
-        *_processes(campaign_id),
-        *_mounts(home),
-        *_scratch(home),
-    ]
-
-
-def _containers(home: Path, campaign_id: str | None) -> list[str]:
-    try:
-        client = connect(home)
-    except EngineMissing:
-        return []  # no Docker engine, no containers
-    labels = [f"{HOME_LABEL}={home}"]
-    if campaign_id is not None:
-        labels.append(f"{LABELS['campaign']}={campaign_id}")
-    done = []
-    with contextlib.closing(client):
-        for container in client.api.containers(all=True, filters={"label": labels}):
-            if ownership.alive(container["Labels"].get(ACTOR_LABEL, "")):
-                continue
-            name = " ".join(filter(None, (container["Labels"].get(label) for label in LABELS.values())))
-            what = f"container {container['Id'][:12]} ({name or 'a probe'}, {container['State']})"
-            try:
-                client.api.remove_container(container["Id"], force=True, v=True)
-                done.append(f"removed {what}")
-            except docker.errors.NotFound:
-                continue
-            except (docker.errors.DockerException, requests.RequestException) as error:
-                done.append(f"could not remove {what}: {explain(error)}")
-    return done
-
-
-def _processes(campaign_id: str | None) -> list[str]:
-    prefix = f"{campaign_id}/" if campaign_id is not None else ""
-
-    def leftovers() -> list[int]:
-        return [pid for pid in processes.carrying(prefix) if not _watched(pid)]
-
-    found = {pid: _command_line(pid) for pid in leftovers()}
-    if not found:
-        return []
-    left = processes.kill(leftovers)
-    return [f"{'could not kill' if pid in left else 'killed'} process {pid} ({name})" for pid, name in found.items()]
-
-
-def _watched(pid: int) -> bool:
-    """Whether ``pid`` is, or descends from, a supervisor or keeper whose actor runs."""
-    while pid > 1:
-        with contextlib.suppress(OSError):
-            for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                if variable.startswith(ownership.ACTOR.encode() + b"=") and ownership.alive(
-                    variable.decode().partition("=")[2]
-                ):
-                    return True
-        pid = _parent(pid)
-    return False
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def _command_line(pid: int) -> str:
-    try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return "gone"
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _mounts(home: Path) -> list[str]:
-    """Arms mount in namespaces of their own, so this finds only what somebody mounted by hand with a recorded shell line
-    that lost its namespace. Nothing but the insides of root filesystems is looked at: a mount on
-    ``rootfs`` itself, or on any other folder, is the user's."""
-    roots = home / "rootfs"
-    points = mounts_below(roots) if roots.is_dir() else []
-    libc = ctypes.CDLL(None, use_errno=True)
-    done = []
-    for point in reversed([point for point in points if point != roots.resolve()]):
-        if libc.umount2(os.fsencode(point), MNT_DETACH) == 0:
-            done.append(f"unmounted {point}")
-        else:
-            done.append(f"could not unmount {point}: {os.strerror(ctypes.get_errno())}")
-    return done
-
-
-def _scratch(home: Path) -> list[str]:
-    """Scratch folders of attempts whose actor is gone; never one that something is mounted in."""
-    folder = home / "scratch"
-    if not folder.is_dir():
-        return []
-    done = []
-    for path in sorted(folder.iterdir()):
-        if not ownership.alive(path.name.partition("_")[0]) and not mounts_below(path):
-            with contextlib.suppress(OSError):
-                removal.remove(path)
-            done.append(f"removed {path}" if not path.exists() else f"could not remove {path}")
-    return done
+    return [line for kind in kinds().values() for line in kind.reap(home, campaign_id)]

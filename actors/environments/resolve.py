@@ -5,7 +5,6 @@ Both arms take these from here, so that what is meant to be equal is equal.
 
 from __future__ import annotations
 
-import shlex
 import socket
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 
 from actors.environments import EnvironmentError_, OptionRefused, gpus
 from actors.environments.ownership import MARK
-from actors.software import name_of, options_text
 from actors.types import Environment, ImageIdentity, Launch, Mount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -23,6 +21,7 @@ WRITABLE = ("/tmp", "/var/tmp", "/run")
 HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
 """Files that Docker writes into every container; a chroot sees the host's."""
 Row = tuple[str, str, str]
+"""Aspect, in one arm, in another."""
 
 
 @dataclass(frozen=True)
@@ -145,111 +144,15 @@ def mounts(spec: Environment, launch: Launch, planned: bool = False) -> tuple[Mo
     return tuple(sorted(found, key=lambda mount: (mount.target.rstrip("/").count("/"), mount.target)))
 
 
-# --- what differs -------------------------------------------------------------------------------------------------------
+# --- in words ----------------------------------------------------------------------------------------------------
 
 
-def effective(
-    spec: Environment,
-    launch: Launch | None = None,
-    image: ImageIdentity | None = None,
-    gpu_uuid: str | None = None,
-) -> dict[str, str]:
-    """Aspect to what holds in this arm, in words and numbers."""
-    docker = spec.kind == "docker"
-    host = spec.kind == "native-host"
-    reference = image.reference if image else name_of(spec.image) if spec.image else "the campaign's image"
-    chosen = cpus(spec)
-    ipc = spec.ipc or "private"
-    launch = launch or Launch(argv=())
-    userland = {} if host else {"PATH": DEFAULT_PATH} | (image.variables if image else {})
-    if host:
-        userland["PATH"] = f"{Path(sys.executable).parent}:{DEFAULT_PATH}"
-    shm = "the host's" if host else "tmpfs as large as the host's, private to the attempt"
-    if docker:
-        shm = "the host's (half of the memory); shm_size is inert" if ipc == "host" else spec.shm_size or "64m"
-    rest = "all others as in a container of this Docker engine, where permitted"
-    rlimits = [f"{name}={value}:{value}" for name, value in sorted(spec.ulimits.items())]
-    rlimits.append("all others as the harness has them" if host and image is None else rest)
-    default_user = image.user if image and not host else ""
-    return {
-        "userland": "the host's" if host else f"image {reference}",
-        "engine options": "; ".join(f"{name}: {options_text(given)}" for name, given in spec.engine_options.items())
-        or "those of the model's entry",
-        "root filesystem": (
-            "Docker's storage driver, with a fresh writable layer"
-            if docker
-            else "the host's"
-            if host
-            else f"exported files of the image, read-only, with fresh {', '.join(WRITABLE)} and home"
-        ),
-        "mounts": "; ".join(
-            f"{mount.source} -> {mount.target} {'ro' if mount.read_only else 'rw'}"
-            for mount in (*spec.gpu.mounts, *launch.mounts, *spec.mounts)
-        )
-        + (" (no mount: targets replaced by sources in argv, variables, workdir)" if host else ""),
-        "entry point": "none" if host else shlex.join(image.entrypoint) or "none" if image else "the image's",
-        "started by": "dockerd -> containerd -> runc" if docker else "fork and exec, waiting before the gate",
-        "mount namespace": "none" if host else "own",
-        "pid namespace": "own" if docker else "none",
-        "first process": ("docker-init" if spec.init else "the engine is PID 1") if docker else "an ordinary process",
-        "ipc namespace": ("none" if ipc == "host" else f"own ({ipc})") if docker else "none",
-        "network": (spec.network or "bridge") if docker else "host",
-        "uts namespace": "own" if docker else "none",
-        "/dev/shm": shm,
-        "/dev": "a few nodes" if docker and not spec.privileged else "the host's",
-        "cgroup": (f"own, below {spec.cgroup_parent or 'the default parent'}") if docker else "the harness's",
-        "memory limit": (spec.memory or "none") if docker else "none",
-        "seccomp": "Docker's default profile"
-        if docker and spec.seccomp == "default" and not spec.privileged
-        else "none",
-        "capabilities": "Docker's default set" if docker and not spec.privileged else "all of the user's",
-        "gpu": _gpu(spec, gpu_uuid),
-        "cpus": format_cpus(chosen) if chosen is not None else "all",
-        "rlimits": ", ".join(rlimits),
-        "user": spec.user or default_user or "root",
-        "workdir": launch.workdir,
-        "variables": " ".join(
-            f"{key}={value}"
-            for key, value in sorted(
-                {
-                    **userland,
-                    **gpus.selected(spec, gpu_uuid),
-                    **spec.gpu.variables,
-                    **launch.variables,
-                    **spec.variables,
-                }.items()
-            )
-        ),
-        "page cache at start": spec.cache or "as the campaign's gate says",
-        "output": "pipe to containerd-shim, then Docker's log driver"
-        if docker
-        else "pipe to the supervisor, then a file",
-    }
+def rlimits_text(spec: Environment, rest: str = "as in a container of this Docker engine, where permitted") -> str:
+    """The limits that the arm sets, and what the others are."""
+    return ", ".join(
+        [*(f"{name}={value}:{value}" for name, value in sorted(spec.ulimits.items())), f"all others {rest}"]
+    )
 
 
-def _gpu(spec: Environment, uuid: str | None) -> str:
-    if spec.kind != "docker":
-        files = ", the driver's files that the NVIDIA toolkit names" if spec.gpu.by in ("toolkit", "cdi") else ""
-        only = f", {uuid} chosen by variable" if "CUDA_VISIBLE_DEVICES" in gpus.selected(spec, uuid) else ""
-        return "the host's devices" + (files if spec.kind == "native-chroot" else "") + only
-    named = ", ".join(spec.gpu.devices) or uuid
-    return {
-        "none": "none",
-        "toolkit": f"NVIDIA toolkit: {named or 'all'}",
-        "cdi": f"CDI: {named or 'nvidia.com/gpu=all'}",
-        "devices": f"nodes: {named}",
-    }[spec.gpu.by]
-
-
-def difference(
-    a: Environment,
-    b: Environment,
-    launch: Launch | None = None,
-    image: ImageIdentity | None = None,
-    gpu_uuid: str | None = None,
-    other: ImageIdentity | None = None,
-) -> list[Row]:
-    """Rows (aspect, in a, in b) of everything that is not the same in both arms, by what they are told (``alike.py`` asks them).
-    ``image`` is of ``a``, and of ``b`` too unless that has an ``other`` one."""
-    left, right = effective(a, launch, image, gpu_uuid), effective(b, launch, other or image, gpu_uuid)
-    return [(aspect, left[aspect], right[aspect]) for aspect in left if left[aspect] != right[aspect]]
+def variables_text(variables: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(variables.items()))

@@ -14,6 +14,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -22,15 +23,14 @@ from typing import Any
 import pyarrow
 import ray
 
-from actors import host, software
+from actors import extensions, host, software
 from actors.engines import EngineError
 from actors.engines.registry import CACHES
 from actors.engines.registry import engine as engine_of
 from actors.environments import Arm, EnvironmentError_, alike, reap
 from actors.environments.docker import image, rootfs
-from actors.environments.docker.daemon import EngineMissing, connect
 from actors.environments.preflight import refused
-from actors.environments.registry import arm
+from actors.environments.registry import arm, container_engine, kind
 from actors.files import leavings
 from actors.gpu import attempt as attempts
 from actors.gpu import caches, capabilities, machine
@@ -135,6 +135,11 @@ def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool)
 LEAST_FREE_BYTES = 64 * 2**20
 
 
+def _image_key(arm: Environment, arms: Sequence[Environment], campaigns: Image) -> str:
+    holder = container_engine(arm, arms)
+    return software.image_key(arm, campaigns, holder.name if holder else None)
+
+
 class GpuActor:
     """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged, ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
 
@@ -174,9 +179,9 @@ class GpuActor:
         if self.lock is None:
             self.lock = hold(self.observe.gpu_uuid or f"machine-{self.unit}")
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
-        if any(environment.kind == "native-host" and environment.user for environment in environments):
+        if any(environment.user and not kind(environment.kind).has_mounts for environment in environments):
             self.spool.chmod(0o711)  # without mounts another user has to come to its folder by its path
-        keys = {one.name: software.image_key(one, image_spec) for one in environments}
+        keys = {one.name: _image_key(one, environments, image_spec) for one in environments}
         variants: dict[str, Environment] = {}
         for environment in environments:
             variants.setdefault(software.variant(environment, image_spec, engine), environment)
@@ -193,12 +198,13 @@ class GpuActor:
         told: dict[str, dict[str, str]] = {}
         for key in dict.fromkeys(keys.values()):
             sharing = [one for name, one in self.arms.items() if keys[name] == key]
-            if unlike := alike.arms_alike(sharing, images.get(key)):
-                raise EnvironmentError_(
-                    "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
-                )
             if sharing:
                 told[key] = capabilities.ask(engine, sharing[0], images.get(key), self.home)
+        by_arm = {name: images.get(keys[name]) for name in self.arms}
+        if unlike := alike.arms_alike(list(self.arms.values()), by_arm):
+            raise EnvironmentError_(
+                "the arms do not show an engine the same:\n" + "\n".join(f"  {line}" for line in unlike)
+            )
         program = engine_of(engine)
         for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
             place = software.prepared_key(model.name, workload.name, variant)
@@ -254,18 +260,13 @@ class GpuActor:
     def _images(self, campaigns: Image, environments: tuple[Environment, ...]) -> dict[str, ImageIdentity]:
         """Every image that an arm runs, in the engine, and exported where a chroot runs it."""
         found: dict[str, ImageIdentity] = {}
-        wanted: dict[str, Image] = {}
-        exported: set[str] = set()
+        exported = {_image_key(one, environments, campaigns) for one in environments if kind(one.kind).needs_rootfs}
         for environment in environments:
-            if environment.kind != "native-host":
-                key = software.image_key(environment, campaigns)
-                wanted[key] = software.image_of(environment, campaigns)
-                exported |= {key} if environment.kind == "native-chroot" else set()
-        if not wanted:
-            return found
-        client = connect(self.home)
-        for key, one in wanted.items():
-            identity = image.ensure(client, one, self.home)
+            key, holder = _image_key(environment, environments, campaigns), container_engine(environment, environments)
+            if key in found or holder is None:
+                continue
+            client = holder.connect(self.home)
+            identity = image.ensure(client, software.image_of(environment, campaigns), self.home, engine=holder.name)
             if key in exported:
                 identity = rootfs.export_rootfs(client, identity, self.home)
                 if differences := rootfs.check_rootfs(identity):
@@ -299,11 +300,9 @@ class GpuActor:
 
     def trouble(self) -> str | None:
         """What of the unit's own stands in the way of any attempt now, with what to do; None where nothing does."""
-        if any(spec.spec.kind != "native-host" for spec in self.arms.values()):
-            try:
-                connect(self.home)
-            except EngineMissing as missing:
-                return f"no Docker engine answers: {missing}"
+        for name in dict.fromkeys(one.spec.kind for one in self.arms.values()):
+            if (trouble := kind(name).trouble(self.home)) is not None:
+                return trouble
         try:
             free = shutil.disk_usage(self.spool).free
             with tempfile.NamedTemporaryFile(dir=self.spool) as probe:
@@ -319,7 +318,12 @@ class GpuActor:
 
     def conditions(self) -> dict[str, str]:
         """What must not change in silence, as it is now; cheap enough for every block."""
-        return machine.machine_facts(self.home, self.observe.gpu_uuid)
+        found = machine.machine_facts(self.home, self.observe.gpu_uuid)
+        for name in dict.fromkeys(one.spec.kind for one in self.arms.values()):
+            engine = kind(name).engine
+            if engine is not None and engine.name != "docker":
+                found |= machine.of_container_engine(engine, self.home)
+        return found | {f"extension {name}": version for name, version in extensions.installed().items()}
 
     def cache_digest(self, key: str) -> str | None:
         """Of a model's compile caches (``UnitFacts.caches``) as they are now; None where there are none."""

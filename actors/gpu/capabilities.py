@@ -17,6 +17,7 @@ from actors.engines.common.failures import find_failure
 from actors.engines.common.timestamped_log import read_lines
 from actors.engines.registry import PROBES
 from actors.environments import Arm, EnvironmentError_
+from actors.files.publish import publish
 from actors.types import ImageIdentity, Launch
 
 LONGEST_S = 600.0
@@ -61,9 +62,8 @@ def ask(engine: str, arm: Arm, image: ImageIdentity | None, home: Path) -> dict[
             facts[fact] = known[key]
     if kept is not None and facts:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".new")
-        partial.write_text(json.dumps(known, indent=1))
-        partial.replace(kept)
+        with publish(kept) as partial:
+            partial.write_text(json.dumps(known, indent=1))
     return facts
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.environments import ContainerEngine, EngineMissing
 from actors.sensors import nvml
 from actors.sensors.gpus import handle_of, is_instance, mig_is_on, text
 from actors.sensors.trouble import Trouble, module_version
@@ -231,6 +232,40 @@ def _versions(client: Any) -> dict[str, str]:
         "docker_storage": str(info.get("Driver", "")),
         "docker_cgroup": f"v{info.get('CgroupVersion', 1)} {info.get('CgroupDriver', '')}".strip(),
     }
+
+
+_engines_known: dict[tuple[str, int, int], dict[str, str]] = {}
+
+
+def of_container_engine(engine: ContainerEngine, home: Path) -> dict[str, str]:
+    """What an engine besides Docker's says of itself, under names that begin with its own; asked once per start of its service."""
+    try:
+        client = engine.connect(home)
+    except EngineMissing:
+        return {}
+    try:
+        key = _socket(f"unix://{getattr(client.api.get_adapter(client.api.base_url), 'socket_path', '')}")
+        if key is None or key not in _engines_known:
+            told, info = client.version(), client.info()
+            parts = {
+                str(one.get("Name", "")).lower(): str(one.get("Version", "")) for one in told.get("Components") or ()
+            }
+            found = {
+                "": str(told.get("Version", "")),
+                "storage": str(info.get("Driver", "")),
+                "conmon": parts.get("conmon", ""),
+            }
+            found["runtime"] = str(info.get("DefaultRuntime") or "")
+            found["cgroup"] = f"v{info.get('CgroupVersion', 1)} {info.get('CgroupDriver', '')}".strip()
+            named = {f"{engine.name}_{what}".rstrip("_"): value for what, value in found.items() if value}
+            if key is None:
+                return named
+            _engines_known[key] = named
+        return _engines_known[key]
+    except Exception:  # a service that is going away: another time
+        return {}
+    finally:
+        client.close()
 
 
 _programs_known: dict[tuple[str, int], str] = {}

@@ -8,7 +8,6 @@ rename, complete and synced, and stays until the driver has acknowledged it.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.files.publish import publish
 from actors.telemetry.schema import SCHEMA
 
 Row = Sequence[Any]
@@ -122,17 +122,5 @@ class Spool:
         self._path = path
 
     def _publish(self, table: pa.Table, name: str) -> None:
-        part = self.finished / f".{name}.part"
-        try:
-            with part.open("wb") as file:
-                pq.write_table(table, file, compression="zstd", row_group_size=2**17)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(self.finished / name)
-        finally:
-            part.unlink(missing_ok=True)
-        directory = os.open(self.finished, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with publish(self.finished / name, durable=True) as partial:
+            pq.write_table(table, partial, compression="zstd", row_group_size=2**17)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from actors import host
+from actors.files.publish import publish
 from campaign.analysis import seal
 from campaign.errors import CampaignError
 from campaign.record import untrusted
@@ -144,10 +145,8 @@ def quoted(text: str) -> str:
 
 def copy_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """The rows of a query as a Parquet file, put in place in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    con.execute(f"COPY ({query}) TO {quoted(str(partial))} (FORMAT parquet)")
-    partial.rename(path)
+    with publish(path) as partial:
+        con.execute(f"COPY ({query}) TO {quoted(str(partial))} (FORMAT parquet)")
 
 
 def write_parquet(con: duckdb.DuckDBPyConnection, table: pd.DataFrame, path: Path) -> None:

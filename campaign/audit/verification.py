@@ -337,16 +337,16 @@ def _verdict(
 
 def judge_again(campaign: Any, metadata: dict[str, Any], canary_best_gb_s: float | None) -> Any:
     """The checks of an attempt from what its ``metadata.json`` keeps of the evidence."""
-    from campaign.run.acceptance import judge_by
+    from campaign.run.acceptance import judge
 
     kept = {key: metadata[key] for key in Evidence.model_fields if key in metadata and key != "files"}
     kept["report"] = metadata["report"] | {"metrics": metadata["metrics"]}
-    return judge_by(
-        campaign,
+    return judge(
         Evidence.model_validate_json(json.dumps(kept)),
         campaign.gate_of(metadata["environment"]),
+        campaign.acceptance,
         model_identity=metadata["model_identity"],
-        canary_best_gb_s=canary_best_gb_s,
+        canary_best_gb_s=canary_best_gb_s if campaign.canary else None,
     ).checks
 
 

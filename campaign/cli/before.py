@@ -101,10 +101,8 @@ def prepare(
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
-    if any(environment.kind != "native-host" for environment in loaded.environments):
-        from actors.environments.docker import daemon
-
-        daemon.ensure(host.home(), say=out.print)
+    for engine in loaded.container_engines().values():
+        engine.ensure(host.home(), out.print)
     failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
     raise typer.Exit(EXIT_REFUSED if failed else 0)
 
@@ -206,7 +204,7 @@ def diff(
     from rich.markup import escape
     from rich.table import Table
 
-    from actors.environments.resolve import difference
+    from actors.environments.describe import difference
     from campaign.config.default import choose
     from campaign.preflight.diff import seen
     from campaign.study.config import campaign_in

@@ -107,11 +107,11 @@ def run_campaign(
             out.print(f"  {line}", style="dim")
         if store.exists():
             store.began()  # refuses a folder whose journal is lost before anything is started
-        if any(environment.kind != "native-host" for environment in loaded.environments) and address is None:
+        if address is None:
             from actors import host
-            from actors.environments.docker import daemon
 
-            daemon.ensure(host.home(), say=out.print)
+            for engine in loaded.container_engines().values():
+                engine.ensure(host.home(), out.print)
         snapshot = _drive(loaded, store, choice.because, address, accept_drift, failing, only_shakedown)
         if not (store.exists() and isinstance(store, Store)):
             raise StoreError(f"{store.root}: nothing was recorded")

@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from actors import host, software
+from actors.environments import EVERY_KIND, ContainerEngine, registry
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction, sequential
 from campaign.config.sequential import Sequential
@@ -188,7 +189,17 @@ class Campaign(Frozen):
 
     def image_key(self, environment: str) -> str:
         """Of the arm's image among a unit's."""
-        return software.image_key(self.environment(environment), self.image)
+        engine = self.container_engine(environment)
+        return software.image_key(self.environment(environment), self.image, engine.name if engine else None)
+
+    def container_engine(self, environment: str) -> ContainerEngine | None:
+        """What holds the arm's image; None where it has none."""
+        return registry.container_engine(self.environment(environment), self.environments)
+
+    def container_engines(self) -> dict[str, ContainerEngine]:
+        """Every one that holds an arm's image, by name."""
+        found = (self.container_engine(arm.name) for arm in self.environments)
+        return {engine.name: engine for engine in found if engine is not None}
 
     def model_in(self, environment: str, model: str) -> Model:
         """The model with the engine options that the arm gives it."""
@@ -204,12 +215,19 @@ class Campaign(Frozen):
 
     def images(self) -> dict[str, Image]:
         """Every image that an arm runs, by its key."""
-        arms = [arm.name for arm in self.environments if arm.kind != "native-host"]
+        arms = [arm.name for arm in self.environments if registry.kind(arm.kind).needs_image]
         return {self.image_key(arm): self.image_of(arm) for arm in arms}
+
+    def engine_of_image(self, key: str) -> ContainerEngine:
+        """The container engine that holds the image of that key."""
+        arm = next(arm.name for arm in self.environments if self.image_key(arm.name) == key)
+        engine = self.container_engine(arm)
+        assert engine is not None
+        return engine
 
     def exported(self) -> set[str]:
         """Keys of the images whose root filesystem a chroot runs."""
-        return {self.image_key(arm.name) for arm in self.environments if arm.kind == "native-chroot"}
+        return {self.image_key(arm.name) for arm in self.environments if registry.kind(arm.kind).needs_rootfs}
 
     def asked(self, model: str, workload: str) -> Workload:
         """The workload as this model gets it."""
@@ -244,9 +262,10 @@ def resolve(root: Node, path: Path) -> Campaign:
     campaign = validated(tree, Campaign, problems, unresolved)
     if campaign is None or problems:
         raise ConfigError(problems)
-    problems.extend(_contradictions(campaign, tree, root))
-    if problems:
-        raise ConfigError(problems)
+    for rule in (_unknown, _contradictions):
+        problems.extend(rule(campaign, tree, root))
+        if problems:
+            raise ConfigError(problems)
     return campaign
 
 
@@ -606,13 +625,18 @@ def _with_batch(model: Node, changes: Node) -> Node:
     return model.with_value({**kept, "batch_size": batch})
 
 
+def _is_no_container(kind: object) -> bool:
+    known = registry.kinds().get(kind) if isinstance(kind, str) else None
+    return known is not None and not known.is_container
+
+
 def _defaults(keys: dict[str, Node]) -> None:
     """Reference and order, which follow from the environments."""
     arms = keys.get("environments")
     if arms is None or not isinstance(arms.value, list) or not arms.value:
         return
-    native = [arm for arm in arms.value if (kind := arm.child("kind")) and str(kind.value).startswith("native")]
-    first = (native or arms.value)[0].child("name")
+    plain = [arm for arm in arms.value if (node := arm.child("kind")) and _is_no_container(node.value)]
+    first = (plain or arms.value)[0].child("name")
     if "reference" not in keys and first is not None:
         keys["reference"] = Node(first.value, arms.file, arms.line, "reference")
     if "order" not in keys:
@@ -790,7 +814,17 @@ def _mapping_remedy(cls: type[BaseModel], loc: Location) -> str:
 
 SIZE = re.compile(r"^[0-9]+(\.[0-9]+)?[bkmgBKMG]?$")
 CPUS = re.compile(r"^(performance|efficiency|[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)$")
-CONTAINER_ONLY = ("gpu", "ipc", "shm_size", "network", "privileged", "memory", "cgroup_parent", "seccomp", "init")
+
+
+def _unknown(campaign: Campaign, tree: Node, root: Node) -> Iterator[Problem]:
+    """Kinds of environment that nobody registered."""
+    kinds = list(registry.kinds())
+    for i, environment in enumerate(campaign.environments):
+        if environment.kind not in kinds:
+            what = f"must be {_or(kinds)}, got {said(environment.kind)}"
+            yield _locate(tree, ("environments", i, "kind"))[0].problem(
+                what, instead(environment.kind, kinds, f"Write {_or(kinds)}.")
+            )
 
 
 def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Problem]:
@@ -883,13 +917,12 @@ def _environment(campaign: Campaign, environment: Environment, node: Node, menti
     def key(name: str) -> Node:
         return node.child(name) or node
 
-    if environment.kind != "docker":
-        for name in CONTAINER_ONLY:
-            if getattr(environment, name) != Environment.model_fields[name].default:
-                if name == "gpu" and environment.kind == "native-chroot":
-                    continue  # the driver's files, which a container gets from the toolkit
-                what = f"{environment.kind} has no such namespace or cgroup, {name} is for kind: docker"
-                yield key(name).problem(what, "Take it out, or change the kind.")
+    means = EVERY_KIND | registry.kind(environment.kind).takes
+    for name, field in Environment.model_fields.items():
+        if name not in means and getattr(environment, name) != field.get_default():
+            takers = [each.name for each in registry.kinds().values() if name in each.takes]
+            what = f"{environment.kind} has no such namespace or cgroup, {name} is for kind: {_or(takers)}"
+            yield key(name).problem(what, "Take it out, or change the kind.")
     if environment.privileged and not campaign.allow_privileged:
         what = f"{environment.name} is privileged: it can change this machine"
         yield mention.problem(what, "If that is meant, set allow_privileged: true in the campaign.")
@@ -914,8 +947,8 @@ def _environment(campaign: Campaign, environment: Environment, node: Node, menti
         if not name or "=" in name or "\0" in name:
             where = _locate(node, ("variables", name))[0]
             yield where.problem(f"'{name}' cannot be a variable's name", "Use letters, digits and underscores.")
-    if environment.image is not None and environment.kind == "native-host":
-        what = "native-host runs what is installed on this machine, not an image"
+    if environment.image is not None and not registry.kind(environment.kind).needs_image:
+        what = f"{environment.kind} runs what is installed on this machine, not an image"
         yield key("image").problem(what, "Take it out, or use kind: native-chroot.")
     elif environment.image is not None:
         yield from _image(environment.image, key("image"))

@@ -104,7 +104,7 @@ def _text(text: str, known: list[str]) -> str:
     return _URL.sub(REMOVED, text) if "://" in text else text
 
 
-def without(data: bytes, known: set[str]) -> bytes:
+def without(data: bytes, known: Iterable[str]) -> bytes:
     """A file without the secrets in ``known``, and without the name of the machine where a shell line or JSON sets it."""
     for secret in _sought(known):
         data = data.replace(secret.encode(errors="surrogateescape"), REMOVED.encode())

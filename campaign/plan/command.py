@@ -14,10 +14,9 @@ from typing import Any
 from actors import host, software
 from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
-from actors.environments.docker import arm as docker
-from actors.environments.native import arm as native
+from actors.environments.registry import kind
 from actors.gpu.attempt import launch_of, working_folder
-from actors.types import Attempt, Environment, ImageIdentity, Prepared, UnitFacts
+from actors.types import Attempt, ImageIdentity, Prepared, UnitFacts
 from campaign.config.loading import Campaign
 from campaign.errors import nearest
 from campaign.plan.design import plan
@@ -94,16 +93,8 @@ def planned_command(
     spool = home / "spool" / campaign_id / unit
     launch = launch_of(order, program, working_folder(spool, run_id, 1) / "output")
     labels = {"campaign": campaign_id, "run": run_id, "attempt": "1"}
-    command: dict[str, Any] = _arm(environment)(environment, launch, labels, image, home, gpu_uuid)
+    command = kind(environment.kind).planned(environment, launch, labels, image, home, gpu_uuid)
     return command | {"run_id": run_id, "notes": [*notes, *command["notes"]]}
-
-
-def _arm(environment: Environment) -> Any:
-    if environment.kind == "native-host":
-        raise EngineError(
-            f"{environment.name}: a native-host arm takes the machine as it is; it has no command before a run"
-        )
-    return docker.planned if environment.kind == "docker" else native.planned
 
 
 def planned_in(folder: Path, run_id: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from actors.environments.registry import kind
 from actors.types import Model, Workload
 from campaign.plan.design import Planned
 from campaign.record import untrusted
@@ -129,7 +130,7 @@ def parts_s(campaign: Campaign, run: Planned, known: Mapping[Cell, CellSpeed] | 
         tokens = (workload.requests + workload.warmup_requests) * workload.output_tokens
         return gate_s + speed.start_s, tokens / speed.tok_s
     model = described(model)
-    container_s = CONTAINER_S if campaign.environment(run.environment).kind == "docker" else 0.0
+    container_s = CONTAINER_S if kind(campaign.environment(run.environment).kind).is_container else 0.0
     load_s = weight_bytes(model) / where.load_bytes_per_s
     return gate_s + where.start_s + container_s + load_s, answering_s(model, workload, where)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from actors import host, software
-from actors.environments import EnvironmentError_, alike
-from actors.environments.docker import daemon
-from actors.environments.registry import arm
+from actors import host
+from actors.environments import EngineMissing, EnvironmentError_, alike
+from actors.environments.registry import arm, kind
 from actors.environments.resolve import Row
 from actors.types import Environment
 from campaign.config.loading import Campaign
@@ -13,17 +12,17 @@ from campaign.config.loading import Campaign
 
 def seen(campaign: Campaign, a: Environment, b: Environment) -> tuple[list[Row], str]:
     """Rows (aspect, in a, in b) of what differs inside, and a line that says whether and how the arms were asked."""
-    from campaign.preflight.doctor.containers import image_here
+    from campaign.preflight.doctor.containers import image_of
 
-    if "native-host" in (a.kind, b.kind):
-        return [], "Variables as set; a native-host arm has no image whose entry point could set more."
+    if bare := next((each for each in (a, b) if not kind(each.kind).needs_image), None):
+        return [], f"Variables as set; a {bare.kind} arm has no image whose entry point could set more."
     home = host.home()
     try:
-        images = [image_here(home, software.image_of(each, campaign.image)) for each in (a, b)]
-    except daemon.EngineMissing:
-        return [], "Variables as set; no Docker engine answers that could show what the image's entry point exports."
+        images = [image_of(home, campaign, each) for each in (a, b)]
+    except EngineMissing:
+        return [], "Variables as set; no container engine answers that could show what the image's entry point exports."
     for each, image in zip((a, b), images, strict=True):
-        lacks_export = image is not None and image.rootfs is None and each.kind == "native-chroot"
+        lacks_export = image is not None and image.rootfs is None and kind(each.kind).needs_rootfs
         if image is None or lacks_export:
             which = "the image" if images[0] == images[1] else f"the image of {each.name}"
             return (

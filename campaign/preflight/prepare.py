@@ -24,9 +24,10 @@ from actors.engines import OUTPUT, EngineError
 from actors.engines.common import weights
 from actors.engines.registry import engine as engine_of
 from actors.engines.trtllm import engine as trtllm
-from actors.environments import EnvironmentError_
-from actors.environments.docker import daemon, image, rootfs
-from actors.environments.registry import arm
+from actors.environments import EngineMissing, EnvironmentError_
+from actors.environments.docker import image, rootfs
+from actors.environments.registry import arm, kind
+from actors.files.publish import publish
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
 from campaign.config.loading import Campaign
 from campaign.preflight import rights
@@ -77,17 +78,18 @@ def prepare(
     here: dict[str, ImageIdentity] = {}
     for key, one in wanted.items():
         named = "" if len(wanted) == 1 else f" {software.name_of(one)}"
+        engine = campaign.engine_of_image(key)
         try:
-            identity = image.ensure(daemon.connect(home), one, home, say, pull)
+            identity = image.ensure(engine.connect(home), one, home, say, pull, engine.name)
             name = identity.repo_digest or identity.content_digest or identity.digest
             yield told(Step(f"image{named}", "ready", f"{identity.reference} is {name}", digest=identity.digest))
-        except (EnvironmentError_, daemon.EngineMissing) as error:
+        except (EnvironmentError_, EngineMissing) as error:
             yield told(Step(f"image{named}", "missing", *_split(error)))
             continue
         if key in exported:
             what = f"root filesystem{f' of{named}' if named else ''}"
             try:
-                identity = rootfs.export_rootfs(daemon.connect(home), identity, home, say)
+                identity = rootfs.export_rootfs(engine.connect(home), identity, home, say)
                 yield told(Step(what, "ready", str(identity.rootfs), digest=_manifest_digest(identity, home)))
             except EnvironmentError_ as error:
                 yield told(Step(what, "missing", *_split(error)))
@@ -186,7 +188,7 @@ def _build(
     say: Say,
 ) -> None:
     """Build a TensorRT engine inside the first arm that can, for the longest of the workloads."""
-    spec = next(arm for arm in campaign.environments if arm.kind != "native-host")
+    spec = next(arm for arm in campaign.environments if kind(arm.kind).needs_image)
     identity = here.get(campaign.image_key(spec.name))
     if identity is None:
         raise EngineError("it is built inside the image, which is missing\nPut the image in place first.")
@@ -248,9 +250,8 @@ def _record(campaign: Campaign, home: Path, steps: list[Step]) -> None:
         "t_utc_ns": time.time_ns(),
         "steps": [asdict(step) for step in steps],
     }
-    partial = file.with_suffix(".new")
-    partial.write_text(json.dumps(what, indent=1) + "\n")
-    partial.replace(file)
+    with publish(file) as partial:
+        partial.write_text(json.dumps(what, indent=1) + "\n")
 
 
 # --- what a run asks ----------------------------------------------------------------------------------------------
@@ -280,8 +281,8 @@ def _missing_images(campaign: Campaign, home: Path) -> list[str]:
         if one.source != "registry" or one.reference is None:
             continue
         try:
-            present = image.present(daemon.connect(home), one.reference)
-        except daemon.EngineMissing:
+            present = image.present(campaign.engine_of_image(key).connect(home), one.reference)
+        except EngineMissing:
             return []  # the run itself says what to do about that
         if present is None:
             found.append(f"image {one.reference}")

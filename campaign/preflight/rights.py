@@ -9,7 +9,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import resource
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +17,9 @@ from actors import account
 from actors.engines import EngineError
 from actors.engines.common import weights
 from actors.environments import EnvironmentError_
-from actors.types import Environment, Model
+from actors.environments.registry import kind
+from actors.types import Model
 from campaign.config.loading import Campaign
-
-LIMITS = {
-    "memlock": resource.RLIMIT_MEMLOCK,
-    "stack": resource.RLIMIT_STACK,
-    "nofile": resource.RLIMIT_NOFILE,
-    "core": resource.RLIMIT_CORE,
-}
 
 
 class NotPermitted(EnvironmentError_):
@@ -55,25 +48,17 @@ def require(campaign: Campaign, command: str) -> None:
 
 def takes_root(campaign: Campaign) -> Iterator[str]:
     """What of it does, a line each, whoever asks."""
-    chroots = [arm.name for arm in campaign.environments if arm.kind == "native-chroot"]
-    if chroots:
-        yield f"{', '.join(chroots)}: unpacking the image's files with their owners, mounting, and changing the root folder"
+    by_reason: dict[str, list[str]] = {}
+    for arm in campaign.environments:
+        for line in kind(arm.kind).takes_root(arm):
+            by_reason.setdefault(line.removeprefix(f"{arm.name}: "), []).append(arm.name)
+    yield from (f"{', '.join(arms)}: {reason}" for reason, arms in by_reason.items())
     dropping = [arm.name for arm in campaign.environments if campaign.gate_of(arm.name).cache == "drop"]
     if dropping:
         before = (
             "every attempt" if len(dropping) == len(campaign.environments) else f"attempts of {', '.join(dropping)}"
         )
         yield f"cache: drop: emptying the page cache before {before}; `cache: keep` leaves it as it is"
-    for arm in campaign.environments:
-        if raised := [name for name in arm.ulimits if arm.kind == "native-host" and _above(arm, name)]:
-            yield f"{arm.name}: ulimits.{', ulimits.'.join(raised)} above the limit of this user"
-
-
-def _above(arm: Environment, name: str) -> bool:
-    asked, (_, hard) = arm.ulimits[name], resource.getrlimit(LIMITS[name])  # type: ignore[index]
-    if hard == resource.RLIM_INFINITY:
-        return False
-    return asked == -1 or asked > hard
 
 
 def _who() -> str:

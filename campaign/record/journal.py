@@ -216,7 +216,7 @@ class State:
 
     def count(self, run_ids: Iterable[str]) -> dict[str, int]:
         """How planned runs stand, as :class:`campaign.record.snapshot.Snapshot` counts them."""
-        planned, runs = list(run_ids), self.runs.values()
+        planned, runs = list(run_ids), list(self.runs.values())
         spared = sum(self.spared(run_id) for run_id in planned)
         return {
             "accepted": sum(run.accepted is not None for run in runs),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import account
+from actors.files.publish import publish, sync
 from actors.files.removal import remove
 from campaign.errors import CampaignError
 from campaign.record import journal, untrusted
@@ -50,18 +51,10 @@ def sync_folder(path: Path) -> None:
 def write_durably(path: Path, data: bytes, durable: bool = True) -> None:
     """Write ``data`` to ``path`` so that a crash leaves the old file or the new one; of the machine too, unless not ``durable``."""
     account.folder(path.parent)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        account.give(partial)
-        partial.rename(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with publish(path) as partial:
+        partial.write_bytes(data)
+        if durable:
+            sync(partial)
     if durable:
         sync_folder(path.parent)
 

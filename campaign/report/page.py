@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
+from actors.files.publish import publish
 from campaign.analysis import cache as evidence
 from campaign.analysis import inputs, seal
 from campaign.analysis import views as sql
@@ -386,9 +387,8 @@ def write(results: Path) -> Path:
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
     path = sql.output_folder(results, "report") / "index.html"
-    partial = path.with_name(".index.html.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.rename(path)
+    with publish(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     seal.seal(results, heads, "report")
     return path
 
@@ -403,9 +403,8 @@ def javascript() -> str:
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub says that the snippet is not optional
     script = bundle.replace("</script", "<\\/script")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".partial")
-    partial.write_text(script, encoding="utf-8")
-    partial.rename(kept)
+    with publish(kept) as partial:
+        partial.write_text(script, encoding="utf-8")
     return script
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from campaign.report import guard, wording
 
 if TYPE_CHECKING:
     import duckdb
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 
 _ARM_WIDTH = 15
@@ -40,6 +41,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     if rows and held.why is not None:
         parts.append(Text(held.why, style="bold"))
     parts.extend(Text(sentence, style="bold") for sentence in wording.between_twins(rows))
+    parts.extend(_in_doubt(con))
     cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
     for (phase, model, workload, reference), group in cells:
         cell = [row for row in group if row["metric"] in wording.SUMMARY and row["verdict"] != "no_data"]
@@ -48,7 +50,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
         cell.sort(key=lambda row: list(wording.SUMMARY).index(row["metric"]))
         for treatment in dict.fromkeys(row["treatment"] for row in cell):
             mine = [row for row in cell if row["treatment"] == treatment]
-            parts.append(_table(f"{model} · {workload} · {phase}", reference, treatment, mine))
+            parts.append(_Compared(f"{model} · {workload} · {phase}", reference, treatment, mine))
         parts.extend(Text(wording.claim(row)) for row in cell if row["metric"] == wording.HEADLINE)
         parts.append(Text())
     parts.extend(Text(sentence) for sentence in _beyond_units(con))
@@ -66,6 +68,34 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
             )
         )
     return Group(*parts)
+
+
+def _in_doubt(con: duckdb.DuckDBPyConnection) -> list[RenderableType]:
+    """What speaks against the figures themselves: failed plausibility checks that are grave, before any figure."""
+    from rich.text import Text
+
+    found = con.execute(
+        """SELECT check_name, count(*), arg_max(subject, figure), max(figure), arg_max(limit_value, figure), any_value(explanation)
+        FROM plausibility WHERE grave AND NOT passed GROUP BY check_name ORDER BY check_name"""
+    ).fetchall()
+    if not found:
+        return []
+    several = len(found) > 1
+    parts: list[RenderableType] = [
+        Text(
+            f"{len(found)} plausibility check{'s put' if several else ' puts'} these figures in doubt:",
+            style="bold red",
+        )
+    ]
+    for name, count, subject, figure, limit, explanation in found:
+        others = f", and {count - 1} more" if count > 1 else ""
+        parts.append(
+            Text(
+                f"· {name.replace('_', ' ')}: {subject}: {figure:.4g}, at most {limit:.4g} ({explanation}){others}",
+                style="red",
+            )
+        )
+    return [*parts, Text()]
 
 
 def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -88,6 +118,55 @@ def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
     return said
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """One comparison: as a table, or where that is wider than the terminal a metric a paragraph. No figure is ever cut."""
+
+    title: str
+    reference: str
+    treatment: str
+    rows: list[wording.Row]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement
+
+        table = _table(self.title, self.reference, self.treatment, self.rows)
+        asked = Measurement.get(console, options.update(width=1000, max_width=1000), table).maximum
+        yield table if asked <= options.max_width else self._stacked()
+
+    def _stacked(self) -> RenderableType:
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.text import Text
+
+        n = self.rows[0]["n_reference"], self.rows[0]["n_treatment"]
+        title = f"{self.title}\n{self.treatment} (n = {n[1]}) against {self.reference} (n = {n[0]})"
+        parts: list[RenderableType] = [Text(title, style="bold")]
+        for row in map(wording.readable, self.rows):
+            style = _STYLES[wording.worse(row)]
+            parts += [
+                Text(_metric(row, n)),
+                Padding(Text(f"reference {wording.mean_sd(row['mean_reference'], row['sd_reference'])}"), (0, 0, 0, 2)),
+                Padding(Text(f"treatment {wording.mean_sd(row['mean_treatment'], row['sd_treatment'])}"), (0, 0, 0, 2)),
+                Padding(Text(f"change    {_change(row)}, {wording.verdict_word(row)}", style=style), (0, 0, 0, 2)),
+            ]
+        return Group(*parts)
+
+
+_STYLES = {True: "red", False: "green", None: ""}
+
+
+def _metric(row: wording.Row, n: tuple[int, int]) -> str:
+    own = row["n_reference"], row["n_treatment"]
+    return f"{wording.SUMMARY[row['metric']]} {row['unit_of_measure']}" + (
+        "" if own == n else f" (n {own[0]}, {own[1]})"
+    )
+
+
+def _change(row: wording.Row) -> str:
+    return f"{wording.change(row)} {wording.brackets(row)}"
+
+
 def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
@@ -107,13 +186,10 @@ def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) 
         table.add_column(Text(name if len(name) <= _ARM_WIDTH else role), justify="right", no_wrap=True)
     table.add_column("change % [interval]", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    styles = {True: "red", False: "green", None: ""}
     for row in map(wording.readable, rows):
-        style = styles[wording.worse(row)]
-        own_n = row["n_reference"], row["n_treatment"]
-        differing = "" if own_n == n else f" (n {own_n[0]}, {own_n[1]})"
+        style = _STYLES[wording.worse(row)]
         table.add_row(
-            Text(f"{wording.SUMMARY[row['metric']]} {row['unit_of_measure']}{differing}"),
+            Text(_metric(row, n)),
             wording.mean_sd(row["mean_reference"], row["sd_reference"]),
             wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),
             Text(f"{wording.change(row).removesuffix(' %')} {wording.brackets(row)}", style=style),

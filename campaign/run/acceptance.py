@@ -12,10 +12,10 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from actors.gpu.gate import cold_enough
-from actors.types import Evidence, Gate, TelemetrySummary
+from actors.types import Evidence, Gate, GateRecord, Report, TelemetrySummary
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Campaign
+    from campaign.config.loading import Acceptance
 
 PRIMARY = (
     "token_throughput_tok_s",
@@ -66,41 +66,24 @@ class Verdict:
 def judge(
     evidence: Evidence,
     gate: Gate,
+    rules: Acceptance,
     *,
     model_identity: str,
-    coverage_min_pct: float = 95.0,
-    error_rate_max: float = 0.0,
-    sw_thermal_max_pct: float = 0.0,
-    canary_min_pct: float = 75.0,
     canary_best_gb_s: float | None = None,
 ) -> Verdict:
-    """The verdict on ``evidence``. ``model_identity`` is what the engine must say it ran; ``canary_best_gb_s`` the best
-    that the unit's canary gave in the attempts before."""
+    """The verdict on ``evidence`` by the campaign's ``rules``: what the driver gives, and what ``campaign verify`` computes again. ``gate`` and
+    ``model_identity`` are what was ordered; ``canary_best_gb_s`` the best that the unit's canary gave in the attempts before."""
     checks = (
-        *_checks(evidence, gate, model_identity, coverage_min_pct, error_rate_max, sw_thermal_max_pct),
-        *_canary(evidence, canary_min_pct, canary_best_gb_s),
+        *_of_process(evidence),
+        *_of_report(evidence.report, rules, model_identity),
+        *_of_gate(evidence.gate, gate),
+        *_of_telemetry(evidence.telemetry, gate, rules),
+        *_canary(evidence, rules.canary_min_pct, canary_best_gb_s),
         *_paused(evidence),
         *_kernel(evidence),
         *_coherence(evidence),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
-
-
-def judge_by(
-    campaign: Campaign, evidence: Evidence, gate: Gate, *, model_identity: str, canary_best_gb_s: float | None
-) -> Verdict:
-    """The verdict by the rules of ``campaign``: what the driver gives, and what ``campaign verify`` computes again."""
-    rules = campaign.acceptance
-    return judge(
-        evidence,
-        gate,
-        model_identity=model_identity,
-        coverage_min_pct=rules.coverage_min_pct,
-        error_rate_max=rules.error_rate_max,
-        sw_thermal_max_pct=rules.sw_thermal_max_pct,
-        canary_min_pct=rules.canary_min_pct,
-        canary_best_gb_s=canary_best_gb_s if campaign.canary else None,
-    )
 
 
 def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check:
@@ -175,22 +158,17 @@ def _canary(evidence: Evidence, min_pct: float, best_gb_s: float | None) -> Iter
     )
 
 
-def _checks(
-    evidence: Evidence,
-    gate: Gate,
-    identity: str,
-    coverage_min_pct: float,
-    error_rate_max: float,
-    sw_thermal_max_pct: float,
-) -> Iterator[Check]:
-    report, telemetry, opened = evidence.report, evidence.telemetry, evidence.gate
-
+def _of_process(evidence: Evidence) -> Iterator[Check]:
     yield Check("outcome", evidence.outcome == "completed", evidence.outcome, "completed", evidence.failure)
     code = evidence.exit.code if evidence.exit else None
     yield Check("exit_code", code == 0, str(code), "0")
-    yield Check("report", report.failure is None, report.failure or "parsed", "parsed")
+    failure = evidence.report.failure
+    yield Check("report", failure is None, failure or "parsed", "parsed")
 
-    expected, answered = report.requests_expected, report.requests_answered
+
+def _of_report(report: Report, rules: Acceptance, identity: str) -> Iterator[Check]:
+    """Everything asked was answered, by the model that was asked, and the primary metrics are there."""
+    expected, answered, error_rate_max = report.requests_expected, report.requests_answered, rules.error_rate_max
     yield Check(
         "requests_answered",
         expected > 0 and 0 <= expected - answered <= error_rate_max * expected + 1e-9,
@@ -220,6 +198,8 @@ def _checks(
     ]
     yield Check("primary_metrics", not missing, ", ".join(missing) or "all", "present and finite")
 
+
+def _of_gate(opened: GateRecord | None, gate: Gate) -> Iterator[Check]:
     if opened is None:
         yield Check("gate", False, "never opened", "open")
     else:
@@ -236,6 +216,10 @@ def _checks(
             cold = cold_enough(opened.temperature_c, gate) or opened.flagged
             yield Check("start_temperature", cold, f"{opened.temperature_c:g} °C", f"< {gate.ceiling_c:g} °C")
 
+
+def _of_telemetry(telemetry: TelemetrySummary | None, gate: Gate, rules: Acceptance) -> Iterator[Check]:
+    """The sampler was there, and what it saw neither throttled the run nor shared its GPU."""
+    coverage_min_pct = rules.coverage_min_pct
     if telemetry is None:
         yield Check("telemetry_coverage", False, "no telemetry", f"at least {coverage_min_pct:g} %")
         return
@@ -245,7 +229,7 @@ def _checks(
         f"{telemetry.coverage_pct:.1f} %",
         f"at least {coverage_min_pct:g} %",
     )
-    yield _throttling(telemetry, sw_thermal_max_pct)
+    yield _throttling(telemetry, rules.sw_thermal_max_pct)
     if gate.foreign_gpu_processes == "allow":
         yield Check(
             "foreign_gpu_processes", None, str(len(telemetry.foreign_gpu_pids)), "any", "allowed by the campaign"

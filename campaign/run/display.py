@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
+from typing import Literal
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -20,8 +21,26 @@ from campaign.record.snapshot import Snapshot
 PLAIN_EVERY_S = 10.0
 
 
-def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
-    """The display: progress, ETA, and for each unit its run, stage, temperature against the ceiling, throughput."""
+WIDTHS = {"stage": 18, "": 8, "temperature": 11, "throughput": 12}
+"""Of the columns beside a unit's name and its run, which takes the rest: the same from frame to frame, whatever they hold."""
+RUN_WIDTH = 40
+"""Below this, columns that say nothing go before the run's name is cut."""
+
+
+class panel:
+    """The display: progress, ETA, and for each unit its run, stage, temperature against the ceiling, throughput. Drawn again, its
+    times have moved on."""
+
+    def __init__(self, snapshot: Snapshot, gate: Gate | None = None) -> None:
+        self.snapshot = snapshot
+        self.gate = gate
+        self.made = time.monotonic()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _panel(self.snapshot, self.gate, options.max_width, time.monotonic() - self.made)
+
+
+def _panel(snapshot: Snapshot, gate: Gate | None, width: int, since_s: float) -> RenderableType:
     done = snapshot.done
     bar = Progress(
         TextColumn("{task.description}", style="bold", markup=False),
@@ -33,13 +52,22 @@ def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
     eta = f"ETA {_time(snapshot.eta_s)}" if snapshot.stage == "running" else snapshot.stage
     bar.add_task(snapshot.campaign, total=max(1, snapshot.total), completed=done, eta=eta)
     units = Table(box=None, expand=True, pad_edge=False, header_style="dim")
-    for heading in ("unit", "run", "stage"):
-        units.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=3 if heading == "run" else None)
-    for heading in ("", "temperature", "throughput"):
-        units.add_column(heading, justify="right", no_wrap=True)
-    for name, status in sorted(snapshot.lanes.items()):
-        units.add_row(name, *_cells(status, gate))
-    facts = f"{duration(snapshot.elapsed_s)} so far"
+    lanes = sorted(snapshot.lanes.items())
+    names = max((len(name) for name, _ in lanes), default=len("unit"))
+    shown = _columns(snapshot, width - names - 1)
+    units.add_column("unit", no_wrap=True, overflow="ellipsis", width=max(names, len("unit")))
+    for heading in ("run", *WIDTHS):
+        if heading == "run":
+            units.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=1)
+        elif heading in shown:
+            justify: Literal["left", "right"] = "left" if heading == "stage" else "right"
+            units.add_column(
+                heading, no_wrap=True, overflow="ellipsis", justify=justify, width=WIDTHS[heading], header_style="dim"
+            )
+    for name, status in lanes:
+        run, *rest = _cells(status, gate)
+        units.add_row(name, run, *(cell for heading, cell in zip(WIDTHS, rest, strict=True) if heading in shown))
+    facts = f"{duration(snapshot.elapsed_s + since_s)} so far"
     if snapshot.rejected_attempts:
         facts += f" · {snapshot.rejected_attempts} attempts rejected"
     if snapshot.exhausted:
@@ -49,6 +77,16 @@ def panel(snapshot: Snapshot, gate: Gate | None = None) -> RenderableType:
     if snapshot.spared:
         facts += f" · {snapshot.spared} runs not needed: decided at a look"
     return Group(bar, units, Text(facts, style="dim"))
+
+
+def _columns(snapshot: Snapshot, width: int) -> list[str]:
+    """Which of :data:`WIDTHS` are shown: without room, not a temperature that no unit has, then not the throughput."""
+    shown = list(WIDTHS)
+    sensor = any(status.temperature_c is not None for status in snapshot.lanes.values())
+    for heading in ["throughput"] if sensor else ["temperature", "throughput"]:
+        if width - sum(WIDTHS[it] + 1 for it in shown) < RUN_WIDTH:
+            shown.remove(heading)
+    return shown
 
 
 def _cells(status: Status, gate: Gate | None) -> list[str]:

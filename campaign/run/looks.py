@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from campaign.analysis import inputs, looks, views
+from campaign.config.loading import Campaign
 from campaign.errors import DriverError
+from campaign.plan.design import Planned
 from campaign.record.journal import State
+from campaign.run.ledger import Ledger
 
 Event = dict[str, Any]
 
@@ -33,6 +37,41 @@ class Looks:
         while (name := self.schedule.due(self.conduct, state)) is not None:
             table, _ = inputs.run_table(views.connect(self.results))
             yield looks.take(table, self.plan, self.conduct, name)
+
+
+class Looking:
+    """The looks of the campaign that a driver carries out."""
+
+    def __init__(self, ledger: Ledger, looks: Looks | None, tell: Callable[[str], None]) -> None:
+        """``looks`` is None for a campaign without any."""
+        self.ledger = ledger
+        self.looks = looks
+        self.tell = tell
+
+    def take(self) -> None:
+        """Journal the looks that are due: what they decide needs no further blocks."""
+        for event in () if self.looks is None else self.looks.take(self.ledger.state):
+            self.ledger.record("look", **event)
+            for line in words(event):
+                self.tell(line)
+
+    def done(self, block: Iterable[Planned]) -> bool:
+        """Whether a block is not to be carried out when its turn comes, after the looks that are due by then."""
+        self.take()
+        return self.ledger.done(block)
+
+
+def open_looks(campaign: Campaign, ledger: Ledger, units: Sequence[str], tell: Callable[[str], None]) -> Looking:
+    """The looks of ``campaign`` as far as its journal has them. Raises DriverError where they cannot be taken on these units."""
+    planned = looks.planned(campaign.model_dump(mode="json"))
+    if planned is None:
+        return Looking(ledger, None, tell)
+    if len(units) > 1:
+        raise DriverError(
+            f"looks are taken over the blocks of one unit, and here are {', '.join(units)}: name one of them in `units`, or leave `sequential` out"
+        )
+    rows = [asdict(row) for row in ledger.plan]
+    return Looking(ledger, Looks(ledger.store.root, planned, rows, ledger.events), tell)
 
 
 REASONS = {

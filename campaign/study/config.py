@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from actors.environments import registry
 from actors.types import Environment, Frozen, Name
 from campaign.analysis.statistics import two_level
 from campaign.config import loading as configs
@@ -141,20 +142,19 @@ class Study:
         return self.known[name]
 
     def baseline(self) -> str:
-        """The Docker arm that options add to: of the environments of the study, the one called ``…baseline``, else the first that is not native."""
+        """The container arm that options add to: of the environments of the study, the one called ``…baseline``, else the first that is not native."""
         arms = _names(_keys(self, self.phases[0]).get("environments"))
-        kinds = {name: self.arm(name).kind for name in arms}
-        docker = [name for name in arms if kinds[name] == "docker"]
-        named = [name for name in docker if "baseline" in name]
-        if not docker:
+        containers = [name for name in arms if registry.kind(self.arm(name).kind).is_container]
+        named = [name for name in containers if "baseline" in name]
+        if not containers:
             raise ConfigError(
                 [
                     self.root.problem(
-                        "has no Docker arm that options could add to", "Add docker-baseline to `environments`."
+                        "has no container arm that options could add to", "Add docker-baseline to `environments`."
                     )
                 ]
             )
-        return (named or docker)[0]
+        return (named or containers)[0]
 
     def sizes(self) -> dict[str, float]:
         """Bytes of weights of every model of the study."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from actors.engines import EngineError
+from actors.files.publish import publish
 from actors.types import Workload
 
 FORMAT = "1"
@@ -40,9 +40,8 @@ def write_dataset(folder: Path, workload: Workload, token_ids: range) -> tuple[P
     digest = hashlib.sha256(lines).hexdigest()
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(lines)
-        partial.replace(path)
+        with publish(path) as partial:
+            partial.write_bytes(lines)
     return path, digest
 
 

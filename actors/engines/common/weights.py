@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.engines import EngineError
+from actors.files.publish import publish
 from actors.types import Model
 
 SECOND_COPIES = "*/*"
@@ -164,9 +164,8 @@ def digest(folder: Path, cache: Path) -> str:
         total.update(f"{seen[key]}  {relative}\n".encode())
     if seen.items() - known.items():
         cache.mkdir(parents=True, exist_ok=True)
-        partial = memory.with_suffix(f".{os.getpid()}.tmp")
-        partial.write_text(json.dumps(known | seen, indent=1))
-        partial.replace(memory)
+        with publish(memory) as partial:
+            partial.write_text(json.dumps(known | seen, indent=1))
     return total.hexdigest()
 
 

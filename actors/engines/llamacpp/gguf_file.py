@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from actors.engines import EngineError
 from actors.engines.llamacpp import gguf_random
+from actors.files.publish import publish
 from actors.types import Model, RandomWeights
 
 Facts = dict[str, int | str]
@@ -77,9 +77,8 @@ def _note(path: Path, sidecar: Path) -> Facts:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     known: Facts = {"sha256": digest, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, **read(path)}
     sidecar.parent.mkdir(parents=True, exist_ok=True)
-    partial = sidecar.with_name(f".{sidecar.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(known, indent=1) + "\n")
-    partial.replace(sidecar)
+    with publish(sidecar) as partial:
+        partial.write_text(json.dumps(known, indent=1) + "\n")
     return known
 
 

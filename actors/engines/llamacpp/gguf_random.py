@@ -8,7 +8,6 @@ weights come from the raw output of PCG64, which numpy promises to keep (its dis
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.engines import EngineError
+from actors.files.publish import publish
 from actors.types import RandomWeights
 
 CONTEXT_LENGTH = 8192
@@ -101,14 +101,8 @@ def write_gguf(path: Path, name: str, shape: RandomWeights) -> None:
     """Write the model to ``path``: complete and synced, or not at all. Raises EngineError for an impossible shape."""
     check_shape(name, shape)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with publish(path, durable=True) as partial:
         _write(partial, name, shape)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write(path: Path, name: str, shape: RandomWeights) -> None:

@@ -36,6 +36,7 @@ from actors.engines.trtllm.report import (
     read_requests,
     unknown_keys,
 )
+from actors.files.publish import publish
 from actors.types import Launch, Metric, Model, Mount, Prepared, Report, Workload
 
 INPUT = "/campaign/input"
@@ -109,9 +110,8 @@ class TrtLlm:
             path = _options_file(model, text, cache)
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.read_text() != text:
-                partial = path.with_suffix(".tmp")
-                partial.write_text(text)
-                partial.replace(path)
+                with publish(path) as partial:
+                    partial.write_text(text)
             files["llm_options"] = str(path)
         if _backend(model) == "tensorrt":
             engine = engine_folder(model, cache)

@@ -24,8 +24,17 @@ import requests
 from docker.types import DeviceRequest, Ulimit
 from docker.types import Mount as DockerMount
 
-from actors.environments import EngineGone, EnvironmentError_, gpu_files, gpus, ownership, refusals, resolve
-from actors.environments.docker.daemon import EngineMissing, connect
+from actors.environments import (
+    ContainerEngine,
+    EngineGone,
+    EngineMissing,
+    EnvironmentError_,
+    gpu_files,
+    gpus,
+    ownership,
+    refusals,
+    resolve,
+)
 from actors.environments.handover import Handover
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
@@ -129,9 +138,9 @@ def parameters(
     }
 
 
-def shell_line(given: dict[str, Any], image: str, mounts: tuple[Mount, ...]) -> str:
+def shell_line(given: dict[str, Any], image: str, mounts: tuple[Mount, ...], program: str = "docker") -> str:
     """The ``docker run`` that makes the same container."""
-    argv = ["docker", "run", "--rm"]
+    argv = [program, "run", "--rm"]
     for request in given.get("device_requests", ()):
         ids = ",".join(request["DeviceIDs"] or ())
         if request["Driver"] == "cdi":
@@ -186,19 +195,22 @@ def _error(error: Exception, text: str) -> EnvironmentError_:
 
 
 class DockerArm:
-    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
+    """An arm in containers of ``engine``."""
+
+    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None, engine: ContainerEngine) -> None:
         self.spec = spec
         self.home = home
         self.gpu_uuid = gpu_uuid
+        self.engine = engine
         try:
-            self.client = connect(home)
+            self.client = engine.connect(home)
         except EngineMissing as error:
             raise EnvironmentError_(f"{spec.name}: {error}") from error
 
     def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> DockerProcess:
         """Create the container. Raises EnvironmentError_ with the Docker engine's words."""
         if image is None:
-            raise EnvironmentError_(f"{self.spec.name}: a Docker arm needs an image")
+            raise EnvironmentError_(f"{self.spec.name}: an arm in containers of {self.engine.title} needs an image")
         given = parameters(self.spec, launch, labels, image, self.home, gpu_uuid=self.gpu_uuid)
         mounts = resolve.mounts(self.spec, launch)
         keeper = _keeper(self.client, resolve.attempt_key(labels))
@@ -207,20 +219,25 @@ class DockerArm:
         except (docker.errors.DockerException, requests.RequestException) as error:
             _dismiss(keeper)
             why = refusals.told(explain(error), image.reference)
-            raise _error(error, f"{self.spec.name}: the Docker engine refuses: {why}") from error
+            raise _error(error, f"{self.spec.name}: {self.engine.title} refuses: {why}") from error
         if keeper is not None and keeper.stdin is not None:
             keeper.stdin.write(container.id.encode() + b"\n")
             keeper.stdin.flush()
-        command = _command(self.spec, launch, image, given, mounts) | {
+        command = _command(self.engine, self.spec, launch, image, given, mounts) | {
             "container_id": container.id,
             "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
         }
         handover = Handover(image.entrypoint, launch.argv)
-        return DockerProcess(self.client, container.id, image.reference, logs, command, keeper, handover)
+        return DockerProcess(self.engine, self.client, container.id, image.reference, logs, command, keeper, handover)
 
 
 def _command(
-    spec: Environment, launch: Launch, image: ImageIdentity, given: dict[str, Any], mounts: tuple[Mount, ...]
+    engine: ContainerEngine,
+    spec: Environment,
+    launch: Launch,
+    image: ImageIdentity,
+    given: dict[str, Any],
+    mounts: tuple[Mount, ...],
 ) -> dict[str, Any]:
     return {
         "environment": spec.name,
@@ -232,11 +249,12 @@ def _command(
         "user": spec.user or image.user or "0:0",
         "container": _plain(given),
         "image": image.digest,
-        "shell": shell_line(given, image.digest, mounts),
+        "shell": shell_line(given, image.digest, mounts, engine.program),
     }
 
 
 def planned(
+    engine: ContainerEngine,
     spec: Environment,
     launch: Launch,
     labels: dict[str, str],
@@ -244,10 +262,10 @@ def planned(
     home: Path,
     gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
-    """What :meth:`DockerArm.create` would record as its command, without a Docker engine, an image or the mounts' sources."""
+    """What :meth:`DockerArm.create` would record as its command, without an engine, an image or the mounts' sources."""
     given = parameters(spec, launch, labels, image, home, planned=True, gpu_uuid=gpu_uuid)
     mounts = resolve.mounts(spec, launch, planned=True)
-    return _command(spec, launch, image, given, mounts) | {"notes": []}
+    return _command(engine, spec, launch, image, given, mounts) | {"notes": []}
 
 
 def _plain(given: dict[str, Any]) -> dict[str, Any]:
@@ -293,6 +311,7 @@ class DockerProcess:
 
     def __init__(
         self,
+        engine: ContainerEngine,
         client: docker.DockerClient,
         container: str,
         image: str,
@@ -304,6 +323,7 @@ class DockerProcess:
         self.pid: int | None = None
         self.cgroup: str | None = None
         self.command = command
+        self._engine = engine
         self._api = client.api
         self._container = container
         self._image = image
@@ -328,7 +348,7 @@ class DockerProcess:
             state = inspected["State"]
         except (docker.errors.DockerException, requests.RequestException) as error:
             why = refusals.told(explain(error), self._image)
-            raise _error(error, f"the Docker engine does not start the container: {why}") from error
+            raise _error(error, f"{self._engine.title} does not start the container: {why}") from error
         self._log = Path(inspected["LogPath"]) if inspected.get("LogPath") else None
         if state.get("Pid"):
             self.pid = int(state["Pid"])
@@ -369,7 +389,9 @@ class DockerProcess:
             with contextlib.suppress(docker.errors.NotFound):
                 self._call(lambda: self._api.stop(self._container, timeout=max(0, round(grace_s))))
         if not self._ended.wait(30) or self._exit is None:
-            raise EnvironmentError_(f"container {self._container[:12]} does not end after SIGKILL; see `docker ps`")
+            raise EnvironmentError_(
+                f"container {self._container[:12]} does not end after SIGKILL; see `{self._engine.program} ps`"
+            )
         return self._exit
 
     def close(self) -> None:
@@ -413,7 +435,7 @@ class DockerProcess:
         except docker.errors.NotFound:
             self._exit = Exit(code=-9, detail="the container was removed by somebody else", engine_gone=True)
         except (docker.errors.DockerException, requests.RequestException) as error:
-            self._exit = Exit(code=None, detail=f"the Docker engine went away: {explain(error)}", engine_gone=True)
+            self._exit = Exit(code=None, detail=f"{self._engine.title} went away: {explain(error)}", engine_gone=True)
         self._handover.end()
         self._ended.set()
 
@@ -447,7 +469,8 @@ def _cgroup(who: str) -> str | None:
     return next(iter(by_memory + unified), None)
 
 
-_known_rlimits: dict[str, Rlimits] = {}
+_known_rlimits: dict[tuple[str, str], Rlimits] = {}
+"""By engine and image."""
 
 
 @dataclass(frozen=True)
@@ -497,20 +520,20 @@ READERS = (
 """Programs of which an image has at least one, if it has any. Its entry point is left out: it may write a banner."""
 
 
-def container_rlimits(digest: str, home: Path) -> Rlimits | str:
+def container_rlimits(engine: ContainerEngine, digest: str, home: Path) -> Rlimits | str:
     """rlimit name to (soft, hard), -1 unlimited, in a container of that image that asks for none; or why it
     cannot be told. One container is run for it, once."""
-    if digest in _known_rlimits:
-        return _known_rlimits[digest]
+    if (engine.name, digest) in _known_rlimits:
+        return _known_rlimits[engine.name, digest]
     try:
-        client = connect(home)
+        client = engine.connect(home)
     except EngineMissing as error:
         return f"no container could be asked for its own ({error})"
     why = []
     for program, *arguments in READERS:
         ended = run_once(client, digest, home, entrypoint=[program], command=arguments, network_mode="none")
         if isinstance(ended, Ended) and (found := read_rlimits(ended.stdout)):
-            _known_rlimits[digest] = found
+            _known_rlimits[engine.name, digest] = found
             return found
         why.append(ended if isinstance(ended, str) else f"{program} ends with {ended.code}: {ended.stderr[-200:]}")
         if isinstance(ended, str) and not no_such_program(ended):

@@ -33,7 +33,7 @@ import docker
 import requests
 
 from actors import account
-from actors.errors import EXIT_ENGINE, CampaignError
+from actors.environments import EngineMissing
 from actors.files import removal
 from actors.host import ROOT
 from actors.host import home as own_home
@@ -43,17 +43,11 @@ LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
 MADE_IN_HOME = {
-    account.RECORD, "analysis.key", "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker", "models", "prepared", "probes",
+    account.RECORD, "analysis.key", "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker", "models", "podman", "prepared", "probes",
     "programs", "pycache", "ray", "report", "rootfs", "scratch", "setup.log", "spool", "sql_history", "trtllm", "uv", "vllm-random",
 }  # fmt: skip
 """What the project makes in a home that the user chose; ``.campaign`` and root's state of a checkout are the project's altogether."""
 Say = Callable[[str], None]
-
-
-class EngineMissing(CampaignError):
-    """No Docker engine answers and none may be set up. The message says what to install or start."""
-
-    exit_code = EXIT_ENGINE
 
 
 @dataclass(frozen=True)

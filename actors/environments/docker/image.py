@@ -32,15 +32,20 @@ Say = Callable[[str], None]
 
 
 def ensure(
-    client: docker.DockerClient, image: Image, home: Path, say: Say = lambda _: None, fetch: bool = True
+    client: docker.DockerClient,
+    image: Image,
+    home: Path,
+    say: Say = lambda _: None,
+    fetch: bool = True,
+    engine: str = "docker",
 ) -> ImageIdentity:
-    """The image, present in the engine. ``say`` gets a line now and then while that takes long. Without ``fetch`` nothing is
-    pulled.
+    """The image, present in the engine, whose name is ``engine``. ``say`` gets a line now and then while that takes long. Without
+    ``fetch`` nothing is pulled.
 
     Raises EnvironmentError_ where it cannot be had; the message says why, its lines after the first what to do.
     """
     try:
-        return _ensure(client, image, home, say, fetch)
+        return _ensure(client, image, home, say, fetch).model_copy(update={"engine": engine})
     except (docker.errors.DockerException, requests.RequestException) as error:
         name = image.reference or "campaign-local"
         raise EnvironmentError_(f"image {name}: {_told(error, name)}") from None
@@ -81,14 +86,17 @@ def present(client: docker.DockerClient, reference: str) -> Any | None:
 
 
 def _import(client: docker.DockerClient, tar: Path, repository: str, content: str, changes: list[str]) -> Any:
-    """``docker import`` of a root filesystem, tagged and labelled with its content digest."""
-    tag = content[:12]
+    """``docker import`` of a root filesystem, tagged and labelled with its content digest. Tagged apart, because Podman forgets the tag
+    of an import."""
     label = f"LABEL {CONTENT_LABEL}=sha256:{content}"
-    answer = client.api.import_image_from_file(str(tar), repository=repository, tag=tag, changes=[*changes, label])
+    answer = client.api.import_image_from_file(str(tar), changes=[*changes, label])
+    imported = ""
     for line in filter(None, answer.splitlines()):
         if "error" in (told := json.loads(line)):
-            raise EnvironmentError_(f"The Docker engine refused {tar}: {told['error']}")
-    return client.images.get(f"{repository}:{tag}")
+            raise EnvironmentError_(f"The container engine refused {tar}: {told['error']}")
+        imported = str(told.get("id") or told.get("status") or imported)
+    client.images.get(imported).tag(repository, content[:12])
+    return client.images.get(f"{repository}:{content[:12]}")
 
 
 def _labelled(client: docker.DockerClient, reference: str, content: str) -> Any | None:

@@ -44,15 +44,16 @@ _attempts = itertools.count()
 
 
 class NativeArm:
-    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None) -> None:
+    def __init__(self, spec: Environment, home: Path, gpu_uuid: str | None = None, *, chroot: bool) -> None:
         self.spec = spec
         self.home = home
         self.gpu_uuid = gpu_uuid
+        self.chroot = chroot
 
     def create(self, launch: Launch, labels: dict[str, str], logs: Path, image: ImageIdentity | None) -> NativeProcess:
         """Start the supervisor and the engine's process, which waits confined for :meth:`NativeProcess.start`."""
         spec = self.spec
-        chroot = spec.kind == "native-chroot"
+        chroot = self.chroot
         if chroot and (image is None or image.rootfs is None or not Path(image.rootfs).is_dir()):
             raise EnvironmentError_(f"{spec.name}: native-chroot needs an image whose root filesystem is exported")
         root = image.rootfs if chroot and image else None
@@ -103,9 +104,11 @@ class NativeArm:
 
     def _container_rlimits(self, image: ImageIdentity | None) -> tuple[Rlimits, list[str]]:
         """The rlimits that a container of the image has, so that this arm can have the same."""
+        from actors.environments.registry import engine_called
+
         if image is None:
             return {}, ["rlimits as the harness has them: there is no container arm to copy"]
-        limits = container_rlimits(image.digest, self.home)
+        limits = container_rlimits(engine_called(image.engine), image.digest, self.home)
         if isinstance(limits, str):
             return {}, [f"rlimits as the harness has them: {limits}"]
         return limits, []

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.environments.registry import kind
 from campaign.preflight.doctor import containers, disk, gpu, machine, memory, models, project, tenants
 from campaign.preflight.doctor.finding import Asked, Check, Finding, Status
 from campaign.preflight.doctor.gpu import low_power, under_load
@@ -52,11 +53,14 @@ def _all(asked: Asked) -> Iterator[tuple[str, Callable[[Asked], Finding]]]:
     yield "docker", containers.engine
     yield "docker storage", containers.storage
     yield "image's CUDA", containers.cuda
-    for arm in containers.docker_arms(asked):
+    for name, engine in asked.campaign.container_engines().items() if asked.campaign else ():
+        if name != "docker":
+            yield name, partial(containers.other_engine, engine)
+    for arm in containers.container_arms(asked):
         yield arm.name, partial(containers.trial, arm)
     yield "chroot", containers.chroot
     for arm in asked.campaign.environments if asked.campaign else ():
-        if arm.kind != "docker":
+        if not kind(arm.kind).is_container:
             yield arm.name, partial(containers.trial, arm)
     yield "page cache", machine.drop_caches
     yield "gpu", gpu.gpu

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from actors import software
+from actors.environments import ContainerEngine, EngineMissing
+from actors.environments.registry import container_engine, kind
 from actors.types import Environment, Image, ImageIdentity
 from campaign.config.loading import Campaign
 from campaign.preflight.doctor import requirement
@@ -18,7 +20,7 @@ from campaign.preflight.doctor.gpu import sensor_of
 
 def _needs_docker(campaign: Campaign | None) -> bool:
     """A chroot's root filesystem is exported from an image, so it needs the engine too."""
-    return campaign is None or any(arm.kind != "native-host" for arm in campaign.environments)
+    return campaign is None or "docker" in campaign.container_engines()
 
 
 def engine(asked: Asked) -> Finding:
@@ -26,7 +28,7 @@ def engine(asked: Asked) -> Finding:
 
     try:
         found = daemon.ensure(asked.home, allow_install=False)
-    except daemon.EngineMissing as error:
+    except EngineMissing as error:
         if not _needs_docker(asked.campaign):
             return "ok", "none answers; this campaign needs none", ""
         if daemon.setup_permitted():
@@ -74,12 +76,29 @@ def kind_of_engine(info: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
+def other_engine(engine: ContainerEngine, asked: Asked) -> Finding:
+    """A container engine that is not Docker's, which an arm of the campaign names."""
+    try:
+        client = engine.connect(asked.home)
+    except EngineMissing as error:
+        first, _, rest = str(error).partition("\n")
+        return "fail", first, rest
+    info, version = client.info(), client.version()
+    cgroup = f"cgroup v{info.get('CgroupVersion', 1)} ({info.get('CgroupDriver')})"
+    rootless = ", rootless" if "rootless" in str(info.get("SecurityOptions")) or info.get("Rootless") else ""
+    return (
+        "ok",
+        f"{version.get('Version')} at {client.api.base_url}{rootless}; {cgroup}; storage {info.get('Driver')}",
+        "",
+    )
+
+
 def storage(asked: Asked) -> Finding:
     from actors.environments.docker import daemon
 
     try:
         driver = str(daemon.connect(asked.home).info().get("Driver"))
-    except daemon.EngineMissing:
+    except EngineMissing:
         return "ok", "no engine to ask", ""
     if driver not in ("overlay2", "overlayfs"):
         remedy = 'Use overlay2 ("storage-driver" in /etc/docker/daemon.json): others copy files and cost page cache.'
@@ -87,32 +106,31 @@ def storage(asked: Asked) -> Finding:
     return "ok", driver, ""
 
 
-def docker_arms(asked: Asked) -> tuple[Environment, ...]:
+def container_arms(asked: Asked) -> tuple[Environment, ...]:
     """The campaign's, or a container with the options that hosts refuse most often."""
     if asked.campaign is not None:
-        return tuple(arm for arm in asked.campaign.environments if arm.kind == "docker")
+        return tuple(arm for arm in asked.campaign.environments if kind(arm.kind).is_container)
     limits: dict[Literal["memlock", "stack", "nofile", "core"], int] = {"memlock": -1, "stack": 67108864}
     return (Environment(name="docker-options", kind="docker", ipc="host", ulimits=limits, privileged=True),)
 
 
 def trial(arm: Environment, asked: Asked) -> Finding:
     """Starts a process that does nothing with the arm's very options."""
-    from actors.environments.docker import daemon
     from actors.environments.preflight import refused as tried
 
     identity = None
-    if arm.kind != "native-host":
+    if kind(arm.kind).needs_image:
         try:
-            identity = image_of(asked, arm)
-        except daemon.EngineMissing:
-            return "warn", "not tried: no Docker engine", "See docker above."
+            identity = image_of(asked.home, asked.campaign, arm)
+        except EngineMissing:
+            return "warn", "not tried: no container engine", "See docker above."
         if identity is None:
             return (
                 "warn",
                 "not tried: its image is not here yet",
                 "`campaign prepare CONFIG` makes or fetches it; then ask again.",
             )
-        if arm.kind == "native-chroot" and identity.rootfs is None:
+        if kind(arm.kind).needs_rootfs and identity.rootfs is None:
             return (
                 "warn",
                 "not tried: the image is not exported yet",
@@ -161,18 +179,19 @@ def _options(arm: Environment) -> str:
     return ", ".join(key for key in keys if getattr(arm, key) != getattr(plain, key)) or "no options"
 
 
-def image_of(asked: Asked, arm: Environment | None = None) -> ImageIdentity | None:
-    """The arm's image, or the campaign's, where it is here already."""
-    campaigns = asked.campaign.image if asked.campaign else Image()
-    return image_here(asked.home, campaigns if arm is None else software.image_of(arm, campaigns))
+def image_of(home: Path, campaign: Campaign | None, arm: Environment) -> ImageIdentity | None:
+    """The arm's image, where the container engine that holds it has it already. Raises EngineMissing."""
+    engine = container_engine(arm, campaign.environments if campaign else (arm,))
+    campaigns = campaign.image if campaign else Image()
+    return None if engine is None else image_here(home, software.image_of(arm, campaigns), engine)
 
 
-def image_here(home: Path, wanted: Image) -> ImageIdentity | None:
-    """An image where it is in the engine already, with its exported root filesystem where there is one."""
-    from actors.environments.docker import daemon, image
+def image_here(home: Path, wanted: Image, engine: ContainerEngine) -> ImageIdentity | None:
+    """An image where it is in the engine already, with its exported root filesystem where there is one. Raises EngineMissing."""
+    from actors.environments.docker import image
     from actors.environments.docker.rootfs import manifest_file, rootfs_folder
 
-    client = daemon.connect(home)
+    client = engine.connect(home)
     reference = wanted.reference if wanted.source != "local" else None
     found = client.images.list(name=reference or "campaign-local")
     if not found:
@@ -181,33 +200,33 @@ def image_here(home: Path, wanted: Image) -> ImageIdentity | None:
     exported = rootfs_folder(newest.id, home)
     complete = exported.is_dir() and manifest_file(exported).is_file()
     identity = image.identity(newest, reference or (newest.tags or [newest.id])[0])
-    return identity.model_copy(update={"rootfs": str(exported) if complete else None})
+    return identity.model_copy(update={"rootfs": str(exported) if complete else None, "engine": engine.name})
 
 
 def cuda(asked: Asked) -> Finding:
     """The CUDA of every image against this driver. With a driver that is too old the toolkit refuses the container, or puts the image's
     own libcuda in front of the host's in the Docker arm alone."""
-    from actors.environments.docker import daemon
-
-    wanted = asked.campaign.images() if asked.campaign else {"image": Image()}
+    docker = kind("docker").engine
+    assert docker is not None
+    wanted = [(Image(), docker)]
+    if asked.campaign is not None:
+        wanted = [(image, asked.campaign.engine_of_image(key)) for key, image in asked.campaign.images().items()]
     try:
-        found = [_cuda(asked, image) for image in wanted.values()]
-    except daemon.EngineMissing:
+        found = [_cuda(asked, image, engine) for image, engine in wanted]
+    except EngineMissing:
         return "ok", "no engine to ask", ""
-    if len(found) == 1:
-        return found[0]
+    if len(found) < 2:
+        return found[0] if found else ("ok", "no arm runs an image", "")
     status: Status = next((one for one in ("fail", "warn") if one in {each[0] for each in found}), "ok")
-    named = [f"{software.name_of(image)}: {what}" for image, (_, what, _) in zip(wanted.values(), found, strict=True)]
+    named = [f"{software.name_of(image)}: {what}" for (image, _), (_, what, _) in zip(wanted, found, strict=True)]
     return status, "; ".join(named), "\n".join(dict.fromkeys(remedy for _, _, remedy in found if remedy))
 
 
-def _cuda(asked: Asked, wanted: Image) -> Finding:
-    from actors.environments.docker import daemon
-
-    identity = image_here(asked.home, wanted)
+def _cuda(asked: Asked, wanted: Image, engine: ContainerEngine) -> Finding:
+    identity = image_here(asked.home, wanted, engine)
     if identity is None:
         return "ok", "its image is not here yet: nothing to compare", ""
-    config = daemon.connect(asked.home).images.get(identity.digest).attrs.get("Config") or {}
+    config = engine.connect(asked.home).images.get(identity.digest).attrs.get("Config") or {}
     variables = dict(line.partition("=")[::2] for line in config.get("Env") or ())
     sensor = sensor_of(asked)
     try:
@@ -249,5 +268,5 @@ def chroot(asked: Asked) -> Finding:
     if tried.returncode == 0:
         return "ok", "unshare, mount and chroot are permitted", ""
     remedy = "Run as root: sudo make campaign. (native-host needs no root, but an engine installed on this machine.)"
-    needed = asked.campaign is not None and any(arm.kind == "native-chroot" for arm in asked.campaign.environments)
+    needed = asked.campaign is not None and bool(asked.campaign.exported())
     return "fail" if needed else "warn", tried.stderr.strip()[-200:], remedy

@@ -65,7 +65,7 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
 def _images(asked: Asked) -> tuple[Path | None, int, int]:
     """The folder that Docker keeps images in, as near to it as this user sees; bytes of the images that are still to come there, and of
     those that are still to be exported."""
-    from actors.environments.docker import daemon
+    from actors.environments import EngineMissing
     from campaign.preflight.doctor.containers import image_here
 
     campaign = asked.campaign
@@ -73,14 +73,15 @@ def _images(asked: Asked) -> tuple[Path | None, int, int]:
     place: Path | None = None
     pulled = exported = 0
     for key, image in campaign.images().items():
+        engine = campaign.engine_of_image(key)
         here, whole = None, LOCAL_IMAGE_BYTES if image.source == "local" else IMAGE_BYTES
         try:
-            client = daemon.connect(asked.home)
+            client = engine.connect(asked.home)
             place = _visible(Path(str(client.info().get("DockerRootDir") or "/")))
-            here = image_here(asked.home, image)
+            here = image_here(asked.home, image, engine)
             if here is not None:
                 whole = int(client.images.get(here.digest).attrs.get("Size") or 0)
-        except daemon.EngineMissing:
+        except EngineMissing:
             pass  # nothing is here then
         pulled += whole if here is None else 0
         exported += whole if key in campaign.exported() and (here is None or here.rootfs is None) else 0

@@ -105,11 +105,12 @@ def _containers(home: Path) -> list[str]:
     import requests
     from docker.errors import DockerException
 
+    from actors.environments import EngineMissing
     from actors.environments.docker import daemon
 
     try:
         running = daemon.connect(home).containers.list()
-    except (daemon.EngineMissing, DockerException, requests.RequestException):
+    except (EngineMissing, DockerException, requests.RequestException):
         return []
     return [
         f"container {one.name} of {(one.attrs.get('Config') or {}).get('Image', 'an unknown image')}"

@@ -29,6 +29,7 @@ from actors.types import (
     TelemetrySummary,
     Workload,
 )
+from campaign.config.loading import Acceptance
 from campaign.run.acceptance import judge
 from tests.actors.engines.llamacpp import given_llamacpp
 
@@ -173,14 +174,14 @@ def test_every_recorded_good_report_is_accepted(run: Recorded, tmp_path: Path) -
     report = run.engine.parse(run.leave(tmp_path), run.model, run.workload, run.prepared)
     identity = str(run.prepared.facts["model_identity"])
     assert report.model_identity == identity
-    verdict = judge(evidence(report), Gate(), model_identity=identity)
+    verdict = judge(evidence(report), Gate(), Acceptance(), model_identity=identity)
     assert verdict.accepted, [check for check in verdict.checks if check.passed is False]
 
 
 @pytest.mark.parametrize(("run", "check"), BAD, ids=[f"{index}-{run.name}" for index, (run, _) in enumerate(BAD)])
 def test_every_recorded_bad_one_is_rejected_for_its_reason(run: Recorded, check: str, tmp_path: Path) -> None:
     report = run.engine.parse(run.leave(tmp_path), run.model, run.workload, run.prepared)
-    verdict = judge(evidence(report), Gate(), model_identity=str(run.prepared.facts["model_identity"]))
+    verdict = judge(evidence(report), Gate(), Acceptance(), model_identity=str(run.prepared.facts["model_identity"]))
     assert not verdict.accepted
     assert check in verdict.rejected_by
 
@@ -212,7 +213,7 @@ def test_attempts_of_a_real_campaign_are_accepted_again(
     folder: str, workload: Workload, tok_s: float, init_s: float, ready_ns: int, tmp_path: Path
 ) -> None:
     report = kept(folder, workload, tmp_path)
-    verdict = judge(evidence(report), Gate(), model_identity="local/random-qwen2-1.5b")
+    verdict = judge(evidence(report), Gate(), Acceptance(), model_identity="local/random-qwen2-1.5b")
     assert verdict.accepted, [check for check in verdict.checks if check.passed is False]
     values = {metric.name: metric.value for metric in report.metrics}
     assert values["token_throughput_tok_s"] == pytest.approx(tok_s, rel=2e-4)
@@ -228,7 +229,7 @@ def test_attempts_of_a_real_campaign_are_accepted_again(
 
 def test_an_attempt_of_another_workload_is_not(tmp_path: Path) -> None:
     report = kept("native_latency", LATENCY_4, tmp_path)
-    assert not judge(evidence(report), Gate(), model_identity="local/random-qwen2-1.5b").accepted
+    assert not judge(evidence(report), Gate(), Acceptance(), model_identity="local/random-qwen2-1.5b").accepted
 
 
 def test_a_real_run_of_llamacpp_is_accepted_and_another_models_is_not(tmp_path: Path) -> None:
@@ -236,8 +237,8 @@ def test_a_real_run_of_llamacpp_is_accepted_and_another_models_is_not(tmp_path: 
     assert ended.returncode == 0
     report = LlamaCpp().parse(output, given_llamacpp.MODEL, given_llamacpp.WORKLOAD, prepared)
     identity = str(prepared.facts["model_identity"])
-    assert judge(evidence(report), Gate(), model_identity=identity).accepted
-    assert not judge(evidence(report), Gate(), model_identity="another").accepted
+    assert judge(evidence(report), Gate(), Acceptance(), model_identity=identity).accepted
+    assert not judge(evidence(report), Gate(), Acceptance(), model_identity="another").accepted
 
 
 def test_what_is_prepared_names_what_the_verdict_asks_for(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from given_arms import SOURCED, eventually, lines_of, python
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.environments.docker import DOCKER
 from actors.environments.docker.arm import _known_rlimits, container_rlimits, read_rlimits
 from actors.environments.handover import NONE, Handover, is_engine
 from actors.environments.preflight import refused
@@ -176,17 +177,17 @@ def test_a_chroot_of_another_architecture_is_told_as_docker_would(session_home, 
 
 
 def test_limits_are_read_without_the_entry_point_and_by_what_the_image_has(session_home, local_image, built, entered):
-    usual = container_rlimits(local_image.digest, session_home)
+    usual = container_rlimits(DOCKER.engine, local_image.digest, session_home)
     assert isinstance(usual, dict) and usual["nofile"][1] > 0
     bare = built('RUN ["rm", "/usr/bin/cat", "/usr/local/bin/python3", "/usr/local/bin/python"]')
     for image in (entered, bare):
-        assert container_rlimits(image.digest, session_home) == usual
+        assert container_rlimits(DOCKER.engine, image.digest, session_home) == usual
         assert image.digest in _known_rlimits
 
 
 def test_limits_that_nobody_can_read_have_a_reason_and_leave_nothing(session_home, built, docker_engine):
     empty = built('RUN ["rm", "/usr/bin/cat", "/usr/local/bin/python3", "/usr/local/bin/python", "/usr/bin/sh"]')
-    told = container_rlimits(empty.digest, session_home)
+    told = container_rlimits(DOCKER.engine, empty.digest, session_home)
     assert isinstance(told, str) and "cat" in told
     assert docker_engine.api.containers(all=True, filters={"label": f"campaign.home={session_home}"}) == []
     assert refused(environment("docker"), empty, session_home) == {}, "the options were granted all the same"

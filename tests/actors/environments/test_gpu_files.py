@@ -13,7 +13,8 @@ from given_arms import libcuda, lines_of, python
 from actors.environments import OptionRefused, gpu_files
 from actors.environments.docker.rootfs import check_rootfs
 from actors.environments.native import cuda_compat, linker
-from actors.environments.native.arm import NativeArm, planned
+from actors.environments.native.arm import planned
+from actors.environments.registry import arm as arm_of
 from actors.types import Environment, GpuAccess, ImageIdentity
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a chroot needs root")
@@ -84,7 +85,7 @@ def digest(whose: str) -> str:
 def run(program: str, labels, logs: Path, home: Path, image: ImageIdentity, spec: Environment = CHROOT):
     for log in logs.iterdir():
         log.unlink()
-    process = NativeArm(spec, home).create(python(program), labels, logs, image)
+    process = arm_of(spec, home).create(python(program), labels, logs, image)
     process.start()
     ended = process.wait(60)
     process.close()
@@ -144,7 +145,7 @@ def test_a_cache_is_made_once_for_an_image_and_a_driver(host, labels, logs, sess
     def source():
         _, command = run("pass", labels, logs, session_home, cuda_image)
         assert "/etc/ld.so.cache" in command["shell"]
-        order = NativeArm(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
+        order = arm_of(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
         order.close()
         return next(line for line in command["shell"].split() if line.endswith("ld.so.cache") and "linker" in line)
 
@@ -164,7 +165,7 @@ def test_a_cache_that_cannot_be_made_is_refused_before_the_gate(
 ):
     monkeypatch.setattr(linker, "make", lambda *_: "ldconfig: Input file /x not found.")
     with pytest.raises(OptionRefused, match=r"linker cache.*Input file") as caught:
-        NativeArm(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
+        arm_of(CHROOT, session_home).create(python("pass"), labels, logs, cuda_image)
     assert caught.value.option == "gpu"
 
 

@@ -7,8 +7,9 @@ import shlex
 import pytest
 from given_arms import python
 
-from actors.environments import OptionRefused, gpu_files, gpus, resolve
-from actors.environments.docker.arm import merge, options, parameters, planned, shell_line
+from actors.environments import OptionRefused, describe, gpu_files, gpus, resolve
+from actors.environments.docker import DOCKER
+from actors.environments.docker.arm import merge, options, parameters, shell_line
 from actors.environments.gpus import Gpu
 from actors.environments.registry import arm
 from actors.sensors.recorded import RecordedNvml
@@ -146,10 +147,10 @@ def test_shell_line_planned_command_and_difference_say_which(two, tmp_path):
         shell_line(parameters(spec, python("pass"), LABELS, IMAGE, tmp_path, gpu_uuid=SECOND.uuid), "i", ())
     )
     assert line[line.index("--gpus") + 1] == f'"device={SECOND.uuid}"'
-    assert SECOND.uuid in planned(spec, python("pass"), LABELS, IMAGE, tmp_path, SECOND.uuid)["shell"]
-    assert resolve.effective(spec, None, IMAGE, SECOND.uuid)["gpu"] == f"NVIDIA toolkit: {SECOND.uuid}"
+    assert SECOND.uuid in DOCKER.planned(spec, python("pass"), LABELS, IMAGE, tmp_path, SECOND.uuid)["shell"]
+    assert describe.effective(spec, None, IMAGE, SECOND.uuid)["gpu"] == f"NVIDIA toolkit: {SECOND.uuid}"
     chroot = Environment(name="n", kind="native-chroot", gpu=GpuAccess(by="toolkit"))
-    assert SECOND.uuid in resolve.effective(chroot, None, IMAGE, SECOND.uuid)["gpu"]
+    assert SECOND.uuid in describe.effective(chroot, None, IMAGE, SECOND.uuid)["gpu"]
 
 
 def test_without_a_gpu_nothing_is_told(tmp_path):

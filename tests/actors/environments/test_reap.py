@@ -15,8 +15,8 @@ from given_arms import alive, eventually, lines_of, python
 
 from actors.environments import ownership
 from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL, LABELS
-from actors.environments.native.arm import NativeArm
 from actors.environments.reap import reap
+from actors.environments.registry import arm as arm_of
 from actors.types import Environment
 
 GONE = f"{ownership.boot()}-1-0"
@@ -55,7 +55,7 @@ def test_a_campaign_whose_name_begins_alike_is_another(home, docker_engine, labe
 
 
 def test_what_runs_under_a_living_actor_stays(home, docker_engine, labels, logs):
-    process = NativeArm(Environment(name="n", kind="native-host"), home).create(
+    process = arm_of(Environment(name="n", kind="native-host"), home).create(
         python("print('up', flush=True); import time; time.sleep(600)"), labels, logs, None
     )
     process.start()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.environments import EnvironmentError_, OptionRefused, resolve
+from actors.environments import EnvironmentError_, OptionRefused, describe, resolve
 from actors.sensors.cpu import core_kinds
 from actors.types import Environment, GpuAccess, ImageIdentity, Launch, Mount
 
@@ -95,7 +95,7 @@ def test_mounts_come_outermost_first_and_never_two_on_one_place(tmp_path):
 def test_chroot_and_container_share_userland_variables_user_and_mounts(tmp_path):
     native, docker = Environment(name="a", kind="native-chroot"), Environment(name="b", kind="docker")
     launch = Launch(argv=("x",), variables={"V": "1"}, mounts=(Mount(source=str(tmp_path), target="/m"),))
-    aspects = {row[0] for row in resolve.difference(native, docker, launch, IMAGE)}
+    aspects = {row[0] for row in describe.difference(native, docker, launch, IMAGE)}
     assert not aspects & {"userland", "variables", "user", "mounts", "cpus", "rlimits", "workdir", "memory limit"}
     assert {
         "root filesystem",
@@ -110,7 +110,7 @@ def test_chroot_and_container_share_userland_variables_user_and_mounts(tmp_path)
 
 def test_the_host_differs_in_its_userland_as_well():
     host, chroot = Environment(name="a", kind="native-host"), Environment(name="b", kind="native-chroot")
-    rows = {aspect: (a, b) for aspect, a, b in resolve.difference(host, chroot, None, IMAGE)}
+    rows = {aspect: (a, b) for aspect, a, b in describe.difference(host, chroot, None, IMAGE)}
     assert rows["userland"] == ("the host's", "image image:1")
     assert "LIB=/opt/lib" in rows["variables"][1] and "LIB=" not in rows["variables"][0]
 
@@ -127,5 +127,5 @@ def test_the_host_differs_in_its_userland_as_well():
 )  # fmt: skip
 def test_every_option_of_an_arm_shows_in_the_difference(options, aspect):
     base, other = Environment(name="a", kind="docker"), Environment(name="b", kind="docker", **options)
-    assert aspect in [row[0] for row in resolve.difference(base, other)]
-    assert resolve.difference(other, other) == []
+    assert aspect in [row[0] for row in describe.difference(base, other)]
+    assert describe.difference(other, other) == []

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from actors.environments.native.arm import NativeArm
+from actors.environments.registry import arm as arm_of
 from actors.gpu import attempt as attempts
 from actors.gpu.gate import Observe
 from actors.types import (
@@ -78,7 +78,7 @@ def carry_out(engine: Program, folder: Path, timeout_s: float = 60.0, **order: o
     return attempts.carry_out(
         asked,
         engine=engine,
-        arm=NativeArm(ARM, folder),
+        arm=arm_of(ARM, folder),
         telemetry=Quiet(),
         observe=Observe(),
         spool=folder / "spool",

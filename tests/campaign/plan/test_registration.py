@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from actors import host
@@ -15,11 +16,11 @@ from campaign.audit.legality import illegal
 from campaign.config import loading as config
 from campaign.exchange import export
 from campaign.plan import registration
-from campaign.plan.design import plan, plan_hash
+from campaign.plan.design import plan, plan_hash, to_table
 from campaign.record import journal
 from campaign.record.store import Store, to_json
 from campaign.report import methods, page
-from campaign.run.driver import Driver
+from campaign.run.ledger import Ledger
 from tests import synthetic
 from tests.small_campaign import write_config
 
@@ -34,7 +35,7 @@ def loaded(tmp_path):
 
 
 def begun(campaign, root, units=("u",), code=None):
-    """A driver of ``campaign`` as it is before its first run: folder made, journal opened."""
+    """The ledger of ``campaign`` as it is before its first run, and what it says: folder made, journal opened."""
     store = Store(root)
     root.mkdir()
     planned = plan(campaign, lanes=len(units))
@@ -48,12 +49,11 @@ def begun(campaign, root, units=("u",), code=None):
         "config": campaign.published(),
     }
     store.write("campaign.json", to_json(info))
-    said = []
-    driver = Driver(campaign, store, tell=said.append)
-    driver.info, driver.journal, driver.state = info, journal.Journal(store.journal_path), journal.State()
-    driver.record("created")
-    driver.record("opened", pid=1, units=list(units), accept_drift=False)
-    return driver, said
+    parquet.write_table(to_table(planned), store.plan_path)
+    ledger = Ledger(store, journal.Journal(store.journal_path))
+    ledger.record("created")
+    ledger.record("opened", pid=1, units=list(units), accept_drift=False)
+    return ledger
 
 
 def register(campaign, root, units=1):
@@ -106,50 +106,53 @@ def test_the_families_are_those_that_the_analysis_will_count(tmp_path, loaded):
 def test_the_campaign_takes_it_in_before_its_first_run_and_verify_holds_it_to_that(tmp_path, loaded):
     root = tmp_path / "small"
     digest = register(loaded, root)
-    driver, said = begun(loaded, root)
-    driver._register()
-    driver._register()  # a later session
+    said: list[str] = []
+    ledger = begun(loaded, root)
+    ledger.register(said.append)
+    ledger.register(said.append)  # a later session
     assert said == [f"registered: sha256 {digest}"]
-    events, _, _ = journal.read(driver.store.journal_path)
+    events, _, _ = journal.read(ledger.store.journal_path)
     (event,) = [event for event in events if event["event"] == "registered"]
     assert event["sha256"] == digest == event["files"]["registration.json"]
     assert not list(illegal(events, [], {}))
-    assert not list(verification._registration(driver.store, events))
-    assert "registration.json" in set(driver.store.finished_files())
+    assert not list(verification._registration(ledger.store, events))
+    assert "registration.json" in set(ledger.store.finished_files())
     stated = registration.state(root)
     assert (stated.sha256, stated.deviations, stated.problem) == (digest, [], None)
     (root / "registration.json").write_bytes((root / "registration.json").read_bytes().replace(b"small", b"other"))
     assert "another hash" in registration.state(root).problem
-    (problem,) = verification._registration(driver.store, events)
+    (problem,) = verification._registration(ledger.store, events)
     assert "not the one of line 3" in str(problem)
 
 
 def test_a_driver_killed_between_file_and_journal_is_made_good(tmp_path, loaded):
     root = tmp_path / "small"
     digest = register(loaded, root)
-    driver, _ = begun(loaded, root)
+    said: list[str] = []
+    ledger = begun(loaded, root)
     (root / "registration.json").write_bytes(registration.place_beside(root).read_bytes())
-    driver._register()
+    ledger.register(said.append)
     assert registration.state(root).problem is None
-    assert f"{digest}  registration.json\n" in driver.store.manifest.read_text()
+    assert f"{digest}  registration.json\n" in ledger.store.manifest.read_text()
 
 
 def test_a_registration_after_the_first_run_counts_for_nothing(tmp_path, loaded):
     root = tmp_path / "small"
-    driver, said = begun(loaded, root)
-    driver.record("dispatched", run_id="r", attempt=1, unit="u", block="b")
+    said: list[str] = []
+    ledger = begun(loaded, root)
+    ledger.record("dispatched", run_id="r", attempt=1, unit="u", block="b")
     register(loaded, root)
-    driver._register()
+    ledger.register(said.append)
     assert "shows nothing" in said[0] and not (root / "registration.json").exists()
     # Put there by hand, with a line of the journal in due form.
     data = registration.place_beside(root).read_bytes()
-    driver.store.write("registration.json", data)
+    ledger.store.write("registration.json", data)
     assert "does not know it" in registration.state(root).problem
-    (problem,) = verification._registration(driver.store, driver.journal.events)
+    (problem,) = verification._registration(ledger.store, ledger.events)
     assert "the journal does not know it" in str(problem)
-    driver.record("registered", sha256=registration.sha256(data))
+    ledger.record("registered", sha256=registration.sha256(data))
     assert "after the first measured run" in registration.state(root).problem
-    events, _, _ = journal.read(driver.store.journal_path)
+    events, _, _ = journal.read(ledger.store.journal_path)
     assert any("after the first measured run" in what for _, what in illegal(events, [], {}))
 
 
@@ -157,13 +160,14 @@ def test_every_deviation_is_stated(tmp_path, loaded):
     root = tmp_path / "small"
     register(loaded, root, units=2)
     other = config.load(write_config(tmp_path, seed=8))
-    driver, said = begun(other, root, code="e" * 64)
-    driver._register()
-    driver.record("override", what="unit u", difference=["image: another"], session=2)
-    driver.record("requeued", block="b", **{"from": "u", "to": "v"})
-    driver.record("reopened", run_id="m__b__w__r01", reason="a person asked for it (campaign retry)")
-    driver.record("exhausted", run_id="m__a__w__r01", reason="3 attempts")
-    driver.record("left_out", cells={"m__a__w": "no memory"})
+    said: list[str] = []
+    ledger = begun(other, root, code="e" * 64)
+    ledger.register(said.append)
+    ledger.record("override", what="unit u", difference=["image: another"], session=2)
+    ledger.record("requeued", block="b", **{"from": "u", "to": "v"})
+    ledger.record("reopened", run_id="m__b__w__r01", reason="a person asked for it (campaign retry)")
+    ledger.record("exhausted", run_id="m__a__w__r01", reason="3 attempts")
+    ledger.record("left_out", cells={"m__a__w": "no memory"})
     found = "\n".join(registration.state(root).deviations)
     for part in (
         "config: seed was 7, is 8", "units: registered for 2, carried out on 1", "begun with eeeeeeeeeeee",
@@ -177,8 +181,9 @@ def test_every_deviation_is_stated(tmp_path, loaded):
 def test_another_rule_than_the_registered_one_is_a_deviation(tmp_path, loaded, monkeypatch):
     root = tmp_path / "small"
     register(loaded, root)
-    driver, _ = begun(loaded, root)
-    driver._register()
+    said: list[str] = []
+    ledger = begun(loaded, root)
+    ledger.register(said.append)
     monkeypatch.setattr("campaign.analysis.statistics.deciding.UNSEEN_EQUIVALENCE", 4.0)
     assert registration.state(root).deviations == ["deciding rule: unseen_runs_equivalence was 14.0, is 4.0"]
 

@@ -40,4 +40,4 @@ def test_without_the_image_it_says_what_would_show_more(monkeypatch: pytest.Monk
 def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
     rows, said = diff.seen(LOCAL, DOCKER, DOCKER)
-    assert rows == [] and "no Docker engine answers" in said
+    assert rows == [] and "no container engine answers" in said

@@ -3,6 +3,7 @@
 import pytest
 
 from actors.types import Evidence, Exit, Gate, GateRecord, KernelEvent, Metric, Report, TelemetrySummary
+from campaign.config.loading import Acceptance
 from campaign.run.acceptance import PRIMARY, judge
 
 GATE = Gate(cooldown_s=1, ceiling_c=45)
@@ -49,8 +50,8 @@ def good(**changes) -> Evidence:
     return evidence.model_copy(update=parts)
 
 
-def verdict(evidence, **limits):
-    return judge(evidence, GATE, model_identity="m", **limits)
+def verdict(evidence, canary_best_gb_s=None, **limits):
+    return judge(evidence, GATE, Acceptance(**limits), model_identity="m", canary_best_gb_s=canary_best_gb_s)
 
 
 def test_good_evidence_is_accepted():
@@ -228,7 +229,7 @@ def test_gate_and_verdict_have_one_rule_for_cold_enough(start_c, cold):
     )
     assert record.opened is cold
     opened = GateRecord(opened=True, waited_s=0.0, rest_s=None, temperature_c=start_c)
-    assert judge(good(gate=opened), gate, model_identity="m").accepted is cold
+    assert judge(good(gate=opened), gate, Acceptance(), model_identity="m").accepted is cold
 
 
 @pytest.mark.parametrize(("paused_s", "accepted"), [(None, True), (0.0, True), (0.5, False)])

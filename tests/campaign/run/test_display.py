@@ -110,3 +110,43 @@ def test_the_live_display_gives_the_cursor_back():
         display.show(running())
     shown = console.file.getvalue()
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def columns(snapshot: Snapshot, width: int) -> list[int]:
+    """Where the head's columns begin."""
+    console = Console(file=io.StringIO(), width=width)
+    console.print(panel(snapshot))
+    head = next(line for line in console.file.getvalue().splitlines() if line.startswith("unit"))
+    return [match.start() for match in re.finditer(r"\S+", head)]
+
+
+def with_lane(**changed: object) -> Snapshot:
+    lane = running().lanes["spark-1"].model_copy(update=changed)
+    return running(lanes={"spark-1": lane})
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_columns_stay_where_they_are_from_frame_to_frame(width: int):
+    frames = [
+        with_lane(temperature_c=None),
+        with_lane(temperature_c=None, stage="cooldown", detail="waiting for 45 °C, 51 °C now", progress=None),
+        with_lane(temperature_c=None, run_id=None, stage="idle", throughput_tok_s=None),
+        with_lane(temperature_c=None, run_id="a" * 90, throughput_tok_s=123456.0),
+    ]
+    assert len({tuple(columns(frame, width)) for frame in frames}) == 1
+
+
+def test_a_sensor_that_is_not_there_goes_before_a_name_is_cut():
+    console = Console(file=io.StringIO(), width=80)
+    name = "random-llama-8m__docker-baseline__r01"
+    console.print(panel(with_lane(run_id=name, attempt=1, temperature_c=None)))
+    text = console.file.getvalue()
+    assert name.replace("__", " · ") in text and "no sensor" not in text
+
+
+def test_the_time_moves_on_between_snapshots(monkeypatch: pytest.MonkeyPatch):
+    shown, now = panel(running(elapsed_s=60.0)), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 120)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(shown)
+    assert "3 min so far" in console.file.getvalue()

@@ -17,6 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from actors.environments import EngineMissing
 from actors.environments.docker import daemon
 from actors.environments.docker.userland import linked_libraries
 
@@ -74,7 +75,7 @@ def test_a_chosen_engine_that_does_not_answer_is_named_and_never_replaced(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{bare}/mine.sock")
-    with pytest.raises(daemon.EngineMissing, match=r"DOCKER_HOST=unix://.*/mine.sock names it.*unset DOCKER_HOST"):
+    with pytest.raises(EngineMissing, match=r"DOCKER_HOST=unix://.*/mine.sock names it.*unset DOCKER_HOST"):
         daemon.ensure(bare)
     assert list(bare.iterdir()) == []
 
@@ -85,7 +86,7 @@ def test_a_dead_socket_is_told_from_a_missing_one(bare: Path, monkeypatch: pytes
     subprocess.run([sys.executable, "-c", code], check=True)
     try:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{dead}")
-        with pytest.raises(daemon.EngineMissing, match="no longer runs"):
+        with pytest.raises(EngineMissing, match="no longer runs"):
             daemon.connect(bare)
     finally:
         dead.unlink()
@@ -96,7 +97,7 @@ def test_set_up_can_be_forbidden_and_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("CAMPAIGN_NO_ENGINE_SETUP", "1")
     monkeypatch.setattr(shutil, "which", lambda tool, path=None: "/usr/bin/apt-get" if tool == "apt-get" else None)
-    with pytest.raises(daemon.EngineMissing) as refusal:
+    with pytest.raises(EngineMissing) as refusal:
         daemon.ensure(bare)
     assert "sudo apt-get install docker.io" in str(refusal.value)
     if os.geteuid() == 0:
@@ -129,7 +130,7 @@ def test_a_private_engine_is_announced_in_one_line_used_again_and_removed_withou
     assert engine_processes(bare) == []
     assert daemon.mounts_below(bare) == []
     assert list(bare.iterdir()) == []
-    with pytest.raises(daemon.EngineMissing):
+    with pytest.raises(EngineMissing):
         daemon.connect(bare)
 
 
@@ -148,7 +149,7 @@ def test_two_commands_at_once_set_up_one_engine(bare: Path) -> None:
 @needs_root
 def test_the_engine_outlives_the_command_that_started_it(bare: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from actors.environments import daemon; "
+        "import time; from pathlib import Path; from actors.environments.docker import daemon; "
         "daemon.HOST_SOCKET = Path('/nonexistent'); daemon.main(['ensure']); print(flush=True); time.sleep(1000)"
     )
     command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
@@ -230,7 +231,7 @@ def test_it_has_a_bridge_of_its_own_and_takes_it_away_again(bare: Path) -> None:
 def test_a_neighbour_keeps_its_docker0(bare: Path) -> None:
     """In a network of its own, where ``docker0`` stands for another engine's."""
     code = (
-        "import socket; from pathlib import Path; from actors.environments import daemon; "
+        "import socket; from pathlib import Path; from actors.environments.docker import daemon; "
         "daemon.HOST_SOCKET = Path('/nonexistent'); daemon._add_bridge('docker0'); home = Path.cwd(); "
         "daemon.ensure(home, say=lambda _: None); daemon.remove(home); "
         "print(sorted(name for _, name in socket.if_nameindex()))"
@@ -249,7 +250,7 @@ def test_an_engine_that_cannot_start_says_why_and_where_its_log_is(bare: Path) -
     folder.mkdir()
     (folder / "in_the_way").write_text("no folder")
     (folder / "data").symlink_to("in_the_way")
-    with pytest.raises(daemon.EngineMissing, match=r"(?s)could not be started:\n.*in_the_way.*dockerd\.log"):
+    with pytest.raises(EngineMissing, match=r"(?s)could not be started:\n.*in_the_way.*dockerd\.log"):
         daemon.ensure(bare, say=lambda _: None)
     assert engine_processes(bare) == []
 

@@ -16,8 +16,9 @@ import pytest
 from given_arms import ORPHAN_MAKER, alive, eventually, lines_of, python
 
 from actors.environments import EnvironmentError_
-from actors.environments.docker.arm import DockerArm, _epoch_ns, merge, options, parameters, shell_line
+from actors.environments.docker.arm import _epoch_ns, merge, options, parameters, shell_line
 from actors.environments.reap import reap
+from actors.environments.registry import arm as arm_of
 from actors.types import Environment, GpuAccess, Launch, Mount
 
 QUIET = {"name": "d", "kind": "docker", "network": "none"}
@@ -35,7 +36,7 @@ def created(labels, logs, session_home, local_image):
     processes = []
 
     def create(launch: Launch, **spec):
-        arm = DockerArm(Environment(**{**QUIET, **spec}), session_home)
+        arm = arm_of(Environment(**{**QUIET, **spec}), session_home)
         processes.append(arm.create(launch, labels, logs, local_image))
         return processes[-1]
 

@@ -17,8 +17,8 @@ from given_arms import ORPHAN_MAKER, alive, eventually, lines_of, python
 from actors.environments import EnvironmentError_, OptionRefused
 from actors.environments.docker.daemon import mounts_below
 from actors.environments.docker.image import check_rootfs
-from actors.environments.native.arm import NativeArm
 from actors.environments.native.supervisor import inside
+from actors.environments.registry import arm as arm_of
 from actors.types import Environment, ImageIdentity, Launch, Mount
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a chroot needs root")
@@ -35,7 +35,7 @@ print(json.dumps({"variables": dict(os.environ), "nice": os.nice(0), "cpus": sor
 
 def run(spec: Environment, launch: Launch, labels: dict[str, str], logs: Path, home: Path, image: ImageIdentity | None):
     """Run to the end and return (exit, process)."""
-    process = NativeArm(spec, home).create(launch, labels, logs, image)
+    process = arm_of(spec, home).create(launch, labels, logs, image)
     try:
         process.start()
         return process.wait(60), process
@@ -156,7 +156,7 @@ def test_mounts_of_a_chroot_are_seen_by_nobody_else(labels, logs, session_home, 
         argv=python("print(open('/models/deep/model.gguf').read(), flush=True); import time; time.sleep(600)").argv,
         mounts=(Mount(source=str(tmp_path / "model.gguf"), target="/models/deep/model.gguf"),),
     )
-    process = NativeArm(Environment(name="n", kind="native-chroot"), session_home).create(
+    process = arm_of(Environment(name="n", kind="native-chroot"), session_home).create(
         launch, labels, logs, local_image
     )
     process.start()
@@ -226,7 +226,7 @@ def test_stop_lets_the_engine_finish_then_kills_what_does_not(kind, labels, logs
     deaf = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
     for program, code in ((polite, 9), (deaf, -signal.SIGKILL)):
         (logs / "stdout.log").unlink(missing_ok=True)
-        process = NativeArm(Environment(name="n", kind=kind), session_home).create(
+        process = arm_of(Environment(name="n", kind=kind), session_home).create(
             python(program), labels, logs, local_image
         )
         process.start()
@@ -240,7 +240,7 @@ def test_stop_lets_the_engine_finish_then_kills_what_does_not(kind, labels, logs
 
 
 def test_one_that_was_never_started_leaves_nothing(labels, logs, session_home):
-    process = NativeArm(Environment(name="n", kind="native-host"), session_home).create(
+    process = arm_of(Environment(name="n", kind="native-host"), session_home).create(
         python("print('never')"), labels, logs, None
     )
     process.close()
@@ -249,7 +249,7 @@ def test_one_that_was_never_started_leaves_nothing(labels, logs, session_home):
 
 
 def test_stopped_before_it_started_it_does_not_start(labels, logs, session_home):
-    process = NativeArm(Environment(name="n", kind="native-host"), session_home).create(
+    process = arm_of(Environment(name="n", kind="native-host"), session_home).create(
         python("print('never')"), labels, logs, None
     )
     process.stop()
@@ -260,7 +260,7 @@ def test_stopped_before_it_started_it_does_not_start(labels, logs, session_home)
 
 
 def test_stop_from_another_thread_ends_a_wait(labels, logs, session_home):
-    process = NativeArm(Environment(name="n", kind="native-host"), session_home).create(
+    process = arm_of(Environment(name="n", kind="native-host"), session_home).create(
         python("import time; time.sleep(600)"), labels, logs, None
     )
     process.start()
@@ -287,7 +287,7 @@ def test_kill_9_of_any_leaves_no_process_and_no_mount(kind, victim, labels, logs
 
 
 def test_a_killed_supervisor_is_an_exit_with_its_reason(labels, logs, session_home):
-    process = NativeArm(Environment(name="n", kind="native-host"), session_home).create(
+    process = arm_of(Environment(name="n", kind="native-host"), session_home).create(
         python(ORPHAN_MAKER), labels, logs, None
     )
     process.start()
@@ -312,7 +312,7 @@ def test_a_killed_supervisor_is_an_exit_with_its_reason(labels, logs, session_ho
 )  # fmt: skip
 def test_what_cannot_be_is_said_before_the_gate(launch, spec, message, labels, logs, session_home):
     with pytest.raises(EnvironmentError_, match=re.escape(message)):
-        NativeArm(Environment(name="n", kind="native-host", **spec), session_home).create(launch, labels, logs, None)
+        arm_of(Environment(name="n", kind="native-host", **spec), session_home).create(launch, labels, logs, None)
     assert alive(labels) == []
 
 
@@ -320,7 +320,7 @@ def test_a_program_that_cannot_be_executed_fails_at_start(labels, logs, session_
     program = tmp_path / "broken"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
-    process = NativeArm(Environment(name="n", kind="native-host"), session_home).create(
+    process = arm_of(Environment(name="n", kind="native-host"), session_home).create(
         Launch(argv=(str(program),)), labels, logs, None
     )
     with pytest.raises(EnvironmentError_, match="No such file or directory"):
@@ -330,7 +330,7 @@ def test_a_program_that_cannot_be_executed_fails_at_start(labels, logs, session_
 
 def test_a_chroot_without_a_root_filesystem_says_so(labels, logs, session_home):
     with pytest.raises(EnvironmentError_, match="root filesystem is exported"):
-        NativeArm(Environment(name="n", kind="native-chroot"), session_home).create(python("pass"), labels, logs, None)
+        arm_of(Environment(name="n", kind="native-chroot"), session_home).create(python("pass"), labels, logs, None)
 
 
 @needs_root

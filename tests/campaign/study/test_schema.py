@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from campaign.config import schema
 from campaign.config.loading import Campaign
+from campaign.study import schema
 
 CONFIGS = Path(schema.__file__).parents[2] / "configs"
 FILES = sorted((CONFIGS / "campaigns").glob("*.yaml"))
