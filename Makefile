@@ -1,6 +1,6 @@
 # Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign report bench check quick test clean
+.PHONY: help setup campaign rehearse report bench check quick test clean
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
@@ -20,6 +20,9 @@ setup:  ## make .venv exactly as uv.lock says
 
 campaign: setup  ## run a whole native-versus-Docker campaign, or resume it (CONFIG=, NEW=1, ARGS=)
 	@$(BIN)/campaign run $(CONFIG) $(if $(NEW),--new) $(ARGS)
+
+rehearse: setup  ## the study on a simulated DGX Spark in virtual time, with its report (CONFIG=, ARGS=)
+	@$(BIN)/campaign rehearse $(or $(CONFIG),configs/campaigns/spark-amended.yaml) $(ARGS)
 
 report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
 	@$(BIN)/campaign report $(RESULTS) $(ARGS)

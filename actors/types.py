@@ -499,3 +499,4 @@ class UnitFacts(Frozen):
     """Versions, firmware, locks and limits that must not change in silence (``actors.gpu.machine``)."""
     refused_options: dict[str, str] = {}
     """Environment name to the option this host forbids and why."""
+    simulated: bool = False

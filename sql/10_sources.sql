@@ -24,7 +24,7 @@ CREATE TABLE schema_plan (
 -- no rows: the columns of an attempt's requests.parquet
 CREATE TABLE schema_requests (
     request_index INTEGER, submitted_ms DOUBLE, ttft_ms DOUBLE, latency_ms DOUBLE, input_tokens INTEGER,
-    output_tokens INTEGER, ok BOOLEAN, error VARCHAR, itl_ms DOUBLE[], answer_sha256 VARCHAR, filename VARCHAR
+    output_tokens INTEGER, ok BOOLEAN, error VARCHAR, itl_ms DOUBLE[], answer_sha256 VARCHAR, simulated BOOLEAN, filename VARCHAR
 );
 
 -- no rows: the columns of a telemetry file

@@ -187,7 +187,7 @@ WITH files AS (
 SELECT
     f.run_id, f.attempt, r.phase, r.unit, r.model, r.environment, r.workload, r.repetition, r.block,
     coalesce(r.accepted_attempt = f.attempt, false) AS accepted,
-    f.* EXCLUDE (run_id, attempt)
+    f.* EXCLUDE (run_id, attempt) REPLACE (coalesce(f.simulated, false) AS simulated)
 FROM files AS f
 LEFT JOIN runs AS r ON r.run_id = f.run_id
 WHERE f.attempt IS NOT NULL;

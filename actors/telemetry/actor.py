@@ -486,7 +486,7 @@ class TelemetryActor:
             foreign_gpu_pids=tuple(sorted(window.foreign)),
             unsupported=self._unsupported,
         )
-        return summary.model_copy(update={"metrics": tuple(self._metrics(window, summary))})
+        return summary.model_copy(update={"metrics": tuple(metrics_of(window, summary, self._unsupported))})
 
     def _empty(self) -> TelemetrySummary:
         return TelemetrySummary(
@@ -500,39 +500,41 @@ class TelemetryActor:
             unsupported=self._unsupported,
         )
 
-    def _metrics(self, window: Window, summary: TelemetrySummary) -> Iterable[Metric]:
-        series = window.series
 
-        def metric(name: str, value: float | None, unit: str, *sources: str) -> Metric:
-            whys = (self._unsupported[source] for source in sources if source in self._unsupported)
-            reason = None if value is not None else next(whys, "no sample of the run carried it")
-            return Metric(name=name, value=value, unit_of_measure=unit, source="telemetry", reason=reason)
+def metrics_of(window: Window, summary: TelemetrySummary, unsupported: Mapping[str, str]) -> Iterable[Metric]:
+    """Figures of a run stage; ``unsupported`` says why a field of the samples is missing."""
+    series = window.series
 
-        def millis(microseconds: float | None) -> float | None:
-            return None if microseconds is None else microseconds / 1e3
+    def metric(name: str, value: float | None, unit: str, *sources: str) -> Metric:
+        whys = (unsupported[source] for source in sources if source in unsupported)
+        reason = None if value is not None else next(whys, "no sample of the run carried it")
+        return Metric(name=name, value=value, unit_of_measure=unit, source="telemetry", reason=reason)
 
-        # Only the counter sees what lies between two samples; without one the samples are integrated.
-        energy_j = series["gpu_energy_j"].growth
-        # A counter that is not asked at every sample misses both ends of the run.
-        every = series["gpu_energy_j"].count >= series["gpu_power_w"].count
-        if (energy_j is None or not every) and series["gpu_power_w"].count > 1:
-            energy_j = window.energy_ws
-        yield metric("power_mean_w", series["gpu_power_w"].mean, "W", "gpu_power_w")
-        yield metric("energy_j", energy_j, "J", "gpu_energy_j")
-        yield metric("gpu_utilization_mean_pct", series["gpu_utilization_pct"].mean, "%", "gpu_utilization_pct")
-        bandwidth = series["gpu_memory_bandwidth_gb_s"].mean
-        yield metric("memory_bandwidth_mean_gb_s", bandwidth, "GB/s", "gpu_memory_bandwidth_gb_s")
-        yield metric("gpu_temperature_max_c", series["gpu_temperature_c"].highest, "°C", "gpu_temperature_c")
-        used = window.used_gib.highest
-        yield metric("peak_unified_memory_gib", used, "GiB", "mem_available_gib", "mem_total_gib")
-        yield metric("attempt_memory_peak_gib", series["attempt_memory_gib"].highest, "GiB", "attempt_memory_gib")
-        yield metric("attempt_cpu_s", series["attempt_cpu_s"].last, "s", "attempt_cpu_s")
-        yield metric("host_temperature_max_c", series["host_temperature_c"].highest, "°C", "host_temperature_c")
-        yield metric("psi_cpu_some_ms", millis(series["psi_cpu_some_us"].growth), "ms", "psi_cpu_some_us")
-        yield metric("psi_memory_some_ms", millis(series["psi_memory_some_us"].growth), "ms", "psi_memory_some_us")
-        yield metric("telemetry_coverage_pct", summary.coverage_pct, "%")
-        yield metric("telemetry_jitter_p99_ms", summary.jitter_p99_ms, "ms")
-        yield metric("telemetry_cpu_pct", summary.sampler_cpu_pct, "%")
+    def millis(microseconds: float | None) -> float | None:
+        return None if microseconds is None else microseconds / 1e3
+
+    # Only the counter sees what lies between two samples; without one the samples are integrated.
+    energy_j = series["gpu_energy_j"].growth
+    # A counter that is not asked at every sample misses both ends of the run.
+    every = series["gpu_energy_j"].count >= series["gpu_power_w"].count
+    if (energy_j is None or not every) and series["gpu_power_w"].count > 1:
+        energy_j = window.energy_ws
+    yield metric("power_mean_w", series["gpu_power_w"].mean, "W", "gpu_power_w")
+    yield metric("energy_j", energy_j, "J", "gpu_energy_j")
+    yield metric("gpu_utilization_mean_pct", series["gpu_utilization_pct"].mean, "%", "gpu_utilization_pct")
+    bandwidth = series["gpu_memory_bandwidth_gb_s"].mean
+    yield metric("memory_bandwidth_mean_gb_s", bandwidth, "GB/s", "gpu_memory_bandwidth_gb_s")
+    yield metric("gpu_temperature_max_c", series["gpu_temperature_c"].highest, "°C", "gpu_temperature_c")
+    used = window.used_gib.highest
+    yield metric("peak_unified_memory_gib", used, "GiB", "mem_available_gib", "mem_total_gib")
+    yield metric("attempt_memory_peak_gib", series["attempt_memory_gib"].highest, "GiB", "attempt_memory_gib")
+    yield metric("attempt_cpu_s", series["attempt_cpu_s"].last, "s", "attempt_cpu_s")
+    yield metric("host_temperature_max_c", series["host_temperature_c"].highest, "°C", "host_temperature_c")
+    yield metric("psi_cpu_some_ms", millis(series["psi_cpu_some_us"].growth), "ms", "psi_cpu_some_us")
+    yield metric("psi_memory_some_ms", millis(series["psi_memory_some_us"].growth), "ms", "psi_memory_some_us")
+    yield metric("telemetry_coverage_pct", summary.coverage_pct, "%")
+    yield metric("telemetry_jitter_p99_ms", summary.jitter_p99_ms, "ms")
+    yield metric("telemetry_cpu_pct", summary.sampler_cpu_pct, "%")
 
 
 def _nearest_rank(ordered: Sequence[float], quantile: float) -> float | None:

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
-from campaign.reading import Asked, Reading, read
+from campaign.reading import Asked, Reading, read, sources
 from campaign.reading.asked import check_meaning
 from campaign.reading.errors import TableError as ImportRefused
 from campaign.reading.errors import listed, shown
 from campaign.reading.reference import reference_arm
+from campaign.record import untrusted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,11 @@ def check_gpu(name: str) -> None:
 
 def understand(files: Sequence[Path], asked: Asked) -> Reading:
     """What :func:`import_runs` would take in. Raises :class:`ImportRefused`."""
+    for file in files:
+        if (why := simulated(file)) is not None:
+            raise ImportRefused(
+                f"{file}: {why}, and nothing in it was measured: what is imported counts as measured runs"
+            )
     reading = read(files, asked, everything=False)
     changed = {name: arms for name, arms in reading.differs.items() if name in reading.held}
     for name, arms in changed.items():
@@ -103,6 +109,32 @@ def understand(files: Sequence[Path], asked: Asked) -> Reading:
             f"{name} differs between the arms ({words}): they are not compared. If it belongs to what is compared, --column {name}=ignore"
         )
     return reading
+
+
+SAYS_SIMULATED = re.compile(rb'"simulated"\s*:\s*(?:true|"true")')
+
+
+def simulated(file: Path) -> str | None:
+    """Why the file is of a rehearsal: it says so, in a row or as a whole, or it lies in the folder of one. None where it is not."""
+    for folder in file.absolute().parents[:6]:
+        try:
+            said = json.loads(untrusted.read_bytes(folder / "campaign.json"))
+        except (OSError, ValueError, RecursionError, untrusted.Unreadable):
+            continue
+        if isinstance(said, dict) and said.get("simulated") is True:
+            return f"lies in {folder}, the folder of a rehearsal"
+    try:
+        if SAYS_SIMULATED.search(sources.content(file)):
+            return "says that it is simulated"
+        columns = sources.load(file).columns
+    except ImportRefused:
+        return None  # whoever reads it says what is wrong with it
+    for name, cells in columns.items():
+        if name.strip().casefold() == "simulated":
+            for number, cell in enumerate(cells, 1):
+                if str(cell).strip().casefold() in ("true", "1", "yes", "1.0"):
+                    return f"says in row {number} that it is simulated"
+    return None
 
 
 def base_arm(reading: Reading, reference: str | None, files: Sequence[Path]) -> str:

@@ -224,6 +224,8 @@ def measured_s(results: Path) -> dict[Cell, float]:
     for file in untrusted.find(results, "attempts/*/*/metadata.json")[0]:
         try:
             found = json.loads(untrusted.read_bytes(file))
+            if found.get("simulated") is True:
+                continue  # a rehearsal measured nothing
             cell = (found["model"], found["environment"], found["workload"])
             ends.setdefault(found["unit"], []).append((int(found["ended_utc_ns"]), cell))
         except (OSError, ValueError, KeyError, TypeError, untrusted.Unreadable):

@@ -156,6 +156,10 @@ def _spreads(
     from campaign.analysis import inputs, views
 
     con = views.connect(pilot)
+    if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
+        raise PowerRefused(
+            f"{pilot}: a rehearsal, whose spread was asked for and not measured. Give a pilot's folder, or --cv-pct"
+        )
     rows = con.execute(
         """WITH arms AS (
             SELECT model, sqrt(avg(cv_pct ** 2)) AS cv_pct, min(n) AS n FROM descriptives WHERE metric = $1 AND n >= 3 GROUP BY model

@@ -64,7 +64,7 @@ class Source:
 def load(path: Path) -> Source:
     """Read a file, whatever its name. Raises :class:`TableError`."""
     try:
-        found = _load(path, _bytes(path))
+        found = _load(path, content(path))
     except TableError as error:
         text = str(error)
         raise (error if text.startswith(str(path)) else TableError(f"{path}: {text}")) from None
@@ -83,7 +83,8 @@ def load(path: Path) -> Source:
     return found
 
 
-def _bytes(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """A file's bytes, out of their packing. Raises :class:`TableError`."""
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):

@@ -90,8 +90,9 @@ class Journal:
         self.path = path
         self._utc_ns = utc_ns
         self._durable = durable
-        self._mark = {"simulated": True} if simulated else {}
         self.events, offset, self._previous = read(path)
+        marked = simulated or (bool(self.events) and self.events[0].get("simulated") is True)
+        self._mark = {"simulated": True} if marked else {}
         self._lock = Lock()
         torn = (path.stat().st_size if path.exists() else 0) - offset
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

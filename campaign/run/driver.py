@@ -93,6 +93,7 @@ class Driver:
                 [unit.name for unit in units],
                 clock=self.fleet.clock,
                 simulated=self.fleet.simulated,
+                about=self.fleet.about,
                 chosen_because=self.chosen_because,
                 secrets=self._secrets,
             )

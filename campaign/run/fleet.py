@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Protocol
@@ -27,7 +27,9 @@ class Fleet(Protocol):
     actor or its node is gone is raised here too."""
 
     simulated: bool
-    """Whether anything that its units say was measured."""
+    """Whether nothing that its units say was measured."""
+    about: Mapping[str, Any]
+    """What ``campaign.json`` says of them."""
     clock: Clock
     idle_s: float
     """How often a lane without work looks for some."""
@@ -69,6 +71,7 @@ class RayFleet:
     """The nodes of a Ray cluster: the one at ``address``, or where that is None this machine under a Ray of our own."""
 
     simulated = False
+    about: Mapping[str, Any] = {}
     clock = REAL
     idle_s = IDLE_S
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from threading import Lock
 from typing import Any
 
@@ -235,16 +235,18 @@ def open_ledger(
     *,
     clock: Clock,
     simulated: bool,
+    about: Mapping[str, Any] | None = None,
     chosen_because: str = "",
     secrets: Set[str] = frozenset(),
 ) -> Ledger:
-    """The ledger of ``campaign`` in ``store``, whose folder is made where there is none; ``units`` are then what the plan is for."""
+    """The ledger of ``campaign`` in ``store``, whose folder is made where there is none; ``units`` are then what the plan is for, and ``about``
+    what ``campaign.json`` says of them besides."""
 
     def writer() -> journal.Journal:
         return journal.Journal(store.journal_path, utc_ns=clock.utc_ns, durable=store.durable, simulated=simulated)
 
     if not store.exists():
-        _create(campaign, store, units, clock, simulated, chosen_because, writer)
+        _create(campaign, store, units, clock, simulated, about or {}, chosen_because, writer)
     return Ledger(store, writer(), secrets)
 
 
@@ -254,6 +256,7 @@ def _create(
     units: Sequence[str],
     clock: Clock,
     simulated: bool,
+    about: Mapping[str, Any],
     chosen_because: str,
     writer: Callable[[], journal.Journal],
 ) -> None:
@@ -276,6 +279,7 @@ def _create(
         "code": code,
         "host": host.describe(),
         "config": campaign.published(),
+        **about,
     }
     buffer = io.BytesIO()
     parquet.write_table(to_table(planned), buffer)

@@ -148,7 +148,7 @@ class TrtLlm:
         """The benchmark's argv. Global options stand before the subcommand; concurrency is always stated, because its
         default submits every request at once and turns latency into queue time."""
         listed = _listed(prepared)
-        batch, concurrency = _batch(model, workload), _concurrency(model, workload)
+        batch, concurrency = batch_of(model, workload), _concurrency(model, workload)
         argv = ["trtllm-bench", "--model", identity(model), "--model_path", f"{INPUT}/weights"]
         argv += ["--workspace", f"{OUTPUT}/workspace", "--log_level", "info", "throughput"]
         argv += _backend_options(model, prepared)
@@ -315,11 +315,11 @@ def mismatches(
     info, world = report.request_info, report.world_info
     if not math.isclose(info.avg_input_length, workload.input_tokens, rel_tol=1e-6):
         yield "workload_mismatch", f"{info.avg_input_length:g} input tokens per request, not {workload.input_tokens}"
-    if world.max_batch_size != _batch(model, workload):
-        yield "configuration_mismatch", f"ran with a batch of {world.max_batch_size}, not {_batch(model, workload)}"
+    if world.max_batch_size != batch_of(model, workload):
+        yield "configuration_mismatch", f"ran with a batch of {world.max_batch_size}, not {batch_of(model, workload)}"
     fraction = world.kv_cache_fraction
-    if fraction is not None and not math.isclose(fraction, _fraction_asked(model), rel_tol=1e-5):
-        yield "configuration_mismatch", f"ran with a KV fraction of {fraction:g}, not {_fraction_asked(model):g}"
+    if fraction is not None and not math.isclose(fraction, fraction_asked(model), rel_tol=1e-5):
+        yield "configuration_mismatch", f"ran with a KV fraction of {fraction:g}, not {fraction_asked(model):g}"
 
 
 def notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) -> tuple[str, ...]:
@@ -574,7 +574,7 @@ def _concurrency(model: Model, workload: Workload) -> int:
     return workload.concurrency or (model.batch_size if workload.kind == "throughput" else 1)
 
 
-def _batch(model: Model, workload: Workload) -> int:
+def batch_of(model: Model, workload: Workload) -> int:
     """Sequences decoded together: one where latency is measured one request at a time."""
     return 1 if workload.kind == "latency" and _concurrency(model, workload) == 1 else model.batch_size
 
@@ -584,6 +584,6 @@ def _max_num_tokens(model: Model, workload: Workload) -> int:
     return model.max_num_tokens or max(4096, workload.input_tokens + model.batch_size)
 
 
-def _fraction_asked(model: Model) -> float:
+def fraction_asked(model: Model) -> float:
     options = llm_options(model).get("kv_cache_config", {})
     return float(options.get("free_gpu_memory_fraction", model.kv_cache_fraction))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from actors.engines import EngineError
 from actors.engines.common.foreign_reports import program_of, refusal
@@ -237,6 +237,9 @@ class RequestRecord(Section):
         return (self.end_timestamp - self.first_token_timestamp) / 1e6 / (self.num_total_output_tokens - 1)
 
 
+RECORDS = TypeAdapter(list[RequestRecord])
+
+
 def parse_version(text: str) -> Version | None:
     """``1.1.0rc3`` -> (1, 1, 0, 0); ``1.2.1`` -> (1, 2, 1, 1); None where there is no number to go by."""
     match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?(.*)$", text.strip())
@@ -286,9 +289,10 @@ def read_requests(path: Path) -> tuple[RequestRecord, ...]:
     data = load_json(read_text(path), path.name)
     if not isinstance(data, list):
         raise ReportError(f"{path.name}: request records are a JSON list; this is a {type(data).__name__}")
-    records: list[RequestRecord] = [
-        _validated(RequestRecord, entry, f"{path.name}, record {n}") for n, entry in enumerate(data)
-    ]
+    try:
+        records = RECORDS.validate_python(data)
+    except ValidationError:  # the first that is wrong says so
+        records = [_validated(RequestRecord, entry, f"{path.name}, record {n}") for n, entry in enumerate(data)]
     return tuple(sorted(records, key=lambda record: (record.start_timestamp, record.id)))
 
 
@@ -336,11 +340,12 @@ def load_json(text: str, origin: str) -> Any:
     """JSON with NaN and Infinity allowed, as the program writes them; a key given twice is an error."""
     if not text.strip():
         raise ReportError(f"{origin}: the file is empty")
+    long = re.search(rf"\d{{{LONGEST_NUMBER + 1}}}", text) is not None  # then each integer is looked at
     try:
         return json.loads(
             text,
             object_pairs_hook=lambda pairs: _once(pairs, origin),
-            parse_int=lambda digits: _integer(digits, origin),
+            parse_int=(lambda digits: _integer(digits, origin)) if long else None,
         )
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg:
@@ -359,11 +364,11 @@ def _integer(digits: str, origin: str) -> int:
 
 
 def _once(pairs: list[tuple[str, Any]], origin: str) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise ReportError(f"{origin}: key '{key}' is given twice", key)
-        table[key] = value
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ReportError(f"{origin}: key '{twice}' is given twice", twice)
     return table
 
 

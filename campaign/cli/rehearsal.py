@@ -1,0 +1,178 @@
+"""The campaign in virtual time: rehearsed before any hardware is spent, and how well that fits what was measured."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from campaign.cli.app import Config, app, chosen, out
+from campaign.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED
+
+PANEL = "Before"
+PLAIN_EVERY_S = 10.0
+
+Effects = Annotated[
+    list[str] | None,
+    typer.Option("--effect", help="ARM:METRIC:PERCENT, as docker-baseline:token_throughput_tok_s:-3; repeatable."),
+]
+FaultsAsked = Annotated[
+    str,
+    typer.Option(
+        "--faults",
+        help="crash, hang, throttle (chance of an attempt), disk, lost, slow (times a day), as crash=0.02,lost; all; none.",
+    ),
+]
+MachineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--machine", help="Constants of the unit, as `campaign calibrate` writes them; default: as published."
+    ),
+]
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign rehearse configs/campaigns/spark.yaml\n\n"
+    "  campaign rehearse configs/campaigns/spark.yaml --effect docker-baseline:token_throughput_tok_s:-3 --faults all --seed 2",
+)
+def rehearse(
+    config: Config = None,
+    effect: Effects = None,
+    cv: Annotated[float | None, typer.Option(min=0, max=50, help="Run-to-run spread of throughput, percent.")] = None,
+    faults: FaultsAsked = "none",
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
+    units: Annotated[int, typer.Option(min=1, max=1024, help="Simulated units that share the campaign.")] = 1,
+    machine: MachineFile = None,
+    telemetry_hz: Annotated[
+        float | None, typer.Option(min=0, help="Samples a second; 0 keeps none. Default: 30 in the shortest run.")
+    ] = None,
+    person: Annotated[
+        float, typer.Option(min=0, help="Hours until somebody looks where it pauses; 0: nobody does.")
+    ] = 8.0,
+    results: Annotated[Path, typer.Option("--results", help="Folder that holds rehearsals.")] = Path("rehearsals"),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
+) -> None:
+    """Carry a campaign out on simulated units in virtual time: how long it takes, and what it will be able to claim."""
+    from campaign.record.store import Store
+    from campaign.rehearsal import conclusion
+    from campaign.rehearsal.rehearse import rehearse as carry_out
+
+    _, loaded = chosen(config)
+    asked = _asked(loaded, effect, cv, faults, seed, units, machine, telemetry_hz, person)
+    store = Store(results / loaded.name, durable=False)
+    _make_room(store)
+    store.lock()
+    out.print(
+        f"rehearsing {loaded.name} on {units} simulated {asked.kind.name}{'s' if units > 1 else ''}, seed {seed}: "
+        f"{', '.join(asked.effects.asked) or 'no effect'} injected, spread {100 * asked.noise.cv:g} %, faults: {faults}",
+        soft_wrap=True,
+    )
+    try:
+        with Progress(loaded.name) as progress:
+            done = carry_out(loaded, store, asked, tell=progress.tell, show=progress.show, at_work=_hear_interrupts)
+    finally:
+        store.unlock()
+    from campaign.analysis import cache
+
+    con = cache.connect(store.root)
+    out.print(conclusion.describe(loaded, asked, done, con))
+    if not no_report:
+        from campaign.report import page
+
+        out.print(f"report {page.write(store.root)}", soft_wrap=True)
+    if done.snapshot.message == "interrupt":
+        raise typer.Exit(EXIT_INTERRUPTED)
+    raise typer.Exit(0 if done.completed and not done.snapshot.exhausted else EXIT_INCOMPLETE)
+
+
+def _asked(
+    loaded: Any,
+    effect: list[str] | None,
+    cv: float | None,
+    faults: str,
+    seed: int,
+    units: int,
+    machine: Path | None,
+    telemetry_hz: float | None,
+    person: float,
+) -> Any:
+    from dataclasses import replace
+
+    from campaign.rehearsal import injected
+    from campaign.rehearsal import machine as machines
+    from campaign.rehearsal.rehearse import HOUR_S, Asked
+
+    noise = injected.Noise()
+    return Asked(
+        kind=machines.unit_for(loaded) if machine is None else machines.read(machine),
+        effects=injected.effects(effect or (), loaded),
+        noise=noise if cv is None else replace(noise, cv=cv / 100),
+        faults=injected.faults(faults),
+        seed=seed,
+        units=units,
+        rate_hz=telemetry_hz,
+        person_s=person * HOUR_S or None,
+    )
+
+
+def _make_room(store: Any) -> None:
+    """A rehearsal takes the place of the last one of its name, and of nothing else."""
+    from campaign.record.store import StoreError
+
+    store.require_kind(simulated=True)
+    if store.root.exists() and not store.exists() and any(store.root.iterdir()):
+        raise StoreError(f"{store.root}: not empty and no rehearsal. Move it away, or choose another --results folder.")
+    if store.exists():
+        store.lock()  # not from under another that is at work
+        store.unlock()
+        shutil.rmtree(store.root)
+
+
+def _hear_interrupts(driver: Any) -> None:
+    signal.signal(signal.SIGINT, lambda *_: driver.interrupt())
+
+
+class Progress:
+    """How far it has come: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[day]}", markup=False),
+            console=out,
+            transient=True,
+            disable=not out.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=None, day="")
+        self._name = name
+        self._began_ns: int | None = None
+        self._told_s = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, line: str) -> None:
+        if not line.startswith("shakedown "):
+            self._bar.console.print(line, style="dim", markup=False, soft_wrap=True)
+
+    def show(self, snapshot: Any, now_ns: int) -> None:
+        self._began_ns = self._began_ns or now_ns
+        day = f"day {1 + (now_ns - self._began_ns) / 86_400e9:.1f}"
+        self._bar.update(self._task, total=max(1, snapshot.total), completed=snapshot.done, day=day)
+        if not out.is_terminal and time.monotonic() - self._told_s >= PLAIN_EVERY_S:
+            self._told_s = time.monotonic()
+            out.print(f"{self._name}: {snapshot.done} of {snapshot.total} runs, {day}")
