@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -214,6 +214,7 @@ class Units:
     """A fleet of them."""
 
     simulated = False
+    about: Mapping[str, Any] = {}
     clock = REAL
     idle_s = 0.01
 
