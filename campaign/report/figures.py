@@ -410,17 +410,19 @@ def looks(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
     return alt.concat(*panels, columns=3, spacing=30)
 
 
+LOOKS_FIGURE = Figure(
+    "looks",
+    "Looks: estimate and boundaries",
+    "Change of throughput over the blocks up to each look, with the 95 % interval that holds at all looks together. A difference is claimed where the point "
+    "lies beyond the orange marks, equivalence where it lies in the green stretch (none where the runs scatter too much for it); both at the level that the "
+    "comparison has in its family now. Boundaries are only known once the spread at a look is.",
+    LOOKS,
+    looks,
+    "the campaign has no looks, or none was taken yet",
+)
+"""Of a campaign with a sequential design, before the others."""
+
 FIGURES = (
-    Figure(
-        "looks",
-        "Looks: estimate and boundaries",
-        "Change of throughput over the blocks up to each look, with the 95 % interval that holds at all looks together. A difference is claimed where the point "
-        "lies beyond the orange marks, equivalence where it lies in the green stretch (none where the runs scatter too much for it); both at the level that the "
-        "comparison has in its family now. Boundaries are only known once the spread at a look is.",
-        LOOKS,
-        looks,
-        "the campaign has no looks, or none was taken yet",
-    ),
     Figure(
         "throughput",
         "Throughput of every run",

@@ -425,7 +425,7 @@ def _figures(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[list[dict[st
     from campaign.report import figures
 
     shown, specifications = [], {}
-    for figure in figures.FIGURES:
+    for figure in (*((figures.LOOKS_FIGURE,) if guard.guard_of(con).sequential else ()), *figures.FIGURES):
         entry: dict[str, Any] = {
             "name": figure.name,
             "title": figure.title,

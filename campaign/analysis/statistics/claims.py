@@ -122,7 +122,7 @@ NO_VERDICT = {
 
 
 OPEN = {
-    "unfinished": "the campaign is not finished, so nothing is decided",
+    "unfinished": "the campaign is not finished, so nothing is claimed",
     "continuing": "not decided yet",
     "not_tested": "no verdict, because the campaign could stop early for other figures",
 }

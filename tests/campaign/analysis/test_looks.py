@@ -143,7 +143,7 @@ def test_an_unfinished_campaign_shows_no_p_and_no_verdict_and_says_why(
         assert con.execute(f'SELECT count("{column}") FROM {table}').fetchall() == [(0,)], (table, column)
     throughput = next(row for row in rows if row["metric"] == wording.HEADLINE)
     assert throughput["pct_level"] == pytest.approx(100 * (1 - 0.05 / 6))
-    assert "the campaign is not finished, so nothing is decided" in throughput["claim"]
+    assert "the campaign is not finished, so nothing is claimed" in throughput["claim"]
     assert "is not decided, because the campaign is not finished" in wording.headline(rows)
     terminal.show(folder)
     said = " ".join(capsys.readouterr().out.split())
