@@ -34,10 +34,10 @@ check: setup  ## ruff, format, mypy, import-linter
 	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports; } $(GIVE)
 
 quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
-	@$(BIN)/pytest -q -m "not docker and not root and not slow" $(ARGS) $(GIVE)
+	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow" $(ARGS) $(GIVE)
 
 test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
-	@$(BIN)/pytest $(ARGS) $(GIVE)
+	@sh .ci/test $(ARGS) $(GIVE)
 
 clean:  ## remove .venv, .campaign, what sudo keeps for it and the private Docker engine; results/ stays
 	@kept=''; for place in '$(HOME_FOLDER)/engine' '$(HOME_FOLDER)/rootfs' /var/lib/campaign/*/checkout.json; do \

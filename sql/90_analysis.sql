@@ -149,6 +149,31 @@ CREATE TABLE schema_phase_decisions (
 CREATE VIEW phase_decisions AS
 FROM parquet_files('phase_decisions');
 
+-- no rows: the columns of analysis/screen_effects.parquet
+CREATE TABLE schema_screen_effects (
+    metric VARCHAR, model VARCHAR, factor VARCHAR, design VARCHAR, n INTEGER, error_source VARCHAR, error_df INTEGER, inference VARCHAR,
+    raw_pct DOUBLE, se DOUBLE, t DOUBLE, p DOUBLE, p_holm DOUBLE, p_maxt DOUBLE, alone_low_pct DOUBLE, alone_high_pct DOUBLE,
+    low_pct DOUBLE, high_pct DOUBLE, shrunken_pct DOUBLE, heterogeneity_p DOUBLE, lack_of_fit_p DOUBLE, reasons VARCHAR[]
+);
+
+-- screen_effects: one row per metric, model (NULL: all pooled) and factor of a two-level screen: the option against the baseline in percent,
+-- averaged over the other options. `low_pct`, `high_pct` and `p_maxt` hold for all factors together, `alone_…` and `p` for one; `se` is of the
+-- log ratio; `shrunken_pct` beside `raw_pct` is what is left of it against the winner's curse. `reasons` say why a factor is not carried on.
+-- What a screen estimates chooses, and is never the result. Empty for any other campaign.
+CREATE VIEW screen_effects AS
+FROM parquet_files('screen_effects');
+
+-- no rows: the columns of analysis/screen_contrasts.parquet
+CREATE TABLE schema_screen_contrasts (
+    metric VARCHAR, model VARCHAR, place INTEGER, label VARCHAR, factor BOOLEAN, contrast_pct_log DOUBLE, score DOUBLE, pse DOUBLE, me DOUBLE,
+    sme DOUBLE
+);
+
+-- screen_contrasts: one row per metric, model and column of a two-level screen's design, by size, as in a half-normal plot: `score` is its
+-- quantile, `factor` false where no option has the column; Lenth's pseudo standard error and margins (one, all) stand beside.
+CREATE VIEW screen_contrasts AS
+FROM parquet_files('screen_contrasts');
+
 -- no rows: the columns of analysis/request_percentiles.parquet
 CREATE TABLE schema_request_percentiles (
     model VARCHAR, workload VARCHAR, metric VARCHAR, environment VARCHAR, reference VARCHAR, percentile VARCHAR, runs INTEGER, requests INTEGER,

@@ -112,6 +112,7 @@ def _analyse(
     """What the statistics find in the runs (None where there is none) and in the requests."""
     from campaign.analysis.statistics import compare_runs
     from campaign.analysis.statistics.latency import compare_latencies
+    from campaign.analysis.statistics.screen_config import rows_of, traits
 
     if asked.table.empty:
         return None, []
@@ -126,7 +127,8 @@ def _analyse(
         "refused": asked.refused,
         "units": asked.units,
     }
-    runs = compare_runs(asked.table, **told) if asked.fixed else _without_verdicts(asked, told)
+    screen = None if asked.screen is None else (rows_of(asked.screen), traits(asked.screen.factors))
+    runs = compare_runs(asked.table, **told, screen=screen) if asked.fixed else _without_verdicts(asked, told)
     requests = latencies.result()
     works = [
         compare_latencies(found, chosen["reference"], chosen["seed"], two_level=False) for found in requests.values()
@@ -182,7 +184,9 @@ def _tables(
             "over_units": list(findings.over_units(result, asked.cells)),
             "losses": list(findings.losses(result, asked.cells)),
             "order_effects": list(findings.order_effects(result, asked.cells)),
-            "phase_decisions": list(findings.phase_decisions(result)),
+            "phase_decisions": list(findings.phase_decisions(result, asked.screen)),
+            "screen_effects": list(findings.screen_effects(result)),
+            "screen_contrasts": list(findings.screen_contrasts(result)),
             "request_percentiles": list(
                 findings.request_percentiles(percentiled, asked.settings["reference"], fixed=asked.fixed)
             ),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from campaign.analysis.statistics.latency import Latencies
+    from campaign.config.loading import Screen
 
 MARGIN_PCT = 2.0
 """Equivalence margin where the config declares none."""
@@ -43,6 +44,8 @@ class Asked:
     events: list[dict[str, Any]]
     """The looks that were taken, as the journal has them."""
 
+    screen: Screen | None = None
+
     @property
     def fixed(self) -> bool:
         """Whether nobody could stop the campaign for what was seen: only then do tests for a fixed number of runs hold."""
@@ -70,7 +73,7 @@ def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     ).fetchall()
     refused = {model: "error_implausible" for (model,) in implausible}
     events = [json.loads(line) for (line,) in taken] if planned else []
-    return Asked(table, cells, settings(con), refused, dict(units), finished(con), planned, events)
+    return Asked(table, cells, settings(con), refused, dict(units), finished(con), planned, events, screen(con))
 
 
 def finished(con: duckdb.DuckDBPyConnection) -> bool:
@@ -208,6 +211,18 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "m_planned": max(confirmatory * contrasts, 1),
         "planned": {"F_doc": confirmatory * contrasts, "F_primary5": primary * contrasts, "F_three_arm": 9 * cells},
     }
+
+
+def screen(con: duckdb.DuckDBPyConnection) -> Screen | None:
+    """The two-level screen of the config; None for any other campaign."""
+    from campaign.config.loading import Screen
+
+    (config,) = con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
+    told = (json.loads(config) if config else {}).get("screen")
+    if not isinstance(told, dict):
+        return None
+    found = Screen.model_validate_json(json.dumps(told))
+    return None if found.design == "one_at_a_time" else found
 
 
 def twins(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:

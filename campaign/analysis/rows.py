@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from campaign.analysis.inputs import Cellname
 
 if TYPE_CHECKING:
     import duckdb
+
+    from campaign.config.loading import Screen
 
 HEADLINE_SET = "protocol"
 Percentiled = list[tuple[str, list[dict[str, Any]]]]
@@ -302,7 +305,10 @@ def order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> I
         }
 
 
-def phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def phase_decisions(result: Mapping[str, Any], screen: Screen | None = None) -> Iterator[dict[str, Any]]:
+    options = {factor.name: factor.option for factor in screen.factors} if screen else {}
+    for metric, found in (result.get("factorial") or {}).items():
+        yield from _factors(metric, found, options)
     for metric, found in (result.get("screen_by_metric") or {}).items():
         for rank, arm in enumerate(found["ranking"], start=1):
             pooled = found["pooled"][arm]
@@ -327,6 +333,80 @@ def phase_decisions(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "high": won.get("paired_high", won.get("indep_high")),
                 "decision": won.get("status") or trio.get("status"),
             }
+
+
+def _factors(metric: str, found: Mapping[str, Any], options: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Factors of a two-level screen: candidates by rank, then the others with their reasons."""
+    selection = found.get("selection") or {"ranking": [], "selected": [], "reasons": {}}
+    effects = _get(found, "pooled", "effects") or {}
+    for factor in [*selection["ranking"], *(name for name in effects if name not in selection["ranking"])]:
+        effect, why = effects[factor], selection["reasons"].get(factor, ["not judged"])
+        chosen = factor in selection["ranking"]
+        yield {
+            "kind": "screening",
+            "metric": metric,
+            "arm": options.get(factor, factor),
+            "estimate": effect["pct"],
+            "low": effect.get("sim_low_pct"),
+            "high": effect.get("sim_high_pct"),
+            "p": effect.get("p_maxt"),
+            "rank": selection["ranking"].index(factor) + 1 if chosen else None,
+            "decision": "candidate" if chosen else f"not carried on: {', '.join(why)}",
+        }
+
+
+def screen_effects(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for metric, found in (result.get("factorial") or {}).items():
+        fits = {**found["models"], **({"": found["pooled"]} if "pooled" in found else {})}
+        for model, fit in fits.items():
+            for factor, effect in fit["effects"].items():
+                pooled = model == ""
+                yield {
+                    "metric": metric,
+                    "model": None if pooled else model,
+                    "factor": factor,
+                    "design": found["design"]["name"],
+                    "n": fit["n"],
+                    "error_source": fit["error"]["source"],
+                    "error_df": fit["error"]["df"],
+                    "inference": fit.get("inference", "ok"),
+                    "raw_pct": effect["pct"],
+                    "se": effect.get("se"),
+                    **{name: effect.get(name) for name in ("t", "p", "p_holm", "p_maxt")},
+                    "alone_low_pct": effect.get("ci_low_pct"),
+                    "alone_high_pct": effect.get("ci_high_pct"),
+                    "low_pct": effect.get("sim_low_pct"),
+                    "high_pct": effect.get("sim_high_pct"),
+                    "shrunken_pct": _shrunken(found, factor) if pooled else None,
+                    "heterogeneity_p": _get(found, "heterogeneity", factor, "p") if pooled else None,
+                    "lack_of_fit_p": _get(fit, "lack_of_fit", "p"),
+                    "reasons": _get(found, "selection", "reasons", factor) if pooled else None,
+                }
+
+
+def _shrunken(found: Mapping[str, Any], factor: str) -> float | None:
+    percent = _get(found, "shrinkage", "effects", factor, "shrunken")
+    return None if percent is None else 100 * math.expm1(percent / 100)
+
+
+def screen_contrasts(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for metric, found in (result.get("factorial") or {}).items():
+        factors = set(found["design"]["factors"])
+        for model, of_model in found["contrasts"].items():
+            if of_model["status"] != "ok" or "half_normal" not in of_model:
+                continue
+            judged = of_model["lenth"]
+            for place, point in enumerate(of_model["half_normal"], 1):
+                yield {
+                    "metric": metric,
+                    "model": model,
+                    "place": place,
+                    "label": point["label"],
+                    "factor": point["label"] in factors,
+                    "contrast_pct_log": of_model["contrasts"][point["label"]],
+                    "score": point["score"],
+                    **{name: judged[name] for name in ("pse", "me", "sme")},
+                }
 
 
 def _why_not(arm: str) -> str:

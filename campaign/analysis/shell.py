@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from rich.cells import cell_len
 
 from actors import host
-from campaign.analysis import text_table, views
+from campaign.analysis import study_views, text_table, views
 from campaign.errors import EXIT_CONFIG, CampaignError
 from campaign.record import untrusted
 
@@ -70,7 +70,7 @@ def shell(
         query = "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()
         if not query.strip():
             raise QueryRefused("no query: standard input is empty. Give one: campaign sql 'from runs'")
-    con = views.connect(results)
+    con = study_views.connect(results) if study_views.is_study(results) else views.connect(results)
     _warn(con)
     if query is None:
         _prompt(con, results, Mode(format, wide))

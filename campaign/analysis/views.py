@@ -34,6 +34,8 @@ ANALYSIS = {
         "losses",
         "order_effects",
         "phase_decisions",
+        "screen_effects",
+        "screen_contrasts",
         "request_percentiles",
         "comparison_looks",
     )

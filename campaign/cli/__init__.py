@@ -5,10 +5,23 @@ from __future__ import annotations
 import sys
 import time
 
-from campaign.cli import before, carry_out, meanwhile, others, rehearsal, results, schema
+from campaign.cli import before, carry_out, meanwhile, others, rehearsal, results, schema, study
 from campaign.cli.app import ROOT, app, err, out
 
-__all__ = ["app", "before", "carry_out", "err", "main", "meanwhile", "others", "out", "rehearsal", "results", "schema"]
+__all__ = [
+    "app",
+    "before",
+    "carry_out",
+    "err",
+    "main",
+    "meanwhile",
+    "others",
+    "out",
+    "rehearsal",
+    "results",
+    "schema",
+    "study",
+]
 
 
 def main() -> None:

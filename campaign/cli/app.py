@@ -123,9 +123,9 @@ Phase = Annotated[
 ]
 
 
-def latest(folder: Path | None, root: Path = Path("results"), *, imported: bool = True) -> Path:
+def latest(folder: Path | None, root: Path = Path("results"), *, imported: bool = True, studies: bool = False) -> Path:
     """``folder``, or the results folder below ``root`` that changed last, which it names; without ``imported`` the last that was carried out
-    here. Raises StoreError."""
+    here. A study's folder where ``studies``, else one of its phases. Raises StoreError."""
     from campaign.record.store import StoreError
 
     if folder is not None:
@@ -133,20 +133,37 @@ def latest(folder: Path | None, root: Path = Path("results"), *, imported: bool 
             raise StoreError(f"{folder}: does not exist. {_campaigns(folder.parent if folder.name else root)}")
         if not folder.is_dir():
             raise StoreError(f"{folder}: is a file. Name a campaign's results folder, such as {root}/NAME.")
+        if (folder / "study.json").exists():
+            if studies:
+                return folder
+            raise StoreError(f"{folder}: a study. Name the results folder of one of its phases. {_campaigns(folder)}")
         if not (folder / "campaign.json").exists():
             raise StoreError(f"{folder}: no campaign here (no campaign.json). {_campaigns(folder)}")
         return folder
     changed = {
         place.parent: max(_changed_ns(place), _changed_ns(place.parent / "journal.jsonl"))
-        for place in root.glob("*/campaign.json")
+        for place in (*root.glob("*/campaign.json"), *_of_phases(root))
         if imported or (place.parent / "journal.jsonl").exists()
     }
+    if studies:
+        began = {place.parent: _changed_ns(place) for place in root.glob("*/study.jsonl")}
+        changed = {of_study(place): at for place, at in sorted((began | changed).items(), key=lambda item: item[1])}
     if not changed:
         raise StoreError(f"{root}: no results yet. Start a campaign with `campaign run` or `make campaign`.")
     found = max(changed, key=lambda place: changed[place])
-    kind = "" if (found / "journal.jsonl").exists() else " (imported runs)"
+    kind = "" if (found / "journal.jsonl").exists() or (found / "study.jsonl").exists() else " (imported runs)"
     err.print(f"{found}{kind}: the results that changed last", style="dim", soft_wrap=True)
     return found
+
+
+def _of_phases(root: Path) -> list[Path]:
+    """``campaign.json`` of every phase of every study below ``root``."""
+    return [path for study in root.glob("*/study.json") for path in study.parent.glob("*/campaign.json")]
+
+
+def of_study(place: Path) -> Path:
+    """The study that a phase's results folder lies in; any other folder itself."""
+    return place.parent if (place.parent / "study.json").exists() else place
 
 
 def _changed_ns(path: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from campaign.cli.app import ROOT, Config, ResultsRoot, app, chosen, out
+from campaign.cli.app import ROOT, Config, Phase, ResultsRoot, app, chosen, out
 from campaign.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_PAUSED, EXIT_REFUSED
 
 PANEL = "Carry out"
@@ -38,9 +38,17 @@ def run(
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop where the shakedown finds such cells.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: go on with the cells that can run.")] = False,
+    phase: Phase = None,
 ) -> None:
-    """Carry out a campaign, or go on with it where it stopped."""
+    """Carry out a campaign, or go on with it where it stopped; of a study every phase, or one with --phase."""
+    from campaign.cli import study
+
     failing: Failing = "stop" if stop else "without" if without or yes or not _asks() else "ask"
+    if study.meant(config, phase):
+        attended = _asks() and not yes
+        raise typer.Exit(
+            study.run_study(config, phase, new, results, address, accept_drift, no_report, failing, attended)
+        )
     raise typer.Exit(run_campaign(config, new, results, address, accept_drift, no_report, failing))
 
 
@@ -81,26 +89,53 @@ def run_campaign(
     only_shakedown: bool = False,
 ) -> int:
     from campaign.preflight import rights
-    from campaign.record import journal
-    from campaign.record.store import Store, StoreError, folder_for
+    from campaign.record.store import folder_for
 
     choice, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
     store.require_kind(simulated=False)
-    if store.exists() and store.info()["config_hash"] == loaded.config_hash:
-        events, _, _ = journal.read(store.journal_path)
-        state = journal.fold(events)
-        if state.completed:
-            with contextlib.suppress(OSError, StoreError):  # it may be read-only by now
-                store.lock()
-                for line in store.repair():
-                    out.print(f"  {line}", style="dim")
-                store.unlock()
-            out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
-            short = any(run.exhausted and run.accepted is None for run in state.runs.values())
-            return EXIT_INCOMPLETE if short or state.left_out else 0
+    if (code := finished_already(loaded, store)) is not None:
+        return code
     if address is None:
         rights.require(loaded, rights.with_sudo("shakedown" if only_shakedown else "run", config))
+    return carry_out(loaded, store, choice.because, address, accept_drift, no_report, failing, only_shakedown)
+
+
+def finished_already(loaded: Any, store: Any) -> int | None:
+    """The exit code of a campaign that is finished, which this says; None where there is something to do."""
+    from campaign.record import journal
+    from campaign.record.store import StoreError
+
+    if not store.exists() or store.info()["config_hash"] != loaded.config_hash:
+        return None
+    events, _, _ = journal.read(store.journal_path)
+    state = journal.fold(events)
+    if not state.completed:
+        return None
+    with contextlib.suppress(OSError, StoreError):  # it may be read-only by now
+        store.lock()
+        for line in store.repair():
+            out.print(f"  {line}", style="dim")
+        store.unlock()
+    out.print(f"{loaded.name} is finished: {_report_line(store)}. NEW=1 (or --new) starts another.")
+    short = any(run.exhausted and run.accepted is None for run in state.runs.values())
+    return EXIT_INCOMPLETE if short or state.left_out else 0
+
+
+def carry_out(
+    loaded: Any,
+    store: Any,
+    because: str,
+    address: str | None,
+    accept_drift: bool,
+    no_report: bool,
+    failing: Failing,
+    only_shakedown: bool = False,
+) -> int:
+    """Carry the campaign out in its results folder as far as it goes; the exit code."""
+    from campaign.record.store import Store, StoreError
+
+    store.require_kind(simulated=False)
     store.lock()
     try:
         for line in store.repair():
@@ -112,7 +147,7 @@ def run_campaign(
 
             for engine in loaded.container_engines().values():
                 engine.ensure(host.home(), out.print)
-        snapshot = _drive(loaded, store, choice.because, address, accept_drift, failing, only_shakedown)
+        snapshot = _drive(loaded, store, because, address, accept_drift, failing, only_shakedown)
         if not (store.exists() and isinstance(store, Store)):
             raise StoreError(f"{store.root}: nothing was recorded")
         return _finish(store, snapshot, no_report)

@@ -25,10 +25,14 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing until the driver ends.")] = False,
 ) -> None:
     """Show from any terminal how a campaign stands."""
+    from campaign.cli import study
     from campaign.record.status import standing
     from campaign.run.display import panel
 
-    place = latest(folder, results, imported=False)
+    place = latest(folder, results, imported=False, studies=True)
+    if study.is_study(place):
+        study.show_status(place, as_json)
+        return
     snapshot, running = standing(place)
     if as_json:
         print(json.dumps(snapshot.to_json(), indent=1))

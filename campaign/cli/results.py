@@ -34,11 +34,15 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write the HTML report and its figures, of a finished or a running campaign."""
+    """Write the HTML report and its figures, of a finished or a running campaign or study."""
+    from campaign.cli import study
     from campaign.record.store import Store
     from campaign.report import page, terminal
 
-    place = latest(folder, results)
+    place = latest(folder, results, studies=True)
+    if study.is_study(place):
+        study.report(place)
+        return
     Store(place).info(imported=True)
     terminal.show(place, out)
     out.print(f"report {page.write(place)}", soft_wrap=True)
@@ -83,7 +87,7 @@ def sql(
     folder = Path(rest.pop(0)) if rest and os.path.isdir(rest[0]) else None  # noqa: PTH112 - a query may be too long for a name
     if len(rest) > 1:
         raise typer.BadParameter(f"{rest[0]!r} is no results folder; a query is one word: put it in quotes")
-    shell(latest(folder, results), rest[0] if rest else None, format, output, wide)
+    shell(latest(folder, results, studies=True), rest[0] if rest else None, format, output, wide)
 
 
 @app.command(
@@ -135,11 +139,14 @@ def verify(
         typer.Option(help="Head of the journal (LINES:SHA256) that was kept elsewhere, as this command prints it."),
     ] = None,
 ) -> None:
-    """Compute again whatever can be: digests, journal, plan, verdicts; and hold it against what is written."""
+    """Compute again whatever can be: digests, journal, plan, verdicts, decisions; and hold it against what is written."""
     from campaign.audit import verification
+    from campaign.cli import study
     from campaign.record.store import Store
 
-    place = latest(folder, results)
+    place = latest(folder, results, studies=True)
+    if study.is_study(place):
+        raise typer.Exit(study.verify(place))
     problems = verification.verify(Store(place), head)
     for problem in problems:
         out.print(str(problem), style="red", markup=False, soft_wrap=True)
@@ -156,5 +163,9 @@ def export(
 ) -> None:
     """Export the audit trail as a data package (Frictionless, RO-Crate) for archiving."""
     from campaign.exchange.export import export as write
+    from campaign.study.package import export as write_study
 
+    if (folder / "study.json").exists():
+        out.print(f"wrote {write_study(folder, target)}", soft_wrap=True)
+        return
     out.print(f"wrote {write(latest(folder), target)}", soft_wrap=True)

@@ -95,23 +95,26 @@ def export(results: Path, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         con = views.connect(results, also=Path(scratch))
-        folder = Path(scratch) / _stem(target)
+        folder = Path(scratch) / stem(target)
         folder.mkdir()
         _fill(con, results, folder)
-        made = Path(scratch) / "archive"
-        when = _created(con)
-        if target.name.endswith(".zip"):
-            _zip(folder, made, when)
-        elif target.name.endswith((".tar.gz", ".tgz")):
-            _tar(folder, made, when)
-        else:
-            made = folder
-        made.chmod(0o755 if made.is_dir() else 0o644)
-        made.rename(target)
+        pack(folder, Path(scratch) / "archive", target.name, _created(con)).rename(target)
     return target
 
 
-def _stem(target: Path) -> str:
+def pack(folder: Path, made: Path, name: str, when: datetime) -> Path:
+    """``folder`` as the kind of archive that ``name`` ends in, at ``made``; the folder itself where it is none."""
+    if name.endswith(".zip"):
+        _zip(folder, made, when)
+    elif name.endswith((".tar.gz", ".tgz")):
+        _tar(folder, made, when)
+    else:
+        made = folder
+    made.chmod(0o755 if made.is_dir() else 0o644)
+    return made
+
+
+def stem(target: Path) -> str:
     for ending in ARCHIVES:
         if target.name.endswith(ending):
             return target.name.removesuffix(ending) or "campaign"

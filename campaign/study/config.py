@@ -19,6 +19,7 @@ from pydantic import Field, StringConstraints
 from actors.environments import registry
 from actors.types import Environment, Frozen, Name
 from campaign.analysis.statistics import two_level
+from campaign.analysis.statistics.screen_config import design_of
 from campaign.config import loading as configs
 from campaign.config.loading import Campaign, Factor, Screen
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
@@ -474,13 +475,6 @@ def _screen_problems(study: Study, phase: PhaseAsked, node: Node, problems: list
                 )
 
 
-def levels(screen: Screen) -> two_level.Design:
-    """The design of a screen's factors."""
-    assert screen.design != "one_at_a_time"
-    nested = [(factor.name, factor.nested_in) for factor in screen.factors if factor.nested_in is not None]
-    return two_level.design(screen.design, [factor.name for factor in screen.factors], nested)
-
-
 def _add_screen(study: Study, phase: PhaseAsked, asked: ScreenAsked, choice: Choice, keys: dict[str, Node]) -> Screen:
     """Puts a screen's arms and repetitions into ``keys``."""
     factors = factors_of(study, phase, choice.removed)
@@ -494,7 +488,7 @@ def _add_screen(study: Study, phase: PhaseAsked, asked: ScreenAsked, choice: Cho
         repetitions = asked.runs
     else:
         screen = Screen(design=asked.design, baseline=baseline, factors=factors)
-        plan = levels(screen)
+        plan = design_of(screen)
         rows, arms = {}, [*native]
         for number in range(plan.rows):
             high = plan.row(number)

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from campaign.analysis.statistics import two_level
+from campaign.analysis.statistics.screen_config import design_of
 from campaign.plan.budget import SPREAD_PCT
 from campaign.plan.design import plan
 from campaign.plan.forecast import Forecast, duration, forecast, size
-from campaign.study.config import Choice, PhaseAsked, Study, levels, options_of
+from campaign.study.config import Choice, PhaseAsked, Study, options_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -130,21 +131,11 @@ def _designs(study: Study, phase: PhaseAsked, campaign: Campaign, cast: Forecast
     factors = len(screen.factors) or len(options_of(screen))
     alone = options_of(screen.model_copy(update={"design": "one_at_a_time"}))
     table = Table(
-        title=f"{phase.name}: designs for {len(models)} models, native beside each block",
+        title=f"{phase.name}: designs for {len(models)} model{'s' if len(models) > 1 else ''}, native beside each block",
         title_justify="left", title_style="bold", box=None, pad_edge=False,
     )  # fmt: skip
-    for heading in (
-        "design",
-        "blocks",
-        "runs",
-        "time",
-        "var(effect)/σ²",
-        "error df",
-        "found with 80 %",
-        f"at σ = {SPREAD_PCT:g} %",
-        "",
-    ):
-        table.add_column(heading, justify="left" if heading in ("design", "") else "right")
+    for heading in ("design", "blocks", "runs", "time", "var/σ²", "df", "seen, σ", "seen, %"):
+        table.add_column(heading, justify="left" if heading == "design" else "right", no_wrap=True)
     rows = [two_level.precision("one_at_a_time", len(alone), screen.runs, len(models))]
     given = list(ALTERNATIVES)
     own = (screen.design, screen.blocks, False)
@@ -160,16 +151,16 @@ def _designs(study: Study, phase: PhaseAsked, campaign: Campaign, cast: Forecast
             screen.runs if row.design == "one_at_a_time" else screen.blocks
         )
         blocks = row.blocks * (2 if row.design.endswith("foldover") else 1)
-        seen = "-" if math.isnan(row.mde80) else f"{row.mde80:.2f} σ"
-        percent = "-" if math.isnan(row.mde80) else f"{row.mde80 * SPREAD_PCT:.2f} %"
+        seen = "-" if math.isnan(row.mde80) else f"{row.mde80:.2f}"
+        percent = "-" if math.isnan(row.mde80) else f"{row.mde80 * SPREAD_PCT:.2f}"
         runs = row.runs + blocks
         name = (
-            f"one at a time, {row.factors} options"
+            f"one at a time ({row.factors})"
             if row.design == "one_at_a_time"
-            else row.design.replace("_foldover", " folded over")
+            else row.design.replace("_foldover", " + fold-over")
         )
         table.add_row(
-            name,
+            f"{name} *" if configured else name,
             str(blocks),
             str(runs * len(models)),
             duration(sum(runs * s for s in each_s.values())),
@@ -177,7 +168,6 @@ def _designs(study: Study, phase: PhaseAsked, campaign: Campaign, cast: Forecast
             str(row.df),
             seen,
             percent,
-            "configured" if configured else "",
         )
     return table
 
@@ -192,6 +182,10 @@ def _structure(study: Study, phase: PhaseAsked, campaign: Campaign) -> Iterator[
     """What each effect is mixed with, and which options may be chosen."""
     screen = campaign.screen
     assert screen is not None
+    yield (
+        f"*: as configured. var/σ²: variance of an effect in that of a run, pooled over models; df: of its error; seen: the effect found with 80 % power, in σ and in "
+        f"percent at σ = {SPREAD_PCT:g} %."
+    )
     yield "One at a time estimates each option at the baseline and sees no pair; a two-level design estimates it averaged over the others."
     if screen.design != "one_at_a_time":
         yield from alias_lines(screen)
@@ -222,7 +216,7 @@ GIVES_AWAY = {1: "the host's network", 2: "the filter of system calls", 3: "all 
 
 def alias_lines(screen: Screen) -> Iterator[str]:
     """The alias structure in words: a line for what all main effects share, one for each column that holds pairs."""
-    design = levels(screen)
+    design = design_of(screen)
     main, rest = two_level.aliases(design)
     sizes = {round(abs(value), 6) for pairs in main.values() for value in pairs.values()}
     if not sizes:

@@ -119,6 +119,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def checkout(folder: Path) -> Path:
     folder.mkdir()
+    (folder / "uv.lock").touch()
     return folder
 
 

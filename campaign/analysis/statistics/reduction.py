@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,21 @@ def paired_reduction(reference: FloatArray, baseline: FloatArray, optimised: Flo
     """R from complete blocks: numerators and denominators pair up and carry their covariance."""
     a, b = baseline - optimised, baseline - reference
     return _limits(float(a.mean()), float(b.mean()), mean_covariance(a, b), len(a) - 1)
+
+
+def pooled_reduction(models: Sequence[tuple[FloatArray, ...]]) -> dict[str, Any]:
+    """R over several models, each a triple (reference, baseline, optimised) of the same blocks: the mean over models of the numerators over that
+    of the denominators, with Fieller limits; every model weighs the same. Give logarithms, so that models of different speed may be added."""
+    a = b = v_aa = v_bb = v_ab = 0.0
+    df = 0
+    for reference, baseline, optimised in models:
+        won, lost = baseline - optimised, baseline - reference
+        a += float(won.mean()) / len(models)
+        b += float(lost.mean()) / len(models)
+        v = mean_covariance(won, lost)
+        v_aa, v_bb, v_ab = (total + one / len(models) ** 2 for total, one in zip((v_aa, v_bb, v_ab), v, strict=True))
+        df += len(won) - 1
+    return _limits(a, b, (v_aa, v_bb, v_ab), df)
 
 
 def _limits(a: float, b: float, variances: tuple[float, float, float], df: int) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import pandas as pd
 
 from campaign.analysis.parallel import Job, Work, together
 from campaign.analysis.statistics import compare as comparing
+from campaign.analysis.statistics import factorial
 from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
+from campaign.analysis.statistics.factorial import Rows, Trait
 from campaign.analysis.statistics.identity import identical_models, redundant_metrics
 from campaign.analysis.statistics.interblock import interblock
 from campaign.analysis.statistics.judgement import judge, plain_families
@@ -62,6 +64,8 @@ class Settings:
     refused: Mapping[str, str]
     facts: Mapping[str, Fact]
     """Direction and role of each metric."""
+    screen: tuple[Rows, Mapping[str, Trait]] | None = None
+    """Rows of a two-level screen, and what is known of its factors."""
 
 
 def analyze_runs(
@@ -110,6 +114,7 @@ def compare_runs(
     refused: Mapping[str, str],
     better: Mapping[str, Better | None] | None = None,
     units: Mapping[str, str] | None = None,
+    screen: tuple[Rows, Mapping[str, Trait]] | None = None,
 ) -> Work:
     """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series, decisions between phases.
 
@@ -119,7 +124,7 @@ def compare_runs(
     settings = settings_of(
         runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units
     )
-    return _comparing(runs, settings)
+    return _comparing(runs, replace(settings, screen=screen))
 
 
 def settings_of(
@@ -166,10 +171,13 @@ def _comparing(runs: RunTable, settings: Settings) -> Work:
         for cell in runs.cells
     ]
     of_phases = _phases(runs.cells, runs.environments, runs.metrics, settings)
-    jobs: list[Job] = [*of_cells, *(job for _, decided in of_phases for job in decided)]
+    screened = _screens(runs, settings)
+    jobs: list[Job] = [*of_cells, *screened.values(), *(job for _, decided in of_phases for job in decided)]
 
     def conclude(found: list[Any]) -> dict[str, Any]:
-        decisions = _decisions(of_phases, runs.metrics, found[len(of_cells) :])
+        decisions = _decisions(of_phases, runs.metrics, found[len(of_cells) + len(screened) :])
+        if screened:
+            decisions["factorial"] = dict(zip(screened, found[len(of_cells) :], strict=False))
         units = {"over_units": _beyond_units(runs, settings)}
         return _compared(found[: len(of_cells)], settings) | decisions | units
 
@@ -587,12 +595,27 @@ def _phases(
     out: PhaseJobs = []
     for phase, arms in environments.items():
         kind, baseline = phase_kind(phase, arms, settings.reference), baseline_arm(arms, settings.reference)
-        if kind == "main" or baseline is None:
+        if kind == "main" or baseline is None or (kind == "screen" and settings.screen is not None):
             continue
         mine = [c for c in cells if c.phase == phase and not c.duplicates]
         decide = partial(_screened if kind == "screen" else _validated, arms, baseline, settings)
         out.append((kind, [partial(decide, metric, pooled_units(mine, metric)) for metric in metrics]))
     return out
+
+
+def _screens(runs: RunTable, settings: Settings) -> dict[str, Job]:
+    """A two-level screen's analysis of each primary metric that has a direction; empty for any other campaign."""
+    if settings.screen is None:
+        return {}
+    rows, traits = settings.screen
+    cells = [cell for cell in runs.cells if not cell.duplicates]
+    return {
+        metric: partial(
+            factorial.screen, pooled_units(cells, metric), rows, fact.direction, settings.margin_pct[metric], traits
+        )
+        for metric, fact in settings.facts.items()
+        if fact.role != "secondary" and fact.direction
+    }
 
 
 def _decisions(phases: PhaseJobs, metrics: list[str], found: list[dict[str, Any]]) -> dict[str, Any]:

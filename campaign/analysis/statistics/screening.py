@@ -235,7 +235,7 @@ def pool_screens(
         blocks[config] = np.array([f"{m}|{r}" for m, s in found for r in s.repetition])
         arms[config] = Sample([""] * len(value), np.zeros(len(value), dtype=np.int64), value, empty, empty)
     if baseline not in arms or len(arms) < 2:
-        return {"pooled": {}, "ranking": [], "selection": []}
+        return {"pooled": {}, "ranking": [], "selection": [], "harmed": {}}
     pooled = {
         c: {
             "log_ratio": x["estimate"],
@@ -244,11 +244,17 @@ def pool_screens(
             "t": x["t"],
             "df": x["df"],
             "dunnett_p": x["dunnett_p"],
+            "low_pct": 100 * math.expm1(x["low"]),
+            "high_pct": 100 * math.expm1(x["high"]),
         }
         for c, x in block_contrasts(arms, baseline, logs=True, blocks=blocks).items()
     }
     side = better or 1
     ranking = sorted(pooled, key=lambda c: -side * pooled[c]["log_ratio"])
+    harmed = {
+        c: [model for model, g in usable.items() if better and _harms(g, baseline, c, better, margin_pct)]
+        for c in ranking
+    }
     chosen = [
         c
         for c in ranking
@@ -256,9 +262,9 @@ def pool_screens(
         and not never_chosen(c)
         and pooled[c]["dunnett_p"] < ALPHA
         and better * pooled[c]["log_ratio"] > 0
-        and not any(_harms(g, baseline, c, better, margin_pct) for g in usable.values())
+        and not harmed[c]
     ]
-    return {"pooled": pooled, "ranking": ranking, "selection": chosen[:MOST_CHOSEN]}
+    return {"pooled": pooled, "ranking": ranking, "selection": chosen[:MOST_CHOSEN], "harmed": harmed}
 
 
 def _harms(group: Group, baseline: str, config: str, better: int, margin_pct: float) -> bool:

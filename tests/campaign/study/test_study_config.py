@@ -10,7 +10,7 @@ from campaign.config.loading import load as load_campaign
 from campaign.config.yaml_nodes import ConfigError
 from campaign.plan.preview import plain
 from campaign.study import outlook
-from campaign.study.config import Choice, Study, load, representative
+from campaign.study.config import Choice, Study, campaign_in, load, representative
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 STUDY = f"""\
@@ -128,15 +128,15 @@ def test_representative_are_the_ends_and_the_middle_of_the_logarithms() -> None:
 
 def test_a_study_named_where_a_campaign_is_wanted_is_its_first_phase(tmp_path: Path) -> None:
     study(tmp_path)
-    assert load_campaign(tmp_path / "little.yaml").name == "little-2a"
-    assert load_campaign(tmp_path / "little.yaml", "2d").phase == "validation"
+    assert campaign_in(tmp_path / "little.yaml").name == "little-2a"
+    assert campaign_in(tmp_path / "little.yaml", "2d").phase == "validation"
 
 
 def test_the_plan_shows_both_screens_side_by_side(spark: Study) -> None:
     text = plain(outlook.describe(spark), 120)
-    assert "one at a time, 9 options" in text
+    assert "one at a time (9)" in text
     assert "res4_16" in text
-    assert "configured" in text
+    assert "res4_16 *" in text
     assert "Main effects are clear of all pairs" in text
     assert "net-host (docker-net-host) matters for security: the host's network" in text
 
