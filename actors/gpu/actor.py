@@ -25,7 +25,6 @@ import ray
 
 from actors import extensions, host, software
 from actors.engines import EngineError
-from actors.engines.registry import CACHES
 from actors.engines.registry import engine as engine_of
 from actors.environments import Arm, EnvironmentError_, alike, reap
 from actors.environments.docker import image, rootfs
@@ -222,7 +221,7 @@ class GpuActor:
             )
             for variant, environment in variants.items()
             for model, _ in pairs
-            if engine in CACHES
+            if engine_of(engine).cache_variables
         }
         return UnitFacts(
             unit=self.unit,
@@ -291,7 +290,7 @@ class GpuActor:
                 rest_since_ns=self.rest_since_ns,
                 stop=self.stop,
                 watch=self.watch,
-                cache_variables=CACHES.get(order.engine),
+                cache_variables=dict(engine_of(order.engine).cache_variables),
                 kernel_log=self.kernel_log,
             )
             self.rest_since_ns = time.monotonic_ns()

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from actors.canary import probe as canary
 from actors.clock import REAL, Clock
-from actors.engines import CACHE, OUTPUT, Engine
+from actors.engines import CACHE, OUTPUT, Program
 from actors.engines.common.coherence import coherent
 from actors.environments import Arm, EngineGone, Process
 from actors.files import leavings, removal
@@ -109,7 +109,7 @@ def working_folder(spool: Path, run_id: str, attempt: int) -> Path:
 def carry_out(
     order: Attempt,
     *,
-    engine: Engine,
+    engine: Program,
     arm: Arm,
     telemetry: TelemetryLink,
     observe: gates.Sensing,
@@ -285,7 +285,7 @@ def carry_out(
 
 
 def launch_of(
-    order: Attempt, engine: Engine, output: Path, compiled: Path | None = None, variables: dict[str, str] | None = None
+    order: Attempt, engine: Program, output: Path, compiled: Path | None = None, variables: dict[str, str] | None = None
 ) -> Launch:
     """The engine's launch with the output folder mounted, and the compile caches where it has any."""
     launch = engine.command(order.model, order.workload, order.prepared)
@@ -405,7 +405,7 @@ def is_infrastructure(problem: BaseException) -> bool:
     return isinstance(problem, EngineGone) or (isinstance(problem, OSError) and problem.errno in EXHAUSTED)
 
 
-def sense_of(order: Attempt, engine: Engine, output: Path) -> Coherence:
+def sense_of(order: Attempt, engine: Program, output: Path) -> Coherence:
     """Whether the answers make sense; kernels for 4-bit weights are known to return garbage in silence."""
     if order.model.random_weights is not None:
         return Coherence(checked=False, why="random weights say nothing that makes sense")

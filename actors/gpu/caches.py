@@ -2,7 +2,7 @@
 measured attempt of either arm.
 
 A first start of vLLM on an H100 took 2 min 50 s and a second with its caches 1 min 10 s; without them, kernels are compiled inside
-the measured window. The engine says by variables where it keeps them (``actors.engines.registry.CACHES``).
+the measured window. The engine says by variables where it keeps them (``Engine.cache_variables``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an image's own programs say of themselves: an engine's help texts, asked once for each image, inside the arm.
 
-Options differ between versions, and an engine chooses them by what ``--help`` lists (``PROBES`` of its module). An image whose
+Options differ between versions, and an engine chooses them by what ``--help`` lists (``Engine.probes``). An image whose
 program cannot even tell its options runs nothing, so a probe that fails is an error.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from actors.engines.common.failures import find_failure
 from actors.engines.common.timestamped_log import read_lines
-from actors.engines.registry import PROBES
+from actors.engines.registry import engine as engine_of
 from actors.environments import Arm, EnvironmentError_
 from actors.files.publish import publish
 from actors.types import ImageIdentity, Launch
@@ -50,7 +50,7 @@ def ask(engine: str, arm: Arm, image: ImageIdentity | None, home: Path) -> dict[
     A fact is left out where the program answers, but lists no options in any way: the engine's own knowledge stands then.
     Raises EnvironmentError_ with the program's last words, the cause and what to do where it fails or does not end.
     """
-    probes = PROBES.get(engine, {})
+    probes = engine_of(engine).probes
     kept = home / "probes" / f"{engine}-{image.digest.rpartition(':')[2][:12]}.json" if image else None
     known = _kept(kept)
     facts: dict[str, str] = {}

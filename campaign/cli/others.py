@@ -139,7 +139,7 @@ def analyze(
     rich_help_panel=PANEL, epilog="Example:\n\n  campaign parse trtllm report.json --log stdout.log --keys reference"
 )
 def parse(
-    engine: Annotated[str, typer.Argument(help="trtllm, vllm or llamacpp.")],
+    engine: Annotated[str, typer.Argument(help="One of the engines (trtllm, vllm, llamacpp, …).")],
     report: Annotated[Path, typer.Argument(help="The engine's report (or its log, where there is none).")],
     log: Annotated[Path | None, typer.Option(help="The engine's log: KV cache, peak memory, failures.")] = None,
     requests: Annotated[Path | None, typer.Option(help="The engine's records of single requests.")] = None,

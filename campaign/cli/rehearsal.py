@@ -54,6 +54,10 @@ def rehearse(
     person: Annotated[
         float, typer.Option(min=0, help="Hours until somebody looks where it pauses; 0: nobody does.")
     ] = 8.0,
+    repeat: Annotated[
+        int,
+        typer.Option(min=1, help="So many rehearsals with other seeds: power and false claims of the whole pipeline."),
+    ] = 1,
     results: Annotated[Path, typer.Option("--results", help="Folder that holds rehearsals.")] = Path("rehearsals"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
 ) -> None:
@@ -64,6 +68,12 @@ def rehearse(
 
     _, loaded = chosen(config)
     asked = _asked(loaded, effect, cv, faults, seed, units, machine, telemetry_hz, person)
+    if repeat > 1:
+        from campaign.rehearsal import repeat as repeats
+
+        went = repeats.repeat(loaded, asked, repeat, out.print)
+        out.print(repeats.describe(went))
+        raise typer.Exit(0 if all(one.completed for one in went) else EXIT_INCOMPLETE)
     store = Store(results / loaded.name, durable=False)
     _make_room(store)
     store.lock()
@@ -176,3 +186,44 @@ class Progress:
         if not out.is_terminal and time.monotonic() - self._told_s >= PLAIN_EVERY_S:
             self._told_s = time.monotonic()
             out.print(f"{self._name}: {snapshot.done} of {snapshot.total} runs, {day}")
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign calibrate results/spark --out spark-1.json\n\n"
+    "  campaign rehearse configs/campaigns/spark.yaml --machine spark-1.json",
+)
+def calibrate(
+    folder: Annotated[Path, typer.Argument(help="Results folder of a campaign that measured on a GPU.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="File for the constants (JSON).")] = None,
+    figure: Annotated[Path | None, typer.Option(help="File for the figure (PNG, SVG or PDF).")] = None,
+) -> None:
+    """Fit the simulated unit's heat, rates and start-up to a real campaign, and show how well it predicts it."""
+    import json
+
+    from campaign.rehearsal import calibrate as calibrates
+    from campaign.rehearsal.machine import to_json
+
+    found = calibrates.calibrate(folder)
+    heat = found.unit.heat
+    out.print(
+        f"{found.unit.name}: {heat.above_ambient_c:.1f} °C without power; {heat.fast_c_per_w:.4g} °C/W within {heat.fast_s:.3g} s, "
+        f"{heat.slow_c_per_w:.4g} °C/W within {heat.slow_s:.3g} s; start {found.unit.rates.start_s:.3g} s",
+        soft_wrap=True,
+    )
+    ahead = "" if found.ahead_rmse_c is None else f"; second half from the first: {found.ahead_rmse_c:.2f} °C"
+    out.print(f"temperature: error {found.rmse_c:.2f} °C (root mean square), at most {found.worst_c:.1f} °C{ahead}")
+    for one in found.gates:
+        out.print(
+            f"gate {one.run_id} {one.attempt}: {one.observed_s:.2f} s observed, {one.predicted_s:.2f} s predicted; opened at "
+            f"{one.observed_c} °C, predicted {one.predicted_c} °C",
+            soft_wrap=True,
+        )
+    for note in found.notes:
+        out.print(note, style="dim", soft_wrap=True)
+    if out_file is not None:
+        out_file.write_text(json.dumps(to_json(found.unit), indent=1) + "\n")
+        out.print(f"wrote {out_file}: campaign rehearse --machine {out_file}", soft_wrap=True)
+    if figure is not None:
+        calibrates.figure(found, figure)
+        out.print(f"wrote {figure}", soft_wrap=True)

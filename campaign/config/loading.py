@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from actors import host, software
+from actors.engines.registry import engines
 from actors.environments import EVERY_KIND, ContainerEngine, registry
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction, sequential
@@ -34,8 +35,6 @@ from campaign.config.sequential import Sequential
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 from campaign.errors import nearest
 
-Engine = Literal["trtllm", "llamacpp", "vllm"]
-ENGINES: tuple[str, ...] = typing.get_args(Engine)
 Order = Literal["alternate", "williams", "random"]
 LIBRARY = ("models", "environments", "workloads")
 MAX_RUNS = 100_000
@@ -97,7 +96,8 @@ class Campaign(Frozen):
     """One line for `status` and the report."""
     phase: Literal["baseline", "screening", "combination", "validation"] = "baseline"
     """Which part of a study this is; the families of comparisons follow from it."""
-    engine: Engine
+    engine: str
+    """One of :mod:`actors.engines.registry`."""
     """The inference engine, one of all arms."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
     """Of orders, prompts, random weights and resampling."""
@@ -817,7 +817,11 @@ CPUS = re.compile(r"^(performance|efficiency|[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)
 
 
 def _unknown(campaign: Campaign, tree: Node, root: Node) -> Iterator[Problem]:
-    """Kinds of environment that nobody registered."""
+    """Engines and kinds of environment that nobody registered."""
+    if campaign.engine not in engines():
+        known = list(engines())
+        what = f"must be {_or(known)}, got {said(campaign.engine)}"
+        yield _locate(tree, ("engine",))[0].problem(what, instead(campaign.engine, known, f"Write {_or(known)}."))
     kinds = list(registry.kinds())
     for i, environment in enumerate(campaign.environments):
         if environment.kind not in kinds:
@@ -953,10 +957,10 @@ def _environment(campaign: Campaign, environment: Environment, node: Node, menti
     elif environment.image is not None:
         yield from _image(environment.image, key("image"))
     for name in environment.engine_options:
-        if name not in ENGINES:
+        if name not in engines():
             where = _locate(node, ("engine_options", name))[0]
             yield where.problem(
-                f"no engine is called '{name}'", instead(name, ENGINES, f"Engines are {_or(list(ENGINES))}.")
+                f"no engine is called '{name}'", instead(name, engines(), f"Engines are {_or(list(engines()))}.")
             )
     if environment.gpu.by == "devices" and not environment.gpu.devices:
         yield key("gpu").problem("by: devices names no device", "Add `devices: [/dev/nvidia0, …]`.")

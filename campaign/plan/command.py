@@ -66,11 +66,11 @@ def planned_command(
     program = engine_of(row.engine)
     notes = []
     if prepared is None:
-        if not hasattr(program, "expect"):
+        prepared = program.expect(model, workload, home)
+        if prepared is None:
             raise EngineError(
                 f"{run_id}: what {row.engine} runs is settled when it is prepared: `campaign prepare` first"
             )
-        prepared = program.expect(model, workload, home)
         notes.append("paths are where `campaign prepare` puts things; options are those that all versions have")
     if image is None:
         reference = campaign.image_of(row.environment).reference or "campaign-local"

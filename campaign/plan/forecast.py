@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from actors.engines.registry import engine as engine_of
 from actors.environments.registry import kind
 from actors.types import Model, Workload
 from campaign.plan.design import Planned
@@ -106,8 +107,8 @@ def attained(model: Model) -> float:
 
 
 def machine(campaign: Campaign) -> Machine:
-    """llama.cpp is taken to run on the CPU, the other engines on a Spark."""
-    return CPU if campaign.engine == "llamacpp" else SPARK
+    """An engine that needs no GPU is taken to run on the CPU, the others on a Spark."""
+    return SPARK if engine_of(campaign.engine).needs_gpu else CPU
 
 
 def estimate_s(
@@ -137,11 +138,8 @@ def parts_s(campaign: Campaign, run: Planned, known: Mapping[Cell, CellSpeed] | 
 
 def build_s(campaign: Campaign) -> dict[str, float]:
     """Seconds that `campaign prepare` takes to build engines, by model; the PyTorch backend builds none, nor do other engines."""
-    from actors.engines.trtllm import engine as trtllm
-
-    if campaign.engine != "trtllm":
-        return {}
-    return {model.name: BUILD_S for model in campaign.models if trtllm.needs_build(model)}
+    program, nowhere = engine_of(campaign.engine), Path()
+    return {model.name: BUILD_S for model in campaign.models if program.built(model, nowhere) is not None}
 
 
 def answering_s(model: Model, workload: Workload, where: Machine) -> float:

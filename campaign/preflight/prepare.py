@@ -23,7 +23,6 @@ from actors import account, software
 from actors.engines import OUTPUT, EngineError
 from actors.engines.common import weights
 from actors.engines.registry import engine as engine_of
-from actors.engines.trtllm import engine as trtllm
 from actors.environments import EngineMissing, EnvironmentError_
 from actors.environments.docker import image, rootfs
 from actors.environments.registry import arm, kind
@@ -122,10 +121,9 @@ def _model(
             return
         said = f"{folder}, {weights.inspect(folder).architecture}"
         yield Step(own, "ready", said, digest=weights.digest(folder, home))
-    if campaign.engine == "trtllm" and trtllm.needs_build(model):
-        built = trtllm.engine_folder(model, home)
+    if (built := program.built(model, home)) is not None:
         try:
-            if not (built / "config.json").is_file():
+            if not built.is_dir():
                 _build(campaign, model, workloads, here, home, say)
             yield Step(f"engine of {model.name}", "ready", str(built), digest=weights.digest(built, home))
         except (EngineError, EnvironmentError_) as error:
@@ -144,8 +142,7 @@ def _model(
 
 def _reads_checkpoint(campaign: Campaign, model: Model) -> bool:
     """Whether its weights are published ones, not drawn from a seed here or in the engine."""
-    drawn = model.random_weights is not None or "architecture" in model.engine_options.get(campaign.engine, {})
-    return model.huggingface_id is not None and not drawn
+    return engine_of(campaign.engine).reads_checkpoint(model)
 
 
 def _weights(model: Model, home: Path, fetch: bool, say: Say) -> Path:
@@ -187,27 +184,27 @@ def _build(
     home: Path,
     say: Say,
 ) -> None:
-    """Build a TensorRT engine inside the first arm that can, for the longest of the workloads."""
+    """Build what the engine wants built, inside the first arm that can, for the longest of the workloads."""
+    program = engine_of(campaign.engine)
+    built = program.built(model, home)
+    assert built is not None
     spec = next(arm for arm in campaign.environments if kind(arm.kind).needs_image)
     identity = here.get(campaign.image_key(spec.name))
     if identity is None:
         raise EngineError("it is built inside the image, which is missing\nPut the image in place first.")
     longest = max(workloads, key=lambda workload: workload.input_tokens + workload.output_tokens)
-    built = trtllm.engine_folder(model, home)
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=built.parent) as folder:
         output = Path(folder, "output")
         output.mkdir()
         output.chmod(0o777)
-        launch = trtllm.build_command(model, longest, Prepared(files={"weights": str(weights.locate(model, home))}))
+        launch = program.build(model, longest, Prepared(files={"weights": str(weights.locate(model, home))}))
         mounts = (*launch.mounts, Mount(source=str(output), target=OUTPUT, read_only=False))
         say(f"Building the engine of {model.name} in {spec.name}")
         _carry_out(spec, launch.model_copy(update={"mounts": mounts}), Path(folder), identity, home, model.name)
-        found = next(
-            (place.parent for place in output.rglob("config.json") if any(place.parent.glob("*.engine"))), None
-        )
+        found = program.find_built(output)
         if found is None:
-            raise EngineError(f"the build of {model.name} ended well and left no engine (config.json and *.engine)")
+            raise EngineError(f"the build of {model.name} ended well and left nothing that could be used")
         found.rename(built)
 
 
@@ -267,10 +264,9 @@ def missing(campaign: Campaign, home: Path) -> list[str]:
                 weights.locate(model, home)
             except EngineError:
                 found.append(f"weights of {model.name} in {weights.place(model, home)}")
-        if campaign.engine == "trtllm" and trtllm.needs_build(model):
-            built = trtllm.engine_folder(model, home)
-            if not (built / "config.json").is_file():
-                found.append(f"engine of {model.name} in {built}")
+        built = engine_of(campaign.engine).built(model, home)
+        if built is not None and not built.is_dir():
+            found.append(f"engine of {model.name} in {built}")
     return found + _missing_images(campaign, home)
 
 

@@ -137,7 +137,8 @@ def truth_pct(campaign: Campaign, asked: Asked, row: dict[str, Any]) -> float:
     """By how much this arm was made to differ from its reference, percent."""
     from campaign.rehearsal.engine import true_rate
 
-    model, workload = campaign.model(row["model"]), campaign.asked(row["model"], row["workload"])
+    name = row["model"].partition(" @ ")[0]  # with several units the unit stands beside it
+    model, workload = campaign.model(name), campaign.asked(name, row["workload"])
     rates = [
         true_rate(model, workload, asked.kind.rates, asked.effects, row[role]) for role in ("treatment", "reference")
     ]
@@ -148,7 +149,7 @@ def chances_of(campaign: Campaign, row: dict[str, Any], true_pct: float) -> tupl
     """Of equivalence, of a difference, of neither, for one comparison of independent arms."""
     from campaign.analysis.statistics.planning import power_difference, power_equivalence
 
-    n = max(3, campaign.repetitions[row["model"]])
+    n = max(3, campaign.repetitions[row["model"].partition(" @ ")[0]])
     means, spreads = (row["mean_reference"], row["mean_treatment"]), (row["sd_reference"], row["sd_treatment"])
     shares = [
         sd / mean for mean, sd in zip(means, spreads, strict=True) if mean and sd is not None and not math.isnan(sd)

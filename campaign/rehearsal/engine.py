@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.engines.trtllm import engine as trtllm
+from actors.environments.registry import kind
 from actors.types import Attempt, Model, Workload
 from campaign.plan.forecast import Machine, answering_s, described, weight_bytes
 from campaign.rehearsal.injected import Effects, Noise
@@ -111,7 +112,7 @@ def course(
     if speed < 1:
         run_w *= 0.45 + 0.55 * (speed - 0.5) if speed > 0.5 else 0.45
     teardown_s = (
-        unit.start.teardown_s + (unit.start.docker_teardown_s if order.environment.kind == "docker" else 0.0)
+        unit.start.teardown_s + (unit.start.docker_teardown_s if kind(order.environment.kind).is_container else 0.0)
     ) * effects.factor(arm, "teardown")
     return Course(
         load_s=load_s,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.environments.registry import kind
 from actors.gpu.gate import Reading
 from actors.types import Attempt, Exit, ImageIdentity, Launch, Metric, TelemetrySummary
 from campaign.rehearsal import reports, sampling
@@ -149,7 +150,7 @@ class Program:
     def start(self) -> int:
         scene, settings, order = self.scene, self.scene.settings, self.scene.order
         start, arm = settings.kind.start, order.environment
-        lasts_s = (start.docker_s if arm.kind == "docker" else start.native_s) * settings.effects.factor(
+        lasts_s = (start.docker_s if kind(arm.kind).is_container else start.native_s) * settings.effects.factor(
             arm.name, "start"
         )
         scene.clock.now_s += lasts_s * math.exp(start.spread * scene.rng.standard_normal())
@@ -283,7 +284,7 @@ class Site:
         scene = self.scene
         scene.full_disk()
         effects, start = scene.settings.effects, scene.settings.kind.start
-        create_s = start.docker_create_s if self.spec.kind == "docker" else 0.002
+        create_s = start.docker_create_s if kind(self.spec.kind).is_container else 0.002
         create_s *= effects.factor(self.spec.name, "create") * math.exp(start.spread * scene.rng.standard_normal())
         scene.clock.now_s += create_s
         self.program = Program(scene, launch, logs)

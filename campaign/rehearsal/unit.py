@@ -17,6 +17,7 @@ from actors import host, software
 from actors.clock import Clock
 from actors.engines import Engine, EngineError
 from actors.engines.registry import engine as engine_of
+from actors.environments.registry import kind as kind_of
 from actors.gpu import attempt as attempts
 from actors.types import (
     Attempt,
@@ -136,7 +137,7 @@ class SimulatedUnit:
                 refused[key] = str(error)
         images = {}
         for environment in environments:
-            if environment.kind != "native-host":
+            if kind_of(environment.kind).needs_image:
                 own_image = software.image_of(environment, image)
                 reference = software.name_of(own_image)
                 digest = reports.digest("image", reference)
@@ -295,8 +296,10 @@ def prepare(engine: str, model: Model, workload: Workload) -> Prepared:
         from actors.engines.trtllm import engine as trtllm
         from actors.engines.vllm import engine as vllm
 
-        module = {"trtllm": trtllm, "vllm": vllm}[engine]
-        expected = engine_of(engine).expect(model, workload, PLACE)  # type: ignore[attr-defined]
+        module = {"trtllm": trtllm, "vllm": vllm}.get(engine)
+        expected = engine_of(engine).expect(model, workload, PLACE)
+        if module is None or expected is None:
+            raise EngineError(f"{engine} cannot be rehearsed: nobody wrote down what its reports look like")
         files = expected.files
         facts["model_identity"] = module.identity(model)
     digests = {role: reports.digest(role, model.name, workload.name) for role in files}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """One rule: ``status`` is pass, fail or n/a; ``evidence`` says why and where to look."""
+    """One rule: ``status`` is pass, fail or n/a; ``evidence`` says why and where to look (as ``page.links.prose`` reads it)."""
 
     id: str
     rule: str
@@ -75,7 +75,7 @@ def _rules(
     missing = flow["planned"] - flow["analysed"]
     return [
         _item("HB1", "ratios come with their base case and absolute figures", c["n"], not c["bare"], f"base case {facts['reference']}; both means and the unit stand in each of {c['n']} comparisons"),
-        _item("HB2", "what was left out is said and justified", flow["planned"] and not facts["imported"], missing == 0 or facts["left_out"] not in (None, "{}"), f"{flow['analysed']} of {flow['planned']} planned runs analysed; losses by reason under Quality; left out by the config: {facts['left_out'] or 'nothing'}"),
+        _item("HB2", "what was left out is said and justified", flow["planned"] and not facts["imported"], missing == 0 or facts["left_out"] not in (None, "{}"), f"{flow['analysed']} of {flow['planned']} planned runs analysed; [losses by reason](#where-runs-were-lost); left out by the config: {facts['left_out'] or 'nothing'}"),
         _item("HB3", "arithmetic means for costs, harmonic for rates", c["tested"], not c["no_harmonic"], "hmean beside the mean of every rate in `comparisons` and `descriptives`; no mean of rates over models"),
         _item("HB4", "no means of ratios over models", c["n"], True, "by construction: the report forms no mean over models"),
         _item("HB5", "deterministic or with intervals", c["n"], not c["untested"], f"{c['constant']} comparisons are deterministic, {c['tested']} carry intervals"),
@@ -83,7 +83,7 @@ def _rules(
         _item("HB7", "comparisons rest on tests", c["tested"], not c["untested"], f"{c['tested']} comparisons with test, adjusted p and interval of the effect"),
         _item("HB8", "percentiles where the mean misleads", latency["n"], latency["bounded"] > 0, f"{latency['n']} latency percentiles, {latency['bounded']} with intervals over runs (`request_percentiles`)"),
         _item("HB9", "factors, levels and setup are documented", facts["reference"], facts["described"] > 0 and facts["config_hash"], f"{facts['described']} units described, {facts['images']} image digests, config {str(facts['config_hash'])[:12]}"),
-        _item("HB10", "how it was measured is documented", facts["reference"], not facts["imported"], "imported: how the figures were taken is not in the file" if facts["imported"] else "client-side clock, warm-up apart, quantiles type 7, run as unit: see Method"),
+        _item("HB10", "how it was measured is documented", facts["reference"], not facts["imported"], "imported: how the figures were taken is not in the file" if facts["imported"] else "client-side clock, warm-up apart, quantiles type 7, run as unit: see [Method](#method)"),
         _item("HB11", "upper bounds are shown", roof["bounded"], (roof["worst"] or 0) <= 1, f"highest measured over roofline: {roof['worst'] or 0:.2f}", "no bandwidth, batch or size to compute a bound from"),
         _item("HB12", "plots show the runs; lines only for trends", flow["analysed"], True, "by construction: every figure shows single runs; lines join only points in time"),
     ]  # fmt: skip

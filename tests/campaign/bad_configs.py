@@ -117,7 +117,7 @@ CASES = (
     Case("cooldown of years", swap("  cooldown_s", "  cooldown_s: 1e9"), (":9: gate.cooldown_s: is more than 30 days",)),
     Case("percentage above 100", GOOD + "acceptance: {coverage_min_pct: 200}\n", (":11: acceptance.coverage_min_pct: must be at most 100",)),
     # Words
-    Case("unknown engine", swap("engine", "engine: llamacp"), (":2: engine: must be trtllm, llamacpp or vllm", "Did you mean 'llamacpp'?")),
+    Case("unknown engine", swap("engine", "engine: llamacp"), (":2: engine: must be llamacpp, trtllm, vllm or openai", "Did you mean 'llamacpp'?")),
     Case("unknown order", GOOD + "order: latin\n", (":11: order: must be alternate, williams or random, got the text 'latin'",)),
     Case("unknown nesting", GOOD + "nesting: inside\n", (":11: nesting: must be model or repetition",)),
     Case("unknown policy", swap("  ceiling_c", "  on_timeout: abort"), (":10: gate.on_timeout: must be pause, skip or flag",)),

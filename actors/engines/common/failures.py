@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
 
-from actors.engines.common.failure_table import CAUSES, HARMLESS, WRAPPERS
+from actors.engines.common.failure_table import CAUSES, HARMLESS, WRAPPERS, Cause
 
 LEVEL = re.compile(
     r"\[TRT-LLM\] (?:\[[^\]]*\] )*\[(?P<trtllm>[IWEVDT])\]"
@@ -97,8 +97,9 @@ class Failure:
         return f"{self.name}: {', '.join(parts)}" + (f". {self.remedy}" if self.remedy else "")
 
 
-def find_failure(lines: Iterable[str]) -> Failure | None:
-    """The most telling cause among error lines and tracebacks, or None where the log shows none."""
+def find_failure(lines: Iterable[str], own: Sequence[Cause] = ()) -> Failure | None:
+    """The most telling cause among error lines and tracebacks, or None where the log shows none. ``own`` are causes that an engine knows
+    besides :data:`CAUSES`; they come first."""
     lines = list(lines)
     finished = _after(FINISHED, lines)
     served_all = finished and not re.search(r"Failed requests:\s+[1-9]", "\n".join(lines))
@@ -112,12 +113,12 @@ def find_failure(lines: Iterable[str]) -> Failure | None:
     failed = re.search(r"Requests failed: [^\n]*\((\d{1,9}) requests\)", text)
     if stage == "startup" and re.search(r"Executor creation failed|Failed to initialize executor", text):
         stage = "executor_creation"
-    for cause in CAUSES:
+    for cause in (*own, *CAUSES):
         match = re.search(cause.pattern, text, re.MULTILINE)
         if match is not None:
             detail = _filled(cause.says, match)
-            if cause.name == WRAPPER and (own := last_words(kept)) and not _WRAPPERS.search(own):
-                detail = own
+            if cause.name == WRAPPER and (spoken := last_words(kept)) and not _WRAPPERS.search(spoken):
+                detail = spoken
             number = int(failed[1]) if failed else None
             return Failure(cause.name, cause.reference, stage, detail, number, cause.remedy)
     words = "" if served_all else last_words(kept)

@@ -6,14 +6,15 @@ command of a finished attempt still means what it meant.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.engines import OUTPUT, EngineError
+from actors.engines import OUTPUT, BuildsNothing, EngineError, Keys, Ways
 from actors.engines.common.dataset import write_dataset
+from actors.engines.common.program import kept
 from actors.engines.common.requests import answer_digest, write_requests
 from actors.engines.llamacpp import gguf_file
 from actors.engines.llamacpp.report import EngineReport, RequestLine, Unusable, agree, metrics, read, without_figures
@@ -27,8 +28,19 @@ OUT_OF_MEMORY = re.compile(
 )  # fmt: skip
 
 
-class LlamaCpp:
+class LlamaCpp(BuildsNothing):
     name = "llamacpp"
+    title = "llama.cpp (Campaign)"
+    needs_gpu = False
+    probes: Mapping[str, Ways] = {}
+    cache_variables: Mapping[str, str] = {}
+
+    def reads_checkpoint(self, model: Model) -> bool:
+        """A GGUF file is named by its path; nothing is fetched."""
+        return model.huggingface_id is not None and model.random_weights is None
+
+    def expect(self, model: Model, workload: Workload, cache: Path) -> Prepared | None:
+        return None  # the prompts' token ids are those that the weights' own vocabulary says
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
         """Weights, prompts and program below ``cache``. Raises EngineError for what cannot be run."""
@@ -41,7 +53,7 @@ class LlamaCpp:
             )
         token_ids = range(int(known["first_text_token"]), int(known["end_text_token"]))
         dataset, dataset_digest = write_dataset(cache / "datasets", workload, token_ids)
-        program, program_digest = _program(cache)
+        program, program_digest = kept(PROGRAM, "llamacpp", cache)
         facts = {name: known[name] for name in ("general_name", "parameters", "weight_bytes", "kv_bytes_per_token")}
         return Prepared(
             files={"weights": str(weights), "dataset": str(dataset), "program": str(program)},
@@ -67,6 +79,11 @@ class LlamaCpp:
         )
         mounts = tuple(Mount(source=path, target=inside[role]) for role, path in prepared.files.items())
         return Launch(argv=argv, mounts=mounts)
+
+    def parse_file(self, report: Path, log: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
+        from actors.engines.llamacpp.file import parse_file
+
+        return parse_file(report, keys)
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
         """The answers of an attempt, or None where it kept none."""
@@ -134,18 +151,6 @@ def compute_threads() -> int:
     except OSError:
         cpus = len(os.sched_getaffinity(0))
     return max(1, cpus - 1)
-
-
-def _program(cache: Path) -> tuple[Path, str]:
-    text = PROGRAM.read_bytes()
-    digest = hashlib.sha256(text).hexdigest()
-    path = cache / "programs" / f"{PROGRAM.stem}-{digest[:12]}.py"
-    if not path.exists() or path.read_bytes() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(text)
-        partial.replace(path)
-    return path, digest
 
 
 def _identity(report: EngineReport) -> str:

@@ -13,16 +13,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, EngineError
+from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, EngineError, Keys, Ways
 from actors.engines.common import weights
 from actors.engines.common.dataset import dataset_file, write_dataset
 from actors.engines.common.failures import report_missing
+from actors.engines.common.report_files import report_or_log
 from actors.engines.common.requests import answer_digest, write_requests
 from actors.engines.common.timestamped_log import log_text
 from actors.engines.trtllm.log import Log, read_log
@@ -80,6 +81,29 @@ GIB = 2**30
 
 class TrtLlm:
     name = "trtllm"
+    title = "TensorRT-LLM"
+    needs_gpu = True
+
+    @property
+    def probes(self) -> Mapping[str, Ways]:
+        return PROBES
+
+    @property
+    def cache_variables(self) -> Mapping[str, str]:
+        return CACHE_VARIABLES
+
+    def reads_checkpoint(self, model: Model) -> bool:
+        return model.huggingface_id is not None
+
+    def built(self, model: Model, cache: Path) -> Path | None:
+        return engine_folder(model, cache) if needs_build(model) else None
+
+    def build(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
+        return build_command(model, workload, prepared)
+
+    def find_built(self, output: Path) -> Path | None:
+        found = (place.parent for place in output.rglob("config.json"))
+        return next((folder for folder in found if any(folder.glob("*.engine"))), None)
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
         """Find the weights, refuse what cannot run, write dataset and settings. Nothing is downloaded."""
@@ -183,6 +207,11 @@ class TrtLlm:
             ),
             workdir=OUTPUT,  # holds no folder by the model's name, which the program would take for a checkpoint
         )
+
+    def parse_file(self, report: Path, log: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
+        from actors.engines.trtllm.file import parse_file
+
+        return parse_file(*report_or_log(report, log), requests, keys)
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
         """The answers of an attempt, or None where it kept none: the benchmark decodes tokens only where it is told to."""

@@ -11,13 +11,14 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, EngineError
+from actors.engines import CACHE, KERNEL_CACHES, OUTPUT, BuildsNothing, EngineError, Keys, Ways
 from actors.engines.common import weights
 from actors.engines.common.failures import report_missing
+from actors.engines.common.report_files import refuse_reference, report_or_log
 from actors.engines.common.requests import write_requests
 from actors.engines.common.timestamped_log import log_text
 from actors.engines.trtllm.report import ReportError, finite
@@ -82,8 +83,21 @@ where one has ended already. The pause is a read that nothing answers, so that n
 GIB = 2**30
 
 
-class Vllm:
+class Vllm(BuildsNothing):
     name = "vllm"
+    title = "vLLM"
+    needs_gpu = True
+
+    @property
+    def probes(self) -> Mapping[str, Ways]:
+        return PROBES
+
+    @property
+    def cache_variables(self) -> Mapping[str, str]:
+        return CACHE_VARIABLES
+
+    def reads_checkpoint(self, model: Model) -> bool:
+        return model.huggingface_id is not None and model.random_weights is None
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
         """Find the weights and refuse another model's. Nothing is downloaded. A model with random weights gets its shape and a
@@ -172,6 +186,10 @@ class Vllm:
             engine_version=log.version,
             ready_utc_ns=log.ready_utc_ns,
         )
+
+    def parse_file(self, report: Path, log: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
+        refuse_reference(self, keys)
+        return parse_report_file(*report_or_log(report, log))
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
         """The answers of an attempt, or None where it kept none: ``vllm bench throughput`` writes no text."""

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from actors.engines.registry import engine as engine_of
 from actors.types import Model
 from campaign.config.loading import Campaign
 from campaign.preflight.doctor.finding import Asked, Finding, existing
@@ -16,7 +17,6 @@ IMAGE_BYTES = 40 * 10**9
 LOCAL_IMAGE_BYTES = 2**30
 CACHE_BYTES = 4 * 2**30
 """Compiled kernels of one model (Triton, torch, FlashInfer), and the copy of them that an attempt gets."""
-COMPILES = ("vllm", "trtllm")
 SPARE_BYTES = 2 * 2**30
 
 
@@ -52,7 +52,11 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
     if campaign is None:
         return {"results": (results, SPARE_BYTES), "home": (home, SPARE_BYTES)}
     docker, pulled, exported = _images(asked)
-    compiled = CACHE_BYTES * len(campaign.models) * len(campaign.variants()) if campaign.engine in COMPILES else 0
+    compiled = (
+        CACHE_BYTES * len(campaign.models) * len(campaign.variants())
+        if engine_of(campaign.engine).cache_variables
+        else 0
+    )
     return {
         "results": (results, forecast(campaign, plan(campaign)).disk_bytes + SPARE_BYTES // 2),
         "image": (docker or home, pulled),
@@ -101,12 +105,11 @@ def _visible(folder: Path) -> Path:
 def _weights(model: Model, campaign: Campaign, home: Path) -> int:
     """What is still to be fetched or made; an engine that is built from a checkpoint takes its size once more."""
     from actors.engines.common import weights
-    from actors.engines.trtllm import engine as trtllm
     from campaign.plan.forecast import weight_bytes
 
     if model.path:
         return 0
-    copies = 2 if campaign.engine == "trtllm" and trtllm.needs_build(model) else 1
+    copies = 2 if engine_of(campaign.engine).built(model, home) is not None else 1
     folder = weights.place(model, home)
     there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
     return max(0, copies * int(weight_bytes(model)) - there)

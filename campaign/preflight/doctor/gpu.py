@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from actors.engines.registry import engine as engine_of
 from actors.sensors import nvml
 from actors.sensors.gpus import gpus
 from actors.sensors.nvml import NvmlSensor, is_gb10
@@ -35,7 +36,7 @@ def sensor_of(asked: Asked) -> NvmlSensor:
 
 def needed(campaign: Campaign | None) -> bool:
     return campaign is not None and (
-        campaign.engine != "llamacpp" or any(arm.gpu.by != "none" for arm in campaign.environments)
+        engine_of(campaign.engine).needs_gpu or any(arm.gpu.by != "none" for arm in campaign.environments)
     )
 
 
@@ -58,7 +59,7 @@ def gpu(asked: Asked) -> Finding:
 
 def _silent(trouble: Trouble, campaign: Campaign | None) -> Finding:
     """A GPU that is there and does not answer is never fine; none at all is, where nobody asks for it."""
-    runs_without = campaign is not None and campaign.engine == "llamacpp"
+    runs_without = campaign is not None and not engine_of(campaign.engine).needs_gpu
     if trouble.name != "NO_DEVICE":
         remedy = trouble.remedy or "Choose one: `gpus: [UUID]` in the campaign."
         if needed(campaign) and runs_without:

@@ -57,13 +57,13 @@ def _locked() -> dict[str, str]:
 
 
 def engine(asked: Asked) -> Finding:
-    from actors.engines.registry import ENGINES
+    from actors.engines.registry import engines
 
     if asked.campaign is None:
-        return "ok", ", ".join(sorted(ENGINES)), ""
+        return "ok", ", ".join(sorted(engines())), ""
     name = asked.campaign.engine
-    if name not in ENGINES:
-        return "fail", f"{name} is not there", f"Engines here are {', '.join(sorted(ENGINES))}."
+    if name not in engines():
+        return "fail", f"{name} is not there", f"Engines here are {', '.join(sorted(engines()))}."
     return "ok", name, ""
 
 

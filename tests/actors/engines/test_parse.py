@@ -89,7 +89,7 @@ def test_a_broken_report_names_its_key_and_what_the_log_says(tmp_path: Path) -> 
 def test_what_cannot_be_parsed_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no such file"):
         parse_file("trtllm", tmp_path / "none.json")
-    with pytest.raises(EngineError, match="there are: llamacpp, trtllm, vllm"):
+    with pytest.raises(EngineError, match="there are: llamacpp, openai, trtllm, vllm"):
         parse_file("nonesuch", tmp_path / "none.json")
     with pytest.raises(EngineError, match="trtllm alone"):
         parse_file("vllm", tmp_path / "none.json", keys="reference")

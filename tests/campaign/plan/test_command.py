@@ -120,7 +120,7 @@ def test_every_arm_of_the_sparks_campaigns_has_a_command(file: str, tmp_path: Pa
 
 
 def test_a_run_that_is_not_planned_names_one_that_is(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no such run in spark; one of them is qwen2"):
+    with pytest.raises(EngineError, match=r"no such run in spark\. There are: qwen2"):
         planned_command(SPARK, "nobody__r01", tmp_path)
 
 

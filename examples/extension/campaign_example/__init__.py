@@ -1,0 +1,1 @@
+"""What a package outside the tree adds to Campaign."""
