@@ -62,10 +62,19 @@ def rehearse(
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
 ) -> None:
     """Carry a campaign out on simulated units in virtual time: how long it takes, and what it will be able to claim."""
+    from campaign.cli import study
     from campaign.record.store import Store
     from campaign.rehearsal import conclusion
     from campaign.rehearsal.rehearse import rehearse as carry_out
 
+    if config is not None and study.meant(config, None):
+
+        def asked_of(campaign: Any, effects: list[str]) -> Any:
+            return _asked(campaign, effects, cv, faults, seed, units, machine, telemetry_hz, person)
+
+        with Progress(config.stem) as progress:
+            code = study.rehearse(config, results, effect or [], asked_of, progress, _hear_interrupts, no_report)
+        raise typer.Exit(code)
     _, loaded = chosen(config)
     asked = _asked(loaded, effect, cv, faults, seed, units, machine, telemetry_hz, person)
     if repeat > 1:

@@ -138,6 +138,7 @@ def verify(
         str | None,
         typer.Option(help="Head of the journal (LINES:SHA256) that was kept elsewhere, as this command prints it."),
     ] = None,
+    config: Annotated[Path | None, typer.Option(help="A study's file, where it was moved.")] = None,
 ) -> None:
     """Compute again whatever can be: digests, journal, plan, verdicts, decisions; and hold it against what is written."""
     from campaign.audit import verification
@@ -146,7 +147,7 @@ def verify(
 
     place = latest(folder, results, studies=True)
     if study.is_study(place):
-        raise typer.Exit(study.verify(place))
+        raise typer.Exit(study.verify(place, config))
     problems = verification.verify(Store(place), head)
     for problem in problems:
         out.print(str(problem), style="red", markup=False, soft_wrap=True)

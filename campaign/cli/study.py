@@ -106,12 +106,12 @@ def report(folder: Path) -> None:
     out.print(f"report of the study {page.write(folder)}", soft_wrap=True)
 
 
-def verify(folder: Path) -> int:
+def verify(folder: Path, config: Path | None) -> int:
     """Verify a study with all its phases; the exit code."""
     from campaign.record import journal
     from campaign.study import record, verification
 
-    problems = list(verification.verify(folder))
+    problems = list(verification.verify(folder, config))
     for problem in problems:
         out.print(str(problem), style="red", markup=False, soft_wrap=True)
     out.print(
@@ -122,6 +122,37 @@ def verify(folder: Path) -> int:
         events, _, digest = journal.read(folder / record.JOURNAL)
         out.print(f"head of the study's journal, to be kept elsewhere: {len(events)}:{digest}", soft_wrap=True)
     return 1 if problems else 0
+
+
+def rehearse(
+    config: Path, results: Path, effects: list[str], asked: Any, progress: Any, at_work: Any, no_report: bool
+) -> int:
+    """A whole study in virtual time, in the place of the last rehearsal of its name; the exit code."""
+    import shutil
+
+    from campaign.plan.forecast import duration
+    from campaign.record.store import StoreError
+    from campaign.study import config as studies
+    from campaign.study import page, record
+    from campaign.study.rehearsing import rehearse_study
+
+    study = studies.load(config)
+    folder = results / study.name
+    if folder.exists():
+        if not record.is_study(folder) or not record.facts(folder).get("simulated"):
+            raise StoreError(f"{folder}: no rehearsal of a study. Move it away, or choose another --results folder.")
+        shutil.rmtree(folder)
+    out.print(f"rehearsing the study {study.name}: {', '.join(effects) or 'no effect'} injected", soft_wrap=True)
+    done = rehearse_study(study, folder, effects, asked, tell=progress.tell, show=progress.show, at_work=at_work)
+    for name, phase in done.phases.items():
+        days = (phase.ended_utc_ns - phase.began_utc_ns) / 1e9
+        out.print(
+            f"{name}: {duration(days)}, {phase.snapshot.accepted} of {phase.snapshot.total} runs accepted, {len(phase.pauses)} pauses"
+        )
+    out.print(f"the whole study: {done.days:.1f} days in virtual time")
+    if not no_report:
+        out.print(f"report of the rehearsed study {page.write(folder)}", soft_wrap=True)
+    return done.code
 
 
 def run_study(
@@ -166,7 +197,7 @@ def run_study(
         import sys
 
         # Ray and the libraries that draw need not get on in one process.
-        subprocess.run([sys.executable, "-m", "campaign.study.apart", str(folder.resolve())], check=False)
+        subprocess.run([sys.executable, "-m", "campaign.closing_study", str(folder.resolve())], check=False)
     return code
 
 

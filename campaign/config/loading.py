@@ -26,9 +26,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from actors import host, software
+from actors import host
 from actors.engines.registry import engines
-from actors.environments import EVERY_KIND, ContainerEngine, registry
+from actors.environments import EVERY_KIND, ContainerEngine, registry, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction, sequential
 from campaign.config.sequential import Sequential

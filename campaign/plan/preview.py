@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors import software
+from actors.environments import software
 from campaign.plan import budget, looks
 from campaign.plan.design import Planned
 from campaign.plan.forecast import Cell, CellSpeed, Forecast, duration, forecast, machine, size

@@ -105,7 +105,7 @@ def context(folder: Path) -> dict[str, Any]:
         "names": kinds,
         "journal": _journal(folder),
         "folder": folder.name,
-        "config": about["config"],
+        "config": Path(about["config"]).name,
         "hash": about["study_hash"],
         "head": _head(folder),
     }

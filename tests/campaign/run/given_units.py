@@ -217,6 +217,7 @@ class Units:
     about: Mapping[str, Any] = {}
     clock = REAL
     idle_s = 0.01
+    about: Mapping[str, Any] = {}
 
     def __init__(self, *names: str, script: Script = lambda unit, order: good(order)) -> None:
         self.names = set(names)
