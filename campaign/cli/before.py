@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, out
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, new_file, out
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -101,7 +101,9 @@ def prepare(
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
-    for engine in loaded.container_engines().values():
+    for engine in (
+        () if no_fetch else loaded.container_engines().values()
+    ):  # one is set up from packages that are downloaded
         engine.ensure(host.home(), out.print)
     failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
     raise typer.Exit(EXIT_REFUSED if failed else 0)
@@ -114,7 +116,8 @@ def prepare(
 def register(
     config: Config = None,
     copy: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.")
+        Path | None,
+        typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.", callback=new_file),
     ] = None,
     units: Annotated[int, typer.Option(min=1, help="Units that will share the campaign.")] = 1,
     new: Annotated[bool, typer.Option("--new", help="For another campaign beside the last.")] = False,
