@@ -214,7 +214,6 @@ class Units:
     """A fleet of them."""
 
     simulated = False
-    about: Mapping[str, Any] = {}
     clock = REAL
     idle_s = 0.01
     about: Mapping[str, Any] = {}
