@@ -487,7 +487,7 @@ class UnitFacts(Frozen):
     details: dict[str, Any] = {}
     """Kernel, driver, CPU model, sensors and what they cannot give, versions."""
     images: dict[str, ImageIdentity] = {}
-    """``image`` is the campaign's; an arm's own stands by its source (:mod:`actors.software`)."""
+    """``image`` is the campaign's; an arm's own stands by its source (:mod:`actors.environments.software`)."""
     prepared: dict[str, Prepared] = {}
     """``<model>/<workload>`` to what was put in place, with ``@<variant>`` for arms with software of their own."""
     unprepared: dict[str, str] = {}

@@ -15,7 +15,9 @@ import argparse
 import json
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,16 +71,16 @@ def compare(t: pd.Series, r: pd.Series, resamples: int) -> dict[str, float]:
     low = pg.ttest(t, (1 - MARGIN) * r, alternative="greater", correction=True)
     high = pg.ttest(t, (1 + MARGIN) * r, alternative="less", correction=True)
 
-    def interval(statistic) -> tuple[float, float]:
+    def interval(statistic: Callable[..., Any]) -> tuple[float, float]:
         found = stats.bootstrap(
             (t.to_numpy(), r.to_numpy()), statistic, n_resamples=resamples, method="BCa", vectorized=True, rng=1
         ).confidence_interval
         return float(found.low), float(found.high)
 
-    def difference(a, b, axis=-1):
+    def difference(a: Any, b: Any, axis: int = -1) -> Any:
         return a.mean(axis=axis) - b.mean(axis=axis)
 
-    def percent(a, b, axis=-1):
+    def percent(a: Any, b: Any, axis: int = -1) -> Any:
         return 100 * (a.mean(axis=axis) / b.mean(axis=axis) - 1)
 
     diff_low, diff_high = interval(difference)
@@ -112,6 +114,7 @@ def column(table: pd.DataFrame, *names: str) -> float:
 def requests_of(results: Path, runs: pd.DataFrame) -> pd.DataFrame:
     """Answered requests of all accepted attempts."""
     parts = []
+    run: Any
     for run in runs.itertuples():
         part = pd.read_parquet(
             results / "attempts" / run.run_id / str(run.attempt) / "requests.parquet",

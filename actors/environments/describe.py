@@ -8,7 +8,7 @@ from __future__ import annotations
 from actors.environments import resolve
 from actors.environments.registry import kind
 from actors.environments.resolve import Row
-from actors.software import name_of, options_text
+from actors.environments.software import name_of, options_text
 from actors.types import Environment, ImageIdentity, Launch
 
 ASPECTS = (

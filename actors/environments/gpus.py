@@ -41,15 +41,13 @@ def every_one(spec: Environment) -> bool:
     return bool({"all", f"{CDI_KIND}=all"} & set(spec.gpu.devices))
 
 
-def selected(spec: Environment, uuid: str | None) -> dict[str, str]:
+def selected(spec: Environment, uuid: str | None, *, in_container: bool) -> dict[str, str]:
     """Variables that make an arm use the unit's GPU alone; none where there is no other, or the arm asks for all."""
     if uuid is None or every_one(spec):
         return {}
     # What Docker itself sets for `--gpus device=...`; read by the toolkit, not by engines.
     found = {"NVIDIA_VISIBLE_DEVICES": uuid} if spec.gpu.by in ("toolkit", "cdi") else {}
-    from actors.environments.registry import kind
-
-    if kind(spec.kind).is_container:
+    if in_container:
         return found
     here = known()
     index = next((str(gpu.index) for gpu in here if gpu.uuid == uuid), None)

@@ -111,11 +111,11 @@ def _entries(root: str, path: str, fields: int) -> list[list[str]]:
 
 
 def own_variables(
-    spec: Environment, launch: Launch, labels: dict[str, str], gpu_uuid: str | None = None
+    spec: Environment, launch: Launch, labels: dict[str, str], gpu_uuid: str | None = None, *, in_container: bool
 ) -> dict[str, str]:
     """What is set over the userland's own variables, the same in every arm but for the choice among several GPUs
     (``gpus.py``); later ones win: GPU access, engine, environment."""
-    chosen = gpus.selected(spec, gpu_uuid)
+    chosen = gpus.selected(spec, gpu_uuid, in_container=in_container)
     return {**chosen, **spec.gpu.variables, **launch.variables, **spec.variables, MARK: attempt_key(labels)}
 
 

@@ -23,10 +23,10 @@ from typing import Any
 import pyarrow
 import ray
 
-from actors import extensions, host, software
+from actors import extensions, host
 from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
-from actors.environments import Arm, EnvironmentError_, alike, reap
+from actors.environments import Arm, EnvironmentError_, alike, reap, software
 from actors.environments.docker import image, rootfs
 from actors.environments.preflight import refused
 from actors.environments.registry import arm, container_engine, kind

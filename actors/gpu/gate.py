@@ -155,49 +155,22 @@ def wait(
     action, refused = (prepare_cache or cache)(gate.cache, files, stop)
     ready_ns = clock.monotonic_ns()
     deadline_ns = max(began_ns, rested_ns) + int(gate.timeout_s * 1e9)
-    unavailable = [f"cache: {refused}"] if refused else []
+    conditions = _Conditions(gate, reference_gib, rested_ns, [f"cache: {refused}"] if refused else [], warm)
     blocked: list[str] = ["cache"] if ready_ns - max(began_ns, rested_ns) > 1_000_000 else []
     told = ""
     resting = rested_ns > began_ns
-    in_band_since_ns: int | None = None
-    unavailable_known = False
 
     while True:
         seen = observe()
         now_ns = clock.monotonic_ns()
         fresh = seen is not None and seen.t_mono_ns >= ready_ns and now_ns - seen.t_mono_ns <= STALE_S * 1e9
-        unmet: dict[str, str] = {}
-        wake_ns = [now_ns + int(gate.poll_s * 1e9)]
         if resting and now_ns >= rested_ns:
             resting = False
             on_change("gate")
             ready_ns = clock.monotonic_ns()
             if ready_ns > now_ns:  # a caller that took its time may have changed what was seen
                 continue
-        if now_ns < rested_ns:
-            unmet["cooldown"] = f"cooldown: {gate.cooldown_s:g} s of rest"
-            wake_ns.append(rested_ns)
-        if seen is None or not fresh:
-            unmet["sample"] = "waiting for a fresh reading of the sensors"
-            wake_ns.append(now_ns + int(FRESH_S * 1e9))
-        else:
-            if not unavailable_known:
-                unavailable.extend(_unavailable(gate, seen))
-                unavailable_known = True
-            outside = _outside_band(gate, seen, unavailable)
-            if outside is not None:
-                in_band_since_ns = None
-                unmet["temperature"] = outside
-                if warm is not None and "below" in outside:
-                    warm()
-            else:
-                in_band_since_ns = now_ns if in_band_since_ns is None else in_band_since_ns
-                dwelt_ns = in_band_since_ns + int(gate.dwell_s * 1e9)
-                if _has_band(gate, unavailable) and now_ns < dwelt_ns:
-                    unmet["temperature"] = f"temperature {seen.temperature_c:.1f} °C, to stay there {gate.dwell_s:g} s"
-                    wake_ns.append(dwelt_ns)
-            unmet |= _others(gate, seen, reference_gib)
-
+        unmet, wake_ns = conditions.unmet(seen if fresh else None, now_ns)
         blocked.extend(name for name in unmet if name not in blocked)
         stopped = stop.is_set()
         timed_out = bool(unmet) and now_ns >= deadline_ns
@@ -208,22 +181,75 @@ def wait(
                 waited_s=(now_ns - began_ns) / 1e9,
                 rest_s=None if rest_since_ns is None else (now_ns - rest_since_ns) / 1e9,
                 blocked_by=tuple(unmet if timed_out or stopped else blocked),
-                unavailable=tuple(unavailable),
+                unavailable=tuple(conditions.unavailable),
                 opened_at_ns=now_ns if opened else None,
-                temperature_c=seen.temperature_c if seen else None,
-                mem_available_gib=seen.mem_available_gib if seen else None,
-                mem_free_gib=seen.mem_free_gib if seen else None,
-                mem_cached_gib=seen.mem_cached_gib if seen else None,
-                swap_used_gib=seen.swap_used_gib if seen else None,
-                power_w=seen.power_w if seen else None,
                 cache_action=action,
                 flagged=opened and bool(unmet),
+                **({name: getattr(seen, name) for name in SEEN} if seen else {}),
             )
         line = next((text for name, text in unmet.items() if name != "cooldown"), "")
         if line != told and not resting:
             told = line
             on_change(line or "gate")
-        clock.wait(stop, max(0.0, (min(*wake_ns, max(deadline_ns, now_ns + 1)) - now_ns) / 1e9))
+        clock.wait(stop, max(0.0, (min(wake_ns, max(deadline_ns, now_ns + 1)) - now_ns) / 1e9))
+
+
+SEEN = ("temperature_c", "mem_available_gib", "mem_free_gib", "mem_cached_gib", "swap_used_gib", "power_w")
+"""Of the reading that a gate opened, or gave up, with: what its record keeps."""
+
+
+class _Conditions:
+    """What has to hold, and since when the temperature does."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        reference_gib: float | None,
+        rested_ns: int,
+        unavailable: list[str],
+        warm: Callable[[], None] | None,
+    ) -> None:
+        self.unavailable = unavailable
+        """Conditions that the campaign asks for and this host cannot show; complete once there was a fresh reading."""
+        self._gate = gate
+        self._reference_gib = reference_gib
+        self._rested_ns = rested_ns
+        self._warm = warm
+        self._in_band_since_ns: int | None = None
+        self._looked = False
+
+    def unmet(self, seen: Reading | None, now_ns: int) -> tuple[dict[str, str], int]:
+        """Name of each condition that does not hold to its line for the person, and when to look again at the latest (monotonic). ``seen`` is None
+        without a fresh reading."""
+        unmet: dict[str, str] = {}
+        wake_ns = [now_ns + int(self._gate.poll_s * 1e9)]
+        if now_ns < self._rested_ns:
+            unmet["cooldown"] = f"cooldown: {self._gate.cooldown_s:g} s of rest"
+            wake_ns.append(self._rested_ns)
+        if seen is None:
+            unmet["sample"] = "waiting for a fresh reading of the sensors"
+            return unmet, min(*wake_ns, now_ns + int(FRESH_S * 1e9))
+        if not self._looked:
+            self.unavailable.extend(_unavailable(self._gate, seen))
+            self._looked = True
+        line, dwelt_ns = self._temperature(seen, now_ns)
+        if line is not None:
+            unmet["temperature"] = line
+        return unmet | _others(self._gate, seen, self._reference_gib), min([*wake_ns, *dwelt_ns])
+
+    def _temperature(self, seen: Reading, now_ns: int) -> tuple[str | None, list[int]]:
+        """Why the temperature holds the gate, None where it does not; and when it will have been in its band for long enough."""
+        outside = _outside_band(self._gate, seen, self.unavailable)
+        if outside is not None:
+            self._in_band_since_ns = None
+            if self._warm is not None and "below" in outside:
+                self._warm()
+            return outside, []
+        self._in_band_since_ns = now_ns if self._in_band_since_ns is None else self._in_band_since_ns
+        dwelt_ns = self._in_band_since_ns + int(self._gate.dwell_s * 1e9)
+        if _has_band(self._gate, self.unavailable) and now_ns < dwelt_ns:
+            return f"temperature {seen.temperature_c:.1f} °C, to stay there {self._gate.dwell_s:g} s", [dwelt_ns]
+        return None, []
 
 
 def _has_band(gate: Gate, unavailable: list[str]) -> bool:

@@ -133,7 +133,7 @@ def carry_out(
     only_shakedown: bool = False,
 ) -> int:
     """Carry the campaign out in its results folder as far as it goes; the exit code."""
-    from campaign.record.store import Store, StoreError
+    from campaign.record.store import StoreError
 
     store.require_kind(simulated=False)
     store.lock()
@@ -148,7 +148,7 @@ def carry_out(
             for engine in loaded.container_engines().values():
                 engine.ensure(host.home(), out.print)
         snapshot = _drive(loaded, store, because, address, accept_drift, failing, only_shakedown)
-        if not (store.exists() and isinstance(store, Store)):
+        if not store.exists():
             raise StoreError(f"{store.root}: nothing was recorded")
         return _finish(store, snapshot, no_report)
     finally:

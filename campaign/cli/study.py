@@ -197,7 +197,7 @@ def run_study(
         import sys
 
         # Ray and the libraries that draw need not get on in one process.
-        subprocess.run([sys.executable, "-m", "campaign.study.apart", str(folder.resolve())], check=False)
+        subprocess.run([sys.executable, "-m", "campaign.closing_study", str(folder.resolve())], check=False)
     return code
 
 

@@ -11,9 +11,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from actors import host, software
+from actors import host
 from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
+from actors.environments import software
 from actors.environments.registry import kind
 from actors.gpu.attempt import launch_of, working_folder
 from actors.types import Attempt, ImageIdentity, Prepared, UnitFacts

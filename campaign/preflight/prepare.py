@@ -19,11 +19,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from actors import account, software
+from actors import account
 from actors.engines import OUTPUT, EngineError
 from actors.engines.common import weights
 from actors.engines.registry import engine as engine_of
-from actors.environments import EngineMissing, EnvironmentError_
+from actors.environments import EngineMissing, EnvironmentError_, software
 from actors.environments.docker import image, rootfs
 from actors.environments.registry import arm, kind
 from actors.files.publish import publish

@@ -13,10 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from actors import host, software
+from actors import host
 from actors.clock import Clock
 from actors.engines import Engine, EngineError
 from actors.engines.registry import engine as engine_of
+from actors.environments import software
 from actors.environments.registry import kind as kind_of
 from actors.gpu import attempt as attempts
 from actors.types import (

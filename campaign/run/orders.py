@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from actors import software
+from actors.environments import software
 from actors.types import Attempt, Evidence, UnitFacts, Workload
 from campaign.config.loading import Campaign
 from campaign.plan.design import Planned

@@ -124,7 +124,7 @@ def parameters(
     return {
         **merge(options(spec, gpu_uuid)),
         "command": list(launch.argv),
-        "environment": resolve.own_variables(spec, launch, labels, gpu_uuid),
+        "environment": resolve.own_variables(spec, launch, labels, gpu_uuid, in_container=True),
         "working_dir": launch.workdir,
         "mounts": [
             DockerMount(mount.target, mount.source, type="bind", read_only=mount.read_only)

@@ -73,7 +73,12 @@ class Containers:
 
         ipc = spec.ipc or "private"
         unconfined = spec.privileged or spec.seccomp != "default"
-        own = gpus.selected(spec, gpu_uuid) | spec.gpu.variables | launch.variables | spec.variables
+        own = (
+            gpus.selected(spec, gpu_uuid, in_container=self.is_container)
+            | spec.gpu.variables
+            | launch.variables
+            | spec.variables
+        )
         return {
             "root filesystem": "Docker's storage driver, with a fresh writable layer",
             "entry point": shlex.join(image.entrypoint) or "none" if image else "the image's",

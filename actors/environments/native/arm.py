@@ -61,7 +61,7 @@ class NativeArm:
         who = resolve.user(asked, root or "/") if asked or chroot else _myself()
         mounts = resolve.mounts(spec, launch)
         gpus.check(spec, self.gpu_uuid)
-        own = resolve.own_variables(spec, launch, labels, self.gpu_uuid)
+        own = resolve.own_variables(spec, launch, labels, self.gpu_uuid, in_container=False)
         argv, workdir = launch.argv, launch.workdir
         if chroot and image:
             variables = resolve.chroot_variables(image, who, own)
@@ -161,7 +161,9 @@ def planned(
     order: dict[str, Any] = {
         "argv": list(launch.argv),
         "entrypoint": list(image.entrypoint),
-        "variables": resolve.chroot_variables(image, who, resolve.own_variables(spec, launch, labels, gpu_uuid)),
+        "variables": resolve.chroot_variables(
+            image, who, resolve.own_variables(spec, launch, labels, gpu_uuid, in_container=False)
+        ),
         "workdir": launch.workdir,
         "root": root,
         "mounts": _in_order(

@@ -64,7 +64,12 @@ class Native:
     ) -> dict[str, str]:
         from actors.environments import gpus, resolve
 
-        own = gpus.selected(spec, gpu_uuid) | spec.gpu.variables | launch.variables | spec.variables
+        own = (
+            gpus.selected(spec, gpu_uuid, in_container=self.is_container)
+            | spec.gpu.variables
+            | launch.variables
+            | spec.variables
+        )
         found = {
             "started by": "fork and exec, waiting before the gate",
             "pid namespace": "none",
@@ -80,7 +85,11 @@ class Native:
             "rlimits": resolve.rlimits_text(spec),
             "output": "pipe to the supervisor, then a file",
         }
-        chosen = f", {gpu_uuid} chosen by variable" if "CUDA_VISIBLE_DEVICES" in gpus.selected(spec, gpu_uuid) else ""
+        chosen = (
+            f", {gpu_uuid} chosen by variable"
+            if "CUDA_VISIBLE_DEVICES" in gpus.selected(spec, gpu_uuid, in_container=self.is_container)
+            else ""
+        )
         if self.chroot:
             files = ", the driver's files that the NVIDIA toolkit names" if spec.gpu.by in ("toolkit", "cdi") else ""
             userland = {"PATH": resolve.DEFAULT_PATH} | (image.variables if image else {})

@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from actors import software
-from actors.environments import ContainerEngine, EngineMissing
+from actors.environments import ContainerEngine, EngineMissing, software
 from actors.environments.registry import container_engine, kind
 from actors.types import Environment, Image, ImageIdentity
 from campaign.config.loading import Campaign

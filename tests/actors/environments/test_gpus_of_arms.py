@@ -121,15 +121,21 @@ def test_a_cdi_specification_without_the_gpu_is_refused_with_what_writes_it(two)
 def test_a_chroot_on_several_gpus_is_told_which_by_a_number_that_every_engine_reads(two, monkeypatch):
     chroot = Environment(name="n", kind="native-chroot", gpu=GpuAccess(by="toolkit"))
     chosen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1"}
-    assert gpus.selected(chroot, SECOND.uuid) == {"NVIDIA_VISIBLE_DEVICES": SECOND.uuid, **chosen}
-    assert gpus.selected(Environment(name="h", kind="native-host"), SECOND.uuid) == chosen
-    assert gpus.selected(docker("toolkit"), SECOND.uuid) == {"NVIDIA_VISIBLE_DEVICES": SECOND.uuid}
+    assert gpus.selected(chroot, SECOND.uuid, in_container=False) == {"NVIDIA_VISIBLE_DEVICES": SECOND.uuid, **chosen}
+    assert gpus.selected(Environment(name="h", kind="native-host"), SECOND.uuid, in_container=False) == chosen
+    assert gpus.selected(docker("toolkit"), SECOND.uuid, in_container=True) == {"NVIDIA_VISIBLE_DEVICES": SECOND.uuid}
     everything = chroot.model_copy(update={"gpu": GpuAccess(by="toolkit", devices=("all",))})
-    assert gpus.selected(everything, SECOND.uuid) == {} == gpus.selected(chroot, None)
+    assert (
+        gpus.selected(everything, SECOND.uuid, in_container=True)
+        == {}
+        == gpus.selected(chroot, None, in_container=False)
+    )
     monkeypatch.setattr(gpus, "known", lambda: (SECOND,))
-    assert "CUDA_VISIBLE_DEVICES" not in gpus.selected(chroot, SECOND.uuid), "there is no other"
+    assert "CUDA_VISIBLE_DEVICES" not in gpus.selected(chroot, SECOND.uuid, in_container=False), "there is no other"
     monkeypatch.setattr(gpus, "known", lambda: ())
-    assert gpus.selected(chroot, SECOND.uuid)["CUDA_VISIBLE_DEVICES"] == SECOND.uuid, "all that is known of it"
+    assert gpus.selected(chroot, SECOND.uuid, in_container=False)["CUDA_VISIBLE_DEVICES"] == SECOND.uuid, (
+        "all that is known of it"
+    )
 
 
 def test_an_engine_of_the_host_is_given_the_choice_and_the_arm_can_overrule_it(two, labels, logs, session_home):
@@ -138,7 +144,10 @@ def test_an_engine_of_the_host_is_given_the_choice_and_the_arm_can_overrule_it(t
     process.close()
     assert process.command["variables"]["CUDA_VISIBLE_DEVICES"] == "1"
     own = spec.model_copy(update={"variables": {"CUDA_VISIBLE_DEVICES": "0"}})
-    assert resolve.own_variables(own, Launch(argv=()), LABELS, SECOND.uuid)["CUDA_VISIBLE_DEVICES"] == "0"
+    assert (
+        resolve.own_variables(own, Launch(argv=()), LABELS, SECOND.uuid, in_container=False)["CUDA_VISIBLE_DEVICES"]
+        == "0"
+    )
 
 
 def test_shell_line_planned_command_and_difference_say_which(two, tmp_path):
@@ -155,4 +164,6 @@ def test_shell_line_planned_command_and_difference_say_which(two, tmp_path):
 
 def test_without_a_gpu_nothing_is_told(tmp_path):
     assert "device_requests" in options(docker("toolkit"))["gpu"]
-    assert resolve.own_variables(docker("toolkit"), Launch(argv=()), LABELS) == {"CAMPAIGN_ATTEMPT": "c/r/1"}
+    assert resolve.own_variables(docker("toolkit"), Launch(argv=()), LABELS, in_container=True) == {
+        "CAMPAIGN_ATTEMPT": "c/r/1"
+    }

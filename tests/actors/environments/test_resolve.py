@@ -76,7 +76,10 @@ def test_the_arms_variables_win_over_the_engines_and_those_over_the_gpus():
         name="n", kind="docker", variables={"A": "arm"}, gpu=GpuAccess(variables={"A": "g", "B": "g", "C": "g"})
     )
     own = resolve.own_variables(
-        spec, Launch(argv=(), variables={"A": "e", "B": "e"}), {"campaign": "c", "run": "r", "attempt": "2"}
+        spec,
+        Launch(argv=(), variables={"A": "e", "B": "e"}),
+        {"campaign": "c", "run": "r", "attempt": "2"},
+        in_container=True,
     )
     assert own == {"A": "arm", "B": "e", "C": "g", "CAMPAIGN_ATTEMPT": "c/r/2"}
 

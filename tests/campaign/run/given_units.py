@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -216,6 +216,7 @@ class Units:
     simulated = False
     clock = REAL
     idle_s = 0.01
+    about: Mapping[str, Any] = {}
 
     def __init__(self, *names: str, script: Script = lambda unit, order: good(order)) -> None:
         self.names = set(names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors import software
+from actors.environments import software
 from actors.gpu import caches
 from actors.types import Environment, Image, ImageIdentity, Model
 

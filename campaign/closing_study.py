@@ -1,4 +1,4 @@
-"""A study's page, made in a process of its own: ``python -m campaign.study.apart FOLDER``."""
+"""A study's page, made in a process of its own: ``python -m campaign.closing_study FOLDER``."""
 
 from __future__ import annotations
 
