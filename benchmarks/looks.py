@@ -32,7 +32,7 @@ from campaign.analysis.statistics.sequential import anytime
 from campaign.analysis.statistics.sequential.ahead import claimed
 from campaign.analysis.statistics.sequential.boundaries import Levels
 from campaign.analysis.statistics.sequential.concluded import intervals
-from campaign.analysis.statistics.sequential.conduct import Conduct, Key
+from campaign.analysis.statistics.sequential.conduct import Conduct, Key, Taken
 from campaign.analysis.statistics.sequential.design import Design, Scale
 from campaign.analysis.statistics.sequential.look import show
 
@@ -148,7 +148,7 @@ def any_time(draws: int, seed: int) -> list[dict[str, Any]]:
 
 def stopped(campaigns: int, seed: int, rule: str, theta: float) -> dict[str, Any]:
     """Coverage at the stop of one comparison of nine, margin 1 %, standard deviation of a block 0.71 %."""
-    its, key = design(rule, 9, 1.0), Key("m", "x")
+    its = design(rule, 9, 1.0)
     rng = np.random.default_rng([seed, 99])
     right: dict[str, list[bool]] = {"uncorrected": [], "repeated": []}
     blocks = []
@@ -156,11 +156,10 @@ def stopped(campaigns: int, seed: int, rule: str, theta: float) -> dict[str, Any
     first = np.logical_or(*claimed(its, x))
     for i in range(campaigns):
         stop = int(first[i].argmax()) if first[i].any() else len(its.looks) - 1
-        conduct = Conduct(its, [key])
-        for n in its.looks[: stop + 1]:
-            reference = np.ones(n)
-            conduct.take("m", {key: show(np.exp(x[i, :n]), reference, its, np.arange(n, dtype=float))})
-        counted = conduct.courses[key].counted
+        counted = [
+            Taken(k + 1, k + 1, n, show(np.exp(x[i, :n]), np.ones(n), its, np.arange(n, dtype=float)), "ok")
+            for k, n in enumerate(its.looks[: stop + 1])
+        ]
         last = counted[-1].shown
         assert last.mean is not None and last.se is not None
         reach = 2.0452 if last.n == 30 else {10: 2.2622, 20: 2.0930}[last.n]

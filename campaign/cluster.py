@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ def start(address: str | None, gpus: int = 1) -> None:
     elif not ray_parts.demand_token():
         raise ClusterError(f"no token for the Ray cluster at {address}: anybody could run code on it. {TOKEN_REMEDY}")
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _ours(ENDING):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         joined = str(ray.get_runtime_context().gcs_address)
         _refuse_open(joined, intruder or _intruder(joined))
         host, _, port = joined.rpartition(":")
@@ -206,6 +208,27 @@ def _deaf() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+@contextlib.contextmanager
+def _ours(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Signals that come meanwhile wait; then our own handlers are back. Ray's core puts its own in their place, which print a stack and end
+    the process with nothing stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:  # None: it was not set by Python
+                signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 

@@ -192,8 +192,30 @@ WITH settled AS (
 SELECT cell, details->'cells'->>cell AS reason, details->>'by' AS decided_by
 FROM (SELECT details, unnest(json_keys(details->'cells')) AS cell FROM settled);
 
--- runs: one row per planned run, with the state that the journal gives it: planned, dispatched (under way now),
--- rejected (tried, to be tried again), accepted, exhausted (given up), or left_out (its cell cannot run, or has nothing to be compared with).
+-- looks: one row per look of a sequential design: a model after so many blocks, with the claims that were new. What it saw is in the
+-- journal; the table `comparison_looks` has it comparison by comparison.
+CREATE VIEW looks AS
+SELECT
+    row_number() OVER (ORDER BY seq) AS event,
+    details->>'model' AS model,
+    details->>'workload' AS workload,
+    (details->>'look')::INTEGER AS look,
+    (details->>'blocks')::INTEGER AS blocks,
+    from_json(details->'new_claims', '["VARCHAR"]') AS new_claims,
+    json_keys(details->'stopped') AS stopped,
+    at_utc,
+    seq
+FROM journal
+WHERE event = 'look';
+
+-- cells_closed: one row per model and workload that a look gave no further blocks, and why: all_decided, futility, max_blocks (it has had
+-- them all) or not_testable.
+CREATE VIEW cells_closed AS
+SELECT split_part(cell, '__', 1) AS model, split_part(cell, '__', 2) AS workload, cell, details->'stopped'->>cell AS reason, at_utc
+FROM (SELECT at_utc, details, unnest(json_keys(details->'stopped')) AS cell FROM journal WHERE event = 'look');
+
+-- runs: one row per planned run, with the state that the journal gives it: planned, dispatched (under way now), rejected (tried, to be tried
+-- again), accepted, exhausted (given up), left_out (its cell cannot run, or has nothing to be compared with), or spared (a look had decided its model).
 CREATE VIEW runs AS
 WITH transitions AS (
     SELECT *, max(seq) FILTER (event = 'reopened') OVER (PARTITION BY run_id) AS reopened
@@ -242,6 +264,7 @@ SELECT
         WHEN e.accepted_attempt IS NOT NULL THEN 'accepted'
         WHEN e.exhausted THEN 'exhausted'
         WHEN p.model || '__' || p.environment || '__' || p.workload IN (SELECT cell FROM cells_left_out) THEN 'left_out'
+        WHEN p.model || '__' || p.workload IN (SELECT cell FROM cells_closed) THEN 'spared'
         WHEN e.last_dispatched > coalesce(e.last_finished, -1) AND e.last_dispatched > d.last_opened THEN 'dispatched'
         WHEN e.last_finished IS NOT NULL THEN 'rejected'
         ELSE 'planned'

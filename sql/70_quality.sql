@@ -29,6 +29,7 @@ SELECT
     coalesce(sum(t.failed), 0)::BIGINT AS failed_attempts,
     count(*) FILTER (r.status = 'exhausted') AS exhausted,
     count(*) FILTER (r.status = 'left_out') AS left_out,
+    count(*) FILTER (r.status = 'spared') AS spared,
     count(*) FILTER (r.status IN ('planned', 'dispatched', 'rejected')) AS outstanding
 FROM runs AS r
 LEFT JOIN analysed AS a USING (run_id)

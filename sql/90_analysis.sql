@@ -186,3 +186,21 @@ CREATE TABLE schema_request_percentiles (
 -- and the difference from the reference arm.
 CREATE VIEW request_percentiles AS
 FROM parquet_files('request_percentiles');
+
+-- no rows: the columns of analysis/comparison_looks.parquet
+CREATE TABLE schema_comparison_looks (
+    model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, look INTEGER, event INTEGER, blocks INTEGER,
+    n INTEGER, status VARCHAR, claimed VARCHAR[], pct DOUBLE, sd_log DOUBLE, skewness DOUBLE, rci95_low DOUBLE, rci95_high DOUBLE,
+    sim95_low DOUBLE, sim95_high DOUBLE, any_time_low DOUBLE, any_time_high DOUBLE, different_beyond_pct DOUBLE,
+    equivalent_from_pct DOUBLE, equivalent_to_pct DOUBLE, p_difference DOUBLE, p_equivalence DOUBLE,
+    repeated_p_difference DOUBLE, repeated_p_equivalence DOUBLE, sequential_p_difference DOUBLE, sequential_p_equivalence DOUBLE,
+    adjusted_p_difference DOUBLE, adjusted_p_equivalence DOUBLE, uncorrected_low DOUBLE, uncorrected_high DOUBLE
+);
+
+-- comparison_looks: one row per comparison that looks decide and look: what its blocks showed (`pct`, percent of the reference), the
+-- intervals that hold at all looks together (`rci95_…` alone, `sim95_…` with all planned comparisons) and at every moment (`any_time_…`), the
+-- boundaries as changes in percent (a difference is claimed beyond ±`different_beyond_pct`, equivalence between the other two), the p of the
+-- look by itself, the smallest level at which it rejects (`repeated_…`), the least so far (`sequential_…`) and after the family's adjustment
+-- at that event. `uncorrected_…` is the 95 % interval that would hold had nobody looked before.
+CREATE VIEW comparison_looks AS
+FROM parquet_files('comparison_looks');

@@ -18,7 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from campaign.record.journal import GENESIS, digest
+from campaign.analysis import looks as analysis_looks
+from campaign.record.journal import GENESIS, State, digest, fold, read
+from campaign.run.looks import Looks
 
 FIRST_UTC_NS = 1_790_000_000 * 10**9
 UNIT = "unit-a"
@@ -64,18 +66,23 @@ def write(
     gpu: bool = True,
     seed: int = 1,
     shape: Shape = SMALL,
+    looks: Sequence[int] = (),
+    margin_pct: float = 2.0,
 ) -> Path:
     """A campaign of ``models`` × ``environments`` × ``repetitions``, alternating order, one unit.
 
     ``effects_pct``: environment to the true change of throughput in percent. ``done``: finish only that many runs,
     and leave the next one ``dispatched`` if asked. ``rejections``: let one attempt of the second model overheat
-    before it is accepted, in repetition 2. ``telemetry_hz=0``: no telemetry files. ``gpu=False``: no GPU columns.
+    before it is accepted, in repetition 2. ``looks``: a sequential design with looks after so many blocks, as a driver takes them. ``telemetry_hz=0``: no telemetry files. ``gpu=False``: no GPU columns.
     """
     rng = np.random.default_rng(seed)
     effects = dict(effects_pct or {"docker-baseline": -1.5})
     folder.mkdir(parents=True, exist_ok=True)
     plan = _plan(models, environments, repetitions)
-    _write_json(folder / "campaign.json", _campaign(models, environments))
+    info = _campaign(models, environments)
+    if looks:
+        info["config"] |= _sequential(models, environments, looks, margin_pct)
+    _write_json(folder / "campaign.json", info)
     _write_json(folder / "units" / f"{UNIT}.json", _unit(gpu))
     pq.write_table(pa.Table.from_pandas(plan, schema=PLAN, preserve_index=False), folder / "plan.parquet")
     journal = _Journal(folder / "journal.jsonl")
@@ -87,7 +94,10 @@ def write(
     samples = _Samples(folder / "telemetry" / f"unit={UNIT}", shape.attempts_per_file)
     second = plan[(plan.model == models[-1]) & (plan.repetition == 2)].run_id
     hot = second.iloc[0] if rejections and len(second) else None
+    looking = _Looks(folder, journal, info["config"], plan) if looks else None
     for run in plan.to_dict("records")[:limit]:
+        if looking is not None and looking.decided(run):
+            continue
         for attempt, accepted in ((1, False), (2, True)) if run["run_id"] == hot else ((1, True),):
             journal.add("dispatched", run_id=run["run_id"], attempt=attempt, unit=UNIT, block=run["block"])
             evidence = _attempt(
@@ -115,6 +125,8 @@ def write(
                 rejected_by=[] if accepted else ["throttling"],
                 evidence=evidence,
             )
+    if looking is not None:
+        looking.take()
     if dispatched and limit < len(plan):
         run = plan.to_dict("records")[limit]
         journal.add("dispatched", run_id=run["run_id"], attempt=1, unit=UNIT, block=run["block"])
@@ -190,6 +202,28 @@ class _Journal:
         self.seq, self.previous = self.seq + 1, digest(line)
 
 
+class _Looks:
+    """Takes looks where a driver would: before the next block."""
+
+    def __init__(self, folder: Path, journal: _Journal, config: Mapping[str, Any], plan: pd.DataFrame) -> None:
+        planned = analysis_looks.planned(config)
+        assert planned is not None
+        self.folder, self.journal = folder, journal
+        self.looks = Looks(folder, planned, plan.to_dict("records"), [])
+
+    def take(self) -> State:
+        events, _, _ = read(self.journal.path)
+        state = fold(events)
+        for fields in self.looks.take(state):
+            self.journal.add("look", **fields)
+            state.closed |= fields["stopped"]
+        return state
+
+    def decided(self, run: Mapping[str, Any]) -> bool:
+        """Whether the run is not needed; looks are due at the first run of a block."""
+        return self.take().spared(run["run_id"])
+
+
 class _Samples:
     """Telemetry files of so many attempts each."""
 
@@ -256,6 +290,28 @@ def _campaign(models: Sequence[str], environments: Sequence[str]) -> dict[str, A
         "created_utc_ns": FIRST_UTC_NS,
         "simulated": True,
         "chosen_because": "named by a test",
+    }
+
+
+def _sequential(
+    models: Sequence[str], environments: Sequence[str], looks: Sequence[int], margin_pct: float
+) -> dict[str, Any]:
+    return {
+        "phase": "baseline",
+        "reference": environments[0],
+        "margin_pct": margin_pct,
+        "models": [{"name": name} for name in models],
+        "environments": [{"name": name, "kind": name.partition("-")[0]} for name in environments],
+        "workloads": [{"name": WORKLOAD}],
+        "sequential": {
+            "looks": list(looks),
+            "spending": "pocock",
+            "gamma": None,
+            "t_levels": "exact_t",
+            "scale": "guarded",
+            "multiplicity": "holm",
+            "futility": None,
+        },
     }
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import inputs, parallel, seal, views
+from campaign.analysis import inputs, looks, parallel, seal, views
 from campaign.analysis import rows as findings
 
 if TYPE_CHECKING:
@@ -117,18 +117,18 @@ def _analyse(
     if asked.table.empty:
         return None, []
     chosen, arms = asked.settings, set(asked.table["environment"])
-    runs = compare_runs(
-        asked.table,
-        reference=chosen["reference"] if chosen["reference"] in arms else None,
-        seed=chosen["seed"],
-        margin_pct=chosen["margin_pct"],
-        m_planned=chosen["m_planned"],
-        planned=chosen["planned"],
-        planned_repetitions=chosen["planned_repetitions"],
-        refused=asked.refused,
-        units=asked.units,
-        screen=None if asked.screen is None else (rows_of(asked.screen), traits(asked.screen.factors)),
-    )
+    told = {
+        "reference": chosen["reference"] if chosen["reference"] in arms else None,
+        "seed": chosen["seed"],
+        "margin_pct": chosen["margin_pct"],
+        "m_planned": chosen["m_planned"],
+        "planned": chosen["planned"],
+        "planned_repetitions": chosen["planned_repetitions"],
+        "refused": asked.refused,
+        "units": asked.units,
+    }
+    screen = None if asked.screen is None else (rows_of(asked.screen), traits(asked.screen.factors))
+    runs = compare_runs(asked.table, **told, screen=screen) if asked.fixed else _without_verdicts(asked, told)
     requests = latencies.result()
     works = [
         compare_latencies(found, chosen["reference"], chosen["seed"], two_level=False) for found in requests.values()
@@ -139,6 +139,31 @@ def _analyse(
         found for found in result["comparisons"] if {found["treatment"], found["reference"]} <= arms
     ]
     return result, list(zip(requests, percentiled, strict=True))
+
+
+def _without_verdicts(asked: inputs.Asked, told: dict[str, Any]) -> parallel.Work:
+    """Where somebody may stop for what is seen: estimates with intervals that hold at any time, and what looks decided."""
+    from campaign.analysis.statistics.interim import compare_so_far
+    from campaign.analysis.statistics.sequential.claimed import overlaid
+
+    if asked.looks is None:
+        return compare_so_far(asked.table, "unfinished", diagnostics=False, **told)
+    plan, conduct = asked.looks, looks.conducted(asked.looks, asked.events)
+    verdict = "not_tested" if asked.finished else "unfinished"
+    work = compare_so_far(asked.table, verdict, diagnostics=asked.finished, **told)
+    courses = {its: conduct.courses[key] for key, its in plan.of.items()}
+
+    def decided(found: dict[str, Any]) -> dict[str, Any]:
+        model, workload = asked.cells[found["model"]]
+        its = looks.Compared(model, workload, found["treatment"], found["reference"], found["metric"])
+        return found if its not in courses else overlaid(found, conduct, courses[its], over=asked.finished)
+
+    def conclude(found: list[Any]) -> dict[str, Any]:
+        result: dict[str, Any] = work.conclude(found)
+        comparisons = [decided(one) for one in result["comparisons"]]
+        return result | {"comparisons": comparisons, "looks": (plan, conduct)}
+
+    return parallel.Work(work.jobs, conclude)
 
 
 def _tables(
@@ -162,7 +187,10 @@ def _tables(
             "phase_decisions": list(findings.phase_decisions(result, asked.screen)),
             "screen_effects": list(findings.screen_effects(result)),
             "screen_contrasts": list(findings.screen_contrasts(result)),
-            "request_percentiles": list(findings.request_percentiles(percentiled, asked.settings["reference"])),
+            "request_percentiles": list(
+                findings.request_percentiles(percentiled, asked.settings["reference"], fixed=asked.fixed)
+            ),
+            "comparison_looks": list(findings.comparison_looks(result)),
         }
     return {
         name: pd.DataFrame(records, columns=_columns(con, name)).replace([math.inf, -math.inf], math.nan)

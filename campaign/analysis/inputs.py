@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from campaign.analysis import looks
+
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
@@ -17,6 +19,9 @@ MARGIN_PCT = 2.0
 """Equivalence margin where the config declares none."""
 CEILING_C = 45.0
 """Start temperature that the statistics hold every attempt to (the method's)."""
+
+OUTSTANDING = ("planned", "dispatched", "rejected")
+"""Statuses of runs that are still to be carried out."""
 
 Cellname = tuple[str, str]
 """Model and workload."""
@@ -33,7 +38,18 @@ class Asked:
     """Model to the status that forbids statistics on it."""
     units: dict[str, str]
     """Metric to its unit of measure."""
+    finished: bool
+    """Whether every planned run is done, given up, left out or not needed; imported runs always are."""
+    looks: looks.Planned | None
+    events: list[dict[str, Any]]
+    """The looks that were taken, as the journal has them."""
+
     screen: Screen | None = None
+
+    @property
+    def fixed(self) -> bool:
+        """Whether nobody could stop the campaign for what was seen: only then do tests for a fixed number of runs hold."""
+        return self.finished and self.looks is None
 
 
 def ask(con: duckdb.DuckDBPyConnection) -> Asked:
@@ -43,9 +59,27 @@ def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     units = con.execute(
         "SELECT metric, any_value(unit_of_measure) FROM metrics WHERE unit_of_measure IS NOT NULL GROUP BY metric"
     ).fetchall()
-    return Asked(
-        table, cells, settings(con), {model: "error_implausible" for (model,) in implausible}, dict(units), screen(con)
-    )
+    (config,) = con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
+    try:
+        planned = looks.planned(json.loads(config) if config else None)
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # a stranger's folder: nothing can be judged by a design that cannot be read
+        planned = None
+    taken = con.execute(
+        "SELECT event FROM journal_lines WHERE event->>'event' = 'look' ORDER BY line_number"
+    ).fetchall()
+    refused = {model: "error_implausible" for (model,) in implausible}
+    events = [json.loads(line) for (line,) in taken] if planned else []
+    return Asked(table, cells, settings(con), refused, dict(units), finished(con), planned, events, screen(con))
+
+
+def finished(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether no planned run is outstanding. Until then whoever looks may stop for what is seen."""
+    left = con.execute(f"SELECT count(*) FROM runs WHERE status IN {OUTSTANDING}").fetchall()[0][0]
+    return bool(left == 0)
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:
@@ -94,6 +128,17 @@ def _with_declared_images(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -
     keys = [table["unit"], table["environment"].map(declared)]
     first = digests.groupby(keys, dropna=False).transform("first")  # the table is in order of time
     return table.assign(image_digest=digests.where(digests != first, "as declared").where(digests.notna()))
+
+
+def run_table_at(con: duckdb.DuckDBPyConnection, seq: int) -> pd.DataFrame:
+    """The run table of the attempts that had finished before an event of the journal."""
+    table, _ = run_table(con)
+    if table.empty:
+        return table
+    known = set(
+        con.execute("SELECT run_id, attempt FROM journal WHERE event = 'finished' AND seq < $1", [seq]).fetchall()
+    )
+    return table[[pair in known for pair in zip(table["run_id"], table["attempt"], strict=True)]]
 
 
 def _with_settings(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:

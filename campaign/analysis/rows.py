@@ -69,6 +69,8 @@ METHODS = {
     "paired_t": "blocks, guarded Fieller with covariance",
     "welch": "independent arms, guarded Fieller",
     "dunnett": "screen, Dunnett over the options",
+    "sequential": "blocks, guarded Fieller repeated at looks",
+    "any_time": "blocks, confidence sequence that holds at any time",
 }
 """Test that decides to the interval that goes with it (``docs/statistics.md``)."""
 
@@ -414,7 +416,53 @@ def _why_not(arm: str) -> str:
     return "not carried on" if why is None else f"not carried on: {why}"
 
 
-def request_percentiles(percentiled: Percentiled, reference: str) -> Iterator[dict[str, Any]]:
+NOT_FIXED = "no interval for a fixed number of runs: the campaign could be, or was, stopped early"
+_FOR_FIXED_N = ("low", "high", "diff_low", "diff_high", "run_level_p")
+
+
+def request_percentiles(percentiled: Percentiled, reference: str, *, fixed: bool = True) -> Iterator[dict[str, Any]]:
+    """``fixed`` is whether nobody could stop the campaign for what was seen; intervals and p hold only then."""
+    for row in _all_percentiles(percentiled, reference):
+        yield row if fixed else row | dict.fromkeys(_FOR_FIXED_N) | {"reason": NOT_FIXED}
+
+
+def comparison_looks(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of campaigns with a sequential design: every look of every comparison that looks decide."""
+    if "looks" not in result:
+        return
+    from campaign.analysis.statistics.sequential.concluded import any_time, intervals, reaches, uncorrected
+    from campaign.analysis.statistics.sequential.look import percent
+
+    plan, conduct = result["looks"]
+    for key, its in plan.of.items():
+        course = conduct.courses[key]
+        for taken in course.looks:
+            shown = taken.shown
+            row = vars(its) | {
+                "look": taken.look, "event": taken.event, "blocks": taken.blocks, "n": shown.n, "status": taken.status,
+                "claimed": [claim for claim, made in course.claims.items() if made.look == taken.look],
+            }  # fmt: skip
+            if taken.status != "ok":
+                yield row
+                continue
+            counted = [one for one in course.counted if one.look <= taken.look]
+            rci, naive = intervals(conduct.design, counted), uncorrected(shown)
+            different, zone_low, zone_high = reaches(conduct, course, counted)
+            yield row | {
+                "pct": percent(shown.mean), "sd_log": shown.sd, "skewness": shown.skewness,
+                **{f"rci95_{side}": rci["ci95"][f"{side}_pct"] for side in ("low", "high")},
+                **{f"sim95_{side}": rci["sim95"][f"{side}_pct"] for side in ("low", "high")},
+                **{f"any_time_{side}": any_time(shown, conduct.design)["sim95"][f"{side}_pct"] for side in ("low", "high")},
+                "different_beyond_pct": different, "equivalent_from_pct": zone_low, "equivalent_to_pct": zone_high,
+                "p_difference": shown.p_diff, "p_equivalence": shown.p_tost,
+                **dict(zip(("repeated_p_difference", "repeated_p_equivalence"), taken.rep_p, strict=True)),
+                **dict(zip(("sequential_p_difference", "sequential_p_equivalence"), taken.p_seq, strict=True)),
+                **dict(zip(("adjusted_p_difference", "adjusted_p_equivalence"), taken.p_adjusted, strict=True)),
+                **{f"uncorrected_{name}": naive[f"ci95_{name}_pct"] for name in ("low", "high")},
+            }  # fmt: skip
+
+
+def _all_percentiles(percentiled: Percentiled, reference: str) -> Iterator[dict[str, Any]]:
     for workload, entries in percentiled:
         for entry in entries:
             for metric, block in entry["by_metric"].items():

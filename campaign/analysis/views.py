@@ -37,6 +37,7 @@ ANALYSIS = {
         "screen_effects",
         "screen_contrasts",
         "request_percentiles",
+        "comparison_looks",
     )
 }
 KINDS = {

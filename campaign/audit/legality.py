@@ -33,6 +33,8 @@ class Record:
     registered: bool = False
     moved: set[str] = field(default_factory=set)
     """Blocks that this session moved to another unit."""
+    looks: dict[str, int] = field(default_factory=dict)
+    """``model__workload`` to its last look."""
 
 
 def illegal(events: list[Event], plan: list[Event], config: dict[str, Any]) -> Iterator[tuple[int, str]]:
@@ -110,6 +112,8 @@ def _dispatched(record: Record, event: Event) -> Iterator[str]:
     run = record.state.run(run_id)
     if run.done:
         yield f"{run_id} is dispatched although it was done"
+    if record.state.spared(run_id):
+        yield f"{run_id} is dispatched although a look had decided its model"
     if event["attempt"] != run.attempts + 1:
         yield f"{run_id}: attempt {event['attempt']} follows attempt {run.attempts}"
     if record.session is not None and unit not in record.session["units"]:
@@ -167,6 +171,25 @@ def _reopened(record: Record, event: Event) -> Iterator[str]:
         yield f"{run_id} is opened again although no driver was at work"
 
 
+def _look(record: Record, event: Event) -> Iterator[str]:
+    """A look is taken when all its blocks are done, in turn, of a model that has not stopped; what it decides is judged by `verify`."""
+    design = record.config.get("sequential") or {}
+    cell = f"{event['model']}__{event['workload']}"
+    number, looks = event["look"], list(design.get("looks") or ())
+    if number != record.looks.get(cell, 0) + 1 or number > len(looks) or event["blocks"] != looks[number - 1]:
+        yield f"look {number} of {cell} after {event['blocks']} blocks is not the next that the config has"
+    if cell in record.state.closed:
+        yield f"look {number} of {cell}, which had stopped"
+    mine = [
+        row for row in record.plan.values() if (row["model"], row["workload"]) == (event["model"], event["workload"])
+    ]
+    if not mine:
+        yield f"{cell} is not in the plan"
+    if early := [row for row in mine if row["repetition"] <= event["blocks"] and not record.state.done(row["run_id"])]:
+        yield f"look {number} of {cell} before {early[0]['run_id']} was done"
+    record.looks[cell] = number
+
+
 def _requeued(record: Record, event: Event) -> Iterator[str]:
     if event["block"] not in {row["block"] for row in record.plan.values()}:
         yield f"block {event['block']} is not in the plan"
@@ -210,6 +233,7 @@ RULES: dict[str, Callable[[Record, Event], Iterator[str]]] = {
     "left_out": _any,
     "caches": _any,
     "reference": _any,
+    "look": _look,
     "requeued": _requeued,
     "reopened": _reopened,
     "dispatched": _dispatched,

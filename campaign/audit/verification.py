@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -56,6 +57,7 @@ def _problems(store: Store, kept: str | None) -> Iterator[Problem]:
     for line, what in illegal(events, plan, info.get("config") or {}):
         yield Problem("journal.jsonl", f"line {line}: {what}", RESTORE)
     yield from _plan(info, plan)
+    yield from _looks(store, info, events)
     yield from _runs(store, info, events, plan)
     yield from _heads(store, events, kept)
     yield from _derived(store, events)
@@ -190,6 +192,24 @@ def _plan(info: dict[str, Any], plan: list[Event]) -> Iterator[Problem]:
         )  # fmt: skip
     elif planned(campaign, max(1, len(info.get("lanes") or ())), info.get("simulated") is True) != rows:
         yield Problem("plan.parquet", f"is not the plan that config and seed give{_other_code(info)}", RESTORE)
+
+
+def _looks(store: Store, info: dict[str, Any], events: list[Event]) -> Iterator[Problem]:
+    """Every look, made again from the attempts that there were when it was taken."""
+    if not any(event["event"] == "look" for event in events):
+        return
+    from campaign.analysis import inputs, looks, views
+
+    try:
+        planned = looks.planned(info.get("config"))
+        if planned is None:
+            yield Problem("journal.jsonl", "it holds looks, which the config does not have", RESTORE)
+            return
+        con = views.connect(store.root)
+        for line, what in looks.problems(partial(inputs.run_table_at, con), planned, events):
+            yield Problem("journal.jsonl", f"line {line}: {what}{_other_code(info)}", RESTORE)
+    except (KeyError, TypeError, ValueError, StopIteration, RuntimeError, views.ResultsError) as problem:
+        yield Problem("journal.jsonl", f"its looks cannot be made again ({problem!r}){_other_code(info)}", RESTORE)
 
 
 def hash_of(config: Any) -> str:

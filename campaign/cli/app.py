@@ -74,6 +74,13 @@ def finite(value: float | list[float] | None) -> Any:
     return value
 
 
+def new_file(path: Path | None) -> Path | None:
+    """Callback of options that name a file to be put in place whole: that would take the place of a device, a pipe or a link as well."""
+    if path is not None and (path.is_symlink() or (path.exists() and not path.is_file())):
+        raise typer.BadParameter(f"{path} is no regular file, and would be replaced by one. Name a new file.")
+    return path
+
+
 def _version(asked: bool) -> None:
     if asked:
         from campaign.record import provenance

@@ -8,18 +8,29 @@ from typing import Annotated
 import typer
 
 from campaign.cli import completion
-from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, out
+from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, new_file, out
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
 
 
-@app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign plan configs/campaigns/local.yaml")
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign plan configs/campaigns/local.yaml\n\n"
+    "  campaign plan my.yaml --pilot results/pilot --apply overrides.yaml",
+)
 def plan(
     config: Config = None,
     units: Annotated[int, typer.Option(min=1, help="Units that share the campaign.")] = 1,
     phase: Phase = None,
     results: ResultsRoot = Path("results"),
+    pilot: Annotated[
+        Path | None, typer.Option(help="Results of a pilot: requests and repetitions at least cost from its variances.")
+    ] = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option(help="With --pilot: file for the optimum as `overrides:`, to put into the campaign file."),
+    ] = None,
 ) -> None:
     """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for; of a study every phase."""
     from campaign.cli import study
@@ -27,9 +38,22 @@ def plan(
     from campaign.plan.preview import describe
     from campaign.record.store import folder_for
 
-    if phase is None and study.planned(config, units, results):
+    if apply is not None and pilot is None:
+        raise typer.BadParameter("the optimum comes from a pilot: give --pilot RESULTS", param_hint="--apply")
+    if phase is None and pilot is None and study.planned(config, units, results):
         return
     _, loaded = chosen(config, phase)
+    if pilot is not None:
+        from campaign.plan import pilot as piloted
+
+        every = piloted.advice(loaded, piloted.spreads(pilot))
+        out.print(piloted.describe(every))
+        if apply is not None:
+            if apply.exists():
+                raise piloted.PilotRefused(f"{apply} exists; name a new file, nothing was written")
+            apply.write_text(piloted.overrides(every))
+            out.print(f"wrote {apply}: put its `overrides` into the campaign file, before the first run", markup=False)
+        return
     store = folder_for(results, loaded.name, new=False)
     store.require_kind(simulated=False)
     known = {}
@@ -77,7 +101,9 @@ def prepare(
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
-    for engine in loaded.container_engines().values():
+    for engine in (
+        () if no_fetch else loaded.container_engines().values()
+    ):  # one is set up from packages that are downloaded
         engine.ensure(host.home(), out.print)
     failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
     raise typer.Exit(EXIT_REFUSED if failed else 0)
@@ -90,7 +116,8 @@ def prepare(
 def register(
     config: Config = None,
     copy: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.")
+        Path | None,
+        typer.Option("--output", "-o", help="Also write it here, to commit or to stamp.", callback=new_file),
     ] = None,
     units: Annotated[int, typer.Option(min=1, help="Units that will share the campaign.")] = 1,
     new: Annotated[bool, typer.Option("--new", help="For another campaign beside the last.")] = False,
@@ -147,13 +174,24 @@ def power(
     margin_pct: Annotated[float | None, typer.Option(callback=finite, help="Equivalence margin, percent.")] = None,
     n: Annotated[int, typer.Option(min=2, help="Runs in each arm.")] = 30,
     m: Annotated[int, typer.Option(min=1, help="Comparisons in the family.")] = 30,
+    looks: Annotated[
+        str | None, typer.Option(help="Blocks after which a sequential design looks, as in 10,20,30.")
+    ] = None,
 ) -> None:
     """Tell before any run what N this effect and margin need."""
-    from campaign.plan.power import describe_power
+    from campaign.plan.power import PowerRefused, describe_power
 
     if pilot is not None:
         latest(pilot)
-    out.print(describe_power(pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m))
+    try:
+        looks_at = tuple(int(part) for part in looks.split(",")) if looks else ()
+    except ValueError:
+        raise PowerRefused(f"--looks {looks!r}: write block numbers with commas, as in 10,20,30") from None
+    out.print(
+        describe_power(
+            pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m, looks_at=looks_at
+        )
+    )
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign diff native-chroot docker-baseline")

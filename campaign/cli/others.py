@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from campaign.cli.app import ResultsRoot, app, out
+from campaign.cli.app import ResultsRoot, app, new_file, out
 
 PANEL = "Results of others"
+LARGEST_REPORT_BYTES = 512 * 2**20
 
 
 Columns = Annotated[
@@ -84,7 +86,7 @@ def import_(
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign analyze runs.csv --json out.json --reference native")
 def analyze(
     table: Annotated[Path, typer.Argument(help="Run table, a row for each attempt: CSV, JSON, Excel, Parquet, …")],
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the results.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the results.", callback=new_file)] = None,
     reference: Annotated[str | None, typer.Option(help="Reference arm; default: `native…`.")] = None,
     requests: Annotated[Path | None, typer.Option(help="Request table for latency percentiles.")] = None,
     screen: Annotated[
@@ -146,6 +148,17 @@ def parse(
     keys: Annotated[Literal["project", "reference"], typer.Option(help="Whose names the figures get.")] = "project",
 ) -> None:
     """Print an engine's report as JSON under this project's metric names."""
+    from actors.engines import EngineError
     from actors.engines.parse import parse_file
+    from campaign.reading.errors import TableError
 
-    print(json.dumps(parse_file(engine, report, log, requests, keys), indent=1))
+    for given in (report, log, requests):
+        if given is not None and os.path.exists(given) and not os.path.isfile(given):  # noqa: PTH110, PTH113 - a name may be too long
+            raise TableError(f"{given}: is no regular file")
+        if given is not None and os.path.isfile(given) and given.stat().st_size > LARGEST_REPORT_BYTES:  # noqa: PTH113 - a name may be too long
+            raise TableError(f"{given}: larger than {LARGEST_REPORT_BYTES >> 20} MiB, which no report of an engine is")
+    try:
+        parsed = parse_file(engine, report, log, requests, keys)
+    except (EngineError, OSError) as problem:  # here it is an argument that is wrong, as a table is
+        raise TableError(str(problem)) from None
+    print(json.dumps(parsed, indent=1))

@@ -36,7 +36,7 @@ def in_words(err: Console) -> Iterator[None]:
         others = tuple(getattr(sys.modules[module], name) for module, name in OTHERS if module in sys.modules)
         if isinstance(problem, CampaignError):
             code, message = problem.exit_code, str(problem)
-        elif isinstance(problem, others):
+        elif isinstance(problem, others) or str(problem).startswith("Symlink loop"):  # pathlib's own RuntimeError
             code, message = EXIT_REFUSED, _of_others(problem)
         else:
             code, message = EXIT_DEFECT, _defect(problem)

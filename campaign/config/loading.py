@@ -30,7 +30,8 @@ from actors import host
 from actors.engines.registry import engines
 from actors.environments import EVERY_KIND, ContainerEngine, registry, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
-from campaign.config import redaction
+from campaign.config import redaction, sequential
+from campaign.config.sequential import Sequential
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 from campaign.errors import nearest
 
@@ -146,6 +147,8 @@ class Campaign(Frozen):
     """Whether runs beyond `acceptance.outlier_sigma` are marked, or measured once more."""
     margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0
     """Equivalence margin, percent of the reference."""
+    sequential: Sequential | None = None
+    """Looks at which decided models stop; None carries every planned block out."""
     units: tuple[Name, ...] = ()
     """Units to use; empty is every unit that is alive."""
     screen: Screen | None = None
@@ -846,6 +849,10 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
     for i, workload in enumerate(campaign.workloads):
         yield from _workload(workload, at("workloads", i))
     yield from _gate(campaign, at)
+    yield from sequential.contradictions(
+        campaign.sequential, at, repetitions=campaign.repetitions, outliers=campaign.outliers, phase=campaign.phase,
+        arms=len(campaign.environments), units=len(campaign.units),
+    )  # fmt: skip
     yield from _image(campaign.image, at("image"))
     if len(set(campaign.units)) != len(campaign.units):
         yield at("units").problem("names a unit twice", "Name each once.")
@@ -987,5 +994,5 @@ def _gate(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Problem]:
         yield at("gate", "floor_c").problem(what, "Lower the floor, or raise the ceiling.")
     for name in ("dwell_s", "poll_s"):
         if getattr(gate, name) >= gate.timeout_s:
-            what = f"{getattr(gate, name):g} s is not below timeout_s of {gate.timeout_s:g} s"
+            what = f"{name} of {getattr(gate, name):g} s is not below timeout_s of {gate.timeout_s:g} s"
             yield at("gate", name).problem(what, "The gate could never open: lower it, or raise timeout_s.")

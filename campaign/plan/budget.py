@@ -105,6 +105,8 @@ def ways(campaign: Campaign, runs: tuple[Planned, ...], known: Mapping[Cell, Cel
         which = ", ".join(model.name for model in small)
         found.append(Way(f"batch of {LARGER_BATCH} for {which}", _total_s(larger, lanes, remain), precision))
     now = min(campaign.repetitions.values())
+    if campaign.sequential is not None:  # looks are over the blocks of one unit, and end it early by themselves
+        return found
     if now > 10:
         few = campaign.model_copy(update={"repetitions": dict.fromkeys(campaign.repetitions, 10)})
         alpha = 0.05 / COMPARISONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +47,12 @@ def describe_power(
     n: int = 30,
     m: int = 30,
     metric: str = METRIC,
+    looks_at: Sequence[int] = (),
 ) -> RenderableType:
     """What ``n`` runs per arm see, and the N that a difference of ``effect_pct`` and equivalence within ``margin_pct`` need.
 
     ``pilot`` is a results folder, whose arms give the spread of every model; else ``cv_pct`` (and ``rho``) is taken for all.
-    ``m`` is the number of comparisons in the family. Raises :class:`PowerRefused`.
+    ``m`` is the number of comparisons in the family, ``looks_at`` are blocks after which a sequential design looks. Raises :class:`PowerRefused`.
     """
     from rich.console import Group
     from rich.table import Table
@@ -104,7 +106,38 @@ def describe_power(
             style="dim",
         ),
         Text(statement),
+        *([_looked(spreads, looks_at, m, margin, effect_pct)] if looks_at else []),
     )
+
+
+def _looked(
+    spreads: Sequence[Spread], looks_at: Sequence[int], m: int, margin_pct: float, effect_pct: float
+) -> RenderableType:
+    """What becomes of one comparison with looks."""
+    from rich.table import Table
+
+    from campaign.plan.looks import of_spread
+
+    at = ", ".join(map(str, looks_at))
+    table = Table(
+        title=f"With looks after {at} blocks (Pocock-type spending, exact levels, 0.05 by {m}, margin ±{margin_pct:g} %)",
+        title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), header_style="dim",
+    )  # fmt: skip
+    table.add_column("model", overflow="fold")
+    for name in ("truth", "decided by look", "equivalent", "different", "blocks", "p90"):
+        table.add_column(name, justify="right", no_wrap=True)
+    truths = {"no difference": 0.0, f"{effect_pct:g} %": effect_pct}
+    try:
+        every = [of_spread(looks_at, m, margin_pct, s.cv_pct, s.rho, truths) for s in spreads]
+    except ValueError as problem:
+        raise PowerRefused(f"--looks: {problem}") from None
+    for spread, found in zip(spreads, every, strict=True):
+        for i, (truth, its) in enumerate(found.items()):
+            by = " / ".join(f"{100 * share:.0f}" for share in its.decided_by_look) + " %"
+            blocks = f"{its.expected_blocks:.1f}" + ("" if its.saves else " (no saving)")
+            claims = (f"{100 * share:.0f} %" for share in (its.claims_equivalent, its.claims_different))
+            table.add_row("" if i else spread.model, truth, by, *claims, blocks, f"{its.p90_blocks:.0f}")
+    return table
 
 
 def _runs(n: int | None) -> str:

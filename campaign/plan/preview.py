@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.environments import software
-from campaign.plan import budget
+from campaign.plan import budget, looks
 from campaign.plan.design import Planned
 from campaign.plan.forecast import Cell, CellSpeed, Forecast, duration, forecast, machine, size
 
@@ -60,6 +60,7 @@ def describe(
         blocks,
         Text(),
         budget.describe(campaign, runs, ahead) if budget.matters(ahead) else cells,
+        *([] if (looked := looks.describe(campaign, ahead)) is None else [Text(), looked]),
         Text("\n".join(["", "Gate, before every attempt:", *(f"- {line}" for line in gate_asks(campaign))])),
         Text("\n".join(["", "Notes:", *notes]) if notes else ""),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
+from campaign.analysis import looks
 from campaign.errors import CampaignError
 from campaign.record import journal, untrusted
 from campaign.record.drift import changes
@@ -49,7 +50,7 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
     from campaign.plan.design import plan, plan_hash
     from campaign.record import provenance
 
-    planned = plan(campaign, lanes=units)
+    runs = plan(campaign, lanes=units)
     arms = [arm.name for arm in campaign.environments]
     arms = [campaign.reference, *(arm for arm in arms if arm != campaign.reference)]
     roles = {name: fact for name, fact in known().items() if fact.label is not None}
@@ -63,9 +64,9 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
         "phase": campaign.phase,
         "seed": campaign.seed,
         "units": units,
-        "runs": len(planned),
+        "runs": len(runs),
         "config_hash": campaign.config_hash,
-        "plan_hash": plan_hash(planned),
+        "plan_hash": plan_hash(runs),
         "code": {"digest": host.code_digest(), "git_commit": provenance.git()["git_commit"]},
         "questions": [
             {
@@ -95,6 +96,11 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
             "analysis_set": "protocol: of each run the accepted attempt with the lowest number that was not throttled and, where both arms' start "
             "temperatures were read, began below the ceiling; criteria never look at the metric",
         },
+        **(
+            {}
+            if (planned := looks.planned(campaign.model_dump(mode="json"))) is None
+            else {"sequential": planned.design.settings()}
+        ),
         "deciding_rule": deciding_rule(),
         "config": campaign.published(),
     }

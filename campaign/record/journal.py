@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -182,6 +182,8 @@ class State:
     """``model__environment`` to the reason its breaker opened, since the last start."""
     left_out: dict[str, str] = field(default_factory=dict)
     """``model__environment__workload`` to why the campaign goes on without it."""
+    closed: dict[str, str] = field(default_factory=dict)
+    """``model__workload`` to why a look gave it no further blocks."""
     shakedowns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Unit and cell to the last event of its shakedown."""
     caches: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -208,13 +210,35 @@ class State:
         return self.runs.setdefault(run_id, RunState())
 
     def done(self, run_id: str) -> bool:
-        """Whether nothing more is to be done for the run: accepted, given up, or of a cell that is left out."""
-        return self.run(run_id).done or cell_of(run_id) in self.left_out
+        """Whether nothing more is to be done for the run: accepted, given up, of a cell that is left out, or not needed."""
+        return self.run(run_id).done or cell_of(run_id) in self.left_out or self.spared(run_id)
+
+    def spared(self, run_id: str) -> bool:
+        """Whether the run was never needed, because a look decided its model before."""
+        return bool(self.closed) and not self.run(run_id).done and pair_of(run_id) in self.closed
+
+    def count(self, run_ids: Iterable[str]) -> dict[str, int]:
+        """How planned runs stand, as :class:`campaign.record.snapshot.Snapshot` counts them."""
+        planned, runs = list(run_ids), list(self.runs.values())
+        spared = sum(self.spared(run_id) for run_id in planned)
+        return {
+            "accepted": sum(run.accepted is not None for run in runs),
+            "exhausted": sum(run.exhausted and run.accepted is None for run in runs),
+            "left_out": sum(self.done(run_id) and not self.run(run_id).done for run_id in planned) - spared,
+            "spared": spared,
+            "rejected_attempts": sum(run.rejected for run in runs),
+        }
 
 
 def cell_of(run_id: str) -> str:
     """``model__environment__workload`` of a run's id."""
     return run_id.rpartition("__")[0]
+
+
+def pair_of(run_id: str) -> str:
+    """``model__workload`` of a run's id."""
+    model, _, workload, _ = run_id.split("__")
+    return f"{model}__{workload}"
 
 
 def tried_cell(event: dict[str, Any]) -> str:
@@ -270,6 +294,8 @@ def apply(state: State, event: dict[str, Any]) -> None:
     elif kind == "left_out":
         state.left_out = dict(event["cells"])
         state.completed = False
+    elif kind == "look":
+        state.closed |= event["stopped"]
     elif kind == "override":
         state.session += 1
         state.accepted[event["what"]] = event.get("now", "")

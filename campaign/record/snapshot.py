@@ -18,6 +18,8 @@ class Snapshot(BaseModel):
     exhausted: int = 0
     left_out: int = 0
     """Runs of cells that cannot run, or that nothing is left to compare with."""
+    spared: int = 0
+    """Runs of models that a look had decided before."""
     rejected_attempts: int = 0
     eta_s: float | None = None
     elapsed_s: float = 0.0
@@ -36,7 +38,7 @@ class Snapshot(BaseModel):
 
     @property
     def done(self) -> int:
-        return self.accepted + self.exhausted + self.left_out
+        return self.accepted + self.exhausted + self.left_out + self.spared
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

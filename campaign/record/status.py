@@ -27,15 +27,12 @@ def standing(folder: Path) -> tuple[Snapshot, bool]:
     except (OSError, ValueError, untrusted.Unreadable):
         snapshot = Snapshot(campaign=info["campaign"], results=str(folder))
     running = _drives(snapshot.pid)
-    runs, planned = state.runs.values(), [row["run_id"] for row in store.plan()]
+    planned = [row["run_id"] for row in store.plan()]
     stage = snapshot.stage if running else "completed" if state.completed else "stopped; the same command goes on"
     update = {
         "total": len(planned),
-        "left_out": sum(state.done(run_id) and not state.run(run_id).done for run_id in planned),
-        "accepted": sum(run.accepted is not None for run in runs),
-        "exhausted": sum(run.exhausted and run.accepted is None for run in runs),
-        "rejected_attempts": sum(run.rejected for run in runs),
         "stage": stage,
+        **state.count(planned),
     }
     if not running:
         update |= {"lanes": {}, "eta_s": None}

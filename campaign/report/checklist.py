@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from campaign.analysis.rows import NOT_FIXED
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -25,10 +27,14 @@ def checklist(con: duckdb.DuckDBPyConnection) -> list[Item]:
         con,
         """SELECT count(*) AS n,
             count(*) FILTER (pct IS NOT NULL AND (mean_reference IS NULL OR mean_treatment IS NULL OR unit_of_measure IS NULL)) AS bare,
-            count(*) FILTER (status = 'ok') AS tested,
-            count(*) FILTER (status = 'ok' AND (p_adjusted IS NULL OR welch_low IS NULL)) AS untested,
+            count(*) FILTER (status = 'ok' AND verdict NOT IN ('unfinished', 'continuing', 'not_tested')) AS tested,
+            count(*) FILTER (status = 'ok' AND headline_test = 'sequential') AS looked,
+            count(*) FILTER (
+                status = 'ok' AND verdict NOT IN ('unfinished', 'continuing', 'not_tested')
+                AND (p_adjusted IS NULL OR (welch_low IS NULL AND headline_test <> 'sequential'))
+            ) AS untested,
             count(*) FILTER (status = 'deterministic') AS constant,
-            count(*) FILTER (status = 'ok' AND shapiro_p_reference IS NULL AND sd_reference > 0 AND n_reference >= 3) AS unchecked,
+            count(*) FILTER (status = 'ok' AND headline_test <> 'sequential' AND verdict NOT IN ('unfinished', 'continuing', 'not_tested') AND shapiro_p_reference IS NULL AND sd_reference > 0 AND n_reference >= 3) AS unchecked,
             count(*) FILTER (status = 'ok' AND better = 'higher' AND mean_reference > 0 AND hmean_reference IS NULL) AS no_harmonic,
             count(*) FILTER (list_contains(flags, 'sensitive_to_exclusions')) AS sensitive,
             count(*) FILTER (interleaved = false OR list_contains(flags, 'order_imbalanced')) AS separated, count(*) FILTER (interleaved) AS mixed,
@@ -54,7 +60,12 @@ def checklist(con: duckdb.DuckDBPyConnection) -> list[Item]:
         """SELECT count(*) FILTER (check_name = 'model_identity') AS checked, count(*) FILTER (check_name = 'model_identity' AND passed = false) AS wrong,
             (SELECT count(*) FROM plausibility WHERE check_name = 'models_told_apart' AND NOT passed) AS alike FROM verdicts""",
     )
-    latency = _one(con, "SELECT count(*) AS n, count(low) AS bounded FROM request_percentiles")
+    latency = _one(
+        con,
+        "SELECT count(*) AS n, count(low) AS bounded FROM request_percentiles WHERE reason IS DISTINCT FROM $$"
+        + NOT_FIXED
+        + "$$",
+    )
     return [*_rules(compared, flow, facts, roof, latency), *_ours(compared, flow, facts, identity)]
 
 
@@ -68,7 +79,7 @@ def _rules(
         _item("HB3", "arithmetic means for costs, harmonic for rates", c["tested"], not c["no_harmonic"], "hmean beside the mean of every rate in `comparisons` and `descriptives`; no mean of rates over models"),
         _item("HB4", "no means of ratios over models", c["n"], True, "by construction: the report forms no mean over models"),
         _item("HB5", "deterministic or with intervals", c["n"], not c["untested"], f"{c['constant']} comparisons are deterministic, {c['tested']} carry intervals"),
-        _item("HB6", "normality is tested, not assumed", c["tested"], not c["unchecked"], "Shapiro-Wilk for each arm in `comparisons`; Mann-Whitney and bootstrap beside every t test"),
+        _item("HB6", "normality is tested, not assumed", c["tested"] - c["looked"], not c["unchecked"], "Shapiro-Wilk for each arm in `comparisons`; Mann-Whitney and bootstrap beside every t test"),
         _item("HB7", "comparisons rest on tests", c["tested"], not c["untested"], f"{c['tested']} comparisons with test, adjusted p and interval of the effect"),
         _item("HB8", "percentiles where the mean misleads", latency["n"], latency["bounded"] > 0, f"{latency['n']} latency percentiles, {latency['bounded']} with intervals over runs (`request_percentiles`)"),
         _item("HB9", "factors, levels and setup are documented", facts["reference"], facts["described"] > 0 and facts["config_hash"], f"{facts['described']} units described, {facts['images']} image digests, config {str(facts['config_hash'])[:12]}"),

@@ -16,6 +16,7 @@ import altair as alt
 import pandas as pd
 
 from campaign.record import untrusted
+from campaign.report.guard import guard_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -82,7 +83,8 @@ def throughput(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
         con.execute(
             "SELECT phase, model, workload, environment, n, mean, se FROM descriptives "
             "WHERE metric = 'token_throughput_tok_s'"
-        ).df()
+        ).df(),
+        guard_of(con).fixed,
     )
     arms = _arms(con)
     quantity = "output token throughput (tok/s)"
@@ -357,6 +359,69 @@ def _arm_names(stages: pd.DataFrame, end: float) -> alt.Chart:
     return chart
 
 
+LOOKS = """
+SELECT model, workload, treatment, reference, blocks, n, pct, rci95_low AS low, rci95_high AS high, -different_beyond_pct AS lower,
+    different_beyond_pct AS upper, equivalent_from_pct AS zone_from, equivalent_to_pct AS zone_to, claimed
+FROM comparison_looks
+WHERE metric = 'token_throughput_tok_s' AND status = 'ok'
+ORDER BY ALL
+""".strip()
+
+
+def looks(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
+    """Change of throughput at every look with its boundaries, a panel a comparison. None without looks."""
+    found = con.execute(LOOKS).df()
+    if found.empty:
+        return None
+    found = found.assign(claim=[", ".join(claims) if len(claims) else "none" for claims in found.claimed])
+    x = alt.X(
+        "blocks:Q",
+        title="blocks",
+        axis=alt.Axis(values=sorted(set(found.blocks)), format="d"),
+        scale=alt.Scale(padding=24),
+    )
+    title = "change of throughput (%)"
+    panels = []
+    for (model, workload, treatment, reference), mine in found.drop(columns="claimed").groupby(
+        ["model", "workload", "treatment", "reference"], sort=False
+    ):
+        base = alt.Chart(mine)
+        zone = base.transform_filter("isValid(datum.zone_from)").mark_rule(
+            strokeWidth=16, opacity=0.22, color="#009E73"
+        )
+        limit = base.mark_tick(orient="horizontal", thickness=2.4, size=34, color="#D55E00", opacity=1)
+        layers = [
+            *_watermark(con, 260, 200),
+            base.mark_rule(strokeDash=[2, 3], opacity=0.6).encode(y=alt.datum(0)),
+            zone.encode(x=x, y=alt.Y("zone_from:Q", title=title), y2="zone_to:Q"),
+            *(limit.encode(x=x, y=alt.Y(f"{side}:Q", title=title)) for side in ("lower", "upper")),
+            base.mark_line(strokeWidth=1.2).encode(x=x, y=alt.Y("pct:Q", title=title)),
+            base.mark_rule(strokeWidth=2).encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q"),
+            base.mark_point(filled=True, size=60, opacity=1).encode(
+                x=x,
+                y=alt.Y("pct:Q", title=title),
+                tooltip=["blocks:Q", "n:Q", *(alt.Tooltip(f"{name}:Q", format=".3~r") for name in ("pct", "low", "high")), "claim:N"],
+            ),
+        ]  # fmt: skip
+        named = f"{model} · {workload}"
+        panels.append(
+            alt.layer(*layers).properties(width=260, height=200, title=alt.TitleParams(named, subtitle=f"{treatment} against {reference}"))
+        )  # fmt: skip
+    return alt.concat(*panels, columns=3, spacing=30)
+
+
+LOOKS_FIGURE = Figure(
+    "looks",
+    "Looks: estimate and boundaries",
+    "Change of throughput over the blocks up to each look, with the 95 % interval that holds at all looks together. A difference is claimed where the point "
+    "lies beyond the orange marks, equivalence where it lies in the green stretch (none where the runs scatter too much for it); both at the level that the "
+    "comparison has in its family now. Boundaries are only known once the spread at a look is.",
+    LOOKS,
+    looks,
+    "the campaign has no looks, or none was taken yet",
+)
+"""Of a campaign with a sequential design, before the others."""
+
 FIGURES = (
     Figure(
         "throughput",
@@ -430,12 +495,12 @@ def _arms(con: duckdb.DuckDBPyConnection) -> list[str]:
     return [str(row[0]) for row in con.execute(query).fetchall()]
 
 
-def _with_interval(means: pd.DataFrame) -> pd.DataFrame:
-    """Adds ``low`` and ``high``, the 95 % t interval of the mean, missing below three runs."""
+def _with_interval(means: pd.DataFrame, fixed: bool) -> pd.DataFrame:
+    """Adds ``low`` and ``high``, the 95 % t interval of the mean, missing below three runs and where the number of runs was not ``fixed``."""
     from scipy import special
 
     half = special.stdtrit((means.n - 1).clip(lower=1), 0.975) * means.se
-    half = half.where(means.n >= 3)
+    half = half.where((means.n >= 3) & fixed)
     return means.assign(low=means["mean"] - half, high=means["mean"] + half)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import cache as evidence
 from campaign.analysis import views
+from campaign.report.guard import INTERVAL, guard_of
 from campaign.report.table_formats import escape
 from campaign.report.wording import present
 
@@ -107,7 +108,10 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
             f"telemetry coverage of at least {acceptance['coverage_min_pct']:g} %, and no thermal throttling where the unit reports it."
         )
     used = list(dict.fromkeys(row["method"] for row in evidence.rows(con) if present(row["pct_low"])))
-    if used:
+    held = guard_of(con)
+    if held.why is not None and used:
+        said += [held.why, *([looks_in_words(con)] if held.sequential else []), INTERVAL]
+    elif used:
         said.append(
             f"The run is the experimental unit. Arms are compared by confidence intervals ({'; '.join(used)}) that are dual to the verdicts: "
             "those rest on a paired t test over blocks, or Welch's t test, guarded against skewness, unseen runs and resembling "
@@ -125,6 +129,41 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
             f"The configuration has the SHA-256 {str(facts['config_hash'])[:16]}…, the seed is {facts.get('seed')}."
         )
     return f"% Written from what ran; change the campaign, not this text.\n{escape(' '.join(said))}\n"
+
+
+def looks_in_words(con: duckdb.DuckDBPyConnection) -> str:
+    """The sequential design of the campaign, as a sentence or two; empty where it cannot be read."""
+    from campaign.analysis import looks
+    from campaign.analysis.statistics.sequential import exact_t
+
+    try:
+        planned = looks.planned(facts_of(con, "config"))
+    except (KeyError, TypeError, ValueError):
+        return ""
+    if planned is None:
+        return ""
+    design = planned.design
+    spending = {"pocock": "Pocock type", "obrien_fleming": "O'Brien-Fleming type", "hsd": "Hwang-Shih-De Cani"}
+    rule = {
+        "guarded": "the guarded test of the ratio of means that decides a fixed number of runs",
+        "log_ratio": "the t test of log ratios",
+        "ratio": "the t test of the ratio of means",
+    }
+    level = design.alpha / design.m
+    looked = design.of(design.looks, True)
+    size = exact_t.size(design.looks, looked.nominal(level))
+    exact = (
+        "exact levels for the t statistics"
+        if design.t_levels == "exact_t"
+        else f"normal levels, which spend {size:.3g} for {level:.3g}"
+    )
+    return (
+        f"Looks were planned after {_listed(str(b) for b in design.looks)} blocks of a model, whose {design.m} comparisons of throughput, mean latency and "
+        f"peak memory over all models are one family of difference and one of equivalence, each at 0.05 after "
+        f"{'Holm' if design.multiplicity == 'holm' else 'Bonferroni'} on sequential p values; spending {spending[design.spending.type]} (Lan and DeMets), "
+        f"{exact} (Jennison and Turnbull), by {rule[design.scale]}. A model whose comparisons were all decided got no further blocks. Intervals are "
+        "repeated confidence intervals, and estimates of comparisons that stopped their model are median-unbiased (Emerson and Fleming)."
+    )
 
 
 def _gate(gate: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from campaign.analysis import cache as evidence
 from campaign.analysis import views
 from campaign.analysis.statistics.claims import level_text
 from campaign.analysis.statistics.units import FEWEST_UNITS
+from campaign.report import guard
 from campaign.report.methods import facts_of, parsed, reference_of
 from campaign.report.numbers import (
     change_text,
@@ -35,21 +36,24 @@ def tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
     """Results in brief; each arm by itself, all comparisons, what stands behind them and what was lost; configuration, provenance."""
     simulated = con.execute("SELECT coalesce(bool_or(simulated), false) FROM campaign").fetchall() == [(True,)]
     rows = evidence.rows(con)
+    held = guard.guard_of(con)
     made = [
         brief(rows, reference_of(con)),
-        families(con),
-        *over_units(con),
+        *([families(con)] if held.fixed or held.sequential else []),
+        *(over_units(con) if held.fixed else []),
         losses(con),
         descriptives(con, rows),
         comparisons(rows),
-        tests(rows),
-        effects(rows),
-        power(con, rows),
-        diagnostics(con, rows),
+        *([looks(con)] if held.sequential else []),
+        *([tests(rows), effects(rows), power(con, rows)] if held.fixed else []),
+        *([diagnostics(con, rows)] if held.finished else []),
         exclusions(con),
         configuration(con),
         provenance(con),
     ]
+    if held.why is not None:
+        first = made[0]
+        made[0] = replace(first, notes=f"{first.notes} {held.why}")
     if not simulated:
         return made
     return [replace(t, caption=f"{t.caption} Simulated data: nothing in this table was measured.") for t in made]
@@ -308,6 +312,37 @@ def comparisons(rows: list[Row]) -> Table:
     return _by_contrast(
         "comparisons", "All comparisons.", columns, cells, rows, f"R: reference, T: treatment. {_notes(rows)}"
     )
+
+
+def looks(con: duckdb.DuckDBPyConnection) -> Table:
+    """Every look of every comparison that looks decide."""
+    found = views.records(
+        con,
+        """SELECT l.*, f.label, f.print_order FROM comparison_looks AS l LEFT JOIN metric_facts AS f USING (metric)
+        ORDER BY l.event, l.treatment, f.print_order""",
+    )
+    columns = (
+        Column("Model"), Column("Arm"), Column("Quantity"), Column("Look", "number"), Column("n", "number"), Column("Change (%)", "number"),
+        Column("RCI (%)", "interval"), Column("p seq.", "number"), Column("adj.", "number"), Column("p seq. TOST", "number"), Column("adj. TOST", "number"),
+        Column("Claim"), Column("95 % CI, not corrected", "interval"),
+    )  # fmt: skip
+
+    def cells(row: Row) -> tuple[str | None, ...]:
+        places = width_places(row["rci95_low"], row["rci95_high"])
+        p = [f"{kind}_p_{claim}" for claim in ("difference", "equivalence") for kind in ("sequential", "adjusted")]
+        return (
+            row["model"], row["treatment"], row["label"] or row["metric"], str(row["look"]), str(row["n"]), fixed(row["pct"], places),
+            interval(row["rci95_low"], row["rci95_high"], places), *(p_value(row[name]) for name in p),
+            ", ".join(row["claimed"]) or (None if row["status"] == "ok" else str(row["status"]).replace("_", " ")),
+            interval(row["uncorrected_low"], row["uncorrected_high"], places),
+        )  # fmt: skip
+
+    notes = (
+        "RCI: 95 % interval that holds at all looks together. p seq.: the smallest level at which a look so far rejects, and after the adjustment of "
+        "its family at that look. Claim: made with the figures of that look. The last column is what would be printed had nobody looked before; it "
+        "does not allow for the looks and is for comparison alone."
+    )
+    return Table("looks", "Looks.", columns, tuple(cells(row) for row in found), notes, breaks=True)
 
 
 def tests(rows: list[Row]) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from campaign.analysis import cache as evidence
 from campaign.analysis.statistics.claims import level_text, range_text
-from campaign.report import wording
+from campaign.report import guard, wording
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,6 +37,9 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     parts: list[RenderableType] = []
     if con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall() == [(True,)]:
         parts.append(Text("Simulated data: no figure here was measured.", style="bold yellow"))
+    held = guard.guard_of(con)
+    if rows and held.why is not None:
+        parts.append(Text(held.why, style="bold"))
     parts.extend(Text(sentence, style="bold") for sentence in wording.between_twins(rows))
     parts.extend(_in_doubt(con))
     cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
@@ -55,10 +58,12 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
         parts.append(Text(wording.headline([])))
     else:
         methods = " / ".join(dict.fromkeys(row["method"] for row in rows if row["method"]))
-        how = f" Intervals, dual to the verdicts at the levels of their families: {methods}." if methods else ""
+        dual = "Intervals, dual to the verdicts at the levels of their families" if held.fixed else "Intervals"
+        how = f" {dual}: {methods}." if methods else ""
+        verdicts = " Verdicts: p adjusted over the planned comparisons." if held.fixed or held.sequential else ""
         parts.append(
             Text(
-                f"Mean ± standard deviation over accepted runs.{how} Verdicts: p adjusted over the planned comparisons.",
+                f"Mean ± standard deviation over accepted runs.{how}{verdicts}",
                 style="dim",
             )
         )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, decimals, level_text, number, range_text
+from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN, decimals, level_text, number, range_text
 
 Row = dict[str, Any]
 """One row of ``evidence.rows``."""
@@ -127,6 +127,9 @@ def verdict_word(row: Row) -> str:
         "missing_arm": "no runs",
         "not_interpretable": "confounded",
         "no_data": "no data",
+        "unfinished": "open",
+        "continuing": "open",
+        "not_tested": "not tested",
     }.get(row["verdict"], "refused")
 
 
@@ -171,6 +174,9 @@ def _between_twins(row: Row) -> str:
     return f"{named}: no verdict ({verdict_word(row)})."
 
 
+NOT_YET = "not decided"
+
+
 def _summed_up(reference: str, by_treatment: dict[str, list[Row]]) -> str:
     kinds: dict[str, list[str]] = {}
     for treatment, mine in by_treatment.items():
@@ -181,7 +187,7 @@ def _summed_up(reference: str, by_treatment: dict[str, list[Row]]) -> str:
         scope = "on every model" if all(_way(row) is not None for row in mine) else "on some models"
         kind = _alike_kind(mine) if not found else {True: "lower ", False: "higher "}[found.pop()] + scope
         kinds.setdefault("lower on some models, higher on others" if found else kind, []).append(treatment)
-    last = ("cannot be told at this N", "nothing is claimed")
+    last = (NOT_YET, "cannot be told at this N", "nothing is claimed")
     order = sorted(kinds, key=lambda kind: (kind in last, kind.startswith("higher")))
     parts = "; ".join(f"{kind} under {_listed(kinds[kind])}" for kind in order)
     return f"Throughput against {reference}: {parts}."
@@ -217,6 +223,8 @@ def _alike(row: Row) -> bool:
 
 
 def _alike_kind(rows: Sequence[Row]) -> str:
+    if all(row["verdict"] in OPEN for row in rows):
+        return NOT_YET
     if all(_alike(row) for row in rows):
         return f"equivalent within ±{number(rows[0]['margin_pct'])} % on every model"
     return "cannot be told at this N"
@@ -233,13 +241,15 @@ def _sentence(mine: Sequence[Row]) -> str:
     lower = [row for row in mine if _way(row) is True]
     higher = [row for row in mine if _way(row) is False]
     alike = [row for row in mine if _alike(row)]
-    rest = len(mine) - len(lower) - len(higher) - len(alike)
+    not_yet = sum(row["verdict"] in OPEN for row in mine)
+    rest = len(mine) - len(lower) - len(higher) - len(alike) - not_yet
     parts = []
     if lower:
         parts.append(f"lowers throughput {_on(lower, mine)}{_by(lower, mine)}")
     if higher:
         parts.append(f"raises throughput {_on(higher, mine)}{_by(higher, mine)}")
     tail = f"; {rest} of {len(mine)} cannot be told" if rest else ""
+    tail += f"; {not_yet} of {len(mine)} not decided yet" if not_yet else ""
     if (lower or higher) and max(len(lower), len(higher)) < len(mine):
         # The range of those that passed a test is biased away from zero, so all are stated.
         tail += f"; the estimates on all {len(mine)} are {_signed_range(mine)}"
@@ -248,6 +258,11 @@ def _sentence(mine: Sequence[Row]) -> str:
         return f"{treatment} {' and '.join(parts)} against {against}{f'; {within}' if within else ''}{tail}."
     if within:
         return f"Throughput under {treatment} and {against} is {within}{tail}."
+    if not_yet:
+        seen = f"; so far {_signed_range(mine)}" if any(present(row["pct"]) for row in mine) else ""
+        return (
+            f"Throughput of {treatment} against {against} is not decided, because the campaign is not finished{seen}."
+        )
     if all(row["verdict"] in ("insufficient_n", "missing_arm", "no_data") for row in mine):
         return f"Too few runs to compare {treatment} with {against}: nothing is claimed."
     if all(_silent(row) for row in mine):
@@ -289,7 +304,8 @@ def _signed_range(rows: Sequence[Row]) -> str:
     """``−2.3 to +0.4 %``."""
     known = [row for row in rows if present(row["pct"])]
     places, sizes = _places(known), sorted(row["pct"] for row in known)
-    return f"{sizes[0]:+.{places}f} to {sizes[-1]:+.{places}f} %".replace("-", "−")
+    low, high = (f"{x:+.{places}f}".replace("-", "−") for x in (sizes[0], sizes[-1]))
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def _places(rows: Sequence[Row]) -> int:

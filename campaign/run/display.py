@@ -74,6 +74,8 @@ def _panel(snapshot: Snapshot, gate: Gate | None, width: int, since_s: float) ->
         facts += f" · {snapshot.exhausted} runs given up"
     if snapshot.left_out:
         facts += f" · {snapshot.left_out} runs left out"
+    if snapshot.spared:
+        facts += f" · {snapshot.spared} runs not needed: decided at a look"
     return Group(bar, units, Text(facts, style="dim"))
 
 

@@ -26,6 +26,7 @@ from campaign.run.drift import ITSELF, DriftCheck, differences, fingerprint
 from campaign.run.fleet import TICK_S, Fleet, RayFleet
 from campaign.run.lane import Lane
 from campaign.run.ledger import Ledger, open_ledger
+from campaign.run.looks import Looking, open_looks
 from campaign.run.progress import Progress
 from campaign.run.settlement import Choice, Settlement
 from campaign.run.shakedown import LeftOut
@@ -72,6 +73,7 @@ class Driver:
         snapshot = Snapshot(campaign=campaign.name, results=str(store.root), pid=os.getpid())
         self.progress = Progress(store, snapshot, show, self._secrets)
         self._ticked_s = 0.0
+        self._looking: Looking
 
     @property
     def snapshot(self) -> Snapshot:
@@ -103,6 +105,7 @@ class Driver:
             ledger.record("opened", pid=os.getpid(), units=names, accept_drift=self.accept_drift)
             ledger.register(self.tell)
             ledger.adopt(self.tell)
+            self._looking = open_looks(self.campaign, ledger, names, self.tell)
             self._carry_out(ledger, drift, units)
             if not self.only_shakedown and self._reopen_outliers(ledger):
                 self._carry_out(ledger, drift, self._units())
@@ -158,6 +161,7 @@ class Driver:
 
     def _carry_out(self, ledger: Ledger, drift: DriftCheck, units: list[Unit]) -> None:
         """One round: whatever is not done, until it is, or until no lane goes on."""
+        self._looking.take()
         owners = {*ledger.info.get("lanes", []), *ledger.state.moved.values()}
         units = [unit for unit in units if unit.name in owners] or units  # another one joins, below
         course = self._course(ledger, drift, units)
@@ -193,7 +197,7 @@ class Driver:
             campaign=self.campaign,
             fleet=self.fleet,
             ledger=ledger,
-            dispatch=Dispatch(queues, done=ledger.done),
+            dispatch=Dispatch(queues, done=self._looking.done),
             drift=drift,
             breaker=self.breaker,
             progress=self.progress,
@@ -297,11 +301,13 @@ class Driver:
         self.progress.tick(ledger, self.lanes)
 
     def _conclude(self, ledger: Ledger) -> None:
+        self._looking.take()
         self._tick(ledger)
         left = ledger.left()
         if not left:
             if not ledger.state.completed:
-                counts = {name: getattr(self.snapshot, name) for name in ("accepted", "exhausted", "left_out")}
+                names = ("accepted", "exhausted", "left_out", *(("spared",) if self.snapshot.spared else ()))
+                counts = {name: getattr(self.snapshot, name) for name in names}
                 ledger.record("completed", **counts)
             self.progress.say("completed")
             return

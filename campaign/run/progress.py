@@ -51,11 +51,8 @@ class Progress:
     def tick(self, ledger: Ledger, lanes: Mapping[str, Working]) -> None:
         """Bring the snapshot up to date, write it and show it."""
         snapshot, state = self.snapshot, ledger.state
-        runs = list(state.runs.values())
-        snapshot.accepted = sum(run.accepted is not None for run in runs)
-        snapshot.exhausted = sum(run.exhausted and run.accepted is None for run in runs)
-        snapshot.left_out = sum(state.done(row.run_id) and not state.run(row.run_id).done for row in ledger.plan)
-        snapshot.rejected_attempts = sum(run.rejected for run in runs)
+        for name, count in state.count(row.run_id for row in ledger.plan).items():
+            setattr(snapshot, name, count)
         snapshot.elapsed_s = time.monotonic() - self._began
         snapshot.eta_s = self.eta_s(ledger, sum(lane.is_alive() for lane in lanes.values()))
         for name, lane in lanes.items():

@@ -98,7 +98,7 @@ class Conductor:
         assert state.choice is not None
         if phase.phase == "combination" and state.choice.options == ():
             if state.skipped is None:
-                reason = "no option helped in the screen: there is nothing to combine"
+                reason = "no option was shown to help in the screen: there is nothing to combine"
                 self._record("skipped", phase=phase.name, reason=reason)
                 self.tell(f"{phase.name} is skipped: {reason}")
             return 0, True

@@ -537,7 +537,7 @@ def _add_arms(study: Study, phase: PhaseAsked, options: Sequence[str], keys: dic
             _mapping(
                 near,
                 name=AGAIN,
-                description=f"{baseline} once more: an A/A check, for no option helped",
+                description=f"{baseline} once more: an A/A check, for no option was shown to help",
                 extends=[baseline],
             )
         )

@@ -210,13 +210,8 @@ def _combination(known: Mapping[str, Part]) -> Answer:
         return Answer("3", THREE, "not tested", "The validation has not run.", "")
     arms = [arm.name for arm in part.campaign.environments]
     if AGAIN in arms:
-        return Answer(
-            "3",
-            THREE,
-            "refuted",
-            "No option that was tried wins anything back, so there was nothing to combine: the third arm of the validation is the baseline again.",
-            part.name,
-        )
+        why = "No option that was tried was shown to win anything back, so nothing was combined: the third arm of the validation is the baseline again."
+        return Answer("3", THREE, "not supported", why, part.name)
     won = won_back(part)
     if won is None:
         return Answer("3", THREE, "undecided", "Too few complete blocks.", part.name)

@@ -99,7 +99,7 @@ def _assumptions(study: Study, chosen: Chosen, ahead: Mapping[str, tuple[Campaig
         if known.models is not None and phase.name in few:
             yield f"- {phase.name}: {', '.join(known.models)}, as decided"
         if phase.phase in ("combination", "validation") and known.options is not None:
-            yield f"- {phase.name}: {', '.join(known.options) or 'no option helps: the baseline runs once more (A/A)'}, as decided"
+            yield f"- {phase.name}: {', '.join(known.options) or 'no option: the baseline runs once more (A/A)'}, as decided"
     undecided = [
         phase.name
         for phase in study.phases
@@ -107,7 +107,7 @@ def _assumptions(study: Study, chosen: Chosen, ahead: Mapping[str, tuple[Campaig
     ]
     if undecided:
         options = ", ".join(study.assumed_options()) or "none"
-        yield f"- {' and '.join(undecided)}: as if {options} were chosen, the first that may be; where no option helps, the baseline runs once more (A/A)"
+        yield f"- {' and '.join(undecided)}: as if {options} were chosen, the first that may be; where none is, the baseline runs once more (A/A)"
 
 
 ALTERNATIVES: tuple[tuple[two_level.DesignName, int, bool], ...] = (

@@ -26,6 +26,7 @@ from campaign.study.hypotheses import Part
 from campaign.study.wording import (
     chosen_words,
     flag_words,
+    most_words,
     reason_words,
     security_words,
     signed,
@@ -100,7 +101,14 @@ def context(folder: Path) -> dict[str, Any]:
         "flow": [_box(phase, folder, state, known) for phase in about["phases"]],
         "baseline": _baseline(known.get("baseline"), rows.get("baseline", []), simulated),
         "screening": _screening(known.get("screening"), decisions.get("combination", {}), simulated),
-        "combination": _combination(known.get("combination"), decisions.get("validation", {}), state, kinds, simulated),
+        "combination": _combination(
+            known.get("combination"),
+            decisions.get("validation", {}),
+            decisions.get("combination", {}),
+            state,
+            kinds,
+            simulated,
+        ),
         "validation": _validation(known.get("validation"), rows.get("validation", []), simulated),
         "names": kinds,
         "journal": _journal(folder),
@@ -160,7 +168,7 @@ def _headline(
         said.append(
             f"{name}: {chosen} went on to fresh runs."
             if chosen
-            else f"{name}: none of {len(screened['candidates'])} options wins anything back that the screen could see."
+            else f"{name}: none of {len(screened['candidates'])} options was shown to win anything back. {most_words(screened)}"
         )
     if (last := known.get("validation")) is not None:
         third = hypotheses.trio(last)[2]
@@ -331,18 +339,34 @@ def _contrasts(part: Part) -> pd.DataFrame:
 
 
 def _combination(
-    part: Part | None, evidence: Mapping[str, Any], state: record.StudyState, kinds: Mapping[str, str], simulated: bool
+    part: Part | None,
+    evidence: Mapping[str, Any],
+    before: Mapping[str, Any],
+    state: record.StudyState,
+    kinds: Mapping[str, str],
+    simulated: bool,
 ) -> dict[str, Any] | None:
     name = kinds.get("combination")
     if name is None:
         return None
     if part is None:
         why = state.phase(name).skipped
-        return {"name": name, "skipped": why, "candidates": [], "effects": None} if why else None
+        return (
+            {
+                "name": name,
+                "skipped": why,
+                "most": most_words(before) if before else "",
+                "candidates": [],
+                "effects": None,
+            }
+            if why
+            else None
+        )
     found = figures.effects(evidence.get("candidates", ()), [_arm_of(evidence)], part.campaign.margin_pct, simulated)
     return {
         "name": name,
         "skipped": None,
+        "most": "",
         "candidates": _candidates({**evidence, "chosen": [_arm_of(evidence)]}),
         "effects": _figure(
             found,

@@ -43,7 +43,7 @@ def _options(phase: str, evidence: Mapping[str, Any]) -> Iterator[str]:
     if not chosen and "was skipped" in evidence.get("note", ""):
         yield f"{phase}: the baseline once more (A/A), since {evidence['note']}."
     elif not chosen:
-        yield f"{phase}: no option helps, by what {source} showed. That is a result: what Docker costs here, none of the tried options wins back."
+        yield f"{phase}: no option was shown to help by {source}. {most_words(evidence)}"
     else:
         yield f"{phase}: {', '.join(chosen)}, by what {source} showed ({evidence.get('judged_by', '')})."
     if why := evidence.get("incompatible"):
@@ -52,6 +52,18 @@ def _options(phase: str, evidence: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {candidate_line(candidate)}"
     for flag in evidence.get("flags", []):
         yield f"  note: {flag_words(flag)}"
+
+
+def most_words(evidence: Mapping[str, Any]) -> str:
+    """What an option could still win back where none was shown to: an absence that was not looked at closely is no result."""
+    open_ = [it for it in evidence.get("candidates", ()) if not it["never"]]
+    highs = [it["high_pct"] for it in open_ if it["high_pct"] is not None]
+    if not highs or len(highs) < len(open_):
+        return "Too little ran to say what they could still win back."
+    most, margin = max(highs), evidence["margin_pct"]
+    if most <= margin:
+        return f"None can win back more than {signed(max(most, 0.0))} (all together 95 %), which is within the margin of {margin:g} %: that is a result."
+    return f"Up to {signed(most)} is compatible with what ran (all together 95 %), so that nothing is ruled out within the margin of {margin:g} %."
 
 
 def candidate_line(candidate: Candidate) -> str:

@@ -190,7 +190,7 @@ CASES = (
     Case("canary that is no flag", GOOD + "canary: sing\n", (":11: canary: must be true or false, got the text 'sing'",)),
     Case("unknown state of the page cache", swap("environments", ENV + ", {name: n, extends: docker, cache: cold}]"), ("environments[2].cache: must be drop, keep or warm",)),
     Case("a GPU for a process of this machine", swap("environments", ENV + ", {name: n, kind: native-host, gpu: {by: toolkit}}]"), ("environments[2].gpu: native-host has no such namespace",)),
-    Case("gate that cannot open", swap("  ceiling_c", "  dwell_s: 60\n  timeout_s: 30"), (":10: gate.dwell_s: 60 s is not below timeout_s of 30 s",)),
+    Case("gate that cannot open", swap("  ceiling_c", "  dwell_s: 60\n  timeout_s: 30"), (":10: gate.dwell_s: dwell_s of 60 s is not below timeout_s of 30 s",)),
     Case("floor above the ceiling", GOOD + "  floor_c: 50\n", (":11: gate.floor_c: must lie below ceiling_c, got 50 and 45",)),
     Case("image without a reference", GOOD + "image: {source: registry}\n", (":11: image: source registry needs a reference",)),
     Case("arm whose image has no reference", swap("environments", ENV + ", {name: n, extends: docker, image: {source: archive}}]"), ("environments[2].image: source archive needs a reference", "Add `reference: PATH`.")),
@@ -215,6 +215,13 @@ CASES = (
     Case("alias that contains itself", "a: &a [*a]\n", ("bad.yaml:1: a[0]: an alias",)),
     Case("nested without end", "a: " + "[" * 5000 + "]" * 5000 + "\n", ("nested deeper than 32 levels",)),
     Case("tag of another language", swap("name", "name: !!python/object/apply:os.getcwd []"), (":1: name",)),
+    # Looks
+    Case("looks that do not end with the repetitions", GOOD + "sequential: {looks: [5, 10]}\n", (":11: sequential.looks: the last look is after 10 blocks, but small has 4 repetitions", "End it with 4")),
+    Case("looks that do not increase", swap("repetitions", "repetitions: 10") + "sequential: {looks: [10, 5, 10]}\n", (":11: sequential.looks: must increase, got [10, 5, 10]",)),
+    Case("a look too early", GOOD + "sequential: {looks: [2, 4]}\n", (":11: sequential.looks: the first look is after 2 blocks", "Use 5 or more")),
+    Case("looks that run outliers again", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10]}\noutliers: rerun\n", (":12: outliers: runs outliers again because of their values",)),
+    Case("an unknown spending", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10], spending: all}\n", (":11: sequential.spending: must be pocock, obrien_fleming or hsd",)),
+    Case("hsd without gamma", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10], spending: hsd}\n", (":11: sequential: hsd needs a gamma",)),
     Case("merge key", GOOD + "<<: {a: 1}\n", (":11: <<: unknown key",)),
 )  # fmt: skip
 

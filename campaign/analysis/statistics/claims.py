@@ -81,6 +81,8 @@ class Claim:
     """Whether the treatment is shown to be no worse than the margin; None without a direction."""
     needs: Needs | None
     screening: bool
+    look: str | None = None
+    """``look 2 of 3`` where a look decided, or was the last so far."""
 
     @property
     def side(self) -> Literal["better", "worse"] | None:
@@ -101,7 +103,7 @@ class Claim:
     def n(self) -> str:
         """``30 complete blocks``, or ``n = 10 and 12`` (reference, treatment)."""
         if self.decided_on == "complete blocks":
-            return f"{self.n_reference} complete blocks"
+            return f"{self.n_reference} complete blocks" + (f", {self.look}" if self.look else "")
         return f"n = {self.n_reference} and {self.n_treatment}"
 
     @property
@@ -119,11 +121,33 @@ NO_VERDICT = {
 """Statuses that forbid statistics, in words."""
 
 
+OPEN = {
+    "unfinished": "the campaign is not finished, so nothing is claimed",
+    "continuing": "not decided yet",
+    "not_tested": "no verdict, because the campaign could stop early for other figures",
+}
+"""Verdicts that are none, with the reason: what is seen so far is shown with an interval that holds at every moment."""
+
+
+def _open(c: Claim, what: str) -> str:
+    why = OPEN[c.verdict]
+    if c.effect is None:
+        return f"{what}: {why}, and no block is complete in both arms."
+    so_far = "so far " if c.verdict != "not_tested" else ""
+    if c.interval is None:
+        return f"{what}: {why}; {so_far}{size(c, signed=True)} against {c.reference} ({c.n}, {c.reason or 'without an interval'})."
+    unit = "%" if c.scale == "ratio" else c.unit_of_measure or ""
+    limits = f"{level_text(c.interval.level)} % interval {range_text(c.interval.low, c.interval.high, unit)}, which holds at any time"
+    return f"{what}: {why}; {so_far}{size(c, signed=True)} against {c.reference} ({limits}; {c.n})."
+
+
 def _sentence(c: Claim) -> str:
     name = c.label or c.metric
     what = f"{name} under {c.treatment}"
     what = what[0].upper() + what[1:] if c.label else what
     margin = f"±{number(c.margin_pct)} %"
+    if c.verdict in OPEN:
+        return _open(c, what)
     if c.screening and c.verdict in (*DIFFERENT, "inconclusive"):
         return _screened(c, what)
     if c.verdict in DIFFERENT:

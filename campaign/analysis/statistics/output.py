@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -15,7 +16,9 @@ import numpy as np
 
 
 def write_json(result: dict[str, Any], out: Path) -> None:
-    """Write strict JSON (no NaN) and put it in place in one step."""
+    """Write strict JSON (no NaN) and put it in place in one step. Raises FileExistsError where a device, a pipe or a folder is in that place."""
+    if out.exists() and not out.is_file():
+        raise FileExistsError(errno.EEXIST, "no regular file, and would be replaced by one", str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:

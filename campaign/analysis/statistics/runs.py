@@ -88,7 +88,7 @@ def analyze_runs(
     does not know (or knows otherwise). Raises ``TableError`` where the table cannot be analysed.
     """
     runs = alike(check_runs(table))
-    settings = _settings(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
+    settings = settings_of(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
     (out,) = together([_comparing(runs, settings)])
     headline = [c for c in out["comparisons"] if c["analysis_set"] == PROTOCOL]
     out["computed_with"] = versions()
@@ -121,13 +121,13 @@ def compare_runs(
     The conclusion has plain Python and NumPy values, not yet made ready for JSON.
     """
     runs = alike(check_runs(table))
-    settings = _settings(
+    settings = settings_of(
         runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units
     )
     return _comparing(runs, replace(settings, screen=screen))
 
 
-def _settings(
+def settings_of(
     runs: RunTable,
     reference: str | None,
     seed: int,
@@ -240,7 +240,7 @@ def _compare_cell(
     ]
     screened = _dunnett(cell, environments, metrics, settings)
     compared = [_all_sets(cell, contrast, metric, settings, suspect, screened) for contrast, metric in pairs]
-    return compared, [entry for pair in pairs for entry in _series(cell, *pair, settings)]
+    return compared, [entry for pair in pairs for entry in series_of(cell, *pair, settings)]
 
 
 # --- one comparison in all analysis sets ---------------------------------------------------------------------
@@ -255,8 +255,8 @@ def _all_sets(
     screened: Mapping[tuple[str, str, str], dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
-    status, details = _fatal(cell, contrast, settings)
-    flags = _flags(arms, metric) + [name for name, found in suspect.items() if (cell.model, metric) in found]
+    status, details = fatal(cell, contrast, settings)
+    flags = flags_of(arms, metric) + [name for name, found in suspect.items() if (cell.model, metric) in found]
     pair = f"{contrast.treatment}_vs_{contrast.reference}"
     shared = {
         "model": cell.model,
@@ -277,15 +277,15 @@ def _all_sets(
     }
     flags += ["settings_differ"] if shared["settings_differ"] else []
     if status:
-        return {name: shared | _refused(name, status, flags, details) for name in ANALYSIS_SETS}
+        return {name: shared | refused(name, status, flags, details) for name in ANALYSIS_SETS}
     planned = settings.planned_repetitions or cell.planned
     margins = tuple(sorted({*MARGINS_PCT, settings.margin_pct[metric]}))
     done: dict[SampleKey, dict[str, Any]] = {}
     resampled: dict[SampleKey, dict[str, Any]] = {}
-    headline = _sample_key(*_samples(cell, contrast, metric, PROTOCOL))
+    headline = _sample_key(*samples_of(cell, contrast, metric, PROTOCOL))
     out: dict[str, dict[str, Any]] = {}
     for name in ANALYSIS_SETS:
-        t, r = _samples(cell, contrast, metric, name)
+        t, r = samples_of(cell, contrast, metric, name)
         key = _sample_key(t, r)
         blocked = was_blocked(t, r, cell.schedule)
         if key not in done:
@@ -320,7 +320,7 @@ def _all_sets(
         "analysis_sets": {name: _set_summary(found) for name, found in out.items()},
         "exclusions": exclusions(arms, metric),
         "accounting": accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned),
-        "worst_case": worst_case(*_samples(cell, contrast, metric, PROTOCOL), planned),
+        "worst_case": worst_case(*samples_of(cell, contrast, metric, PROTOCOL), planned),
     }
     out[PROTOCOL] |= extra
     out[PROTOCOL]["excluded_run_ids"] = _not_used(arms, metric, PROTOCOL)
@@ -377,7 +377,7 @@ def _dunnett(
     return out
 
 
-def _samples(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sample, Sample]:
+def samples_of(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sample, Sample]:
     t, r = (
         select(cell.arms[arm], metric, name) if arm in cell.arms else comparing.empty_sample()
         for arm in (contrast.treatment, contrast.reference)
@@ -390,7 +390,7 @@ def _sample_key(t: Sample, r: Sample) -> SampleKey:
     return tuple(part for s in (t, r) for part in (tuple(s.run_ids), s.value.tobytes(), s.order.tobytes()))
 
 
-def _fatal(cell: Cell, contrast: Contrast, settings: Settings) -> tuple[str | None, dict[str, Any]]:
+def fatal(cell: Cell, contrast: Contrast, settings: Settings) -> tuple[str | None, dict[str, Any]]:
     """The status that forbids statistics, with its evidence."""
     pair = (contrast.treatment, contrast.reference)
     twice = [run_id for arm in pair for run_id in cell.duplicates.get(arm, [])]
@@ -410,7 +410,7 @@ def _fatal(cell: Cell, contrast: Contrast, settings: Settings) -> tuple[str | No
     return None, {}
 
 
-def _refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -> dict[str, Any]:
+def refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -> dict[str, Any]:
     first = ["duplicate_cell"] if status == "error_duplicate_cell" else []
     empty = dict.fromkeys((*comparing.INFERENTIAL, "desc", "diff", "pct_change", "overhead_pct", "outliers"))
     nothing: dict[str, Any] = {"status": None, "n_pairs": None}
@@ -431,7 +431,7 @@ def _refused(name: str, status: str, flags: list[str], details: dict[str, Any]) 
     )
 
 
-def _flags(arms: list[Attempts], metric: str) -> list[str]:
+def flags_of(arms: list[Attempts], metric: str) -> list[str]:
     values = [arm.values[metric] for arm in arms]
     checks = {
         "missing_values": any(np.isnan(x).any() for x in values),
@@ -476,10 +476,10 @@ def _conclude(by_set: dict[str, list[dict[str, Any]]]) -> None:
 # --- the layers around the comparisons -----------------------------------------------------------------------
 
 
-def _series(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> list[dict[str, Any]]:
-    if _fatal(cell, contrast, settings)[0]:
+def series_of(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> list[dict[str, Any]]:
+    if fatal(cell, contrast, settings)[0]:
         return []
-    t, r = _samples(cell, contrast, metric, PROTOCOL)
+    t, r = samples_of(cell, contrast, metric, PROTOCOL)
     if len(t) < 3 or len(r) < 3:
         return []
     name = f"{contrast.treatment}_vs_{contrast.reference}"
@@ -518,11 +518,11 @@ def _models(
     out = []
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in cells):
         contrast = plan_contrasts(phase, environments[phase], settings.reference)[0]
-        mine = [c for c in cells if (c.phase, c.model) == (phase, model) and not _fatal(c, contrast, settings)[0]]
+        mine = [c for c in cells if (c.phase, c.model) == (phase, model) and not fatal(c, contrast, settings)[0]]
         by_metric = {}
         for metric in metrics:
             samples = {
-                cell.unit or "unit": (*_samples(cell, contrast, metric, PROTOCOL), cell.schedule) for cell in mine
+                cell.unit or "unit": (*samples_of(cell, contrast, metric, PROTOCOL), cell.schedule) for cell in mine
             }
             sets = [
                 c
@@ -558,13 +558,13 @@ def _beyond_units(runs: RunTable, settings: Settings) -> list[dict[str, Any]]:
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in runs.cells):
         cells = [cell for cell in runs.cells if (cell.phase, cell.model) == (phase, model)]
         for contrast in plan_contrasts(phase, runs.environments[phase], settings.reference):
-            mine = [cell for cell in cells if not _fatal(cell, contrast, settings)[0]]
+            mine = [cell for cell in cells if not fatal(cell, contrast, settings)[0]]
             if contrast.kind == "screen" or not mine:
                 continue
             for metric in runs.metrics:
                 entry = analyze_units(
                     {
-                        cell.unit or "unit": (*_samples(cell, contrast, metric, PROTOCOL), cell.schedule)
+                        cell.unit or "unit": (*samples_of(cell, contrast, metric, PROTOCOL), cell.schedule)
                         for cell in mine
                     },
                     models=False,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 COUNTS = (
     "SELECT count(*) AS planned, count(*) FILTER (attempts > 0) AS started, count(*) FILTER (accepted) AS valid, "
-    "count(*) FILTER (status = 'exhausted') AS exhausted, count(*) FILTER (status = 'left_out') AS left_out, count(DISTINCT model) AS models, "
+    "count(*) FILTER (status = 'exhausted') AS exhausted, count(*) FILTER (status = 'left_out') AS left_out, count(*) FILTER (status = 'spared') AS spared, count(DISTINCT model) AS models, "
     "count(DISTINCT environment) AS environments, max(repetition) AS repetitions, count(DISTINCT unit) AS units FROM runs"
 )
 

@@ -44,7 +44,7 @@ class Material:
 
     @property
     def finished(self) -> bool:
-        done = sum(self.counts[name] for name in ("valid", "exhausted", "left_out"))
+        done = sum(self.counts[name] for name in ("valid", "exhausted", "left_out", "spared"))
         return bool(self.counts["planned"]) and done == self.counts["planned"]
 
     def filled(self, tables: Sequence[Table]) -> list[Table]:

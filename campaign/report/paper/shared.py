@@ -10,6 +10,7 @@ import altair as alt
 import pandas as pd
 
 from campaign.report.figures import _arms, _with_interval
+from campaign.report.guard import guard_of
 from campaign.report.paper import theme
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def means_of(con: duckdb.DuckDBPyConnection, metrics: list[str]) -> pd.DataFrame
             "stddev_samp(value) / sqrt(count(*)) AS se FROM observed WHERE list_contains($1, metric) "
             "GROUP BY ALL ORDER BY min(run_index)",
             [metrics],
-        ).df()
+        ).df(),
+        guard_of(con).fixed,
     )
     return found
 

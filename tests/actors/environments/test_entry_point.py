@@ -182,7 +182,7 @@ def test_limits_are_read_without_the_entry_point_and_by_what_the_image_has(sessi
     bare = built('RUN ["rm", "/usr/bin/cat", "/usr/local/bin/python3", "/usr/local/bin/python"]')
     for image in (entered, bare):
         assert container_rlimits(DOCKER.engine, image.digest, session_home) == usual
-        assert image.digest in _known_rlimits
+        assert ("docker", image.digest) in _known_rlimits
 
 
 def test_limits_that_nobody_can_read_have_a_reason_and_leave_nothing(session_home, built, docker_engine):

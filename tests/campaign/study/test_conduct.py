@@ -69,8 +69,11 @@ def test_where_nothing_helps_2c_is_skipped_and_2d_runs_the_baseline_again(tmp_pa
     said: list[str] = []
     assert conductor(study(tmp_path), tmp_path, invented, tell=said.append).run() == 0
     assert invented.done == ["little-2a", "little-2b", "little-2d"]
-    assert state_of(tmp_path).phase("2C").skipped == "no option helped in the screen: there is nothing to combine"
-    assert any("no option helps" in line for line in said)
+    assert (
+        state_of(tmp_path).phase("2C").skipped
+        == "no option was shown to help in the screen: there is nothing to combine"
+    )
+    assert any("no option was shown to help" in line and "that is a result" in line for line in said)
     last = json.loads((tmp_path / "results" / "2D" / "campaign.json").read_text())["config"]
     assert [arm["name"] for arm in last["environments"]][-1] == "docker-baseline-again"
 

@@ -75,6 +75,21 @@ def stops(design: Design, counted: list[Taken], level_different: float, level_eq
     return found
 
 
+def reaches(conduct: Conduct, course: Course, counted: list[Taken]) -> tuple[float | None, float | None, float | None]:
+    """Boundaries of the last of these looks as changes in percent, at the levels that the comparison has now: a mean further from zero than the
+    first claims a difference, one between the other two equivalence (None where no mean can)."""
+    design, shown, looks = conduct.design, counted[-1].shown, looks_of(conduct.design, counted)
+    different = looks.nominal(conduct.levels("different")[course.key] / 2)[-1]
+    equivalent = looks.nominal(conduct.levels("equivalent")[course.key])[-1]
+    beyond = shown.reach(different, design.unseen[0], shown.n) if different > 0 else None
+    if equivalent <= 0:
+        return None if beyond is None else percent(beyond), None, None
+    within = shown.reach(equivalent, design.unseen[1], shown.n)
+    low, high = design.margins if design.scale == "log_ratio" else tuple(math.log(x) for x in design.margins)
+    zone = (percent(low + within), percent(high - within)) if low + within < high - within else (None, None)
+    return None if beyond is None else percent(beyond), *zone
+
+
 def intervals(design: Design, counted: list[Taken]) -> Row:
     """Repeated confidence intervals at the last of these looks, in percent: alone and simultaneous over the planned comparisons."""
     shown, looks = counted[-1].shown, looks_of(design, counted)

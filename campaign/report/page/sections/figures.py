@@ -25,10 +25,11 @@ def _drawn(of: Material) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
     from campaign.analysis import views as sql
     from campaign.report import figures
+    from campaign.report.guard import guard_of
 
     folder = sql.output_folder(of.results, "report", "figures")
     shown, specifications = [], {}
-    for figure in figures.FIGURES:
+    for figure in (*((figures.LOOKS_FIGURE,) if guard_of(of.con).sequential else ()), *figures.FIGURES):
         entry: dict[str, Any] = {
             "name": figure.name,
             "title": figure.title,

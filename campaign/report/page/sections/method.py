@@ -9,7 +9,7 @@ from campaign.analysis import inputs
 from campaign.analysis import views as sql
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N, number
-from campaign.report import checklist
+from campaign.report import checklist, guard, methods
 from campaign.report.page.section import Built, Material, Section
 
 if TYPE_CHECKING:
@@ -33,9 +33,12 @@ def _rules(of: Material) -> list[str]:
     con, reference = of.con, of.reference
     chosen = inputs.settings(con)
     planned = chosen["planned"]
+    held = guard.guard_of(con)
     lines = [
         f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",
+        *([held.why, guard.INTERVAL] if held.why is not None else []),
+        *([methods.looks_in_words(con)] if held.sequential else []),
         "From 10 complete blocks of interleaved arms on (or fewer, where runs drift in time), the headline test is the paired t test and its "
         "interval Fieller's with covariance; below that Welch's test and Fieller's interval for independent arms. Both are guarded, by a rule "
         "chosen by simulation (`docs/statistics.md`): each side must also pass with the t corrected for skewness; the standard error is larger by "

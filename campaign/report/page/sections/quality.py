@@ -28,7 +28,7 @@ TABLES = (
         "Runs planned, started, valid (one accepted attempt) and analysed (with a throughput), by model and arm.",
         "No run is planned.",
         "SELECT model, environment, planned, started, valid, analysed, attempts, rejected_attempts AS rejected, exhausted, "
-        "left_out, outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
+        "left_out, spared, outstanding\nFROM flow\nORDER BY phase, model, workload, environment",
     ),
     Table(
         "Sessions",

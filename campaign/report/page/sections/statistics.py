@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
-from campaign.report.page.section import of_tables
+from campaign.report.guard import guard_of
+from campaign.report.page.section import Built, Material, Section, tabled
 from campaign.report.page.table import Table
+
+ORDER = Table(
+    "Order, drift and carry-over",
+    "Does place, time, the run before, the start temperature or the memory free at the start explain what the treatment is credited with? "
+    "Where blocks resemble their neighbours, p after Newey and West and limits of a moving-block bootstrap stand beside. With several tests for each "
+    "comparison, false alarms are to be expected; a flag changes which analysis leads, never which runs are kept.",
+    "Too few runs, or their order is not known.",
+    'SELECT o.model, o.treatment AS arm, f.label AS metric, o.interleaved, o.flags, o.period_p AS "period p", o.drift_p AS "drift p",\n'
+    '    o.ljung_box_runs_p AS "autocorrelation p", o.carry_over_p AS "carry-over p", o.temperature_p AS "temperature p", o.memory_p AS "memory p",\n'
+    '    o.newey_west_p AS "Newey-West p", o.moving_block_low AS "moving blocks low", o.moving_block_high AS "moving blocks high", o.reason\n'
+    "FROM order_effects AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.treatment, f.print_order",
+)
+
+OPEN = Table(
+    "Every comparison",
+    "Change of geometric means over complete blocks; its interval holds at every moment at once, for the primary metrics together with all planned ones. "
+    "Of comparisons that looks decide: their estimate and the interval dual to the verdict.",
+    "No comparison yet.",
+    'SELECT model, treatment AS arm, reference AS against, coalesce(label, metric) AS metric, decided_n_treatment AS blocks, effect AS "change", '
+    "CASE WHEN scale = 'ratio' THEN '%' ELSE unit_of_measure END AS \"in\",\n"
+    '    coalesce(pct_low, difference_low) AS low, coalesce(pct_high, difference_high) AS high, coalesce(pct_level, difference_level) AS "level (%)",\n'
+    '    alone_low AS "alone low", alone_high AS "alone high", alone_level AS "alone level (%)", verdict\n'
+    "FROM comparisons\nWHERE analysis_set = 'protocol'\nORDER BY place, treatment, family NULLS LAST, metric",
+)
+
+LOOKS = (
+    Table(
+        "Looks, in the order in which they were due",
+        "What each look newly claimed, and which models it gave no further blocks. Claims may concern other models: a level that one claim frees is passed on.",
+        "No look was taken yet.",
+        'SELECT l.event, l.model, l.workload, l.look, l.blocks, l.new_claims AS "new claims", '
+        "list_transform(l.stopped, lambda cell: replace(cell, '__', ' · ')) AS stopped, l.at_utc AS at\nFROM looks AS l\nORDER BY l.event",
+    ),
+    Table(
+        "Models that stopped",
+        "Why, after how many blocks, and how many runs of the plan were not needed.",
+        "No model has stopped.",
+        'SELECT c.model, c.workload, c.reason, max(l.blocks) AS blocks, count(r.run_id) AS "runs not needed"\nFROM cells_closed AS c\n'
+        "JOIN looks AS l USING (model, workload)\nLEFT JOIN runs AS r ON (r.model, r.workload, r.status) = (c.model, c.workload, 'spared')\n"
+        "GROUP BY ALL\nORDER BY c.model, c.workload",
+    ),
+    Table(
+        "The path of every comparison that looks decide",
+        "RCI: 95 % interval that holds at all looks together. Boundaries in percent at the level that the comparison has now: a difference is claimed beyond ±, "
+        "equivalence between from and to. p: the smallest level at which a look so far rejects, then after the family's adjustment at that look.",
+        "No look was taken yet.",
+        'SELECT l.model, l.treatment AS arm, f.label AS metric, l.look, l.n, l.status, l.pct AS "change (%)", l.rci95_low AS "RCI low", l.rci95_high AS "RCI high",\n'
+        '    l.different_beyond_pct AS "different beyond ±", l.equivalent_from_pct AS "equivalent from", l.equivalent_to_pct AS "to", l.sequential_p_difference AS "p difference",\n'
+        '    l.adjusted_p_difference AS "adjusted", l.sequential_p_equivalence AS "p equivalence", l.adjusted_p_equivalence AS "adjusted ", l.claimed, l.skewness\n'
+        "FROM comparison_looks AS l\nJOIN metric_facts AS f USING (metric)\nORDER BY l.model, l.treatment, f.print_order, l.look",
+    ),
+    Table(
+        "Not corrected for stopping",
+        "What would be printed had nobody looked before the end: for comparison alone. A stop selects samples whose mean lies far out or near zero; at a stop these "
+        "intervals cover the truth less often than they say (docs/statistics.md).",
+        "No look was taken yet.",
+        'SELECT l.model, l.treatment AS arm, f.label AS metric, l.n, l.pct AS "change (%)", l.uncorrected_low AS "95 % low", l.uncorrected_high AS "95 % high"\n'
+        "FROM comparison_looks AS l\nJOIN metric_facts AS f USING (metric)\nWHERE l.status = 'ok'\n"
+        "QUALIFY row_number() OVER (PARTITION BY l.model, l.workload, l.treatment, l.metric ORDER BY l.look DESC) = 1\nORDER BY l.model, l.treatment, f.print_order",
+    ),
+)
 
 TABLES = (
     Table(
@@ -96,17 +158,7 @@ TABLES = (
         '    median_of_runs AS "median of runs", diff, diff_low AS "diff low", diff_high AS "diff high", run_level_p AS "p of runs", reason\n'
         "FROM request_percentiles\nORDER BY model, metric DESC, percentile, environment",
     ),
-    Table(
-        "Order, drift and carry-over",
-        "Does place, time, the run before, the start temperature or the memory free at the start explain what the treatment is credited with? "
-        "Where blocks resemble their neighbours, p after Newey and West and limits of a moving-block bootstrap stand beside. With several tests for each "
-        "comparison, false alarms are to be expected; a flag changes which analysis leads, never which runs are kept.",
-        "Too few runs, or their order is not known.",
-        'SELECT o.model, o.treatment AS arm, f.label AS metric, o.interleaved, o.flags, o.period_p AS "period p", o.drift_p AS "drift p",\n'
-        '    o.ljung_box_runs_p AS "autocorrelation p", o.carry_over_p AS "carry-over p", o.temperature_p AS "temperature p", o.memory_p AS "memory p",\n'
-        '    o.newey_west_p AS "Newey-West p", o.moving_block_low AS "moving blocks low", o.moving_block_high AS "moving blocks high", o.reason\n'
-        "FROM order_effects AS o\nJOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'\nORDER BY o.model, o.treatment, f.print_order",
-    ),
+    ORDER,
     Table(
         "Measured against the roofline",
         "Output rate over what bandwidth, batch and the active weights permit: above 1 something else was measured than is said.",
@@ -123,4 +175,17 @@ TABLES = (
     ),
 )
 
-SECTION = of_tables("statistics", "All statistics", TABLES, wide=True)
+
+def _shown(of: Material) -> tuple[Table, ...]:
+    """What may be shown in detail (``guard``)."""
+    held = guard_of(of.con)
+    if held.fixed:
+        return TABLES
+    return (*(LOOKS if held.sequential else ()), OPEN, *((ORDER,) if held.finished else ()))
+
+
+def build(of: Material) -> Built:
+    return tabled(of, _shown(of))
+
+
+SECTION = Section("statistics", "All statistics", build, wide=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from campaign.analysis.statistics.claims import number
-from campaign.report import wording
+from campaign.report import guard, wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.sections.evidence import figures
 
@@ -58,8 +58,10 @@ def _warnings(of: Material) -> list[str]:
     if not of.campaign:
         found.append("campaign.json is missing or cannot be read; names and provenance are left out.")
     if not of.finished and counts["started"]:
-        left = counts["planned"] - counts["valid"] - counts["exhausted"] - counts["left_out"]
+        left = counts["planned"] - counts["valid"] - counts["exhausted"] - counts["left_out"] - counts["spared"]
         found.append(f"The campaign is not finished: {left} runs are outstanding, and every figure may still change.")
+    if of.rows and (why := guard.guard_of(of.con).why) is not None:
+        found.append(why)
     if counts["exhausted"]:
         found.append(
             f"{counts['exhausted']} runs were given up after their [attempts](#rejected-attempts) were used; their cells are short of repetitions."

@@ -1,0 +1,207 @@
+"""What may be shown of a campaign that goes on, and of figures that could have been looked at before the end: no p and no verdict.
+
+A p value or an interval for a fixed number of runs is wrong where somebody may look, and stop, at any moment: watched after every block from 5 to
+30, a 5 % test of no difference rejects in 23 % of campaigns. Estimates are shown with an interval that holds at every moment at once
+(:mod:`campaign.analysis.statistics.sequential.anytime`); verdicts wait for the end, or for looks that were planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from campaign.analysis.parallel import Work
+from campaign.analysis.statistics import compare as comparing
+from campaign.analysis.statistics.claims import OPEN, Claim, Limits
+from campaign.analysis.statistics.contrasts import Contrast, plan_contrasts
+from campaign.analysis.statistics.descriptive import describe, moments
+from campaign.analysis.statistics.distributions import FloatArray
+from campaign.analysis.statistics.judgement import family_of
+from campaign.analysis.statistics.metrics import Fact
+from campaign.analysis.statistics.order import complete_blocks, interleaved, order_balance
+from campaign.analysis.statistics.runs import (
+    Settings,
+    alike,
+    fatal,
+    flags_of,
+    samples_of,
+    series_of,
+    settings_of,
+)
+from campaign.analysis.statistics.sequential.anytime import AnyTime, any_time
+from campaign.analysis.statistics.sets import PROTOCOL, Sample, accounting, exclusions
+from campaign.analysis.statistics.table import Cell, RunTable, check_runs
+from campaign.analysis.statistics.verdict import not_interpretable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALPHA = 0.05
+BLOCKS_TO_JUDGE_ORDER = 3
+WHY_NO_INTERVAL = {
+    "no_blocks": "no block is complete in both arms",
+    "too_few_blocks": "too few for an interval that holds at any time",
+    "no_variation": "the same in every block, so that no interval can be told",
+}
+Row = dict[str, Any]
+
+
+def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bool) -> Row:
+    """Every comparison of the headline set of attempts, with the verdict ``unfinished``, ``continuing`` or ``not_tested`` (``claims.OPEN``).
+
+    The comparisons of the confirmatory and derived metrics hold together, each at 0.05 by the number that was planned; every other at 0.05
+    alone. ``diagnostics`` adds what order and time explain, which has p values.
+    """
+    assert verdict in OPEN
+    runs = alike(table)
+    confirmatory = any(fact.role == "confirmatory" for fact in settings.facts.values())
+    found, series = [], []
+    for cell in runs.cells:
+        for contrast in plan_contrasts(cell.phase, runs.environments[cell.phase], settings.reference):
+            for metric in runs.metrics:
+                found.append(_one(cell, contrast, metric, settings, verdict, confirmatory))
+                series += series_of(cell, contrast, metric, settings) if diagnostics else []
+    return {
+        "settings": {"margin_pct": settings.margin_pct},
+        "comparisons": found,
+        "families": {},
+        "series": series,
+        "over_units": [],
+        "screen_by_metric": {},
+        "validation_by_metric": {},
+    }
+
+
+def compare_so_far(table: pd.DataFrame, verdict: str, *, diagnostics: bool, **told: Any) -> Work:
+    """:func:`so_far` as a work of one job; ``told`` are the arguments of ``runs.compare_runs``."""
+    runs = check_runs(table)
+    settings = settings_of(
+        runs, told["reference"], told["seed"], told["m_planned"], told["margin_pct"], told["planned"],
+        told["planned_repetitions"], told["refused"], None, told["units"],
+    )  # fmt: skip
+    return Work([partial(so_far, runs, settings, verdict, diagnostics=diagnostics)], lambda found: found[0])
+
+
+def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdict: str, confirmatory: bool) -> Row:
+    arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
+    t, r = samples_of(cell, contrast, metric, PROTOCOL)
+    status, _ = fatal(cell, contrast, settings)
+    fact = settings.facts[metric]
+    out: Row = {
+        "model": cell.model,
+        "metric": metric,
+        "reference": contrast.reference,
+        "treatment": contrast.treatment,
+        "contrast": f"{contrast.treatment}_vs_{contrast.reference}",
+        "unit": cell.unit,
+        "phase": cell.phase,
+        "kind": contrast.kind,
+        "analysis_set": PROTOCOL,
+        "status": status or comparing.status_of(t.value, r.value),
+        "flags": flags_of(arms, metric),
+        "settings_differ": {},
+        "desc": {"treatment": describe(t.value), "reference": describe(r.value)},
+        "interleaved": interleaved(t, r),
+        "order": order_balance(t, r),
+        "paired": {"n_pairs": len(complete_blocks(t, r)[0])},
+        "exclusions": exclusions(arms, metric),
+        "accounting": _without_p(cell, contrast, metric, settings),
+    }
+    level, family, m = _level(out, settings, confirmatory)
+    seen = any_time(*_blocks(t, r), level)
+    alone = any_time(*_blocks(t, r), ALPHA)
+    claim = open_claim(
+        out, (t, r), seen, alone, (level, family, m), fact, settings.margin_pct[metric], status or verdict
+    )
+    effect = seen.estimate
+    percent = effect if seen.percent else None
+    return out | {
+        "diff": moments(t.value).mean - moments(r.value).mean if len(t) and len(r) else None,
+        "pct_change": percent,
+        "overhead_pct": None if percent is None or not fact.direction else -fact.direction * percent,
+        "verdict": claim.verdict,
+        "verdict_detail": {"margin_pct": claim.margin_pct, "family": family, "m_planned": m},
+        "claim": claim.sentence,
+        "claim_detail": claim.as_dict(),
+        "reason": claim.reason,
+        "cautions": [],
+    }
+
+
+def _level(c: Row, settings: Settings, confirmatory: bool) -> tuple[float, str | None, int | None]:
+    """Error level of the interval, the family that shares it, and how many were planned in it."""
+    family = family_of(c, settings.facts, confirmatory)
+    m = settings.planned.get(family)
+    return (ALPHA, None, None) if m is None or m < 1 else (ALPHA / m, family, m)
+
+
+def _blocks(t: Sample, r: Sample) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    at_t, at_r = complete_blocks(t, r)
+    times = np.minimum(t.order[at_t], r.order[at_r])
+    return t.value[at_t], r.value[at_r], None if np.isnan(times).any() or not len(times) else times
+
+
+def _without_p(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> Row:
+    planned = settings.planned_repetitions or cell.planned
+    found = accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned)
+    return found | {"failed_fisher_p": None, "throttled_fisher_p": None}
+
+
+def open_claim(
+    c: Mapping[str, Any],
+    samples: tuple[Sample, Sample],
+    seen: AnyTime,
+    alone: AnyTime,
+    level: tuple[float, str | None, int | None],
+    fact: Fact,
+    margin_pct: float,
+    verdict: str,
+) -> Claim:
+    """A claim that decides nothing. ``level`` is that of ``seen``, with its family and how many that counts."""
+    reason = None if seen.reason is None else WHY_NO_INTERVAL[seen.reason]
+    if verdict in OPEN and seen.n >= BLOCKS_TO_JUDGE_ORDER and (why := not_interpretable(dict(c))) is not None:
+        verdict, reason = "not_interpretable", why
+    at_t, at_r = complete_blocks(*samples)
+    values = {"treatment": samples[0].value[at_t], "reference": samples[1].value[at_r]}
+    described: Row = {}
+    for arm, x in values.items():
+        told: Row = describe(x) or {}
+        described |= {f"mean_{arm}": told.get("mean"), f"sd_{arm}": told.get("sd")}
+    interval = _limits(level[0], seen)
+    return Claim(
+        metric=c["metric"],
+        label=fact.label,
+        unit_of_measure=fact.unit_of_measure,
+        treatment=c["treatment"],
+        reference=c["reference"],
+        verdict=verdict,
+        reason=reason,
+        analysis_set=PROTOCOL,
+        decided_on="complete blocks" if seen.n else None,
+        test="any_time" if interval else None,
+        n_reference=seen.n,
+        n_treatment=seen.n,
+        **described,
+        scale="ratio" if seen.percent else "difference",
+        effect=seen.estimate,
+        interval=interval if verdict in OPEN else None,
+        difference_interval=interval,
+        equivalence_interval=None,
+        alone=_limits(ALPHA, alone),
+        family=level[1],
+        m_planned=level[2],
+        adjustment=None,
+        margin_pct=margin_pct,
+        better=fact.better,
+        better_source=fact.source,
+        noninferior=None,
+        needs=None,
+        screening=c["kind"] == "screen",
+    )
+
+
+def _limits(alpha: float, seen: AnyTime) -> Limits | None:
+    return None if seen.low is None else Limits(100 * (1 - alpha), seen.low, seen.high)

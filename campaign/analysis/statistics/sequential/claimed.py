@@ -1,0 +1,142 @@
+"""What may be said of a comparison that looks decide, as the one object that everything printed is taken from (``claims.Claim``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from campaign.analysis.statistics.claims import Claim, Limits
+from campaign.analysis.statistics.sequential.concluded import estimate, looks_of
+from campaign.analysis.statistics.sequential.conduct import Conduct, Course
+from campaign.analysis.statistics.sequential.look import percent
+
+Row = dict[str, Any]
+
+
+def overlaid(found: Row, conduct: Conduct, course: Course, *, over: bool) -> Row:
+    """A comparison as :mod:`campaign.analysis.statistics.interim` made it, with what the looks say of it. ``over`` is whether the campaign is
+    finished: until then the undecided goes on, with the interval that holds at any time."""
+    detail = _detail(conduct, course, found["verdict_detail"]["margin_pct"])
+    verdict = course.verdict
+    if found["verdict"].startswith("error") or found["verdict"] == "not_interpretable":
+        return found
+    if not course.looks or (verdict in ("inconclusive", "insufficient_n") and not over):
+        return _said(found, replace(_claim_of(found), verdict="continuing", look=_look(conduct, course)), detail)
+    if course.status != "ok":
+        claim = replace(
+            _claim_of(found), verdict=verdict, interval=None, difference_interval=None, alone=None, look=_look(conduct, course)
+        )  # fmt: skip
+        return _said(found, claim, detail)
+    return _said(found, _decided(_claim_of(found), conduct, course, verdict), detail)
+
+
+def _claim_of(found: Row) -> Claim:
+    told = dict(found["claim_detail"])
+    told.pop("side")
+    for name in ("interval", "difference_interval", "equivalence_interval", "alone"):
+        told[name] = None if told[name] is None else Limits(**told[name])
+    return Claim(**told)
+
+
+def _said(found: Row, claim: Claim, detail: Row) -> Row:
+    percentage = claim.effect if claim.scale == "ratio" else None
+    better = {"higher": 1, "lower": -1}.get(claim.better or "", 0)
+    return found | {
+        "verdict": claim.verdict,
+        "verdict_detail": detail,
+        "claim": claim.sentence,
+        "claim_detail": claim.as_dict(),
+        "pct_change": percentage,
+        "overhead_pct": -better * percentage if percentage is not None and better else None,
+        "reason": claim.reason,
+    }
+
+
+def _look(conduct: Conduct, course: Course) -> str:
+    taken, planned = conduct.taken(course.key.model), len(conduct.design.looks)
+    return f"look {taken} of {planned}" if taken else f"no look of {planned} yet"
+
+
+def _detail(conduct: Conduct, course: Course, margin_pct: float) -> Row:
+    at = list(conduct.courses).index(course.key)
+    different, equivalent = (conduct.adjusted(claim)[at] for claim in ("different", "equivalent"))
+    return {
+        "test": "sequential",
+        "p": course.p_seq[0],
+        "p_adjusted": different,
+        "tost_p": course.p_seq[1],
+        "tost_p_adjusted": equivalent,
+        "adjustment": conduct.design.multiplicity,
+        "family": "F_seq",
+        "m_planned": conduct.design.m,
+        "margin_pct": margin_pct,
+    }
+
+
+def _decided(claim: Claim, conduct: Conduct, course: Course, verdict: str) -> Claim:
+    counted = course.counted
+    shown = counted[-1].shown
+    found = estimate(conduct, course)
+    assert found is not None
+    effect = percent(found.log_ratio)
+    different, equivalent = (conduct.levels(name)[course.key] for name in ("different", "equivalent"))
+    difference = _dual(conduct, course, different / 2, 0, effect)
+    equivalence = _dual(conduct, course, equivalent, 1, effect)
+    alone = _at(conduct, course, 0.025, 0, len(counted))
+    means = _means(claim, shown)
+    return replace(
+        claim,
+        verdict=verdict,
+        reason=None,
+        test="sequential",
+        decided_on="complete blocks",
+        n_reference=shown.n,
+        n_treatment=shown.n,
+        scale="ratio",
+        effect=effect,
+        interval=equivalence if verdict == "equivalent" else difference,
+        difference_interval=difference,
+        equivalence_interval=equivalence,
+        alone=alone,
+        family="F_seq",
+        m_planned=conduct.design.m,
+        adjustment=conduct.design.multiplicity,
+        look=_look(conduct, course),
+        **means,
+    )
+
+
+def _means(claim: Claim, shown: Any) -> Mapping[str, Any]:
+    """Means and deviations of the arms over the blocks of the look, where the look kept them."""
+    layer = shown.layer
+    if layer is None:
+        return {}
+    return {
+        "mean_reference": layer.mean_reference,
+        "mean_treatment": layer.mean_treatment,
+        "sd_reference": (layer.v_rr * layer.n) ** 0.5,
+        "sd_treatment": (layer.v_tt * layer.n) ** 0.5,
+    }
+
+
+def _at(conduct: Conduct, course: Course, tail: float, question: int, looks: int) -> Limits:
+    """The repeated interval of one of the looks, in percent."""
+    counted = course.counted[:looks]
+    nominal = looks_of(conduct.design, counted).nominal(tail)[-1]
+    _, low, high = counted[-1].shown.limits(nominal, conduct.design.unseen[question])
+    return Limits(100 * (1 - 2 * tail), low, high)
+
+
+def _dual(conduct: Conduct, course: Course, tail: float, question: int, effect: float) -> Limits:
+    """The repeated interval at this level: of the last look, or where that no longer shows what was claimed, of the look that showed it most
+    clearly (a claim is not withdrawn), as long as it holds the estimate."""
+    counted = course.counted
+    last = _at(conduct, course, tail, question, len(counted))
+    p = [taken.rep_p[question] for taken in counted if taken.rep_p is not None]
+    level = tail if question else 2 * tail
+    if not min(p) < level <= p[-1]:
+        return last
+    best = _at(conduct, course, tail, question, p.index(min(p)) + 1)
+    holds = (best.low is None or best.low <= effect) and (best.high is None or effect <= best.high)
+    return best if holds else last
