@@ -19,13 +19,13 @@ setup:  ## make .venv exactly as uv.lock says
 	@PYTHON='$(PYTHON)' sh .ci/setup
 
 campaign: setup  ## run a whole native-versus-Docker campaign, or resume it (CONFIG=, NEW=1, ARGS=)
-	@$(BIN)/campaign run $(CONFIG) $(if $(NEW),--new) $(ARGS)
+	@$(BIN)/campaign run $(if $(CONFIG),'$(CONFIG)') $(if $(NEW),--new) $(ARGS)
 
 rehearse: setup  ## the study on a simulated DGX Spark in virtual time, with its report (CONFIG=, ARGS=)
 	@$(BIN)/campaign rehearse $(or $(CONFIG),configs/campaigns/spark-amended.yaml) $(ARGS)
 
 report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
-	@$(BIN)/campaign report $(RESULTS) $(ARGS)
+	@$(BIN)/campaign report $(if $(RESULTS),'$(RESULTS)') $(ARGS)
 
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
 	@$(BIN)/python -m benchmarks $(ARGS) $(GIVE)

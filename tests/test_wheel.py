@@ -30,6 +30,7 @@ TABLE = "model,environment,repetition,output_tok_s\n" + "".join(
     for number in range(1, 7)
     for arm, base in (("native", 100.0), ("docker", 98.0))
 )
+pytestmark = pytest.mark.slow
 Run = Callable[..., str]
 
 

@@ -47,6 +47,10 @@ def status(
                 snapshot, running = standing(place)
     out.print(panel(snapshot))
     out.print(f"{place}: {'running, driver PID ' + str(snapshot.pid) if running else snapshot.stage}", style="dim")
+    from actors.gpu.hold import held
+
+    for name, holder in held().items():
+        out.print(f"measured here now: {name}, by {holder}", style="dim", soft_wrap=True)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Examples:\n\n  campaign retry\n\n  campaign retry results/local --run RUN")

@@ -994,5 +994,5 @@ def _gate(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Problem]:
         yield at("gate", "floor_c").problem(what, "Lower the floor, or raise the ceiling.")
     for name in ("dwell_s", "poll_s"):
         if getattr(gate, name) >= gate.timeout_s:
-            what = f"{getattr(gate, name):g} s is not below timeout_s of {gate.timeout_s:g} s"
+            what = f"{name} of {getattr(gate, name):g} s is not below timeout_s of {gate.timeout_s:g} s"
             yield at("gate", name).problem(what, "The gate could never open: lower it, or raise timeout_s.")

@@ -190,7 +190,7 @@ CASES = (
     Case("canary that is no flag", GOOD + "canary: sing\n", (":11: canary: must be true or false, got the text 'sing'",)),
     Case("unknown state of the page cache", swap("environments", ENV + ", {name: n, extends: docker, cache: cold}]"), ("environments[2].cache: must be drop, keep or warm",)),
     Case("a GPU for a process of this machine", swap("environments", ENV + ", {name: n, kind: native-host, gpu: {by: toolkit}}]"), ("environments[2].gpu: native-host has no such namespace",)),
-    Case("gate that cannot open", swap("  ceiling_c", "  dwell_s: 60\n  timeout_s: 30"), (":10: gate.dwell_s: 60 s is not below timeout_s of 30 s",)),
+    Case("gate that cannot open", swap("  ceiling_c", "  dwell_s: 60\n  timeout_s: 30"), (":10: gate.dwell_s: dwell_s of 60 s is not below timeout_s of 30 s",)),
     Case("floor above the ceiling", GOOD + "  floor_c: 50\n", (":11: gate.floor_c: must lie below ceiling_c, got 50 and 45",)),
     Case("image without a reference", GOOD + "image: {source: registry}\n", (":11: image: source registry needs a reference",)),
     Case("arm whose image has no reference", swap("environments", ENV + ", {name: n, extends: docker, image: {source: archive}}]"), ("environments[2].image: source archive needs a reference", "Add `reference: PATH`.")),

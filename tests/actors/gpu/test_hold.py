@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.gpu.hold import Held, hold
+from actors.gpu.hold import Held, held, hold
 
 PROJECT = Path(__file__).parents[3]
 HOLDER = "import sys, time; from actors.gpu.hold import hold; lock = hold(sys.argv[1]); print('held', flush=True); time.sleep(60)"
@@ -41,3 +41,10 @@ def test_a_killed_holder_leaves_nothing(other) -> None:
 
 def test_names_are_apart(other) -> None:
     hold(f"{other.held}-b", patience_s=0).close()
+
+
+def test_who_measures_is_told_as_long_as_they_live(other) -> None:
+    assert held()[other.held].startswith(f"PID {other.pid} of ")
+    other.kill()
+    other.wait()
+    assert other.held not in held()
