@@ -25,6 +25,7 @@ ASKED_S = 300.0
 ALLOWED = frozenset(
     {
         "HOSTNAME", "HOME", "PWD", "OLDPWD", "SHLVL", "_", "container", MARK,
+        "TERM",  # Podman says xterm in every container, and has no way to say nothing
         # What the toolkit says to itself, and how a chroot on a host of several GPUs gets the one that a container has alone (gpus.py).
         "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_CTK_LIBCUDA_DIR", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
     }
