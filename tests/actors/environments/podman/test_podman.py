@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -128,7 +129,14 @@ def test_rootless_it_is_the_same_arm(tmp_path: Path, monkeypatch: pytest.MonkeyP
     command = ["podman", "--cgroup-manager=cgroupfs", "system", "service", "--time=0", f"unix://{socket}"]
     variables = {**os.environ, "HOME": str(place), "XDG_RUNTIME_DIR": str(place / "run")}
     service = subprocess.Popen(
-        command, env=variables, cwd=place, user=NOBODY, group=NOBODY, extra_groups=[], stderr=subprocess.DEVNULL
+        command,
+        env=variables,
+        cwd=place,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         monkeypatch.setenv("CONTAINER_HOST", f"unix://{socket}")
@@ -144,7 +152,7 @@ def test_rootless_it_is_the_same_arm(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (code, written) == (0, "rootless\n") and said.endswith("1\n")
         assert (tmp_path / "output" / "file").stat().st_uid == NOBODY
     finally:
-        service.terminate()
+        os.killpg(service.pid, signal.SIGTERM)  # in its user namespace it is a child of itself
         service.wait()
         shutil.rmtree(place, ignore_errors=True)
 
