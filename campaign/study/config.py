@@ -18,8 +18,6 @@ from pydantic import Field, StringConstraints
 
 from actors.environments import registry
 from actors.types import Environment, Frozen, Name
-from campaign.analysis.statistics import two_level
-from campaign.analysis.statistics.screen_config import design_of
 from campaign.config import loading as configs
 from campaign.config.loading import Campaign, Factor, Screen
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
@@ -434,6 +432,8 @@ def _screen_problems(study: Study, phase: PhaseAsked, node: Node, problems: list
             problems.append(at.problem("names no option", "Add `options: [docker-net-host, …]`."))
         return
     given, where = screen.factors, at.child("factors") or at
+    from campaign.analysis.statistics import two_level
+
     most = two_level.MOST[screen.design]
     if not 2 <= len(given) <= most:
         remedy = (
@@ -488,6 +488,9 @@ def _add_screen(study: Study, phase: PhaseAsked, asked: ScreenAsked, choice: Cho
         repetitions = asked.runs
     else:
         screen = Screen(design=asked.design, baseline=baseline, factors=factors)
+        # SciPy and pandas, which a campaign without a screen need not wait for.
+        from campaign.analysis.statistics.screen_config import design_of
+
         plan = design_of(screen)
         rows, arms = {}, [*native]
         for number in range(plan.rows):
