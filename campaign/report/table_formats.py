@@ -108,7 +108,7 @@ def latex(table: Table) -> str:
         lines += [top, header, middle, r"\endfirsthead", top, header, middle, r"\endhead", bottom, r"\endfoot"]
         lines += [*body, r"\end{longtable}", notes, "}"]
     else:
-        lines = [PREAMBLE, r"\begin{table*}", r"\centering", r"\footnotesize\setlength{\tabcolsep}{4pt}", title, label]
+        lines = [PREAMBLE, r"\begin{table*}", r"\centering", r"\footnotesize\setlength{\tabcolsep}{2pt}", title, label]
         lines += [rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}", top, header, middle, *body, bottom]
         lines += [r"\end{tabular}", notes, r"\end{table*}"]
     return "\n".join([line for line in lines if line] + [""])
