@@ -237,7 +237,7 @@ def test_a_neighbour_keeps_its_docker0(bare: Path) -> None:
         "print(sorted(name for _, name in socket.if_nameindex()))"
     )
     alone = ["unshare", "--net", "--pid", "--fork", "--mount-proc"]
-    variables = os.environ | {"PYTHONPATH": str(Path(daemon.__file__).parents[2])}
+    variables = os.environ | {"PYTHONPATH": str(Path(daemon.__file__).parents[3])}
     told = subprocess.run(
         [*alone, sys.executable, "-c", code], cwd=bare, env=variables, capture_output=True, text=True, check=False
     )
