@@ -102,12 +102,15 @@ class Browser:
 
     def open(self, path: Path, fragment: str = "") -> None:
         """Load a page and wait until it stands, its figures included."""
-        self.call("Page.navigate", url="about:blank")  # else a fragment alone would load nothing
+        self._load("about:blank")  # else a fragment alone would load nothing
+        self._load(path.resolve().as_uri() + fragment)
+        self.js("window.drawn")
+
+    def _load(self, url: str) -> None:
         self._events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri() + fragment)
+        self.call("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
             self._events.append(self._read())
-        self.js("window.drawn")
 
     @property
     def errors(self) -> list[str]:

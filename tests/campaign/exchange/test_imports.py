@@ -244,7 +244,9 @@ def test_the_report_on_phase_1_shows_what_is_wrong_with_it(tmp_path, monkeypatch
         ("repetitions_once",),
     } <= failed
     assert con.execute("SELECT count(*) FROM attempts").fetchall() == [(63,)]
-    assert text.index("Nothing is claimed about container against native") < text.index("What is wrong with these data")
+    assert text.index("Nothing is claimed about container against native") < text.rindex(
+        "What is wrong with these data"
+    )
     assert "KV cache = 119.71 GiB in every run" in text
     assert "deepseek / qwen72b" in text
     assert "Imported from phase1_results.json" in text

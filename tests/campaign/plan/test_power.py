@@ -1,9 +1,12 @@
 """Before any run: what N does the design need?"""
 
+import json
 import re
 from io import StringIO
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from rich.console import Console
 
 from campaign.plan.power import PowerRefused, describe_power
@@ -30,8 +33,21 @@ def test_a_wider_spread_needs_more_runs():
     assert runs_for_equivalence(0.5) < runs_for_equivalence(2.0) < runs_for_equivalence(8.0)
 
 
+def pilot(folder, repetitions):
+    """A folder as a measured campaign leaves it, which the synthetic one says it is not."""
+    written = synthetic.write(folder, repetitions=repetitions, telemetry_hz=0)
+    info = json.loads((written / "campaign.json").read_text())
+    (written / "campaign.json").write_text(json.dumps(info | {"simulated": False}))
+    planned = parquet.read_table(written / "plan.parquet")
+    place = planned.schema.get_field_index("simulated")
+    parquet.write_table(
+        planned.set_column(place, "simulated", pa.array([False] * len(planned))), written / "plan.parquet"
+    )
+    return written
+
+
 def test_a_pilot_gives_the_spread_of_every_model(tmp_path):
-    text = printed(synthetic.write(tmp_path, repetitions=6, telemetry_hz=0))
+    text = printed(pilot(tmp_path, repetitions=6))
     assert "spread measured in" in text
     assert re.search(r"\btiny 0\.\d+", text)
     assert re.search(r"\bsmall 0\.\d+", text)
@@ -45,7 +61,12 @@ def test_a_question_without_an_answer_is_refused(wrong):
 
 def test_a_pilot_without_three_runs_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(PowerRefused, match="run a longer pilot, or assume a spread with --cv-pct"):
-        describe_power(synthetic.write(tmp_path, repetitions=2, telemetry_hz=0))
+        describe_power(pilot(tmp_path, repetitions=2))
+
+
+def test_a_rehearsal_is_no_pilot(tmp_path):
+    with pytest.raises(PowerRefused, match="a rehearsal, whose spread was asked for and not measured"):
+        describe_power(synthetic.write(tmp_path, repetitions=6, telemetry_hz=0))
 
 
 def test_it_fits_eighty_columns():
