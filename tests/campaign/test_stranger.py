@@ -111,7 +111,7 @@ def test_no_name_breaks_a_command_or_reaches_the_terminal_as_a_command(named, ho
 def test_no_name_ends_a_script_of_the_page(named, home):
     html = page.write(named).read_text()
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
-    (line,) = [line for line in scripts[-1].splitlines() if line.startswith("const specifications = ")]
+    (line,) = [line for script in scripts for line in script.splitlines() if line.startswith("const specifications = ")]
     assert not set("<>&") & set(line), "nothing in the data that an HTML parser could take for markup"
     specifications, end = json.JSONDecoder().raw_decode(line.removeprefix("const specifications = "))
     assert specifications and line.removeprefix("const specifications = ")[end:].startswith(", themes")
