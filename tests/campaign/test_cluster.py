@@ -155,7 +155,7 @@ def test_nothing_is_written_into_the_persons_home_or_where_anybody_writes(driver
 @pytest.fixture
 def open_cluster(tmp_path):
     """A Ray that demands no token, as `ray start` makes one by default."""
-    script = Path(__file__).with_name("ray_unit.py")
+    script = Path(__file__).parent / "run" / "ray_unit.py"
     folder = Path("/tmp") / f"open-{os.getpid()}"
     process = subprocess.Popen(
         [sys.executable, str(script), "a", str(folder)],
