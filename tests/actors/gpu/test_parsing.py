@@ -59,12 +59,13 @@ def served(output: Path, requests: int, tokens: int = 4) -> None:
 
 
 MEASURED = """
-import json, resource, sys
+import json, re, resource, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from test_parsing import engine, order, parsing
 found = parsing.read(order({requests}), engine("llamacpp"), Path({output!r}))
-peak = [resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+here_kib = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]  # getrusage's is that of who forked us, where larger
+peak = [kib >> 10 for kib in (int(here_kib), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)]
 print(json.dumps([peak, found.report.model_dump(mode="json")]))
 """
 
