@@ -9,6 +9,7 @@ import typer
 
 from campaign.cli import completion
 from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, new_file, out
+from campaign.cli.doing import doing
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -84,7 +85,8 @@ def doctor(
         from actors.gpu.actor import choose_gpu
 
         uuid = choose_gpu(loaded.gpus).uuid
-    failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
+    with doing("asking") as reached:
+        failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid, tell=reached))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -101,11 +103,12 @@ def prepare(
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
-    for engine in (
-        () if no_fetch else loaded.container_engines().values()
-    ):  # one is set up from packages that are downloaded
-        engine.ensure(host.home(), out.print)
-    failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
+    with doing("preparing"):
+        for engine in (
+            () if no_fetch else loaded.container_engines().values()
+        ):  # one is set up from packages that are downloaded
+            engine.ensure(host.home(), out.print)
+        failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
     raise typer.Exit(EXIT_REFUSED if failed else 0)
 
 
@@ -187,11 +190,11 @@ def power(
         looks_at = tuple(int(part) for part in looks.split(",")) if looks else ()
     except ValueError:
         raise PowerRefused(f"--looks {looks!r}: write block numbers with commas, as in 10,20,30") from None
-    out.print(
-        describe_power(
+    with doing("power"):
+        said = describe_power(
             pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m, looks_at=looks_at
         )
-    )
+    out.print(said)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign diff native-chroot docker-baseline")
@@ -218,7 +221,8 @@ def diff(
     for aspect, left, right in difference(a, b):
         if everything or left != right:
             table.add_row(aspect, left, right)
-    rows, reason = seen(loaded, a, b)
+    with doing("starting both arms, to ask them"):
+        rows, reason = seen(loaded, a, b)
     for aspect, left, right in rows:
         table.add_row(aspect, escape(left), escape(right))
     out.print(table)

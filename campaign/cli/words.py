@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import typer
 from rich.console import Console
 
-from campaign.errors import EXIT_DEFECT, EXIT_REFUSED, CampaignError
+from campaign.errors import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_REFUSED, CampaignError
 
 OTHERS = (("duckdb", "Error"), ("builtins", "OSError"))
 """Errors of libraries that are for the person, by module and name: one can only come from a module that is imported."""
@@ -30,6 +30,9 @@ def in_words(err: Console) -> Iterator[None]:
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
+    except KeyboardInterrupt:
+        err.print("campaign: interrupted", style="red")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as problem:
         if os.environ.get("CAMPAIGN_TRACEBACK"):
             raise

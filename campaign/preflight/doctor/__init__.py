@@ -30,14 +30,16 @@ def checks(
     only: Collection[str] = (),
     root: Path = Path("/"),
     gpu_uuid: str | None = None,
+    tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Check]:
     """Every check, or those called ``only``, as soon as it is made. With ``campaign``, against what that campaign needs.
     ``root`` stands for the machine that the sensors read; ``gpu_uuid`` is the unit's GPU, else the only one, else the first that
-    nobody uses."""
+    nobody uses; ``tell`` hears of each check before it is made."""
     asked = Asked(home, campaign, results, root, gpu_uuid)
     for name, check in _all(asked):
         if only and name not in only:
             continue
+        tell(name)
         try:
             yield Check(name, *check(asked))
         except Exception as error:  # a broken check is a finding, not the end of the others
