@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -214,10 +216,46 @@ def _drive(
             if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, say
         }
         try:
-            return driver.run()
+            with _never_stuck(driver):
+                return driver.run()
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+STUCK_S = 3.0
+"""How long an interrupted start may go on."""
+
+
+@contextlib.contextmanager
+def _never_stuck(driver: Any) -> Iterator[None]:
+    """A signal while Ray starts ends the process though Ray holds the main thread, which on a busy machine it does for a minute: no handler
+    of Python's would run before. There is nothing to journal then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told, tells = os.pipe()
+    os.set_blocking(tells, False)
+
+    def listen() -> None:
+        while os.read(told, 1):
+            time.sleep(STUCK_S)
+            if driver.connecting:
+                if out.is_terminal:
+                    os.write(sys.stdout.fileno(), b"\x1b[?25h\r\n")
+                os.write(sys.stdout.fileno(), b"stopped before anything was begun. The same command goes on.\n")
+                cluster.abandon()
+                os._exit(EXIT_INTERRUPTED)
+
+    from campaign import cluster
+
+    threading.Thread(target=listen, daemon=True).start()
+    before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(tells)
 
 
 def _choose(failing: Failing, display: Any, driver: Any, cells: int) -> tuple[Literal["without", "stop"], str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +15,6 @@ from campaign.cli.app import err, out
 
 SILENT_S = 0.3
 """What is done sooner is not worth a word."""
-PLAIN_S = 2.0
-"""Without a terminal a line stands, so only what takes so long is said."""
 
 
 class _Line:
@@ -39,22 +36,16 @@ class _Line:
 
 @contextmanager
 def doing(what: str) -> Iterator[Callable[[str], None]]:
-    """Says ``what`` is being done until it is: on a terminal in a line that moves and then is gone, elsewhere in one on standard error.
-    Yields what says which part of it has been reached."""
+    """Says on a terminal ``what`` is being done until it is, in a line that moves and then is gone. Yields what says which part of it has
+    been reached."""
     console = out if out.is_terminal else err
     shown = _Line(what)
 
     def reached(part: str) -> None:
         shown.part = f"{what}: {part}"
 
-    if console.is_terminal:
-        with Live(shown, console=console, refresh_per_second=5, transient=True):
-            yield reached
-        return
-    late = threading.Timer(PLAIN_S, lambda: err.print(f"{shown.part} …", style="dim"))
-    late.daemon = True
-    late.start()
-    try:
+    if not console.is_terminal:
         yield reached
-    finally:
-        late.cancel()
+        return
+    with Live(shown, console=console, refresh_per_second=5, transient=True):
+        yield reached

@@ -25,8 +25,8 @@ def in_words(err: Console) -> Iterator[None]:
     """Whatever is raised within ends the command with words on ``err`` and its exit code."""
     try:
         yield
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        seen_enough()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
@@ -45,6 +45,11 @@ def in_words(err: Console) -> Iterator[None]:
             code, message = EXIT_DEFECT, _defect(problem)
         err.print(f"campaign: {message}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(code) from None
+
+
+def seen_enough() -> None:
+    """The reader of a pipe (head, less) is gone: what is still written goes nowhere, and that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _of_others(problem: Exception) -> str:

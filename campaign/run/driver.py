@@ -64,7 +64,7 @@ class Driver:
         self.choose = choose
         self.only_shakedown = only_shakedown
         self.stopping = Event()
-        self._connecting = False
+        self.connecting = False
         self.news = Event()
         self.pause_reason: str | None = None
         self.lanes: dict[str, Lane] = {}
@@ -120,20 +120,20 @@ class Driver:
 
     def _connect(self) -> None:
         """Make the units reachable. Raises KeyboardInterrupt where :meth:`interrupt` says so meanwhile."""
-        self._connecting = True
+        self.connecting = True
         try:
             self.fleet.start(self.campaign, self.tell)
         except KeyboardInterrupt:
             self.fleet.stop()
             raise
         finally:
-            self._connecting = False
+            self.connecting = False
 
     def interrupt(self) -> None:
         """End the current attempts, journal them, stop. The same command goes on later. From a signal handler only: while units are being
         reached, which may take minutes on a busy machine, it raises KeyboardInterrupt, as there is nothing to end."""
         self.stopping.set()
-        if self._connecting:
+        if self.connecting:
             raise KeyboardInterrupt
         for lane in list(self.lanes.values()):
             lane.abort()
