@@ -12,7 +12,8 @@ from packaging.markers import default_environment
 from rich.console import Console
 
 from actors.types import Environment, GpuAccess, ImageIdentity, Model, Workload
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.preflight import doctor
 from campaign.preflight.doctor import Check, project
 
