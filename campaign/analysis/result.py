@@ -40,8 +40,13 @@ class _Field:
     """Type of the column; None where there is none."""
 
 
+def _fields(cls: type[Result]) -> tuple[_Field, ...]:
+    its: Any = cls  # a class can be hashed, which is more than its type says of it
+    return _known(its)
+
+
 @cache
-def _fields(cls: Any) -> tuple[_Field, ...]:
+def _known(cls: Any) -> tuple[_Field, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
     found = []
     for its in fields(cls):
