@@ -30,7 +30,8 @@ from actors import host
 from actors.engines.registry import engines
 from actors.environments import EVERY_KIND, ContainerEngine, registry, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
-from campaign.config import redaction, sequential
+from campaign.config import redaction, rest, sequential
+from campaign.config.rest import Rest
 from campaign.config.sequential import Sequential
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 from campaign.errors import nearest
@@ -153,6 +154,8 @@ class Campaign(Frozen):
     """Units to use; empty is every unit that is alive."""
     screen: Screen | None = None
     """Made from a study's file, for its screening phase."""
+    rest: Rest | None = None
+    """By what `gate.cooldown_s` was calibrated, where it was."""
 
     @property
     def config_hash(self) -> str:
@@ -316,6 +319,7 @@ def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, se
         if kind not in keys or len(problems) > before:
             unresolved |= {kind, *FOLLOWS[kind]}
     _without(keys, problems)
+    rest.resolved(keys, path, problems)
     _repetitions(keys)
     _overrides(keys, problems)
     _defaults(keys)
@@ -711,8 +715,8 @@ def _keys_at(cls: type[BaseModel], loc: Location) -> list[str]:
         fields = getattr(current, "model_fields", {})
         current = _schema_in(fields[part].annotation) if part in fields else None
         by_name = part in fields and typing.get_origin(fields[part].annotation) is dict
-    keys = list(getattr(current, "model_fields", {}))
-    extra = {Campaign: ["library"], Environment: ["extends"]}.get(current, [])
+    keys = [key for key in getattr(current, "model_fields", {}) if (current, key) != (Campaign, "rest")]
+    extra = {Campaign: ["library"], Environment: ["extends"], Gate: ["calibration"]}.get(current, [])
     return keys + extra
 
 
@@ -849,6 +853,8 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
     for i, workload in enumerate(campaign.workloads):
         yield from _workload(workload, at("workloads", i))
     yield from _gate(campaign, at)
+    cells = [(model.name, arm.name) for model in campaign.models for arm in campaign.environments]
+    yield from rest.contradictions(campaign.rest, at, cells)
     yield from sequential.contradictions(
         campaign.sequential, at, repetitions=campaign.repetitions, outliers=campaign.outliers, phase=campaign.phase,
         arms=len(campaign.environments), units=len(campaign.units),
