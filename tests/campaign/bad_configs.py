@@ -112,7 +112,7 @@ CASES = (
     Case("calibrated by nothing", swap("  cooldown_s", "  cooldown_s: calibrated"), (":9: gate.cooldown_s: is calibrated, and nothing says by what", "campaign pilot")),
     Case("calibration that is not there", swap("  cooldown_s", "  cooldown_s: calibrated\n  calibration: rest.json"), (":10: gate.calibration: there is no file 'rest.json'", "--rest")),
     Case("calibration beside seconds", GOOD + "  calibration: rest.json\n", (":11: gate.calibration: calibrates nothing",)),
-    Case("calibration of other arms", swap("  cooldown_s", "  cooldown_s: calibrated\n  calibration: calibrated.json"),
+    Case("calibration of other arms", swap("  cooldown_s", "  cooldown_s: calibrated\n  calibration: ../calibrated.json"),
         (":8: gate: the pilot p-pilot never rested after small in docker",), library={"calibrated.json": CALIBRATED}),
     # Ranges
     Case("negative cooldown", swap("  cooldown_s", "  cooldown_s: -5"), (":9: gate.cooldown_s: must be at least 0, got -5. Use 0 or more seconds.",)),
