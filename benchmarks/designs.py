@@ -26,7 +26,7 @@ from typing import Any
 
 from campaign import config
 from campaign.analysis import inputs, looks, parallel, views
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.record import journal
 from campaign.record.store import Store
 from campaign.rehearsal import injected, machine
@@ -121,10 +121,12 @@ def once(fixed: Campaign, sequential: Campaign, seed: int, plain: bool, check: b
         others = [name for name in told.table if name in all_metrics() and name not in {m for _, m in TRUTH_PCT}]
         table = told.table.drop(columns=others)
         (began,) = con.execute("SELECT epoch(min(started_utc)) FROM attempts").fetchall()[0]
-        ends = dict(
-            con.execute("SELECT repetition, epoch(max(ended_utc)) FROM attempts GROUP BY 1").fetchall()
-        )
-        found = {"fixed": Went(seed, LOOKS[-1], (max(ends.values()) - began) / 86_400, fixed_told(replace(told, table=table)))}
+        ends = dict(con.execute("SELECT repetition, epoch(max(ended_utc)) FROM attempts GROUP BY 1").fetchall())
+        found = {
+            "fixed": Went(
+                seed, LOOKS[-1], (max(ends.values()) - began) / 86_400, fixed_told(replace(told, table=table))
+            )
+        }
         plan = looks.planned(sequential.model_dump(mode="json"))
         assert plan is not None
         conduct = looks.conducted(plan, [])
@@ -139,7 +141,10 @@ def once(fixed: Campaign, sequential: Campaign, seed: int, plain: bool, check: b
             own = carried_out(sequential, place / "looks", asked(sequential, seed, plain))
             journalled = [event for event in journal.read(Store(own).journal_path)[0] if event["event"] == "look"]
             for ours, theirs in zip(events, journalled, strict=True):
-                assert (ours["new_claims"], ours["stopped"]) == (theirs["new_claims"], theirs["stopped"]), (ours, theirs)
+                assert (ours["new_claims"], ours["stopped"]) == (theirs["new_claims"], theirs["stopped"]), (
+                    ours,
+                    theirs,
+                )
         return found
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -191,7 +196,9 @@ def looks_told(plan: looks.Planned, conduct: Any) -> tuple[Told, ...]:
         at = intervals(plan.design, course.counted)["ci95"]
         truth = TRUTH_PCT[its.treatment, its.metric]
         covered = at["low_pct"] <= truth <= at["high_pct"]
-        found.append(Told(its.treatment, its.metric, "different" in course.claims, "equivalent" in course.claims, covered))
+        found.append(
+            Told(its.treatment, its.metric, "different" in course.claims, "equivalent" in course.claims, covered)
+        )
     return tuple(found)
 
 
@@ -202,7 +209,9 @@ QUESTIONS: dict[str, Callable[[Went], Iterable[bool]]] = {
     "an equal one called equivalent": lambda went: (it.equivalent for it in went.told if not _truth(it)),
     "the 1.5 % found": lambda went: (it.different for it in went.told if _truth(it)),
     "everything right": lambda went: [
-        all(it.different and not it.equivalent if _truth(it) else it.equivalent and not it.different for it in went.told)
+        all(
+            it.different and not it.equivalent if _truth(it) else it.equivalent and not it.different for it in went.told
+        )
     ],
 }
 
@@ -236,7 +245,10 @@ def show(told: dict[str, Any]) -> None:
         if name == "rehearsals":
             cells = [str(its[name]) for its in told.values()]
         elif "pct" in first[name]:
-            cells = [f"{its[name]['pct']:.1f} % ({its[name]['low_pct']:.1f} to {its[name]['high_pct']:.1f})" for its in told.values()]
+            cells = [
+                f"{its[name]['pct']:.1f} % ({its[name]['low_pct']:.1f} to {its[name]['high_pct']:.1f})"
+                for its in told.values()
+            ]
         else:
             cells = [f"{its[name]['mean']:.4g} ± {its[name]['se']:.2g}" for its in told.values()]
         print(f"{name:<48}" + "".join(f"{cell:>26}" for cell in cells), flush=True)

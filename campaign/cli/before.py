@@ -9,9 +9,14 @@ import typer
 
 from campaign.cli import completion
 from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, new_file, out
+from campaign.cli.doing import doing
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
+Units = Annotated[
+    str | None,
+    typer.Option("--address", help="Every unit of this Ray cluster (`auto`, or HOST:PORT), not this machine."),
+]
 
 
 @app.command(
@@ -68,47 +73,59 @@ def plan(
 
 
 @app.command(
-    rich_help_panel=PANEL, epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml"
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml\n\n  campaign doctor configs/campaigns/spark.yaml --address auto",
 )
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(help="Also check what this campaign needs.", autocompletion=completion.configs)
     ] = None,
+    address: Units = None,
 ) -> None:
     """Check by trying everything that a campaign needs; each finding has a remedy."""
-    from actors import host
     from campaign.preflight import doctor as doctors
+    from campaign.preflight import units
     from campaign.study.config import campaign_in
 
     loaded = campaign_in(config) if config else None
-    uuid = None
-    if loaded is not None and loaded.gpus:
-        from actors.gpu.actor import choose_gpu
-
-        uuid = choose_gpu(loaded.gpus).uuid
-    failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
+    if address is None:
+        with doing("asking") as reached:
+            failed = doctors.show(out, doctors.here(loaded, tell=reached))
+        raise typer.Exit(1 if failed else 0)
+    failed = 0
+    for unit in units.joined(address):
+        out.rule(unit.name, align="left")
+        with doing("asking"):
+            failed += doctors.show(out, units.answers(unit, doctors.here, loaded, doctors.DRIVERS))
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign prepare configs/campaigns/spark.yaml")
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign prepare configs/campaigns/spark.yaml\n\n  campaign prepare configs/campaigns/spark.yaml --address auto",
+)
 def prepare(
     config: Config = None,
     no_fetch: Annotated[bool, typer.Option("--no-fetch", help="Download nothing; say what is missing.")] = False,
+    address: Units = None,
 ) -> None:
     """Put image, root filesystem, weights, datasets and engines in place and record their digests."""
-    from actors import host
     from campaign.preflight import prepare as prepares
-    from campaign.preflight import rights
+    from campaign.preflight import rights, units
 
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
-    for engine in (
-        () if no_fetch else loaded.container_engines().values()
-    ):  # one is set up from packages that are downloaded
-        engine.ensure(host.home(), out.print)
-    failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
-    raise typer.Exit(EXIT_REFUSED if failed else 0)
+    if address is None:
+        with doing("preparing"):
+            missing = prepares.show(out, prepares.here(loaded, not no_fetch, out.print))
+        raise typer.Exit(EXIT_REFUSED if missing else 0)
+    missing = 0
+    for unit in units.joined(address):
+        out.rule(unit.name, align="left")
+        with doing("preparing"):
+            missing += prepares.show(out, units.answers(unit, prepares.here_and_said, loaded, not no_fetch))
+    raise typer.Exit(EXIT_REFUSED if missing else 0)
 
 
 @app.command(
@@ -189,11 +206,11 @@ def power(
         looks_at = tuple(int(part) for part in looks.split(",")) if looks else ()
     except ValueError:
         raise PowerRefused(f"--looks {looks!r}: write block numbers with commas, as in 10,20,30") from None
-    out.print(
-        describe_power(
+    with doing("power"):
+        said = describe_power(
             pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m, looks_at=looks_at
         )
-    )
+    out.print(said)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign diff native-chroot docker-baseline")
@@ -220,7 +237,8 @@ def diff(
     for aspect, left, right in difference(a, b):
         if everything or left != right:
             table.add_row(aspect, left, right)
-    rows, reason = seen(loaded, a, b)
+    with doing("starting both arms, to ask them"):
+        rows, reason = seen(loaded, a, b)
     for aspect, left, right in rows:
         table.add_row(aspect, escape(left), escape(right))
     out.print(table)

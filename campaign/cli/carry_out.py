@@ -6,13 +6,16 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from campaign.cli.app import ROOT, Config, Phase, ResultsRoot, app, chosen, out
+from campaign.cli.doing import doing
 from campaign.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_PAUSED, EXIT_REFUSED
 
 PANEL = "Carry out"
@@ -103,7 +106,8 @@ def pilot(
 
     def close(store: Any, no_report: bool) -> None:
         own = [str(choice.config.absolute()), *(["--phase", phase] if phase else [])]
-        _apart(["-m", "campaign", "plan", *own, "--pilot", str(store.root.absolute())])
+        words = [*own, "--pilot", str(store.root.absolute())]
+        _apart(["-m", "campaign", "plan", *words], "what it tells", f"campaign plan {' '.join(words)}")
 
     if (code := finished_already(asked, store)) is not None:
         close(store, True)
@@ -191,9 +195,14 @@ def carry_out(
         if address is None:
             from actors import host
 
-            for engine in loaded.container_engines().values():
-                engine.ensure(host.home(), out.print)
-        snapshot = _drive(loaded, store, because, address, accept_drift, failing, only_shakedown)
+            with doing("container engine"):
+                for engine in loaded.container_engines().values():
+                    engine.ensure(host.home(), out.print)
+        try:
+            snapshot = _drive(loaded, store, because, address, accept_drift, failing, only_shakedown)
+        except KeyboardInterrupt:
+            out.print("stopped before anything was begun. The same command goes on.")
+            return EXIT_INTERRUPTED
         if not store.exists():
             raise StoreError(f"{store.root}: nothing was recorded")
         return _finish(store, snapshot, no_report, close or _report_apart)
@@ -211,6 +220,7 @@ def _drive(
     only_shakedown: bool,
 ) -> Any:
     """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
+    from campaign import cluster
     from campaign.run.display import Display
     from campaign.run.driver import Driver
     from campaign.run.fleet import RayFleet
@@ -238,12 +248,13 @@ def _drive(
                 for stream in (sys.stdout, sys.stderr):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if presses > 1:
-                if out.is_terminal:
-                    sys.stdout.write("\x1b[?25h\n")  # the live display hides the cursor
-                    sys.stdout.flush()
+                if out.is_terminal:  # the live display hides the cursor; sys.stdout may be in the middle of a write
+                    os.write(sys.stdout.fileno(), b"\x1b[?25h\r\n")
+                cluster.abandon()
                 os._exit(EXIT_INTERRUPTED)
             driver.interrupt()
-            display.tell("ending the current attempt; once more ends at once")
+            # In a thread, as this one may have been interrupted while it printed.
+            threading.Thread(target=display.tell, args=("ending the current attempt; once more ends at once",)).start()
 
         previous = {
             number: signal.signal(number, pressed)
@@ -251,10 +262,46 @@ def _drive(
             if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, say
         }
         try:
-            return driver.run()
+            with _never_stuck(driver):
+                return driver.run()
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+STUCK_S = 3.0
+"""How long an interrupted start may go on."""
+
+
+@contextlib.contextmanager
+def _never_stuck(driver: Any) -> Iterator[None]:
+    """A signal while Ray starts ends the process though Ray holds the main thread, which on a busy machine it does for a minute: no handler
+    of Python's would run before. There is nothing to journal then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told, tells = os.pipe()
+    os.set_blocking(tells, False)
+
+    def listen() -> None:
+        while os.read(told, 1):
+            time.sleep(STUCK_S)
+            if driver.connecting:
+                if out.is_terminal:
+                    os.write(sys.stdout.fileno(), b"\x1b[?25h\r\n")
+                os.write(sys.stdout.fileno(), b"stopped before anything was begun. The same command goes on.\n")
+                cluster.abandon()
+                os._exit(EXIT_INTERRUPTED)
+
+    from campaign import cluster
+
+    threading.Thread(target=listen, daemon=True).start()
+    before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(tells)
 
 
 def _choose(failing: Failing, display: Any, driver: Any, cells: int) -> tuple[Literal["without", "stop"], str]:
@@ -302,25 +349,32 @@ def _finish(store: Any, snapshot: Any, no_report: bool, close: Callable[[Any, bo
 
 def _report_apart(store: Any, no_report: bool) -> None:
     """The summary and the page in a process of their own: Ray and the libraries that draw need not get on in one, and a crash there harms
-    nothing that was measured. One that dies by a signal is tried once more."""
+    nothing that was measured."""
     words = ["-m", "campaign.closing", str(store.root.absolute()), *(["--no-page"] if no_report else [])]
-    if (ended := _apart(words)) != 0:
-        out.print(
-            f"the report could not be made (code {ended}); the results are whole: campaign report {store.root}",
-            style="red",
-        )
+    _apart(words, "the report", f"campaign report {store.root}")
 
 
-def _apart(words: list[str]) -> int:
-    """Run Python with these words; its exit code. One that dies by a signal is tried once more."""
+def _apart(words: list[str], what: str, again: str) -> None:
+    """Run Python with these words, in a session of its own; one that dies by a signal once more. ``what`` it makes, and what makes it ``again``."""
     import subprocess
 
-    environment = {**os.environ, "COLUMNS": str(out.width)}
-    ended = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=False).returncode
-    if ended < 0:
-        out.print(f"the report's process died by signal {-ended}; once more")
-        ended = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=False).returncode
-    return ended
+    for last in (False, True):
+        environment = {**os.environ, "COLUMNS": str(out.width)}
+        command = [sys.executable, *words]
+        with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as process:
+            try:
+                ended = process.wait()
+            except KeyboardInterrupt:
+                process.terminate()
+                process.wait()
+                out.print(f"without {what}; the results are whole: {again}")
+                raise
+        if ended == 0:
+            return
+        if ended > 0 or last:
+            out.print(f"{what} could not be made (code {ended}); the results are whole: {again}", style="red")
+            return
+        out.print(f"{what}'s process died by signal {-ended}; once more")
 
 
 def _report_line(store: Any) -> str:

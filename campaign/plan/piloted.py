@@ -13,7 +13,7 @@ from campaign.record.store import Store
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 SIMULATED = "Simulated: this pilot is a rehearsal, and nothing in it was measured."
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.record.store import Store
 from campaign.rehearsal.rehearse import Asked, rehearse
 

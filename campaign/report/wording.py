@@ -21,9 +21,20 @@ SUMMARY = {
     "ttft_p99_ms": "TTFT p99",
     "peak_memory_gib": "peak memory",
     "kv_cache_gib": "KV cache",
+    "output_tokens_per_cpu_s": "per CPU-second",
     "startup_s": "start-up",
 }
 """Metrics of the summary tables in order, and what they are called there."""
+
+
+FAMILIES = {
+    "F_doc": "confirmatory",
+    "F_primary5": "primary",
+    "F_secondary": "secondary",
+    "F_three_arm": "three arms",
+    "F_seq": "sequential",
+}
+"""Families of comparisons, as a reader calls them. Confirmatory: throughput, mean latency, peak memory; primary: these, request throughput and KV cache."""
 
 
 def by_contrast(rows: Sequence[Row]) -> list[list[Row]]:

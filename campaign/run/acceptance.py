@@ -15,7 +15,7 @@ from actors.gpu.gate import cold_enough
 from actors.types import Evidence, Gate, GateRecord, Report, TelemetrySummary
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Acceptance
+    from campaign.config.schema import Acceptance
 
 PRIMARY = (
     "token_throughput_tok_s",

@@ -13,7 +13,7 @@ from actors.clock import REAL, Clock
 from actors.gpu.actor import Chosen
 from campaign import cluster
 from campaign.cluster import Unit
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 
 IDLE_S = 0.2
 """How often a unit without work asks for some."""
@@ -93,6 +93,20 @@ class RayFleet:
             for line in cluster.reap():
                 tell(line)
         cluster.start(self.address)
+        if self.address is not None:
+            self._require_prepared(campaign)
+
+    def _require_prepared(self, campaign: Campaign) -> None:
+        """Raises NotPrepared where a unit lacks what a run does not make by itself."""
+        from campaign.preflight import prepare, units
+
+        lacking = [
+            f"{unit.name}: {line}"
+            for unit in self.units()
+            for line in units.answers(unit, prepare.missing_here, campaign)
+        ]
+        if lacking:
+            raise prepare.NotPrepared(lacking, self.address)
 
     def stop(self) -> None:
         cluster.stop()

@@ -18,9 +18,10 @@ import scipy
 from campaign.analysis.parallel import Work, together
 from campaign.analysis.statistics.descriptive import is_constant, median, quantiles
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, t_quantile
-from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
 from campaign.analysis.statistics.table import IDENTITY, TableError, reference_arm
+from campaign.analysis.statistics.two_arms.mann_whitney import test as mann_whitney
+from campaign.analysis.statistics.two_arms.welch import test as welch
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 EXTREME = ("p99.9", 0.999)
@@ -259,12 +260,6 @@ def variance_components(runs: Runs) -> dict[str, Any]:
     return {"within": within, "between": between, "ratio": within / between if between > 0 else None}
 
 
-def requests_per_run(components: dict[str, Any], fixed_s: float, request_s: float) -> int | None:
-    """Requests per run that buy the narrowest interval for the time: sqrt((fixed/request) * T1²/T2²); None where T2² <= 0."""
-    ratio = components.get("ratio")
-    return None if ratio is None else max(1, math.ceil(math.sqrt(fixed_s / request_s * ratio)))
-
-
 def compare_arms(
     treatment: Arm, reference: Arm, names: tuple[str, str], stream: tuple[str, str, int], *, two_level: bool = True
 ) -> dict[str, Any]:
@@ -322,7 +317,7 @@ def _run_level(t: FloatArray, r: FloatArray) -> dict[str, Any]:
     if is_constant(t) and is_constant(r):
         return out | {"reason": "deterministic"}
     result = welch(t, r)
-    return out | {key: result[key] for key in ("ci_low", "ci_high", "p")} | {"mwu_p": mann_whitney(t, r)["p"]}
+    return out | {key: getattr(result, key) for key in ("ci_low", "ci_high", "p")} | {"mwu_p": mann_whitney(t, r).p}
 
 
 def _run_counts(runs: int, rng: np.random.Generator) -> IntArray:

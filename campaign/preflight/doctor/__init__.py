@@ -11,16 +11,35 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors import host
 from actors.environments.registry import kind
+from actors.gpu.actor import choose_gpu
 from campaign.preflight.doctor import containers, disk, gpu, machine, memory, models, project, tenants
 from campaign.preflight.doctor.finding import Asked, Check, Finding, Status
 from campaign.preflight.doctor.gpu import low_power, under_load
 from campaign.preflight.doctor.showing import show
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
-__all__ = ["Check", "Finding", "Status", "checks", "low_power", "show", "under_load"]
+__all__ = ["DRIVERS", "Check", "Finding", "Status", "checks", "here", "low_power", "show", "under_load"]
+
+
+def here(
+    campaign: Campaign | None = None,
+    without: Collection[str] = (),
+    tell: Callable[[str], None] = lambda name: None,
+) -> Iterator[Check]:
+    """Every check but those called in ``without``, of the machine that this runs on, with the GPU that a campaign would choose. ``tell``
+    hears of each before it is made."""
+    uuid = None
+    if campaign is not None and campaign.gpus:
+        uuid = choose_gpu(campaign.gpus).uuid
+    yield from checks(host.home(), campaign, gpu_uuid=uuid, without=without, tell=tell)
+
+
+DRIVERS = ("results folder", "ray")
+"""Checks of the machine that the driver runs on, which no other unit needs."""
 
 
 def checks(
@@ -30,14 +49,17 @@ def checks(
     only: Collection[str] = (),
     root: Path = Path("/"),
     gpu_uuid: str | None = None,
+    without: Collection[str] = (),
+    tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Check]:
-    """Every check, or those called ``only``, as soon as it is made. With ``campaign``, against what that campaign needs.
+    """Every check, or those called ``only``, none of ``without``, as soon as it is made. With ``campaign``, against what that campaign needs.
     ``root`` stands for the machine that the sensors read; ``gpu_uuid`` is the unit's GPU, else the only one, else the first that
     nobody uses."""
     asked = Asked(home, campaign, results, root, gpu_uuid)
     for name, check in _all(asked):
-        if only and name not in only:
+        if (only and name not in only) or name in without:
             continue
+        tell(name)
         try:
             yield Check(name, *check(asked))
         except Exception as error:  # a broken check is a finding, not the end of the others

@@ -104,7 +104,7 @@ def _against_normal(runs: pd.DataFrame, arms: list[str]) -> tuple[pd.DataFrame, 
         parts.append(pd.DataFrame({"normal": special.ndtri(positions), "z": z, "environment": arm}))
         said[arm] = f"n = {n}" if n < 3 else "constant"
         if test:
-            said[arm] = f"p = {test['p']:.3f}" if test["p"] >= 0.001 else "p < 0.001"
+            said[arm] = f"p = {test.p:.3f}" if test.p >= 0.001 else "p < 0.001"
     return pd.concat(parts), said
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ray.exceptions import RayActorError
 
 from actors import host
-from actors.clock import REAL
+from actors.clock import REAL, Clock
 from actors.gpu.actor import Chosen
 from actors.types import (
     Attempt,
@@ -27,7 +27,8 @@ from actors.types import (
     UnitFacts,
 )
 from campaign.cluster import Unit
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.record import journal
 from campaign.record.snapshot import Snapshot
 from campaign.record.store import Store
@@ -225,7 +226,7 @@ class Units:
     grows = True
     about: Mapping[str, Any] = {}
     simulated = False
-    clock = REAL
+    clock: Clock = REAL
     idle_s = 0.01
 
     def __init__(self, *names: str, script: Script = lambda unit, order: good(order)) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from actors.types import Evidence, Exit, Gate, GateRecord, KernelEvent, Metric, Report, TelemetrySummary
-from campaign.config.loading import Acceptance
+from campaign.config.schema import Acceptance
 from campaign.run.acceptance import PRIMARY, judge
 
 GATE = Gate(cooldown_s=1, ceiling_c=45)
