@@ -74,7 +74,9 @@ def fit(columns: Sequence[Column], width: int | None) -> Fitted:
     chosen: list[int] = []
     room = width
     key = told[0]
-    least = [column.telling(width) if i == key else column.least for i, column in enumerate(columns)]  # it says which row this is
+    least = [
+        column.telling(width) if i == key else column.least for i, column in enumerate(columns)
+    ]  # it says which row this is
     for i in range(len(columns)) if whole else told:
         needed = least[i] + (len(GAP) if chosen else 0)
         if needed <= room:
