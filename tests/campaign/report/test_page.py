@@ -15,8 +15,9 @@ from campaign.analysis import cache as evidence
 from campaign.analysis import views
 from campaign.exchange.imports import import_runs
 from campaign.report import figures, page, table_formats, tables, terminal
+from campaign.report.drawn import effects, runs
+from campaign.report.drawn.look import PAGE
 from campaign.report.page.sections import quality, statistics
-from campaign.report.paper import effects
 from tests import synthetic
 
 
@@ -283,7 +284,7 @@ def test_names_cannot_smuggle_markup_into_the_page(tmp_path):
 
 
 def test_a_figure_is_saved_in_the_format_of_its_name(results, tmp_path):
-    chart = figures.throughput(views.connect(results))
+    chart = runs.throughput(views.connect(results), look=PAGE)
     beginnings = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}
     for ending, beginning in beginnings.items():
         assert figures.save(chart, tmp_path / f"x{ending}").read_bytes().startswith(beginning)
