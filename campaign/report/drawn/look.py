@@ -17,6 +17,10 @@ DASHES = ([1, 0], [5, 2], [1.5, 1.5], [6, 2, 1.5, 2], [9, 3], [3, 1], [2, 4])
 """Arms differ by colour and by shape or dash, so that grey print tells them apart."""
 
 
+class FitError(ValueError):
+    """A figure that does not fit the page; the message says by how much."""
+
+
 @dataclass(frozen=True)
 class Look:
     """Of a theme. Lengths are points in print and pixels on the page; ``ink`` None is the ink of the theme, which follows the reader's."""
@@ -50,11 +54,11 @@ class Look:
         room = (TALLEST_IN * 72 - 70) / math.ceil(panels / columns) - chrome
         return max(24.0, min(usual, room))
 
-    def inked(self) -> dict[str, str]:
+    def inked(self) -> dict[str, Any]:
         """Colour of what belongs to no arm."""
         return {} if self.ink is None else {"color": self.ink}
 
-    def tooltip(self, *channels: Any) -> dict[str, list[Any]]:
+    def tooltip(self, *channels: Any) -> dict[str, Any]:
         """What a mark says under a pointer; paper has none."""
         return {} if self.printed else {"tooltip": list(channels)}
 

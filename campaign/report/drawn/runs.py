@@ -78,7 +78,7 @@ def throughput(con: duckdb.DuckDBPyConnection, width: float | None = None, look:
             .encode(x=x, y=y, **arm_look(arms, width, look=look, legend=look.printed), **look.tooltip(*said)),
             *interval_marks(its[["x", "environment", "n", "mean", "low", "high"]], x, arms, look),
         ]
-        title = {} if look.printed else {"title": named(key)}
+        title: dict[str, Any] = {} if look.printed else {"title": named(key)}
         panels.append(alt.layer(*layers).properties(width=inner, height=height, **title))
     return alt.concat(*panels, columns=columns, spacing=look.spacing)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import pandas as pd
@@ -120,7 +120,7 @@ def timeline(con: duckdb.DuckDBPyConnection, width: float | None = None, look: L
         if first:
             layers.append(_over_runs(stages, end, inner, look))
         panels.append(alt.layer(*layers).properties(width=inner, height=height))
-    block = {} if look.printed else {"title": f"block {stages.block.iloc[0]}"}
+    block: dict[str, Any] = {} if look.printed else {"title": f"block {stages.block.iloc[0]}"}
     chart: alt.VConcatChart = alt.vconcat(*panels, spacing=5 if look.printed else 10, **block)
     resolved: alt.VConcatChart = chart.resolve_scale(color="shared", strokeDash="independent")
     return resolved
@@ -128,8 +128,8 @@ def timeline(con: duckdb.DuckDBPyConnection, width: float | None = None, look: L
 
 def _shades(stages: pd.DataFrame, look: Look) -> alt.Chart:
     domain, tones = TONES[look.printed]
-    mark = {"stroke": "#b0b0b0", "strokeWidth": 0.4} if look.printed else {"opacity": 0.15}
-    opaque = {"symbolOpacity": 1} if look.printed else {}
+    mark: dict[str, Any] = {"stroke": "#b0b0b0", "strokeWidth": 0.4} if look.printed else {"opacity": 0.15}
+    opaque: dict[str, Any] = {"symbolOpacity": 1} if look.printed else {}
     legend = alt.Legend(title=None, orient="top", symbolType="square", **opaque)
     color = alt.Color("stage:N", scale=alt.Scale(domain=domain, range=tones), sort=domain, legend=legend)
     said = look.tooltip("environment:N", "attempt:Q", "stage:N", "start:Q", "stop:Q")
@@ -166,7 +166,7 @@ def _lines(series: pd.DataFrame, title: str, names: list[str], end: float, last:
 
 
 def _ceiling(ceiling: list[float], look: Look) -> alt.Chart:
-    mark = (
+    mark: dict[str, Any] = (
         {"strokeDash": [1, 2], "strokeWidth": 0.9, "color": "#D55E00"}
         if look.printed
         else {"strokeDash": [2, 3], "opacity": 0.7}
@@ -209,6 +209,7 @@ def _over_runs(stages: pd.DataFrame, end: float, inner: float, look: Look) -> al
     words = " ({})" if look.printed else " (attempt {})"
     again = runs.attempt.map(lambda attempt: "" if attempt == 1 else words.format(attempt))
     names = pd.DataFrame({"middle": (runs.start + runs.stop) / 2, "text": runs.environment + again})
+    mark: dict[str, Any]
     if look.printed:
         mark, above = {"limit": inner / max(1, len(runs)) - 2}, -2
     else:

@@ -39,8 +39,8 @@ def write(results: Path) -> list[Path]:
 def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Path) -> str:
     """An IEEE article of everything that was written: methods, results in brief, each figure in ``figures`` at its true width
     (narrow ones, then wide ones), and the tables that break over pages in one column. ``pdflatex paper`` in its folder, twice for references."""
+    from campaign.report.drawn.look import COLUMN_IN
     from campaign.report.paper import FIGURES
-    from campaign.report.paper.theme import COLUMN_IN
 
     (name,) = con.execute("SELECT any_value(campaign) FROM campaign").fetchall()[0]
     lines = [

@@ -18,7 +18,7 @@ import altair as alt
 from altair.utils import schemapi
 
 from campaign.record import untrusted
-from campaign.report.drawn.look import OKABE_ITO, SHAPES, TALLEST_IN, TEXT_PT
+from campaign.report.drawn.look import OKABE_ITO, SHAPES, TALLEST_IN, TEXT_PT, FitError
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,10 +64,6 @@ THEME: dict[str, Any] = {
     "text": {"fontSize": TEXT_PT},
     "range": {"category": list(OKABE_ITO), "symbol": list(SHAPES)},
 }
-
-
-class FitError(ValueError):
-    """A figure that does not fit the page; the message says by how much."""
 
 
 Draw = Callable[[float], alt.TopLevelMixin | None]
