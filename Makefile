@@ -1,6 +1,6 @@
 # Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign rehearse report bench check quick test newest-ray clean
+.PHONY: help setup campaign rehearse report notebook bench check quick test newest-ray clean
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
@@ -26,6 +26,10 @@ rehearse: setup  ## the study on a simulated DGX Spark in virtual time, with its
 
 report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
 	@$(BIN)/campaign report $(if $(RESULTS),'$(RESULTS)') $(ARGS)
+
+notebook:  ## open the notebook over the results in JupyterLab, which is installed first (RESULTS=, ARGS=)
+	@NOTEBOOK=1 PYTHON='$(PYTHON)' sh .ci/setup
+	@$(if $(RESULTS),CAMPAIGN_RESULTS='$(RESULTS)') $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks/campaign.ipynb
 
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
 	@$(BIN)/python -m benchmarks $(ARGS) $(GIVE)

@@ -10,11 +10,12 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from campaign.errors import EXIT_DEFECT, EXIT_REFUSED, CampaignError
+from campaign.errors import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_REFUSED, CampaignError
 
 OTHERS = (("duckdb", "Error"), ("builtins", "OSError"))
 """Errors of libraries that are for the person, by module and name: one can only come from a module that is imported."""
@@ -25,11 +26,14 @@ def in_words(err: Console) -> Iterator[None]:
     """Whatever is raised within ends the command with words on ``err`` and its exit code."""
     try:
         yield
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        seen_enough()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
+    except KeyboardInterrupt:
+        err.print("campaign: interrupted", style="red")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as problem:
         if os.environ.get("CAMPAIGN_TRACEBACK"):
             raise
@@ -44,13 +48,35 @@ def in_words(err: Console) -> Iterator[None]:
         raise typer.Exit(code) from None
 
 
+def seen_enough() -> None:
+    """The reader of a pipe (head, less) is gone: what is still written goes nowhere, and that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _of_others(problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"the disk is full ({problem}). Nothing that finished is lost: make space, and give the same command."
+        return f"{_full(problem)} Nothing that finished is lost: make space, and give the same command."
     if isinstance(problem, OSError) and problem.filename is not None and problem.strerror:
         other = f" to {problem.filename2}" if problem.filename2 else ""
         return f"{problem.filename}{other}: {problem.strerror}"
     return str(problem)
+
+
+def _full(problem: OSError) -> str:
+    """What is used up: space, somebody's share of it, or the number of files that a filesystem can have."""
+    if problem.errno == errno.EDQUOT:
+        return f"the quota is used up ({problem})."
+    if problem.filename is not None:
+        with contextlib.suppress(OSError):
+            facts = os.statvfs(_existing(Path(os.fsdecode(problem.filename))))
+            if facts.f_files and not facts.f_favail:
+                return f"the disk holds as many files as it can ({problem}; `df -i` tells, removing files helps)."
+    return f"the disk is full ({problem})."
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest above it that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def _defect(problem: Exception) -> str:

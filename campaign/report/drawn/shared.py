@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 COLUMN_PT = COLUMN_IN * 72
 Chart = alt.TopLevelMixin | None
 KEYS = ["phase", "model", "workload"]
+LETTER = 6.8
+"""Width of a letter of a bold label of the page, pixels, on the average and a little more."""
 
 
 def arms_of(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -145,10 +147,12 @@ def time_unit(milliseconds: pd.Series[float]) -> tuple[str, float]:
 def legend_of(names: list[str], width: float, line: bool = False, above: float = 4, look: Look = PRINT) -> alt.Legend:
     large = {"symbolSize": 500, "symbolStrokeWidth": 2.5}
     small = {"symbolSize": 150, "symbolStrokeWidth": 1.2}
-    stroke: dict[str, Any] = {"symbolType": "stroke", **(small if look.printed else large)} if line else {}
-    letter, symbol = (4.2, 34 if line else 22) if look.printed else (7.5, 60)
-    columns = max(1, int((width - 30) // (letter * max(map(len, names)) + symbol)))
-    return alt.Legend(title=None, orient="top", columns=columns, offset=above, symbolOpacity=1, **stroke)
+    more: dict[str, Any] = {"symbolType": "stroke", **(small if look.printed else large)} if line else {}
+    letters, symbol = max(map(len, names)), 34 if line else 22
+    columns = int((width - 30) // (4.2 * letters + symbol))
+    if not look.printed:
+        columns, more = int(720 // (LETTER * letters + 50)), more | {"labelLimit": 0}
+    return alt.Legend(title=None, orient="top", columns=max(1, columns), offset=above, symbolOpacity=1, **more)
 
 
 def arm_look(

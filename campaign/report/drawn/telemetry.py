@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from campaign.report.drawn.look import PRINT, Look
-from campaign.report.drawn.shared import Chart, watermark
+from campaign.report.drawn.shared import LETTER, Chart, watermark
 
 if TYPE_CHECKING:
     import duckdb
@@ -204,18 +204,20 @@ def _ends(long: pd.DataFrame, names: list[str], second: float) -> alt.Chart:
 
 
 def _over_runs(stages: pd.DataFrame, end: float, inner: float, look: Look) -> alt.Chart:
-    """Above each run the arm it belongs to."""
-    runs = stages[stages.stage == "run"]
+    """Above each run the arm it belongs to; on the page turned where the names are longer than the runs lie apart."""
+    runs = stages[stages.stage == "run"].sort_values("start")
     words = " ({})" if look.printed else " (attempt {})"
     again = runs.attempt.map(lambda attempt: "" if attempt == 1 else words.format(attempt))
     names = pd.DataFrame({"middle": (runs.start + runs.stop) / 2, "text": runs.environment + again})
-    mark: dict[str, Any]
+    mark: dict[str, Any] = {"baseline": "bottom"}
     if look.printed:
-        mark, above = {"limit": inner / max(1, len(runs)) - 2}, -2
+        mark["limit"] = inner / max(1, len(runs)) - 2
     else:
-        room = inner / end * float((runs.stop - runs.start).min()) + 60 if len(runs) else inner
-        mark, above = {"fontSize": 11, "fontWeight": 600, "limit": room}, -4
+        mark |= {"fontSize": 11, "fontWeight": 600}
+        room = float(names.middle.diff().min()) * inner / end if len(runs) > 1 else inner
+        if LETTER * max(map(len, names.text), default=0) > room:
+            mark |= {"angle": 325, "align": "left", "baseline": "middle", "dx": 4}
     chart: alt.Chart = (
-        alt.Chart(names).mark_text(baseline="bottom", **mark).encode(x="middle:Q", y=alt.value(above), text="text:N")
+        alt.Chart(names).mark_text(**mark).encode(x="middle:Q", y=alt.value(-2 if look.printed else -4), text="text:N")
     )
     return chart
