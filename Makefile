@@ -40,7 +40,9 @@ check: setup  ## ruff, format, mypy, import-linter
 quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
 	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow" $(ARGS) $(GIVE)
 
-test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
+test: setup  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
+	@echo 'A minute of checks (ruff, mypy, rules of imports), then $(if $(ARGS),pytest $(ARGS),some 3500 tests: 15 to 20 minutes on two cores).'
+	@$(MAKE) --no-print-directory check
 	@sh .ci/test $(ARGS) $(GIVE)
 
 newest-ray:  ## the tests of the cluster against the newest Ray instead of the locked one (RAY=ray==X.Y.Z, ARGS= goes to pytest)

@@ -13,8 +13,9 @@ from campaign.analysis import cache as evidence
 from campaign.analysis import views
 from campaign.exchange.imports import import_runs
 from campaign.report import paper
-from campaign.report.drawn import effects, shared
+from campaign.report.drawn import effects as effects_of
 from campaign.report.drawn import look as look_of
+from campaign.report.drawn import shared
 from campaign.report.paper import theme
 from tests import synthetic
 
@@ -189,7 +190,7 @@ def test_screening_finds_the_options_that_were_injected(tmp_path):
     con = analysed(
         synthetic.write(tmp_path / "s", environments=arms, effects_pct=effects, repetitions=10, telemetry_hz=0)
     )
-    found = effects.screened(con)
+    found = effects_of.screened(con)
     assert found is not None
     rows = found[0].set_index(["environment", "model"])
     assert (rows.loc["docker-cpuset"].low > 1.5).all()
@@ -197,6 +198,6 @@ def test_screening_finds_the_options_that_were_injected(tmp_path):
 
 
 def test_overhead_has_the_sign_of_a_loss_and_is_marked_where_it_is_demonstrated(results):
-    table = effects.overheads(analysed(results))
+    table = effects_of.overheads(analysed(results))
     assert (table.overhead > 0).all()
     assert (table.low <= table.overhead).all() and (table.overhead <= table.high).all()
