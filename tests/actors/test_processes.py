@@ -59,7 +59,9 @@ def _ended(pid: int) -> bool:
 def test_of_a_process_that_is_gone_nothing_is_told() -> None:
     assert processes.stat(NOBODY) is None
     assert list(processes.ancestry(NOBODY)) == [NOBODY]
-    assert processes.arguments(NOBODY) == processes.children(NOBODY) == processes.environment(NOBODY) == []
+    assert processes.arguments(NOBODY) == []
+    assert processes.children(NOBODY) == []
+    assert processes.environment(NOBODY) == []
     assert list(processes.open_files(NOBODY)) == []
     assert (processes.command_line(NOBODY), processes.name(NOBODY), processes.cgroup(NOBODY)) == ("", "", "")
     assert processes.namespace(NOBODY, "pid") is None

@@ -7,6 +7,7 @@ import shutil
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -184,7 +185,7 @@ def test_measured_data_are_not_marked(tmp_path):
 
 
 ARMS = ("native-chroot", "docker-baseline", "docker-shm-32g", "docker-ipc-private", "docker-cpuset-performance")
-STATES = {
+STATES: dict[str, dict[str, Any]] = {
     "not begun": {"done": 0},
     "one run": {"done": 1},
     "one arm": {"environments": ("native-chroot",), "repetitions": 3},

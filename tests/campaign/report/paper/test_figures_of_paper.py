@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_ten_models_fit_one_column(tmp_path, arms):
         "roofline",
     ):
         (draw,) = (figure.draw for figure in paper.FIGURES if figure.name == name)
-        assert theme.drawn(lambda points, draw=draw: draw(con, points), look_of.COLUMN_IN), name
+        assert theme.drawn(partial(draw, con), look_of.COLUMN_IN), name
 
 
 def test_more_arms_than_a_column_can_hold_are_refused_with_what_to_do(tmp_path):
