@@ -1,10 +1,11 @@
-"""Writes what of the documentation follows from the code: the campaign file's keys and the SQL views.
+"""Writes what of the documentation follows from the code: the campaign file's keys, the SQL views, and the notebook with what its cells gave.
 
 python docs/reference.py        (writes docs/reference/*.md and configs/schema.json; a test fails where they are not as written)
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ WRITTEN = {
     "configs/schema.json": schema.text,
     "docs/reference/configuration.md": lambda: configuration(schema.schema()),
     "docs/reference/sql.md": lambda: sql(sorted((PROJECT / "sql").glob("*.sql"))),
+    "docs/notebook.md": lambda: notebook(PROJECT / "notebooks" / "campaign.ipynb"),
 }
 """File to what belongs into it."""
 
@@ -98,6 +100,21 @@ def sql(files: list[Path]) -> str:
         if rows:
             parts += ["", "| name | kind | what it holds |", "| --- | --- | --- |", *rows]
     return "\n".join(parts) + "\n"
+
+
+def notebook(path: Path) -> str:
+    """A notebook as a page: its texts, its code, and below each cell the table or the figure that it gave when the notebook was last run."""
+    parts = []
+    for cell in json.loads(path.read_text())["cells"]:
+        text = "".join(cell["source"])
+        parts += [text] if cell["cell_type"] == "markdown" else [f"```python\n{text}\n```"]
+        for output in cell.get("outputs", []):
+            data = {kind: "".join(given) for kind, given in output.get("data", {}).items()}
+            if "image/png" in data:
+                parts.append(f"![What the cell draws](data:image/png;base64,{data['image/png'].strip()})")
+            elif table := re.search(r"<table.*</table>", data.get("text/html", ""), re.DOTALL):
+                parts.append(re.sub(r' border="1" class="dataframe"| style="[^"]*"', "", table[0]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _comment(text: str, place: int, downwards: bool) -> str:

@@ -195,7 +195,7 @@ SELECT
             "cache_action": "VARCHAR", "flagged": "BOOLEAN"},
         "telemetry": {"samples_expected": "INTEGER", "samples": "INTEGER", "coverage_pct": "DOUBLE",
             "jitter_p50_ms": "DOUBLE", "jitter_p99_ms": "DOUBLE", "longest_gap_ms": "DOUBLE",
-            "sampler_cpu_pct": "DOUBLE", "throttle_reasons": "BIGINT", "throttled_us": "JSON",
+            "sampler_cpu_pct": "DOUBLE", "duration_s": "DOUBLE", "throttle_reasons": "BIGINT", "throttled_us": "JSON",
             "foreign_gpu_pids": ["INTEGER"], "unsupported": "JSON"},
         "stages": {"gate_s": "DOUBLE", "create_s": "DOUBLE", "start_s": "DOUBLE", "gate_to_exec_ms": "DOUBLE",
             "load_s": "DOUBLE", "warmup_s": "DOUBLE", "first_token_s": "DOUBLE", "steady_s": "DOUBLE",

@@ -29,6 +29,7 @@ FROM (VALUES
     (19, 'latency_p95_ms', 'latency, p95', 'lower', 'engine'),
     (20, 'latency_p99_ms', 'latency, p99', 'lower', 'engine'),
     (21, 'total_token_throughput_tok_s', 'total token throughput', 'higher', 'engine'),
+    (22, 'output_tokens_per_cpu_s', 'output tokens per CPU-second', 'higher', 'engine'),
     (30, 'power_mean_w', 'mean power', 'lower', 'telemetry'),
     (31, 'energy_j', 'energy', 'lower', 'telemetry'),
     (41, 'energy_per_output_token_j', 'energy per output token', 'lower', 'telemetry'),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from campaign.analysis import cache as evidence
 from campaign.analysis.statistics.claims import level_text, range_text
-from campaign.report import guard, wording
+from campaign.report import guard, noise, wording
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,6 +42,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
         parts.append(Text(held.why, style="bold"))
     parts.extend(Text(sentence, style="bold") for sentence in wording.between_twins(rows))
     parts.extend(_in_doubt(con))
+    parts.extend(Text(sentence, style="yellow") for sentence in noise.told(con, rows))
     cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
     for (phase, model, workload, reference), group in cells:
         cell = [row for row in group if row["metric"] in wording.SUMMARY and row["verdict"] != "no_data"]

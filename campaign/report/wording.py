@@ -21,6 +21,7 @@ SUMMARY = {
     "ttft_p99_ms": "TTFT p99",
     "peak_memory_gib": "peak memory",
     "kv_cache_gib": "KV cache",
+    "output_tokens_per_cpu_s": "per CPU-second",
     "startup_s": "start-up",
 }
 """Metrics of the summary tables in order, and what they are called there."""

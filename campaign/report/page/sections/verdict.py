@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from campaign.analysis.statistics.claims import number
-from campaign.report import guard, wording
+from campaign.report import guard, noise, wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.sections.evidence import figures
 
@@ -26,8 +26,10 @@ def build(of: Material) -> Built:
     rows = [row for row in of.rows if row["metric"] == wording.HEADLINE and wording.present(row["pct"])]
     low, high = _span(rows)
     sentences = wording.sentences(of.rows)
+    noisy = noise.told(of.con, of.rows)
     margins = list(dict.fromkeys(row["margin_pct"] for row in rows if wording.present(row["margin_pct"])))
     return {
+        "noise": noisy,
         "headline": wording.headline(of.rows),
         "sentences": sentences if len(sentences) > 1 else [],
         "lead": _lead(of),
