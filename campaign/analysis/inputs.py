@@ -197,7 +197,7 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         FROM (SELECT phase, count(*) AS n, count(DISTINCT (model, workload)) AS cells FROM contrasts GROUP BY phase)"""
     ).fetchall()[0]
     confirmatory, primary = con.execute(
-        """SELECT count(*) FILTER (metric IN ('token_throughput_tok_s', 'latency_mean_ms', 'peak_memory_gib')), count(*)
+        """SELECT count(*) FILTER (role = 'confirmatory'), count(*)
         FROM metric_facts
         WHERE family = 'primary'
             AND ((SELECT any_value(imported) FROM campaign) IS NULL OR metric IN (SELECT metric FROM metrics WHERE value IS NOT NULL))"""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from campaign.config import Campaign
 
-HEADLINE = "token_throughput_tok_s"
 SMALL = 0.005
 """Share of the time below which a cause is summed up with the others."""
 
@@ -91,12 +90,13 @@ def comparisons(campaign: Campaign, asked: Asked, con: duckdb.DuckDBPyConnection
     from rich.text import Text
 
     from campaign.analysis import cache
+    from campaign.analysis import metrics
     from campaign.report import wording
 
     rows = [
         row
         for row in cache.rows(con)
-        if row["metric"] == HEADLINE and row["verdict"] != "no_data" and row["analysis_set"] == "protocol"
+        if row["metric"] == metrics.headline() and row["verdict"] != "no_data" and row["analysis_set"] == "protocol"
     ]
     if not rows:
         return Text("No comparison: no model has accepted runs of two arms.", "dim")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
+from campaign.analysis import metrics
 from campaign.record import untrusted
 from campaign.report.guard import guard_of
 
@@ -87,7 +88,7 @@ def throughput(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
         guard_of(con).fixed,
     )
     arms = _arms(con)
-    quantity = "output token throughput (tok/s)"
+    quantity = metrics.titled(metrics.headline())
     crowded = len(arms) > 3
     width = max(300, 62 * len(arms))
     axis = alt.Axis(labelAngle=-35 if crowded else 0, labelLimit=170, ticks=False)

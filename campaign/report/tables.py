@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import cache as evidence
-from campaign.analysis import views
+from campaign.analysis import metrics, views
 from campaign.analysis.statistics.claims import level_text
 from campaign.analysis.statistics.units import FEWEST_UNITS
 from campaign.report import guard
@@ -26,7 +26,7 @@ from campaign.report.numbers import (
     width_places,
 )
 from campaign.report.table_formats import Column, Table
-from campaign.report.wording import HEADLINE, Row, by_contrast, level, present, verdict_word
+from campaign.report.wording import Row, by_contrast, level, present, verdict_word
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,16 +61,17 @@ def tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
 
 def brief(rows: list[Row], reference: str) -> Table:
     """Throughput of both arms, and the headline change with its interval: one row per contrast."""
-    rows = [row for group in by_contrast(rows) for row in group if row["metric"] == HEADLINE]
+    rows = [row for group in by_contrast(rows) for row in group if row["metric"] == metrics.headline()]
     several = len({row["reference"] for row in rows}) > 1
+    about = metrics.known()[metrics.headline()]
     columns = (
         *_cell_columns(rows),
         *([Column("Reference")] if several else []),
         Column("Treatment"),
         Column("n ref.", "number"),
-        Column("Ref. (tok/s)", "number"),
+        Column(f"Ref. ({about.unit_of_measure})", "number"),
         Column("n treat.", "number"),
-        Column("Treat. (tok/s)", "number"),
+        Column(f"Treat. ({about.unit_of_measure})", "number"),
         Column("Change (%)", "number"),
         Column("CI (%)", "interval"),
         Column("Level (%)"),
@@ -93,7 +94,7 @@ def brief(rows: list[Row], reference: str) -> Table:
         for row in rows
     )
     against = "" if several else f"; reference: {rows[0]['reference'] if rows else reference}"
-    return Table("results", f"Mean output token throughput by model and arm{against}.", columns, cells, _notes(rows))
+    return Table("results", f"Mean {about.label} by model and arm{against}.", columns, cells, _notes(rows))
 
 
 def families(con: duckdb.DuckDBPyConnection) -> Table:

@@ -8,22 +8,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from campaign.analysis import metrics
 from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN, decimals, level_text, number, range_text
 
 Row = dict[str, Any]
 """One row of ``evidence.rows``."""
-
-HEADLINE = "token_throughput_tok_s"
-SUMMARY = {
-    HEADLINE: "throughput",
-    "latency_mean_ms": "latency",
-    "ttft_p50_ms": "TTFT p50",
-    "ttft_p99_ms": "TTFT p99",
-    "peak_memory_gib": "peak memory",
-    "kv_cache_gib": "KV cache",
-    "startup_s": "start-up",
-}
-"""Metrics of the summary tables in order, and what they are called there."""
 
 
 def by_contrast(rows: Sequence[Row]) -> list[list[Row]]:
@@ -144,7 +133,7 @@ def headline(rows: Sequence[Row]) -> str:
     if not contrasts:
         if first:
             return " ".join(first)
-        if any(row["metric"] == HEADLINE and row["kind"] == "screen" for row in rows):
+        if any(row["metric"] == metrics.headline() and row["kind"] == "screen" for row in rows):
             return "Screening only: estimates are biased upwards by the choice among options, and nothing is claimed from them."
         return "Nothing can be claimed yet: no accepted run has a throughput in two arms."
     said = first
@@ -158,7 +147,7 @@ def headline(rows: Sequence[Row]) -> str:
 
 def between_twins(rows: Sequence[Row]) -> list[str]:
     """A sentence for each comparison of arms of one definition (A/A)."""
-    return [_between_twins(row) for row in rows if row["metric"] == HEADLINE and row.get("twins")]
+    return [_between_twins(row) for row in rows if row["metric"] == metrics.headline() and row.get("twins")]
 
 
 def _between_twins(row: Row) -> str:
@@ -199,7 +188,7 @@ def _throughput(rows: Sequence[Row]) -> dict[tuple[Any, str, str], list[Row]]:
     The overhead that was measured beside a screen stands only where no other phase measured it.
     """
     found: dict[tuple[Any, str, str], list[Row]] = {}
-    for group in by_contrast([row for row in rows if row["metric"] == HEADLINE and row["kind"] != "screen"]):
+    for group in by_contrast([row for row in rows if row["metric"] == metrics.headline() and row["kind"] != "screen"]):
         found.setdefault((group[0].get("phase"), group[0]["reference"], group[0]["treatment"]), []).extend(group)
     confirmed = {key[1:] for key, group in found.items() if any(row["kind"] != "screen_base" for row in group)}
     return {

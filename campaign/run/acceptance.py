@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from actors.gpu.gate import cold_enough
 from actors.types import Evidence, Gate, GateRecord, Report, TelemetrySummary
+from campaign.analysis import metrics
 
 if TYPE_CHECKING:
     from campaign.config.loading import Acceptance
-
-PRIMARY = (
-    "token_throughput_tok_s",
-    "request_throughput_req_s",
-    "latency_mean_ms",
-    "peak_memory_gib",
-    "kv_cache_gib",
-)
-"""The methodology's primary metrics ("Metrics Collection"). All must be there and finite, unless the engine says why not."""
 
 THERMAL = 0x8 | 0x20 | 0x40 | 0x80
 """NVML clocks-event reasons that reject: HW slowdown, SW thermal, HW thermal, HW power brake."""
@@ -167,7 +159,7 @@ def _of_process(evidence: Evidence) -> Iterator[Check]:
 
 
 def _of_report(report: Report, rules: Acceptance, identity: str) -> Iterator[Check]:
-    """Everything asked was answered, by the model that was asked, and the primary metrics are there."""
+    """Everything asked was answered, by the model that was asked, and the primary metrics are there and finite, unless the engine says why not."""
     expected, answered, error_rate_max = report.requests_expected, report.requests_answered, rules.error_rate_max
     yield Check(
         "requests_answered",
@@ -191,7 +183,7 @@ def _of_report(report: Report, rules: Acceptance, identity: str) -> Iterator[Che
     values = {metric.name: metric for metric in report.metrics}
     missing = [
         name
-        for name in PRIMARY
+        for name in metrics.primary()
         if name not in values
         or (values[name].value is None and not values[name].reason)
         or not isfinite(values[name].value or 0.0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import pandas as pd
 
+from campaign.analysis import metrics
 from campaign.report.figures import _arms
 from campaign.report.paper.shared import (
     COLUMN_PT,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 def throughput(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """Output token throughput of every accepted run, a panel for each model: dots by arm, mean and interval beside them."""
-    return _run_panels(con, "token_throughput_tok_s", "output tokens (tok/s)", width)
+    return _run_panels(con, metrics.headline(), metrics.titled(metrics.headline()), width)
 
 
 def _run_panels(con: duckdb.DuckDBPyConnection, metric: str, quantity: str, width: float) -> Chart:
@@ -75,25 +77,15 @@ def _run_panels(con: duckdb.DuckDBPyConnection, metric: str, quantity: str, widt
 
 def memory(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """The engine's peak memory, its KV cache, and the unit's unified memory in use at peak, by model and arm."""
-    quantities = {
-        "peak_memory_gib": "peak memory of the engine (GiB)",
-        "kv_cache_gib": "KV cache (GiB)",
-        "peak_unified_memory_gib": "unified memory in use, peak (GiB)",
-    }
-    return _model_rows(con, quantities, width)
+    return _model_rows(con, ("peak_memory_gib", "kv_cache_gib", "peak_unified_memory_gib"), width)
 
 
 def power_energy(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """Mean power, energy, and energy per output token, by model and arm."""
-    quantities = {
-        "power_mean_w": "mean power (W)",
-        "energy_j": "energy of a run (J)",
-        "energy_per_output_token_j": "energy per output token (J)",
-    }
-    return _model_rows(con, quantities, width)
+    return _model_rows(con, ("power_mean_w", "energy_j", "energy_per_output_token_j"), width)
 
 
-def _model_rows(con: duckdb.DuckDBPyConnection, quantities: dict[str, str], width: float) -> Chart:
+def _model_rows(con: duckdb.DuckDBPyConnection, quantities: Sequence[str], width: float) -> Chart:
     """A panel for each quantity that was measured; models are rows, arms lie within them."""
     runs = runs_of(con, list(quantities))
     if runs.empty:
@@ -101,7 +93,7 @@ def _model_rows(con: duckdb.DuckDBPyConnection, quantities: dict[str, str], widt
     means = means_of(con, list(quantities))
     runs, means = (table.assign(subject=subjects(table)) for table in (runs, means))
     arms, names = _arms(con), list(dict.fromkeys(runs.subject))
-    shown = {metric: title for metric, title in quantities.items() if metric in set(runs.metric)}
+    shown = {metric: metrics.titled(metric) for metric in quantities if metric in set(runs.metric)}
     side_by_side = width > 1.5 * COLUMN_PT
     columns = len(shown) if side_by_side else 1
     room = 4.6 * max(map(len, names)) + 4
@@ -147,15 +139,15 @@ RUN_ORDER = """
 SELECT o.phase, o.model, o.workload, o.environment, o.repetition, o.metric, o.value,
     dense_rank() OVER (ORDER BY coalesce(o.started_utc, utc(o.run_index)), o.run_index) AS place
 FROM observations AS o
-WHERE o.metric IN ('token_throughput_tok_s', 'start_temperature_c')
+WHERE o.metric IN ($1, 'start_temperature_c')
 ORDER BY o.run_index
 """.strip()
 
 
 def run_order(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """Every accepted run in the order in which runs were made: throughput by model, then the temperature at start."""
-    runs = con.execute(RUN_ORDER).df()
-    speed = runs[runs.metric == "token_throughput_tok_s"]
+    runs = con.execute(RUN_ORDER, [metrics.headline()]).df()
+    speed = runs[runs.metric == metrics.headline()]
     if speed.empty:
         return None
     arms = _arms(con)

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from campaign.analysis import cache as evidence
+from campaign.analysis import metrics
 from campaign.report import page, paper, table_formats, tables, terminal, wording
 from tests import synthetic
 
@@ -30,7 +31,7 @@ def con(results):
 
 @pytest.fixture(scope="module")
 def rows(con):
-    return [row for row in evidence.rows(con) if row["metric"] == wording.HEADLINE]
+    return [row for row in evidence.rows(con) if row["metric"] == metrics.headline()]
 
 
 def text(con) -> str:

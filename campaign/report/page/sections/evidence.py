@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from campaign.analysis.views import quoted
+from campaign.analysis import metrics
 from campaign.report import wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.table import slug
@@ -37,10 +38,10 @@ def method_line(of: Material) -> str:
 
 
 def _cell(rows: list[wording.Row], several: bool) -> dict[str, Any]:
-    first, order = rows[0], list(wording.SUMMARY)
+    first, order = rows[0], list(metrics.summary())
     summary = sorted((row for row in rows if row["metric"] in order), key=lambda row: order.index(row["metric"]))
     others = [row for row in rows if row["metric"] not in order]
-    claims = [wording.claim(row) for row in summary if row["metric"] == wording.HEADLINE]
+    claims = [wording.claim(row) for row in summary if row["metric"] == metrics.headline()]
     arm = f" · {first['treatment']}" if several else ""
     return {
         "id": place(first),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from campaign.analysis.statistics.claims import number
+from campaign.analysis import metrics
 from campaign.report import guard, wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.sections.evidence import figures
@@ -23,7 +24,7 @@ ORDER BY place, treatment, unit"""
 
 
 def build(of: Material) -> Built:
-    rows = [row for row in of.rows if row["metric"] == wording.HEADLINE and wording.present(row["pct"])]
+    rows = [row for row in of.rows if row["metric"] == metrics.headline() and wording.present(row["pct"])]
     low, high = _span(rows)
     sentences = wording.sentences(of.rows)
     margins = list(dict.fromkeys(row["margin_pct"] for row in rows if wording.present(row["margin_pct"])))
