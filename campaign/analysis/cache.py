@@ -120,7 +120,7 @@ def _analyse(
     told = {
         "reference": chosen["reference"] if chosen["reference"] in arms else None,
         "seed": chosen["seed"],
-        "margin_pct": chosen["margin_pct"],
+        "margin_pct": chosen["margin_pct"] if chosen["margin_declared"] else None,
         "m_planned": chosen["m_planned"],
         "planned": chosen["planned"],
         "planned_repetitions": chosen["planned_repetitions"],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import looks
+from campaign.analysis.margin import margin_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from campaign.analysis.statistics.latency import Latencies
     from campaign.config.loading import Screen
 
-MARGIN_PCT = 2.0
-"""Equivalence margin where the config declares none."""
 CEILING_C = 45.0
 """Start temperature that the statistics hold every attempt to (the method's)."""
 
@@ -191,7 +190,7 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     reference, seed, config = con.execute(
         "SELECT any_value(reference), any_value(seed), any_value(config) FROM campaign"
     ).fetchall()[0]
-    declared = (json.loads(config) if config else {}).get("margin_pct")
+    margin = margin_of((json.loads(config) if config else {}).get("margin_pct"))
     contrasts, cells, repetitions = con.execute(
         """SELECT coalesce(max(n), 0), coalesce(max(cells), 0), (SELECT max(repetition) FROM runs)
         FROM (SELECT phase, count(*) AS n, count(DISTINCT (model, workload)) AS cells FROM contrasts GROUP BY phase)"""
@@ -205,8 +204,8 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return {
         "reference": reference,
         "seed": int(seed or 0),
-        "margin_pct": float(declared or MARGIN_PCT),
-        "margin_declared": declared is not None,
+        "margin_pct": margin.pct,
+        "margin_declared": margin.declared,
         "planned_repetitions": repetitions,
         "m_planned": max(confirmatory * contrasts, 1),
         "planned": {"F_doc": confirmatory * contrasts, "F_primary5": primary * contrasts, "F_three_arm": 9 * cells},

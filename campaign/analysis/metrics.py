@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["confirmatory", "derived", "secondary"]
 Better = Literal["higher", "lower"]
@@ -82,7 +82,7 @@ def confirmatory() -> tuple[str, ...]:
     return tuple(name for name in primary() if known()[name].role == "confirmatory")
 
 
-def _read(query: str) -> list[tuple]:  # type: ignore[type-arg]
+def _read(query: str) -> list[tuple[Any, ...]]:
     import duckdb
 
     from campaign.analysis import views
@@ -90,4 +90,5 @@ def _read(query: str) -> list[tuple]:  # type: ignore[type-arg]
     with duckdb.connect() as con:
         for table in ("metric_facts", "metric_aliases"):
             con.execute(views.definition(table))
-        return con.execute(query).fetchall()
+        found: list[tuple[Any, ...]] = con.execute(query).fetchall()
+        return found

@@ -188,6 +188,7 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         "tost_p": detail.get("tost_p"),
         "tost_p_adjusted": detail.get("tost_p_adjusted"),
         "margin_pct": detail.get("margin_pct"),
+        "margin_declared": detail.get("margin_declared"),
     }
 
 
@@ -219,7 +220,8 @@ def _headline(result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def equivalence(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
     names = ("margin_pct", "p_low", "p_high", "p", "p_noninferiority", "equivalent")
     for found in _headline(result):
-        declared = result["settings"]["margin_pct"][found["metric"]]
+        told, metric = result["settings"], found["metric"]
+        declared = None if metric in told["margin_not_declared"] else told["margin_pct"][metric]
         for layer, block in (("independent", found), ("blocks", found["paired"])):
             for test in (_get(block, "tost_ratio") or {}).values():
                 picked = {name: test.get(name) for name in names}

@@ -145,8 +145,8 @@ class Campaign(Frozen):
     """Whether an arm may ask Docker for `--privileged`."""
     outliers: Literal["flag", "rerun"] = "flag"
     """Whether runs beyond `acceptance.outlier_sigma` are marked, or measured once more."""
-    margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0
-    """Equivalence margin, percent of the reference."""
+    margin_pct: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """Equivalence margin, percent of the reference. Without one nobody has declared any, and whatever is called equivalent says so."""
     sequential: Sequential | None = None
     """Looks at which decided models stop; None carries every planned block out."""
     units: tuple[Name, ...] = ()
@@ -851,7 +851,7 @@ def _contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Prob
     yield from _gate(campaign, at)
     yield from sequential.contradictions(
         campaign.sequential, at, repetitions=campaign.repetitions, outliers=campaign.outliers, phase=campaign.phase,
-        arms=len(campaign.environments), units=len(campaign.units),
+        arms=len(campaign.environments), units=len(campaign.units), margin_pct=campaign.margin_pct,
     )  # fmt: skip
     yield from _image(campaign.image, at("image"))
     if len(set(campaign.units)) != len(campaign.units):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import metrics
+from campaign.analysis.margin import margin_of
 from campaign.errors import EXIT_CONFIG, CampaignError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def describe_power(
 
     metric = metric or metrics.headline()
     spreads, declared = _spreads(pilot, cv_pct, rho, metric)
-    margin = margin_pct if margin_pct is not None else declared or 2.0
+    margin = margin_of(declared if margin_pct is None else margin_pct).pct
     if not (0 < effect_pct < math.inf and 0 < margin < math.inf) or n < 2 or m < 1:
         raise PowerRefused("effect and margin must be above 0 %, n at least 2 and m at least 1")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")

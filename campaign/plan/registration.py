@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors import host
 from campaign.analysis import looks
+from campaign.analysis.margin import margin_of
 from campaign.errors import CampaignError
 from campaign.record import journal, untrusted
 from campaign.record.drift import changes
@@ -56,6 +57,7 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
     roles = {name: fact for name, fact in known().items() if fact.label is not None}
     confirmatory = sorted(name for name, fact in roles.items() if fact.role == "confirmatory")
     derived = sorted(name for name, fact in roles.items() if fact.role == "derived")
+    margin = margin_of(campaign.margin_pct)
     cells = len(campaign.models) * len(campaign.workloads)
     pairs = cells * (len(arms) - 1)
     return {
@@ -79,7 +81,8 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
             for contrast in plan_contrasts(campaign.phase, arms, campaign.reference)
         ],
         "directions": {name: roles[name].better for name in (*confirmatory, *derived)},
-        "margins_pct": dict.fromkeys((*confirmatory, *derived), campaign.margin_pct),
+        "margins_pct": dict.fromkeys((*confirmatory, *derived), margin.pct),
+        "margin_declared": margin.declared,
         "families": {
             "F_doc": {"metrics": confirmatory, "m": len(confirmatory) * pairs, "adjustment": "holm"},
             "F_primary5": {

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from campaign.analysis import metrics
+from campaign.analysis.margin import in_words
 from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN, decimals, level_text, number, range_text
 
 Row = dict[str, Any]
@@ -157,7 +158,7 @@ def _between_twins(row: Row) -> str:
     if row["verdict"] in DIFFERENT:
         return f"{named}: they differ by {seen}, which casts doubt on every difference of that size here."
     if row["verdict"] == "equivalent":
-        return f"{named}: equivalent within ±{number(row['margin_pct'])} %, as they should be."
+        return f"{named}: equivalent within {_margin(row)}, as they should be."
     if row["verdict"] == "inconclusive":
         return f"{named}: nothing is shown between them, {seen}; smaller differences than that interval's cannot be told here."
     return f"{named}: no verdict ({verdict_word(row)})."
@@ -211,11 +212,15 @@ def _alike(row: Row) -> bool:
     return row["verdict"] in ("equivalent", "different_but_negligible")
 
 
+def _margin(row: Row) -> str:
+    return in_words(row["margin_pct"], row["margin_declared"])
+
+
 def _alike_kind(rows: Sequence[Row]) -> str:
     if all(row["verdict"] in OPEN for row in rows):
         return NOT_YET
     if all(_alike(row) for row in rows):
-        return f"equivalent within ±{number(rows[0]['margin_pct'])} % on every model"
+        return f"equivalent within {_margin(rows[0])} on every model"
     return "cannot be told at this N"
 
 
@@ -242,7 +247,7 @@ def _sentence(mine: Sequence[Row]) -> str:
     if (lower or higher) and max(len(lower), len(higher)) < len(mine):
         # The range of those that passed a test is biased away from zero, so all are stated.
         tail += f"; the estimates on all {len(mine)} are {_signed_range(mine)}"
-    within = f"equivalent within ±{number(mine[0].get('margin_pct'))} % {_on(alike, mine)}" if alike else ""
+    within = f"equivalent within {_margin(mine[0])} {_on(alike, mine)}" if alike else ""
     if parts:
         return f"{treatment} {' and '.join(parts)} against {against}{f'; {within}' if within else ''}{tail}."
     if within:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 
-from campaign.analysis import metrics
 from campaign.plan.design import Planned
 from campaign.record.store import Store
 

@@ -235,8 +235,11 @@ def load(path: Path) -> Study:
     for phase, node in zip(found, phases.value, strict=True):
         try:
             _screen_problems(study, phase, node, problems)
-            if not problems:
-                study.campaign(phase.name)
+            if not problems and study.campaign(phase.name).margin_pct is None and phase.phase != "baseline":
+                what = f"{phase.phase} is decided by a margin, and none is declared"
+                problems.append(
+                    node.problem(what, "Add `margin_pct: 1` to the study: what counts as equal, in percent.")
+                )
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.analysis import inputs, metrics, views
+from campaign.analysis.margin import margin_of
 from campaign.analysis.statistics import factorial
 from campaign.analysis.statistics.factorial import Groups, by_gain
 from campaign.analysis.statistics.output import json_ready
@@ -104,7 +105,9 @@ def screened(campaign: Campaign, folder: Path) -> dict[str, Any]:
     screen = campaign.screen
     assert screen is not None
     direction = metrics.known()[metrics.headline()].direction
-    return factorial.screen(samples(folder), rows_of(screen), direction, campaign.margin_pct, traits(screen.factors))
+    return factorial.screen(
+        samples(folder), rows_of(screen), direction, margin_of(campaign.margin_pct).pct, traits(screen.factors)
+    )
 
 
 def _campaign_of(study: Study, phase: PhaseAsked, state: StudyState) -> Campaign:
@@ -135,7 +138,7 @@ def _from_screen(
     about |= {
         "from": screening.name,
         "metric": metrics.headline(),
-        "margin_pct": campaign.margin_pct,
+        "margin_pct": margin_of(campaign.margin_pct).pct,
         "refused_on_this_unit": refused,
         "incompatible": clash,
         "chosen": list(chosen),
@@ -204,7 +207,9 @@ def _one_at_a_time(
     baseline = study.baseline()
     direction = metrics.known()[metrics.headline()].direction
     groups = samples(folder)
-    pooled = pool_screens(groups, baseline, [factor.option for factor in factors], direction, campaign.margin_pct)
+    pooled = pool_screens(
+        groups, baseline, [factor.option for factor in factors], direction, margin_of(campaign.margin_pct).pct
+    )
     found = pooled["pooled"]
     df = next((x["df"] for x in found.values()), None)
     shrunken = shrink({arm: (100 * x["log_ratio"], 100 * x["se"]) for arm, x in found.items()}, df)["effects"]
@@ -294,7 +299,7 @@ def _for_validation(
     return chosen, about | {
         "from": combining.name,
         "metric": metrics.headline(),
-        "margin_pct": campaign.margin_pct,
+        "margin_pct": margin_of(campaign.margin_pct).pct,
         "arms": {name: list(parts) for name, parts in arms.items()},
         "chosen": list(chosen),
         "confirmatory": False,

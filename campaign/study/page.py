@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from campaign.analysis import cache, metrics, views
+from campaign.analysis.margin import margin_of
 from campaign.analysis.rows import screen_contrasts
 from campaign.analysis.statistics.reduction import against_prediction, paired_reduction
 from campaign.record import journal
@@ -303,7 +304,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
 
         aliases = list(alias_lines(screen))
     found = figures.effects(
-        evidence.get("candidates", ()), evidence.get("chosen", ()), part.campaign.margin_pct, simulated
+        evidence.get("candidates", ()), evidence.get("chosen", ()), margin_of(part.campaign.margin_pct).pct, simulated
     )
     one_at_a_time = screen is not None and screen.design == "one_at_a_time"
     contrasts = pd.DataFrame() if one_at_a_time else _contrasts(part)
@@ -319,7 +320,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
         "effects": _figure(
             found,
             "What the screen saw",
-            f"Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the winner's curse; grey: the margin of ±{part.campaign.margin_pct:g} %. Chosen on these data, confirmed by none of them.",
+            f"Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the winner's curse; grey: the margin of ±{margin_of(part.campaign.margin_pct).pct:g} %. Chosen on these data, confirmed by none of them.",
             "the screen is not finished",
         ),
         "half_normal": _figure(
@@ -362,7 +363,9 @@ def _combination(
             if why
             else None
         )
-    found = figures.effects(evidence.get("candidates", ()), [_arm_of(evidence)], part.campaign.margin_pct, simulated)
+    found = figures.effects(
+        evidence.get("candidates", ()), [_arm_of(evidence)], margin_of(part.campaign.margin_pct).pct, simulated
+    )
     return {
         "name": name,
         "skipped": None,

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from campaign.analysis.margin import in_words
 from campaign.analysis.statistics.metrics import Better
 
 DIFFERENT = ("different", "different_but_negligible")
@@ -75,6 +76,8 @@ class Claim:
     m_planned: int | None
     adjustment: str | None
     margin_pct: float
+    margin_declared: bool
+    """Whether anybody declared the margin; else it is the default, and no claim rests on it without saying so."""
     better: Better | None
     better_source: str | None
     noninferior: bool | None
@@ -145,13 +148,14 @@ def _sentence(c: Claim) -> str:
     name = c.label or c.metric
     what = f"{name} under {c.treatment}"
     what = what[0].upper() + what[1:] if c.label else what
-    margin = f"±{number(c.margin_pct)} %"
+    margin = in_words(c.margin_pct, c.margin_declared)
     if c.verdict in OPEN:
         return _open(c, what)
     if c.screening and c.verdict in (*DIFFERENT, "inconclusive"):
         return _screened(c, what)
     if c.verdict in DIFFERENT:
-        inside = f", inside the {margin} margin" if c.verdict == "different_but_negligible" else ""
+        near = f"the {margin} margin" if c.margin_declared else f"a margin of {margin}"
+        inside = f", inside {near}" if c.verdict == "different_but_negligible" else ""
         side = f", which is {c.side}" if c.side else ""
         within = f"{within_limits(c.interval, c)}; " if c.interval else ""
         if c.scale == "ratio" and c.effect is not None:
@@ -163,7 +167,7 @@ def _sentence(c: Claim) -> str:
         return f"{what} is equivalent to {c.reference} within {margin} ({within}{c.n})."
     if c.verdict == "inconclusive":
         seen = f"; {compatible(c.interval, c)}" if c.interval else ""
-        worse = f" It is no worse than {c.reference} by more than {number(c.margin_pct)} %." if c.noninferior else ""
+        worse = f" It is no worse than {c.reference} by more than {margin.removeprefix('±')}." if c.noninferior else ""
         return f"{what}: undecided. A difference from {c.reference} cannot be told at this N{seen} ({c.n}){_needs(c)}.{worse}"
     if c.verdict == "deterministic":
         same = "the same value in every run" if not c.effect else f"{size(c, signed=True)} against {c.reference}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from campaign.analysis.margin import Margin, margin_of
 from campaign.analysis.parallel import Job, Work, together
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics import factorial
@@ -53,7 +54,7 @@ PUBLISHED = {ALL_VALID: "all_valid"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the analysis was told. ``margin_pct`` by metric, or one number for all; ``planned`` by family."""
+    """What the analysis was told. ``margin_pct`` is by metric, ``planned`` by family."""
 
     reference: str
     seed: int
@@ -66,6 +67,8 @@ class Settings:
     """Direction and role of each metric."""
     screen: tuple[Rows, Mapping[str, Trait]] | None = None
     """Rows of a two-level screen, and what is known of its factors."""
+    undeclared: frozenset[str] = frozenset()
+    """Metrics for which nobody declared a margin: theirs is the default, and what is said with it says so."""
 
 
 def analyze_runs(
@@ -74,7 +77,7 @@ def analyze_runs(
     reference: str | None = None,
     seed: int = 0,
     m_planned: int = 30,
-    margin_pct: float | Mapping[str, float] = 2.0,
+    margin_pct: float | Mapping[str, float] | None = None,
     planned: Mapping[str, int] | None = None,
     planned_repetitions: int | None = None,
     refused: Mapping[str, str] | None = None,
@@ -85,7 +88,8 @@ def analyze_runs(
     ``reference`` is the base arm (default: the one called ``native`` or beginning with it). ``m_planned`` is behind the ``*_bonferroni``
     fields; ``planned`` fixes family sizes by id (``F_doc``, …). ``refused`` maps a model to an ``error_*`` status found elsewhere
     (identity, plausibility): its comparisons get no statistics. ``better`` declares which way a metric is better that ``metric_facts``
-    does not know (or knows otherwise). Raises ``TableError`` where the table cannot be analysed.
+    does not know (or knows otherwise). ``margin_pct``, one number or one by metric, is the equivalence margin that was declared; without one the
+    default is taken and said to be none. Raises ``TableError`` where the table cannot be analysed.
     """
     runs = alike(check_runs(table))
     settings = settings_of(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
@@ -108,7 +112,7 @@ def compare_runs(
     reference: str | None,
     seed: int,
     m_planned: int,
-    margin_pct: float | Mapping[str, float],
+    margin_pct: float | Mapping[str, float] | None,
     planned: Mapping[str, int],
     planned_repetitions: int | None,
     refused: Mapping[str, str],
@@ -132,7 +136,7 @@ def settings_of(
     reference: str | None,
     seed: int,
     m_planned: int,
-    margin_pct: float | Mapping[str, float],
+    margin_pct: float | Mapping[str, float] | None,
     planned: Mapping[str, int] | None,
     planned_repetitions: int | None,
     refused: Mapping[str, str] | None,
@@ -140,9 +144,8 @@ def settings_of(
     units: Mapping[str, str] | None = None,
 ) -> Settings:
     everywhere = list(dict.fromkeys(e for arms in runs.environments.values() for e in arms))
-    margins = {
-        x: float(margin_pct if isinstance(margin_pct, int | float) else margin_pct.get(x, 2.0)) for x in runs.metrics
-    }
+    told = margin_pct if isinstance(margin_pct, Mapping) else dict.fromkeys(runs.metrics, margin_pct)
+    margins = {metric: margin_of(told.get(metric)) for metric in runs.metrics}
     base = reference_arm(everywhere, reference)
     unknown = sorted(set(better or {}) - set(runs.metrics))
     if unknown:
@@ -153,7 +156,10 @@ def settings_of(
         facts = facts_of(runs.metrics, better, units)
     except ValueError as error:
         raise TableError(str(error)) from error
-    return Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {}, facts)
+    return Settings(
+        base, seed, m_planned, {metric: margin.pct for metric, margin in margins.items()}, planned or {}, planned_repetitions,
+        refused or {}, facts, undeclared=frozenset(metric for metric, margin in margins.items() if not margin.declared),
+    )  # fmt: skip
 
 
 def alike(runs: RunTable) -> RunTable:
@@ -197,7 +203,14 @@ def _compared(
         series += checks
     margins = settings.margin_pct
     families = {
-        name: judge(found, margins, settings.planned, settings.facts, claims=name in (PROTOCOL, ALL_VALID))
+        name: judge(
+            found,
+            margins,
+            settings.planned,
+            settings.facts,
+            claims=name in (PROTOCOL, ALL_VALID),
+            undeclared=settings.undeclared,
+        )
         for name, found in by_set.items()
     }
     plain = plain_families(by_set[PROTOCOL], settings.planned, settings.facts)
@@ -212,6 +225,7 @@ def _compared(
             "m_planned_for_bonferroni_fields": settings.m,
             "tost_margins_pct": sorted({*MARGINS_PCT, *margins.values()}),
             "margin_pct": margins,
+            "margin_not_declared": sorted(settings.undeclared),
             "directions": {
                 metric: {"better": fact.better, "source": fact.source} for metric, fact in settings.facts.items()
             },
@@ -581,7 +595,10 @@ def _beyond_units(runs: RunTable, settings: Settings) -> list[dict[str, Any]]:
     confirmatory = [metric for metric in runs.metrics if settings.facts[metric].role == "confirmatory"] or runs.metrics
     for family in (True, False):
         chosen = [i for i, row in enumerate(rows) if (row["metric"] in confirmatory) is family]
-        over_units([entries[i] for i in chosen], [settings.margin_pct[rows[i]["metric"]] for i in chosen])
+        of = [rows[i]["metric"] for i in chosen]
+        over_units(
+            [entries[i] for i in chosen], [Margin(settings.margin_pct[x], x not in settings.undeclared) for x in of]
+        )
     return [row | {"over_units": entry["over_units"]} for row, entry in zip(rows, entries, strict=True)]
 
 
@@ -636,7 +653,7 @@ def _screened(
     screens = {
         model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
     }
-    return {"screen": screens} | pool_screens(groups, baseline, configs, better)
+    return {"screen": screens} | pool_screens(groups, baseline, configs, better, settings.margin_pct[metric])
 
 
 def _validated(

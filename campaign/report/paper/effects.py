@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from campaign.analysis import inputs
-from campaign.analysis import metrics
+from campaign.analysis import inputs, metrics
 from campaign.report import wording
 from campaign.report.figures import _arms
 from campaign.report.paper import theme

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from campaign.analysis.views import quoted
 from campaign.analysis import metrics
+from campaign.analysis.views import quoted
 from campaign.report import wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.table import slug

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import inputs
 from campaign.analysis import views as sql
+from campaign.analysis.margin import in_words
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N, number
 from campaign.report import checklist, guard, methods
@@ -49,8 +50,8 @@ def _rules(of: Material) -> list[str]:
         "Whether a metric is better higher or lower is taken from `metric_facts`, or declared; without either no side is called better.",
         "A randomisation test (arms swapped within blocks, else labels permuted; exact up to 2^20 rearrangements, else 9 999 seeded draws; its interval by "
         "inversion) stands beside every verdict; where it does not show a difference that is claimed, the comparison is flagged `randomisation_disagrees`.",
-        f"Two arms are called equivalent only where two one-sided tests put their ratio within ±{number(chosen['margin_pct'])} % "
-        f"({'declared in the config' if chosen['margin_declared'] else 'the default: the config declares none'}), the lower bound being the inverse of the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
+        f"Two arms are called equivalent only where two one-sided tests put their ratio within "
+        f"{in_words(chosen['margin_pct'], chosen['margin_declared'])}{', declared in the config' if chosen['margin_declared'] else ''}, the lower bound being the inverse of the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
         f"p values are adjusted after Holm over the {planned['F_doc']} planned comparisons of throughput, mean latency and peak memory (the "
         f"confirmatory family; {planned['F_primary5']} with request throughput and KV cache, the primary family); secondary metrics by "
         "Benjamini-Hochberg. Bonferroni, Benjamini-Hochberg and the rule as first written down (Student, Welch or Mann-Whitney, by tests of "

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from campaign.analysis.statistics.claims import number
 from campaign.analysis import metrics
+from campaign.analysis.margin import in_words
 from campaign.report import guard, wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.sections.evidence import figures
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SQL = """SELECT model, treatment, reference, decided_on, decided_n_reference, decided_mean_reference, decided_sd_reference,
     decided_n_treatment, decided_mean_treatment, decided_sd_treatment, pct, pct_low, pct_high, pct_level,
-    method, p_adjusted, tost_p_adjusted, margin_pct, verdict, needs_n, claim
+    method, p_adjusted, tost_p_adjusted, margin_pct, margin_declared, verdict, needs_n, claim
 FROM comparisons
 WHERE metric = 'token_throughput_tok_s' AND analysis_set = 'protocol' AND pct IS NOT NULL
 ORDER BY place, treatment, unit"""
@@ -27,14 +27,18 @@ def build(of: Material) -> Built:
     rows = [row for row in of.rows if row["metric"] == metrics.headline() and wording.present(row["pct"])]
     low, high = _span(rows)
     sentences = wording.sentences(of.rows)
-    margins = list(dict.fromkeys(row["margin_pct"] for row in rows if wording.present(row["margin_pct"])))
+    margins = list(
+        dict.fromkeys(
+            in_words(row["margin_pct"], row["margin_declared"]) for row in rows if wording.present(row["margin_pct"])
+        )
+    )
     return {
         "headline": wording.headline(of.rows),
         "sentences": sentences if len(sentences) > 1 else [],
         "lead": _lead(of),
         "warnings": _warnings(of),
         "forest": [figures(row) | {"whisker": _whisker(row, low, high)} for row in rows],
-        "margins": [f"±{number(margin)} %" for margin in margins],
+        "margins": margins,
         "references": list(dict.fromkeys(row["reference"] for row in rows)),
         "sql": SQL,
     }

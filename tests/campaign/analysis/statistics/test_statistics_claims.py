@@ -364,7 +364,7 @@ def claim(**changes: Any) -> Claim:
         "reference": "native-chroot", "verdict": "different", "reason": None, "analysis_set": "protocol", "decided_on": "all runs",
         "test": "welch", "n_reference": 10, "n_treatment": 10, "mean_reference": 100.0, "mean_treatment": 98.5, "sd_reference": 1.0,
         "sd_treatment": 1.0, "scale": "ratio", "effect": -1.5, "interval": limits, "difference_interval": limits,
-        "equivalence_interval": limits, "alone": limits, "family": "F_doc", "m_planned": 1, "adjustment": "holm", "margin_pct": 2.0,
+        "equivalence_interval": limits, "alone": limits, "family": "F_doc", "m_planned": 1, "adjustment": "holm", "margin_pct": 2.0, "margin_declared": True,
         "better": "higher", "better_source": "metric_facts", "noninferior": None, "needs": None, "screening": False,
     }  # fmt: skip
     return Claim(**(plain | changes))

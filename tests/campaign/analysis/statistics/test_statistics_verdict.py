@@ -35,7 +35,7 @@ def test_a_large_difference_is_claimed_with_its_interval_and_its_side() -> None:
 
 
 def test_a_small_certain_difference_is_called_negligible_only_with_the_margin() -> None:
-    found = analyze_runs(drawn(30, shift=-1.0))["comparisons"][0]
+    found = analyze_runs(drawn(30, shift=-1.0), margin_pct=2.0)["comparisons"][0]
     assert found["verdict"] == "different_but_negligible"
     assert "inside the ±2 % margin" in found["claim"]
 
