@@ -175,6 +175,7 @@ class Gate(Frozen):
     """Least rest since the last attempt ended."""
     ceiling_c: Annotated[float, Field(gt=0)] | None = 45.0
     floor_c: float | None = None
+    """What a start must be as warm as. Nothing warms the unit: only for one that idles above it."""
     dwell_s: Annotated[float, Field(ge=0)] = 10.0
     """How long the temperature must stay within the band."""
     memory_tolerance_gib: Annotated[float, Field(gt=0)] | None = 2.0
@@ -452,8 +453,6 @@ class Evidence(Frozen):
     """Of the shakedown's attempts that ended well."""
     started_utc_ns: int = 0
     ended_utc_ns: int = 0
-    command: dict[str, Any] = {}
-    """argv, variables, mounts, shell line, environment kind, what differs from a plain process."""
     simulated: bool = False
     files: dict[str, bytes] = {}
     large: dict[str, int] = {}

@@ -19,11 +19,11 @@ def start_ticks(pid: int) -> int | None:
 MARK = "CAMPAIGN_ATTEMPT"
 """Variable that every process of an attempt carries: ``<campaign id>/<run>/<attempt>``."""
 ACTOR = "CAMPAIGN_ACTOR"
-"""Variable of the supervisor and the keeper alone: the actor that they serve."""
+"""Variable of the supervisor and the reaper alone: the actor that they serve."""
 
 
 def marks(attempt: str) -> dict[str, str]:
-    """The environment of a supervisor or a keeper of this process."""
+    """The environment of a supervisor or a reaper of this process."""
     found = {MARK: attempt, ACTOR: this_process()}
     if "LD_LIBRARY_PATH" in os.environ:  # some interpreters are found no other way
         found["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]

@@ -32,7 +32,7 @@ from actors.environments.preflight import refused
 from actors.environments.registry import arm, container_engine, kind
 from actors.files import leavings, removal
 from actors.gpu import attempt as attempts
-from actors.gpu import caches, capabilities, machine
+from actors.gpu import caches, capabilities, evidence, machine
 from actors.gpu.gate import Observe
 from actors.gpu.hold import hold
 from actors.gpu.kernel_log import KernelLog
@@ -288,7 +288,7 @@ class GpuActor:
     def attempt(self, order: Attempt) -> Evidence:
         """Carry out one attempt."""
         with self._one_at_a_time, self.driver.held(self.stop, order.watchdog.driver_s):
-            evidence = attempts.carry_out(
+            found = attempts.carry_out(
                 order,
                 engine=engine_of(order.engine),
                 arm=self.arms[order.environment.name],
@@ -306,7 +306,7 @@ class GpuActor:
             # Nobody would ever release the GPU otherwise; a driver that is back starts another actor.
             if self.driver.broken and ray.is_initialized():
                 Thread(target=self._end, daemon=True).start()
-            return evidence
+            return found
 
     def _end(self) -> None:
         """End this process, and the sampler's work, a little later: what was just returned may still reach somebody."""
@@ -347,15 +347,15 @@ class GpuActor:
 
     def salvage(self, order: Attempt) -> Evidence:
         """Whatever an interrupted attempt left on this unit."""
-        return attempts.salvage(order, self.spool)
+        return evidence.salvage(order, self.spool)
 
     def piece(self, run_id: str, attempt: int, name: str, offset: int) -> bytes:
         """The next bytes of one of the evidence's ``large`` files."""
-        return attempts.piece(self.spool, run_id, attempt, name, offset)
+        return evidence.piece(self.spool, run_id, attempt, name, offset)
 
     def acknowledge(self, run_id: str, attempt: int) -> None:
         """The driver has the attempt's evidence on its disk."""
-        attempts.discard(self.spool, run_id, attempt)
+        evidence.discard(self.spool, run_id, attempt)
 
     def forget(self) -> None:
         """The driver has everything: the spool is no longer needed."""

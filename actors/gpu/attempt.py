@@ -6,16 +6,12 @@ meanwhile, save telemetry. Whatever the environment, the engine or its parser do
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
-import os
-import shlex
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -25,16 +21,16 @@ from actors.clock import REAL, Clock
 from actors.engines import CACHE, OUTPUT, Program
 from actors.environments import Arm, EngineGone, Process
 from actors.files import leavings, removal
-from actors.files.beneath import Folder
-from actors.gpu import caches, parsing, watchdog
+from actors.gpu import caches, evidence, parsing, watchdog
 from actors.gpu import gate as gates
+from actors.gpu.evidence import working_folder
 from actors.gpu.kernel_log import KernelLog
 from actors.types import (
     Attempt,
+    Coherence,
     Evidence,
     Exit,
     GateRecord,
-    KernelEvent,
     Launch,
     Metric,
     Mount,
@@ -102,8 +98,75 @@ class Watch:
         self.stage, self.detail = stage, detail
 
 
-def working_folder(spool: Path, run_id: str, attempt: int) -> Path:
-    return spool / "attempts" / run_id / str(attempt)
+@dataclass(frozen=True)
+class Task:
+    """An order, and what it is carried out with."""
+
+    order: Attempt
+    engine: Program
+    arm: Arm
+    telemetry: TelemetryLink
+    observe: gates.Sensing
+    spool: Path
+    rest_since_ns: int
+    stop: Event
+    watch: Watch
+    cache_variables: dict[str, str] | None
+    kernel_log: KernelLog | None
+    surroundings: Surroundings
+
+    @property
+    def folder(self) -> Path:
+        return working_folder(self.spool, self.order.run_id, self.order.attempt)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    @property
+    def clock(self) -> Clock:
+        return self.surroundings.clock
+
+    def mark(self, stage: str, process: Process | None = None) -> None:
+        """Tell the sampler what comes now, and whose processes it is about."""
+        pid, cgroup = (process.pid, process.cgroup) if process else (None, None)
+        self.telemetry.mark(self.order.run_id, self.order.attempt, stage, pid, cgroup)
+
+    def probe(self, when: str) -> Metric:
+        """The canary's figure ``before`` or ``after``."""
+        return self.surroundings.canary(when, self.observe.gpu_name, self.observe.gpu_uuid)
+
+
+@dataclass
+class Execution:
+    """What became of an attempt so far, filled in on the way: whatever raises, what was known before stays known."""
+
+    launch: Launch = field(default_factory=lambda: Launch(argv=()))
+    compiled: Path | None = None
+    process: Process | None = None
+    opened: GateRecord | None = None
+    exit: Exit | None = None
+    outcome: Outcome = "environment_error"
+    failure: str | None = None
+    create_s: float | None = None
+    start_s: float | None = None
+    gate_to_exec_ms: float | None = None
+    exec_utc_ns: int | None = None
+    run_s: float | None = None
+    teardown_s: float | None = None
+    paused_s: float | None = None
+    extra: list[Metric] = field(default_factory=list)
+    """Of the canary and the compile caches."""
+
+    def also(self, words: str | None) -> None:
+        """Add to the failure."""
+        self.failure = "; ".join(filter(None, (self.failure, words))) or None
+
+    def broke(self, problem: BaseException, words: str) -> None:
+        """Something around the engine failed: the unit is at fault, or else the arm."""
+        at_fault = is_infrastructure(problem) or self.outcome == "infrastructure"
+        self.outcome = "infrastructure" if at_fault else "environment_error"
+        self.also(words)
 
 
 def carry_out(
@@ -123,173 +186,203 @@ def carry_out(
 ) -> Evidence:
     """Carry out ``order`` and return its evidence, whatever happens: errors of the environment and of the engine's parser are
     outcomes. ``cache_variables`` are the engine's own, for where it keeps compiled kernels."""
-    clock = surroundings.clock
-    began_ns = clock.monotonic_ns()
-    started_utc_ns = clock.utc_ns()
-    folder = working_folder(spool, order.run_id, order.attempt)
-    removal.remove(folder)
-    output = folder / "output"
-    output.mkdir(parents=True)
-    output.chmod(0o777)  # the engine may run as another user
-    watch.order, watch.output, watch.pid = order, output, None
-
-    def mark(stage: str, process: Process | None = None) -> None:
-        telemetry.mark(
-            order.run_id, order.attempt, stage, process.pid if process else None, process.cgroup if process else None
-        )
-
+    task = Task(
+        order, engine, arm, telemetry, observe, spool, rest_since_ns, stop, watch, cache_variables, kernel_log, surroundings
+    )  # fmt: skip
+    done = Execution()
+    began_ns, started_utc_ns = task.clock.monotonic_ns(), task.clock.utc_ns()
+    removal.remove(task.folder)
+    task.output.mkdir(parents=True)
+    task.output.chmod(0o777)  # the engine may run as another user
+    watch.order, watch.output, watch.pid = order, task.output, None
     watch.enter("cooldown")
-    mark("cooldown")
-    launch = Launch(argv=())
-    compiled: Path | None = None
-    labels = {"campaign": order.campaign_id, "run": order.run_id, "attempt": str(order.attempt)}
-    extra: list[Metric] = []
-    process: Process | None = None
-    opened: GateRecord | None = None
-    exit_: Exit | None = None
-    outcome: Outcome = "environment_error"
-    failure: str | None = None
-    create_s = start_s = gate_to_exec_ms = run_s = teardown_s = exec_utc_ns = paused_s = None
+    task.mark("cooldown")
     try:
-        compiled = caches.for_attempt(order, spool)
-        launch = launch_of(order, engine, output, compiled, cache_variables)
-        process = arm.create(launch, labels, folder, order.image)
-        create_s = (clock.monotonic_ns() - began_ns) / 1e9
-
-        def on_change(stage: str) -> None:
-            if stage in ("cooldown", "gate"):
-                mark(stage)
-            watch.enter("gate" if stage != "cooldown" else stage, stage)
-            if order.canary and stage == "gate" and not extra:  # the gate then waits for what it has stirred up
-                extra.append(surroundings.canary("before", observe.gpu_name, observe.gpu_uuid))
-
-        opened = gates.wait(
-            order.gate,
-            observe,
-            rest_since_ns=rest_since_ns,
-            reference_gib=order.reference_gib,
-            files=tuple(Path(file) for file in order.prepared.files.values()),
-            stop=stop,
-            on_change=on_change,
-            clock=clock,
-            prepare_cache=surroundings.cache,
-        )
-        if stop.is_set():
-            outcome, failure = "aborted", "stopped before it started"
-        elif not opened.opened:
-            outcome, failure = "gate_timeout", "blocked by " + ", ".join(opened.blocked_by)
-        else:
-            watch.enter("run")
-            if kernel_log is not None:
-                kernel_log.mark()
-            before_ns = clock.monotonic_ns()
-            exec_ns = process.start()
-            exec_utc_ns = clock.utc_ns() - (clock.monotonic_ns() - exec_ns)
-            mark("run", process)
-            watch.pid = process.pid
-            start_s = (exec_ns - before_ns) / 1e9
-            if opened.opened_at_ns is not None:
-                gate_to_exec_ms = (exec_ns - opened.opened_at_ns) / 1e6
-            asleep_ns = surroundings.asleep_ns()
-            exit_, hung, stopped_s = _watch(process, order, observe, output, stop, clock)
-            paused_s = stopped_s + max(0, surroundings.asleep_ns() - asleep_ns - 10**7) / 1e9
-            ended_ns = clock.monotonic_ns()
-            run_s = (ended_ns - exec_ns) / 1e9
-            if exit_ is not None and exit_.engine_gone:
-                outcome, failure = "infrastructure", exit_.detail
-            elif exit_ is not None:
-                outcome = "completed" if exit_.code == 0 else "failed"
-                failure = None if exit_.code == 0 else _exit_text(exit_)
-            elif stop.is_set():
-                exit_, outcome, failure = process.stop(), "aborted", "stopped while it ran"
-            elif hung is not None:
-                exit_, outcome, failure = process.stop(), "hung", f"hung: {hung}"
-            else:
-                exit_, outcome = process.stop(), "timeout"
-                failure = f"still running after {order.workload.timeout_s:g} s"
+        if _start_state(task, done, began_ns):
+            _run(task, done)
     except Exception as problem:  # an attempt always ends with evidence
-        outcome = "infrastructure" if is_infrastructure(problem) else "environment_error"
-        failure = f"{type(problem).__name__}: {problem}"
-    telemetry.mark(order.run_id, order.attempt, "idle", None, None)
+        done.outcome, done.failure = "environment_error", None
+        done.broke(problem, f"{type(problem).__name__}: {problem}")
+    task.mark("idle")
     watch.enter("evidence")
     summary = telemetry.summary(order.run_id, order.attempt)  # first, so that the samples go to disk beside the rest
-    closing_ns = clock.monotonic_ns()
-    if process is not None:
-        try:
-            process.close()
-        except Exception as problem:
-            failure = f"{failure + '; ' if failure else ''}could not be cleaned up: {problem}"
-            outcome = (
-                "infrastructure" if is_infrastructure(problem) or outcome == "infrastructure" else "environment_error"
-            )
-    ended_ns = clock.monotonic_ns()
-    if run_s is not None:
-        teardown_s = (ended_ns - closing_ns) / 1e9
-
-    try:
-        leavings.tidy(folder)  # nothing of the engine's is opened before
-    except OSError as problem:
-        outcome = "infrastructure" if is_infrastructure(problem) else "environment_error"
-        failure = f"{failure + '; ' if failure else ''}its files could not be looked through: {problem}"
-        exit_ = None
+    _close(task, done)
     if order.canary:
-        extra.append(surroundings.canary("after", observe.gpu_name, observe.gpu_uuid))
-    report, sense = Report(), None
-    if exit_ is not None:
+        done.extra.append(task.probe("after"))
+    report, sense = _report(task, done)
+    found = _evidence(task, done, report, sense, summary, began_ns, started_utc_ns)
+    watch.order, watch.output, watch.pid = None, None, None
+    watch.enter("idle")
+    return found
+
+
+def _start_state(task: Task, done: Execution, began_ns: int) -> bool:
+    """Create the process and wait at the gate; whether it may start."""
+    order, watch = task.order, task.watch
+    done.compiled = caches.for_attempt(order, task.spool)
+    done.launch = launch_of(order, task.engine, task.output, done.compiled, task.cache_variables)
+    labels = {"campaign": order.campaign_id, "run": order.run_id, "attempt": str(order.attempt)}
+    done.process = task.arm.create(done.launch, labels, task.folder, order.image)
+    done.create_s = (task.clock.monotonic_ns() - began_ns) / 1e9
+
+    def on_change(stage: str) -> None:
+        if stage in ("cooldown", "gate"):
+            task.mark(stage)
+        watch.enter("gate" if stage != "cooldown" else stage, stage)
+        if order.canary and stage == "gate" and not done.extra:  # the gate then waits for what it has stirred up
+            done.extra.append(task.probe("before"))
+
+    done.opened = gates.wait(
+        order.gate,
+        task.observe,
+        rest_since_ns=task.rest_since_ns,
+        reference_gib=order.reference_gib,
+        files=tuple(Path(file) for file in order.prepared.files.values()),
+        stop=task.stop,
+        on_change=on_change,
+        clock=task.clock,
+        prepare_cache=task.surroundings.cache,
+    )
+    if task.stop.is_set():
+        done.outcome, done.failure = "aborted", "stopped before it started"
+        return False
+    if not done.opened.opened:
+        done.outcome, done.failure = "gate_timeout", "blocked by " + ", ".join(done.opened.blocked_by)
+        return False
+    return True
+
+
+def _run(task: Task, done: Execution) -> None:
+    """Start the process and wait for its end, or end it."""
+    process, opened, clock = done.process, done.opened, task.clock
+    assert process is not None and opened is not None
+    task.watch.enter("run")
+    if task.kernel_log is not None:
+        task.kernel_log.mark()
+    before_ns = clock.monotonic_ns()
+    exec_ns = process.start()
+    done.exec_utc_ns = clock.utc_ns() - (clock.monotonic_ns() - exec_ns)
+    task.mark("run", process)
+    task.watch.pid = process.pid
+    done.start_s = (exec_ns - before_ns) / 1e9
+    if opened.opened_at_ns is not None:
+        done.gate_to_exec_ms = (exec_ns - opened.opened_at_ns) / 1e6
+    asleep_ns = task.surroundings.asleep_ns()
+    done.exit, hung, stopped_s = _watch(process, task.order, task.observe, task.output, task.stop, clock)
+    done.paused_s = stopped_s + max(0, task.surroundings.asleep_ns() - asleep_ns - 10**7) / 1e9
+    done.run_s = (clock.monotonic_ns() - exec_ns) / 1e9
+    if done.exit is not None:
+        done.outcome, done.failure = _ended(done.exit)
+    elif task.stop.is_set():
+        done.exit, done.outcome, done.failure = process.stop(), "aborted", "stopped while it ran"
+    elif hung is not None:
+        done.exit, done.outcome, done.failure = process.stop(), "hung", f"hung: {hung}"
+    else:
+        done.exit, done.outcome = process.stop(), "timeout"
+        done.failure = f"still running after {task.order.workload.timeout_s:g} s"
+
+
+def _ended(exit_: Exit) -> tuple[Outcome, str | None]:
+    """What an end that was not ours means, and why."""
+    if exit_.engine_gone:
+        return "infrastructure", exit_.detail
+    return ("completed", None) if exit_.code == 0 else ("failed", _exit_text(exit_))
+
+
+def _close(task: Task, done: Execution) -> None:
+    """Give back what the attempt holds, and make its folder safe to read."""
+    closing_ns = task.clock.monotonic_ns()
+    if done.process is not None:
         try:
-            found = parsing.read(order, engine, output)
-            report, sense = loaded(found.report, exec_utc_ns), found.sense
+            done.process.close()
+        except Exception as problem:
+            done.broke(problem, f"could not be cleaned up: {problem}")
+    if done.run_s is not None:
+        done.teardown_s = (task.clock.monotonic_ns() - closing_ns) / 1e9
+    try:
+        leavings.tidy(task.folder)  # nothing of the engine's is opened before
+    except OSError as problem:
+        done.broke(problem, f"its files could not be looked through: {problem}")
+        done.exit = None
+
+
+def _report(task: Task, done: Execution) -> tuple[Report, Coherence | None]:
+    """What the engine left, read; what is wrong with it is the attempt's outcome."""
+    report, sense = Report(), None
+    if done.exit is not None:
+        try:
+            found = parsing.read(task.order, task.engine, task.output)
+            report, sense = evidence.loaded(found.report, done.exec_utc_ns), found.sense
         except Exception as problem:
             trace = problem.trace if isinstance(problem, parsing.Unreadable) else traceback.format_exc()
-            (folder / PARSER_FILE).write_text(trace or f"{problem}\n")
-            outcome = "parser_error" if outcome == "completed" else outcome
-            unread = f"the report could not be read: {problem} (see {PARSER_FILE})"
-            failure = "; ".join(filter(None, (failure, unread)))
-    if outcome == "completed" and report.failure:
-        outcome = "failed"
-    failure = "; ".join(filter(None, (failure, report.failure))) or None
-    if (grown := caches.after(order, compiled)) is not None:
-        extra.append(grown)
-    engine_times = {metric.name: metric.value for metric in report.metrics if metric.name in ENGINE_STAGES}
-    known_s = sum(part or 0.0 for part in (create_s, opened.waited_s if opened else None, start_s, run_s, teardown_s))
-    stages = StageTimes(
-        gate_s=opened.waited_s if opened else None,
-        create_s=create_s,
-        start_s=start_s,
-        gate_to_exec_ms=gate_to_exec_ms,
-        entrypoint_s=process.entrypoint_s if process is not None else None,
-        teardown_s=teardown_s,
-        harness_s=max(0.0, (clock.monotonic_ns() - began_ns) / 1e9 - known_s),
-        **engine_times,
-    )
+            (task.folder / PARSER_FILE).write_text(trace or f"{problem}\n")
+            done.outcome = "parser_error" if done.outcome == "completed" else done.outcome
+            done.also(f"the report could not be read: {problem} (see {PARSER_FILE})")
+    if done.outcome == "completed" and report.failure:
+        done.outcome = "failed"
+    done.also(report.failure)
+    if (grown := caches.after(task.order, done.compiled)) is not None:
+        done.extra.append(grown)
+    return report, sense
+
+
+def _evidence(
+    task: Task,
+    done: Execution,
+    report: Report,
+    sense: Coherence | None,
+    summary: TelemetrySummary | None,
+    began_ns: int,
+    started_utc_ns: int,
+) -> Evidence:
+    order, process, opened = task.order, done.process, done.opened
+    stages = _stages(task, done, report, began_ns)
     unknown = {"entrypoint_s": process.entrypoint_unknown} if process is not None else {}
-    command: dict[str, Any] = process.command if process is not None else {"argv": list(launch.argv)}
-    files, large = files_of(folder)
-    evidence = Evidence(
+    command: dict[str, Any] = process.command if process is not None else {"argv": list(done.launch.argv)}
+    files, large = evidence.files_of(task.folder)
+    said = {"command.json": evidence.json_file(command), "command.sh": evidence.script(command, order, done.compiled)}
+    return Evidence(
         run_id=order.run_id,
         attempt=order.attempt,
         unit=order.unit,
-        outcome=outcome,
-        failure=failure,
-        exit=exit_,
+        outcome=done.outcome,
+        failure=done.failure,
+        exit=done.exit,
         report=report,
         gate=opened,
         telemetry=summary,
         stages=stages,
-        metrics=(*all_metrics(report, opened, summary, stages, unknown), *extra),
-        **kernel(kernel_log, started=run_s is not None),
-        coherence=sense if outcome == "completed" else None,
-        paused_s=None if paused_s is None else round(paused_s, 1),
+        metrics=(*evidence.all_metrics(report, opened, summary, stages, unknown), *done.extra),
+        **evidence.kernel(task.kernel_log, started=done.run_s is not None),
+        coherence=sense if done.outcome == "completed" else None,
+        paused_s=None if done.paused_s is None else round(done.paused_s, 1),
         started_utc_ns=started_utc_ns,
-        ended_utc_ns=clock.utc_ns(),
-        command=command,
+        ended_utc_ns=task.clock.utc_ns(),
         simulated=order.simulated,
-        files={"command.json": _json(command), "command.sh": _script(command, order, compiled), **files},
+        files=said | files,
         large=large,
     )
-    watch.order, watch.output, watch.pid = None, None, None
-    watch.enter("idle")
-    return evidence
+
+
+def _stages(task: Task, done: Execution, report: Report, began_ns: int) -> StageTimes:
+    """Where the time went; ``harness_s`` is what no other stage accounts for."""
+    waited_s = done.opened.waited_s if done.opened else None
+    known_s = sum(part or 0.0 for part in (done.create_s, waited_s, done.start_s, done.run_s, done.teardown_s))
+    return StageTimes(
+        gate_s=waited_s,
+        create_s=done.create_s,
+        start_s=done.start_s,
+        gate_to_exec_ms=done.gate_to_exec_ms,
+        entrypoint_s=done.process.entrypoint_s if done.process is not None else None,
+        teardown_s=done.teardown_s,
+        harness_s=max(0.0, (task.clock.monotonic_ns() - began_ns) / 1e9 - known_s),
+        **{metric.name: metric.value for metric in report.metrics if metric.name in ENGINE_STAGES},
+    )
+
+
+def is_infrastructure(problem: BaseException) -> bool:
+    """Whether the unit is at fault and no run: its container engine is gone, its disk is full, its descriptors are out."""
+    return isinstance(problem, EngineGone) or (isinstance(problem, OSError) and problem.errno in EXHAUSTED)
 
 
 def launch_of(
@@ -350,161 +443,3 @@ def _exit_text(exit_: Exit) -> str:
             "memory or ask for less"
         )
     return f"exit code {exit_.code}" + (f": {exit_.detail}" if exit_.detail else "")
-
-
-def loaded(report: Report, exec_utc_ns: int | None) -> Report:
-    """The report with ``load_s`` from the engine's exec, where its log says when it was ready: interpreter and imports count."""
-    if report.ready_utc_ns is None or exec_utc_ns is None or report.ready_utc_ns < exec_utc_ns:
-        return report
-    load_s = Metric(
-        name="load_s",
-        value=(report.ready_utc_ns - exec_utc_ns) / 1e9,
-        unit_of_measure="s",
-        source="unit: exec until the log says ready",
-    )
-    return report.model_copy(update={"metrics": (*(m for m in report.metrics if m.name != load_s.name), load_s)})
-
-
-def all_metrics(
-    report: Report,
-    opened: GateRecord | None,
-    summary: TelemetrySummary | None,
-    stages: StageTimes,
-    unknown: Mapping[str, str] = {},
-) -> tuple[Metric, ...]:
-    """Every figure of an attempt under its standard name, each once; what is unknown says why, by stage in ``unknown``."""
-    found = {metric.name: metric for metric in report.metrics}
-
-    def add(name: str, value: float | None, unit: str, source: str, reason: str) -> None:
-        if name not in found:
-            found[name] = Metric(
-                name=name, value=value, unit_of_measure=unit, source=source, reason=reason if value is None else None
-            )
-
-    for name, value in stages.model_dump().items():
-        if name == "gate_s":
-            add("gate_wait_s", value, "s", "unit", "the gate was not reached")
-        else:
-            reason = unknown.get(name) or "the attempt did not get that far"
-            add(name, value, "ms" if name.endswith("_ms") else "s", "unit", reason)
-    start = opened.model_dump() if opened else {}
-    for name, key, unit in (
-        ("start_temperature_c", "temperature_c", "°C"),
-        ("start_mem_available_gib", "mem_available_gib", "GiB"),
-        ("start_mem_free_gib", "mem_free_gib", "GiB"),
-        ("start_mem_cached_gib", "mem_cached_gib", "GiB"),
-        ("start_swap_used_gib", "swap_used_gib", "GiB"),
-        ("start_power_w", "power_w", "W"),
-        ("rest_s", "rest_s", "s"),
-    ):
-        add(name, start.get(key), unit, "gate", "this unit cannot tell" if opened else "the gate was not reached")
-    if summary is not None:
-        for metric in summary.metrics:
-            found.setdefault(metric.name, metric)
-    lost = "the sampler was lost during the attempt"
-    add("telemetry_coverage_pct", summary.coverage_pct if summary else None, "%", "telemetry", lost)
-    add("telemetry_jitter_p99_ms", summary.jitter_p99_ms if summary else None, "ms", "telemetry", lost)
-    add("telemetry_cpu_pct", summary.sampler_cpu_pct if summary else None, "%", "telemetry", lost)
-    return tuple(found.values())
-
-
-def is_infrastructure(problem: BaseException) -> bool:
-    """Whether the unit is at fault and no run: its container engine is gone, its disk is full, its descriptors are out."""
-    return isinstance(problem, EngineGone) or (isinstance(problem, OSError) and problem.errno in EXHAUSTED)
-
-
-def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
-    """What the kernel said since the engine started, as fields of the evidence."""
-    if log is None or log.unavailable is not None or not started:
-        return {"kernel_unavailable": log.unavailable if log else "nobody listens on this unit"}
-    told = tuple(
-        KernelEvent(kind=one.kind, text=one.text, what=one.what, process=one.process, pid=one.pid)
-        for one in log.since_mark()
-    )
-    return {"kernel": told, "kernel_unavailable": log.missed}
-
-
-LARGE_BYTES = 2**20
-"""A file of more, and every further one once so many times as much is together, is fetched by the driver piece by piece."""
-TOGETHER = 8
-PIECE_BYTES = 4 * 2**20
-"""Of a file that is fetched, at once."""
-
-
-def files_of(folder: Path) -> tuple[dict[str, bytes], dict[str, int]]:
-    """The attempt's files by name, and the sizes of those that do not travel with the evidence. ``requests.jsonl`` stays behind once it
-    became ``requests.parquet``, and is cut like a log where it did not."""
-    files: dict[str, bytes] = {}
-    large: dict[str, int] = {}
-    together = 0
-    parsed = (folder / "requests.parquet").exists()
-    if not parsed:
-        leavings.cut_streamed(folder)
-    with Folder(folder) as place:
-        for name, size in place.files():
-            if parsed and name in (leavings.STREAMED, "output/progress.json"):
-                continue
-            if size > LARGE_BYTES or together + size > TOGETHER * LARGE_BYTES:
-                large[name] = size
-            else:
-                files[name] = place.read(name, LARGE_BYTES)
-                together += size
-    return files, large
-
-
-def piece(spool: Path, run_id: str, attempt: int, name: str, offset: int) -> bytes:
-    """The next :data:`PIECE_BYTES` of one of an attempt's ``large`` files. Raises OSError."""
-    with Folder(working_folder(spool, run_id, attempt)) as place:
-        handle = place.file(name)
-        try:
-            return os.pread(handle, PIECE_BYTES, offset)
-        finally:
-            os.close(handle)
-
-
-def salvage(order: Attempt, spool: Path) -> Evidence:
-    """Evidence of an attempt that a crash interrupted: whatever it left."""
-    folder = working_folder(spool, order.run_id, order.attempt)
-    now = time.time_ns()
-    files: dict[str, bytes] = {}
-    large: dict[str, int] = {}
-    if folder.exists():
-        leavings.tidy(folder)
-        files, large = files_of(folder)
-    return Evidence(
-        run_id=order.run_id,
-        attempt=order.attempt,
-        unit=order.unit,
-        outcome="interrupted",
-        failure="the campaign was interrupted while this attempt ran",
-        started_utc_ns=int(folder.stat().st_ctime_ns) if folder.exists() else now,
-        ended_utc_ns=now,
-        simulated=order.simulated,
-        files=files,
-        large=large,
-    )
-
-
-def discard(spool: Path, run_id: str, attempt: int) -> None:
-    """Forget an attempt's working folder once the driver has it."""
-    with contextlib.suppress(OSError):
-        removal.remove(working_folder(spool, run_id, attempt))
-    with contextlib.suppress(OSError):  # another attempt of the run may still be there
-        (spool / "attempts" / run_id).rmdir()
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, indent=1, default=str).encode() + b"\n"
-
-
-def _script(command: dict[str, Any], order: Attempt, compiled: Path | None) -> bytes:
-    """The command as it may be pasted; what the attempt worked on and took away again is made first."""
-    lines = ["#!/bin/sh", "# The attempt's command, to be pasted."]
-    if compiled is not None and order.caches is not None and not order.fills_caches:
-        lines.append(f"mkdir -p {shlex.quote(str(compiled.parent))} && rm -rf {shlex.quote(str(compiled))}")
-        lines.append(f"cp -a --reflink=auto {shlex.quote(order.caches)} {shlex.quote(str(compiled))}")
-    if (
-        output := next((mount["source"] for mount in command.get("mounts", ()) if mount["target"] == OUTPUT), None)
-    ) is not None:
-        lines.append(f"mkdir -p {shlex.quote(output)} && chmod 777 {shlex.quote(output)}")
-    return "\n".join([*lines, str(command.get("shell", "")), ""]).encode()

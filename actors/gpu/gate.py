@@ -139,15 +139,14 @@ def wait(
     on_change: Callable[[str], None] = lambda _: None,
     clock: Clock = REAL,
     prepare_cache: Callable[[str, tuple[Path, ...], threading.Event], tuple[str, str | None]] | None = None,
-    warm: Callable[[], None] | None = None,
 ) -> GateRecord:
     """Put the page cache in its state, then wait until every condition holds.
 
     ``rest_since_ns``: monotonic clock at the end of the last attempt, None for the first. ``reference_gib``: the
     MemAvailable that the campaign's first gate opened with, None at that first gate. ``files``: what the engine will
     read. ``on_change`` hears ``cooldown``, then ``gate``, and a line whenever something else begins to hold the gate.
-    ``warm``: a short load, called once per poll while the temperature is below the floor. The timeout counts from the end
-    of the cooldown. Returns at once, not opened, when ``stop`` is set.
+    Nothing warms a unit that is below the floor. The timeout counts from the end of the cooldown. Returns at once, not opened, when
+    ``stop`` is set.
     """
     began_ns = clock.monotonic_ns()
     rested_ns = began_ns if rest_since_ns is None else rest_since_ns + int(gate.cooldown_s * 1e9)
@@ -155,7 +154,7 @@ def wait(
     action, refused = (prepare_cache or cache)(gate.cache, files, stop)
     ready_ns = clock.monotonic_ns()
     deadline_ns = max(began_ns, rested_ns) + int(gate.timeout_s * 1e9)
-    conditions = _Conditions(gate, reference_gib, rested_ns, [f"cache: {refused}"] if refused else [], warm)
+    conditions = _Conditions(gate, reference_gib, rested_ns, [f"cache: {refused}"] if refused else [])
     blocked: list[str] = ["cache"] if ready_ns - max(began_ns, rested_ns) > 1_000_000 else []
     told = ""
     resting = rested_ns > began_ns
@@ -175,23 +174,24 @@ def wait(
         stopped = stop.is_set()
         timed_out = bool(unmet) and now_ns >= deadline_ns
         if not unmet or timed_out or stopped:
-            opened = not stopped and (not unmet or gate.on_timeout == "flag")
-            return GateRecord(
-                opened=opened,
-                waited_s=(now_ns - began_ns) / 1e9,
-                rest_s=None if rest_since_ns is None else (now_ns - rest_since_ns) / 1e9,
-                blocked_by=tuple(unmet if timed_out or stopped else blocked),
-                unavailable=tuple(conditions.unavailable),
-                opened_at_ns=now_ns if opened else None,
-                cache_action=action,
-                flagged=opened and bool(unmet),
-                **({name: getattr(seen, name) for name in SEEN} if seen else {}),
-            )
+            break
         line = next((text for name, text in unmet.items() if name != "cooldown"), "")
         if line != told and not resting:
             told = line
             on_change(line or "gate")
         clock.wait(stop, max(0.0, (min(wake_ns, max(deadline_ns, now_ns + 1)) - now_ns) / 1e9))
+    opened = not stopped and (not unmet or gate.on_timeout == "flag")
+    return GateRecord(
+        opened=opened,
+        waited_s=(now_ns - began_ns) / 1e9,
+        rest_s=None if rest_since_ns is None else (now_ns - rest_since_ns) / 1e9,
+        blocked_by=tuple(unmet if timed_out or stopped else blocked),
+        unavailable=tuple(conditions.unavailable),
+        opened_at_ns=now_ns if opened else None,
+        cache_action=action,
+        flagged=opened and bool(unmet),
+        **({name: getattr(seen, name) for name in SEEN} if seen else {}),
+    )
 
 
 SEEN = ("temperature_c", "mem_available_gib", "mem_free_gib", "mem_cached_gib", "swap_used_gib", "power_w")
@@ -207,14 +207,12 @@ class _Conditions:
         reference_gib: float | None,
         rested_ns: int,
         unavailable: list[str],
-        warm: Callable[[], None] | None,
     ) -> None:
         self.unavailable = unavailable
         """Conditions that the campaign asks for and this host cannot show; complete once there was a fresh reading."""
         self._gate = gate
         self._reference_gib = reference_gib
         self._rested_ns = rested_ns
-        self._warm = warm
         self._in_band_since_ns: int | None = None
         self._looked = False
 
@@ -242,8 +240,6 @@ class _Conditions:
         outside = _outside_band(self._gate, seen, self.unavailable)
         if outside is not None:
             self._in_band_since_ns = None
-            if self._warm is not None and "below" in outside:
-                self._warm()
             return outside, []
         self._in_band_since_ns = now_ns if self._in_band_since_ns is None else self._in_band_since_ns
         dwelt_ns = self._in_band_since_ns + int(self._gate.dwell_s * 1e9)

@@ -230,7 +230,6 @@ class TelemetryActor:
         *,
         simulated: bool = False,
         sensors: Sequence[Sensor] | None = None,
-        allowed_gpu_pids: Iterable[int] = (),
         root: str | Path = "/",
         gpu_uuid: str | None = None,
     ) -> None:
@@ -245,7 +244,6 @@ class TelemetryActor:
             self._unsupported |= sensor.probe()
         self._gpu = next((sensor for sensor in self._sensors if isinstance(sensor, NvmlSensor)), None)
         self._process = next((sensor for sensor in self._sensors if isinstance(sensor, ProcessSensor)), None)
-        self._allowed = frozenset(allowed_gpu_pids)
         self._before_attempt: frozenset[int] = frozenset()
         self._decided: dict[int, bool] = {}
         self._foreign: tuple[int, ...] | None = None
@@ -387,7 +385,7 @@ class TelemetryActor:
                 self._sampler.errors += 1
                 self._sampler.last_error = f"{sensor.name}: {type(problem).__name__}: {problem}"
         if self._gpu is not None and self._gpu.processes is not None:
-            self._look_for_foreign(self._gpu.processes.keys() - self._allowed, mark)
+            self._look_for_foreign(self._gpu.processes.keys(), mark)
         tags = (utc_ns, now_ns, self.unit, mark.run_id, mark.attempt, mark.stage, self._simulated, late_ns / 1e6)
         row = (*tags, *map(values.get, FIELDS))
         self._rows.append(row)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from campaign.analysis.statistics.latency import Latencies
-    from campaign.config.loading import Screen
+    from campaign.config.schema import Screen
 
 CEILING_C = 45.0
 """Start temperature that the statistics hold every attempt to (the method's)."""
@@ -214,7 +214,7 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 def screen(con: duckdb.DuckDBPyConnection) -> Screen | None:
     """The two-level screen of the config; None for any other campaign."""
-    from campaign.config.loading import Screen
+    from campaign.config.schema import Screen
 
     (config,) = con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
     told = (json.loads(config) if config else {}).get("screen")

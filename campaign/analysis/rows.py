@@ -11,7 +11,7 @@ from campaign.analysis.inputs import Cellname
 if TYPE_CHECKING:
     import duckdb
 
-    from campaign.config.loading import Screen
+    from campaign.config.schema import Screen
 
 HEADLINE_SET = "protocol"
 Percentiled = list[tuple[str, list[dict[str, Any]]]]

@@ -213,13 +213,13 @@ def _looks(store: Store, info: dict[str, Any], events: list[Event]) -> Iterator[
 
 
 def hash_of(config: Any) -> str:
-    """As :attr:`campaign.config.loading.Campaign.config_hash`, of a config that is already JSON."""
+    """As :attr:`campaign.config.schema.Campaign.config_hash`, of a config that is already JSON."""
     canonical = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 def _campaign(info: dict[str, Any]) -> Any:
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
     try:
         return Campaign.model_validate_json(json.dumps(info.get("config")))

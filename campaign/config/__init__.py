@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Campaign, load
+    from campaign.config.loading import load
+    from campaign.config.schema import Campaign
     from campaign.config.yaml_nodes import ConfigError
 
 __all__ = ["Campaign", "ConfigError", "load"]
@@ -18,6 +19,6 @@ def __getattr__(name: str) -> Any:
     """Read when first asked for: validation takes a third of a second to import."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from campaign.config import loading, yaml_nodes
+    from campaign.config import loading, schema, yaml_nodes
 
-    return getattr(yaml_nodes if name == "ConfigError" else loading, name)
+    return getattr({"ConfigError": yaml_nodes, "Campaign": schema}.get(name, loading), name)

@@ -65,6 +65,11 @@ def contradictions(
     if outliers == "rerun":
         what = "runs outliers again because of their values, which looks do not allow for"
         yield at("outliers").problem(what, "Set outliers: flag, or leave `sequential` out.")
+    yield from _out_of_place(at, phase, arms, units)
+
+
+def _out_of_place(at: Callable[..., Node], phase: str, arms: int, units: int) -> Iterator[Problem]:
+    """Campaigns in which no look can decide anything."""
     if phase in ("screening", "combination"):
         what = f"the phase {phase} claims nothing, so that nothing can be decided at a look"
         yield at("sequential").problem(what, "Leave it out of this phase.")

@@ -6,9 +6,10 @@ dates are text. Beyond YAML's own rules a key may stand once in a mapping, numbe
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,6 +110,17 @@ for _tag, _pattern, _first in (
     ),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def instead(wrong: str, known: Iterable[str], otherwise: str) -> str:
+    """A remedy: the known word that is near, where one is."""
+    close = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
+    return f"Did you mean '{close[0]}'?" if close else otherwise
+
+
+def either(words: list[str]) -> str:
+    """``a, b or c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def read(path: Path) -> Node:

@@ -15,7 +15,7 @@ from campaign.plan.forecast import Cell, CellSpeed, Forecast, duration, parts_s
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 LONG_S = 2 * 86400.0
 """From here on the budget is shown in place of the cells."""
@@ -131,7 +131,7 @@ def _answering_s(
 
 
 def _with_requests(campaign: Campaign, models: list[Model]) -> Campaign:
-    from campaign.config.loading import Override
+    from campaign.config.schema import Override
 
     changes = dict(campaign.overrides)
     for model in models:

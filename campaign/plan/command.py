@@ -16,9 +16,10 @@ from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
 from actors.environments import software
 from actors.environments.registry import kind
-from actors.gpu.attempt import launch_of, working_folder
+from actors.gpu.attempt import launch_of
+from actors.gpu.evidence import working_folder
 from actors.types import Attempt, ImageIdentity, Prepared, UnitFacts
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.errors import nearest
 from campaign.plan.design import plan
 from campaign.record.store import Store

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow
 
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 Arms = tuple[str, ...]
 

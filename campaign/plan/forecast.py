@@ -23,7 +23,7 @@ from campaign.plan.design import Planned
 from campaign.record import untrusted
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 Cell = tuple[str, str, str]
 """Model, environment, workload."""

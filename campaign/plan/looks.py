@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from campaign.analysis.statistics.sequential.ahead import Ahead
     from campaign.analysis.statistics.sequential.design import Design
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
     from campaign.plan.forecast import Forecast
 
 CVS_PCT = (0.2, 0.3, 0.5, 1.0)

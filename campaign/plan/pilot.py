@@ -19,7 +19,7 @@ from campaign.errors import CampaignError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 FEWEST_BLOCKS = 5
 """Complete blocks from which a variance between starts is told."""

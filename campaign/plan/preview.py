@@ -15,7 +15,7 @@ from campaign.plan.forecast import Cell, CellSpeed, Forecast, duration, forecast
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 
 def describe(

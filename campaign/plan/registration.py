@@ -21,7 +21,7 @@ from campaign.record import journal, untrusted
 from campaign.record.drift import changes
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 NAME = "registration.json"
 FORMAT = "campaign-registration/1"

@@ -7,7 +7,7 @@ from actors.environments import EngineMissing, EnvironmentError_, alike
 from actors.environments.registry import arm, kind
 from actors.environments.resolve import Row
 from actors.types import Environment
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 
 
 def seen(campaign: Campaign, a: Environment, b: Environment) -> tuple[list[Row], str]:

@@ -28,7 +28,7 @@ from actors.environments.docker import image, rootfs
 from actors.environments.registry import arm, kind
 from actors.files.publish import publish
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.preflight import rights
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from actors.engines.common import weights
 from actors.environments import EnvironmentError_
 from actors.environments.registry import kind
 from actors.types import Model
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 
 
 class NotPermitted(EnvironmentError_):

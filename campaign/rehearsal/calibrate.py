@@ -16,7 +16,7 @@ from actors.clock import Clock
 from actors.gpu import gate as gates
 from actors.types import Gate
 from campaign.analysis import views
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.errors import EXIT_CONFIG, CampaignError
 from campaign.plan.forecast import Machine, machine, weight_bytes
 from campaign.record.store import Store

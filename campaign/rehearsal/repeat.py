@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import metrics
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.record.store import Store
 from campaign.rehearsal.rehearse import Asked, rehearse
 

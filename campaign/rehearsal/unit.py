@@ -20,6 +20,7 @@ from actors.engines.registry import engine as engine_of
 from actors.environments import software
 from actors.environments.registry import kind as kind_of
 from actors.gpu import attempt as attempts
+from actors.gpu.evidence import discard
 from actors.types import (
     Attempt,
     Environment,
@@ -189,7 +190,7 @@ class SimulatedUnit:
                 asleep_ns=lambda: 0,
             ),
         )
-        attempts.discard(self.spool, order.run_id, order.attempt)
+        discard(self.spool, order.run_id, order.attempt)
         state.rest_since_s = clock.now_s
         return Done(evidence, clock.now_s, state, site.rows)
 

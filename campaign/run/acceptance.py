@@ -16,7 +16,7 @@ from actors.types import Evidence, Gate, GateRecord, Report, TelemetrySummary
 from campaign.analysis import metrics
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Acceptance
+    from campaign.config.schema import Acceptance
 
 THERMAL = 0x8 | 0x20 | 0x40 | 0x80
 """NVML clocks-event reasons that reject: HW slowdown, SW thermal, HW thermal, HW power brake."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.run.breaker import Breaker
 from campaign.run.dispatch import Dispatch
 from campaign.run.drift import DriftCheck

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors import host
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.errors import Drift
 from campaign.record.drift import changes
 from campaign.run.ledger import Ledger

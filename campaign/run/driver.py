@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from campaign.cluster import Unit
 from campaign.config import redaction
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.errors import Drift, DriverError
 from campaign.record import journal
 from campaign.record.snapshot import Snapshot

@@ -13,7 +13,7 @@ from actors.clock import REAL, Clock
 from actors.gpu.actor import Chosen
 from campaign import cluster
 from campaign.cluster import Unit
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 
 IDLE_S = 0.2
 """How often a unit without work asks for some."""

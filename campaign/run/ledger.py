@@ -16,7 +16,7 @@ from actors import host
 from actors.clock import Clock
 from actors.types import Attempt, Evidence
 from campaign.config import redaction
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.plan import registration
 from campaign.plan.design import Planned, plan, plan_hash, to_table
 from campaign.record import journal, provenance

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.analysis import inputs, looks, views
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.errors import DriverError
 from campaign.plan.design import Planned
 from campaign.record.journal import State

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from actors.environments import software
 from actors.types import Attempt, Evidence, UnitFacts, Workload
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.plan.design import Planned
 from campaign.plan.forecast import parts_s
 from campaign.record.journal import State

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.errors import DriverError
 from campaign.run import shakedown
 from campaign.run.ledger import Ledger

@@ -20,7 +20,7 @@ from campaign.run.acceptance import Verdict
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
     from campaign.plan.design import Planned
     from campaign.record.journal import State
 

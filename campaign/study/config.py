@@ -19,8 +19,9 @@ from pydantic import Field, StringConstraints
 from actors.environments import registry
 from actors.types import Environment, Frozen, Name
 from campaign.config import loading as configs
-from campaign.config.loading import Campaign, Factor, Screen
-from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
+from campaign.config.schema import Campaign, Factor, Screen
+from campaign.config.words import validated
+from campaign.config.yaml_nodes import ConfigError, Node, Problem, instead, read, said
 from campaign.plan.forecast import described, weight_bytes
 
 PhaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,15}$")]
@@ -255,7 +256,7 @@ def _phase(node: Node, problems: list[Problem]) -> PhaseAsked | None:
     for key, value in node.value.items():
         if key not in PhaseAsked.model_fields and key not in Campaign.model_fields:
             keys = sorted({*PhaseAsked.model_fields, *Campaign.model_fields} - {"description"})
-            problems.append(value.problem("unknown key", configs.instead(key, keys, "See docs/study.md.")))
+            problems.append(value.problem("unknown key", instead(key, keys, "See docs/study.md.")))
     screen = own.get("screen")
     if screen is not None and (factors := screen.child("factors")) is not None and isinstance(factors.value, dict):
         named = {
@@ -264,7 +265,7 @@ def _phase(node: Node, problems: list[Problem]) -> PhaseAsked | None:
         }
         assert isinstance(screen.value, dict)
         own["screen"] = screen.with_value({**screen.value, "factors": factors.with_value(named)})
-    return configs.validated(node.with_value(own), PhaseAsked, problems)
+    return validated(node.with_value(own), PhaseAsked, problems)
 
 
 def _order(phases: list[PhaseAsked], node: Node, problems: list[Problem]) -> None:
@@ -454,7 +455,7 @@ def _screen_problems(study: Study, phase: PhaseAsked, node: Node, problems: list
             problems.append(
                 own.problem(
                     f"{name} is nested in '{factor.nested_in}', which is no factor here",
-                    configs.instead(factor.nested_in, list(given), f"Factors are {', '.join(given)}."),
+                    instead(factor.nested_in, list(given), f"Factors are {', '.join(given)}."),
                 )
             )
         if factor.nested_in is None and inert(arms[name], base):

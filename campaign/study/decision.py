@@ -20,7 +20,7 @@ from campaign.analysis.statistics.screen_config import rows_of, traits
 from campaign.analysis.statistics.screening import pool_screens
 from campaign.analysis.statistics.shrinkage import shrink
 from campaign.analysis.statistics.table import check_runs
-from campaign.config.loading import Campaign, Factor, Screen
+from campaign.config.schema import Campaign, Factor, Screen
 from campaign.record import journal
 from campaign.study.config import OPTIMIZED, Choice, PhaseAsked, Study, privilege, representative
 from campaign.study.record import StudyState, phase_store

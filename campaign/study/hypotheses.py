@@ -19,7 +19,7 @@ from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t
 from campaign.analysis.statistics.factorial import Groups
 from campaign.analysis.statistics.reduction import against_prediction, pooled_reduction
 from campaign.analysis.statistics.screening import at_repetitions
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.record.store import Store
 from campaign.study.config import AGAIN, OPTIMIZED
 from campaign.study.decision import samples

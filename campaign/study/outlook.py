@@ -16,7 +16,7 @@ from campaign.study.config import Choice, PhaseAsked, Study, options_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from campaign.config.loading import Campaign, Screen
+    from campaign.config.schema import Campaign, Screen
 
 Chosen = Mapping[str, Choice]
 """Phase to what was decided for it; a phase that is not there is assumed."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from actors.files.publish import publish
 from campaign.analysis import cache, metrics, views
 from campaign.analysis.margin import margin_of
 from campaign.analysis.rows import screen_contrasts
@@ -60,9 +61,8 @@ def write(folder: Path) -> Path:
     """Write ``report/index.html`` of a study's folder; returns its path."""
     page = render(context(folder))
     path = views.output_folder(folder, "report") / "index.html"
-    partial = path.with_name(".index.html.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.rename(path)
+    with publish(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     return path
 
 

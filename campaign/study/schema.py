@@ -1,6 +1,6 @@
 """JSON Schema of a campaign's file, for editors: what the file may hold before names are looked up and defaults are filled in.
 
-It follows from the models that validate a resolved campaign (:class:`campaign.config.loading.Campaign`), with what a file writes in another
+It follows from the models that validate a resolved campaign (:class:`campaign.config.schema.Campaign`), with what a file writes in another
 way: a name in place of a definition, ``extends``, one number for all repetitions. Descriptions are the models' own docstrings. A schema
 knows shapes alone: what contradicts itself is said by ``campaign plan``.
 """
@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from campaign.config.loading import LIBRARY, Campaign
+from campaign.config.library import LIBRARY
+from campaign.config.schema import Campaign
 from campaign.study.config import OWN_KEYS, PHASE_KEYS, PhaseAsked
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

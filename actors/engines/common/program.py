@@ -4,8 +4,9 @@ attempt still means what it meant."""
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
+
+from actors.files.publish import publish
 
 
 def kept(program: Path, engine: str, cache: Path) -> tuple[Path, str]:
@@ -15,7 +16,6 @@ def kept(program: Path, engine: str, cache: Path) -> tuple[Path, str]:
     path = cache / "programs" / f"{engine}_{program.stem}-{digest[:12]}.py"
     if not path.exists() or path.read_bytes() != text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(text)
-        partial.replace(path)
+        with publish(path) as partial:
+            partial.write_bytes(text)
     return path, digest

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.engines import EngineError
+from actors.files.publish import publish
 
 SCHEMA = pa.schema(
     [
@@ -37,16 +38,12 @@ AT_ONCE = 2**18
 def write_requests(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write ``rows`` to ``path`` as they come, whole or not at all. Raises EngineError for numbers that no column can hold, and whatever
     ``rows`` raises."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as file:
+        with publish(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as file:
             for some in _some(rows):
                 file.write_table(pa.Table.from_pylist(some, schema=SCHEMA))
-        partial.replace(path)
     except (pa.ArrowException, OverflowError) as error:
         raise EngineError(f"requests: a number that no request can have ({error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _some(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -63,10 +63,6 @@ def tensor_shapes(shape: RandomWeights) -> Iterator[tuple[str, tuple[int, ...]]]
         yield prefix + "ffn_up.weight", (shape.feed_forward_size, hidden)
 
 
-def parameter_count(shape: RandomWeights) -> int:
-    return sum(int(np.prod(dimensions)) for _, dimensions in tensor_shapes(shape))
-
-
 def kv_bytes_per_token(shape: RandomWeights) -> int:
     """Key and value of every layer for one token, in 16-bit floats."""
     return shape.layers * 2 * shape.kv_heads * head_size(shape) * 2

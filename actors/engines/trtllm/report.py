@@ -230,12 +230,6 @@ class RequestRecord(Section):
             return None
         return (self.first_token_timestamp - self.start_timestamp) / 1e6
 
-    @property
-    def tpot_ms(self) -> float | None:
-        if self.first_token_timestamp < 0 or self.num_total_output_tokens < 2:
-            return None
-        return (self.end_timestamp - self.first_token_timestamp) / 1e6 / (self.num_total_output_tokens - 1)
-
 
 RECORDS = TypeAdapter(list[RequestRecord])
 

@@ -1,7 +1,7 @@
 """The Docker arm, through docker-py: every option of an environment as a parameter of the Docker Engine API.
 
 The container is created before the gate opens and started after it. It is removed by name at the end instead
-of by ``--rm``, so that its logs and its OOM state can be read first. A keeper (``reaper.py``) removes it if the
+of by ``--rm``, so that its logs and its OOM state can be read first. A reaper (``reaper.py``) removes it if the
 actor dies. The image's entry point is run, with the engine's argv for its command: what ``docker run IMAGE COMMAND`` does, and the chroot too.
 """
 
@@ -38,7 +38,7 @@ from actors.environments import (
 from actors.environments.handover import Handover
 from actors.types import Environment, Exit, ImageIdentity, Launch, Mount
 
-KEEPER = Path(__file__).with_name("reaper.py")
+REAPER = Path(__file__).with_name("reaper.py")
 LABELS = {"campaign": "campaign.id", "run": "campaign.run", "attempt": "campaign.attempt"}
 HOME_LABEL, ACTOR_LABEL = "campaign.home", "campaign.actor"
 Options = dict[str, dict[str, Any]]
@@ -213,22 +213,22 @@ class DockerArm:
             raise EnvironmentError_(f"{self.spec.name}: an arm in containers of {self.engine.title} needs an image")
         given = parameters(self.spec, launch, labels, image, self.home, gpu_uuid=self.gpu_uuid)
         mounts = resolve.mounts(self.spec, launch)
-        keeper = _keeper(self.client, resolve.attempt_key(labels))
+        reaper = _reaper(self.client, resolve.attempt_key(labels))
         try:
             container = self.client.containers.create(image.digest, **given)
         except (docker.errors.DockerException, requests.RequestException) as error:
-            _dismiss(keeper)
+            _dismiss(reaper)
             why = refusals.told(explain(error), image.reference)
             raise _error(error, f"{self.spec.name}: {self.engine.title} refuses: {why}") from error
-        if keeper is not None and keeper.stdin is not None:
-            keeper.stdin.write(container.id.encode() + b"\n")
-            keeper.stdin.flush()
+        if reaper is not None and reaper.stdin is not None:
+            reaper.stdin.write(container.id.encode() + b"\n")
+            reaper.stdin.flush()
         command = _command(self.engine, self.spec, launch, image, given, mounts) | {
             "container_id": container.id,
-            "notes": [] if keeper is not None else ["no keeper: this engine's socket speaks TLS"],
+            "notes": [] if reaper is not None else ["no reaper: this engine's socket speaks TLS"],
         }
         handover = Handover(image.entrypoint, launch.argv)
-        return DockerProcess(self.engine, self.client, container.id, image.reference, logs, command, keeper, handover)
+        return DockerProcess(self.engine, self.client, container.id, image.reference, logs, command, reaper, handover)
 
 
 def _command(
@@ -278,7 +278,7 @@ def _plain(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _keeper(client: docker.DockerClient, key: str) -> subprocess.Popen[bytes] | None:
+def _reaper(client: docker.DockerClient, key: str) -> subprocess.Popen[bytes] | None:
     base = client.api.base_url
     if base.startswith("http+docker"):
         url = f"unix://{client.api.get_adapter(base).socket_path}"
@@ -287,7 +287,7 @@ def _keeper(client: docker.DockerClient, key: str) -> subprocess.Popen[bytes] | 
     else:
         return None
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(KEEPER), url],
+        [sys.executable, "-I", "-S", str(REAPER), url],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -297,13 +297,13 @@ def _keeper(client: docker.DockerClient, key: str) -> subprocess.Popen[bytes] | 
     )
 
 
-def _dismiss(keeper: subprocess.Popen[bytes] | None) -> None:
-    if keeper is None or keeper.stdin is None:
+def _dismiss(reaper: subprocess.Popen[bytes] | None) -> None:
+    if reaper is None or reaper.stdin is None:
         return
     with contextlib.suppress(OSError):
-        keeper.stdin.write(b"done\n")
-        keeper.stdin.close()
-    keeper.wait()  # the launcher: the keeper itself is nobody's child
+        reaper.stdin.write(b"done\n")
+        reaper.stdin.close()
+    reaper.wait()  # the launcher: the reaper itself is nobody's child
 
 
 class DockerProcess:
@@ -317,7 +317,7 @@ class DockerProcess:
         image: str,
         logs: Path,
         command: dict[str, Any],
-        keeper: subprocess.Popen[bytes] | None,
+        reaper: subprocess.Popen[bytes] | None,
         handover: Handover,
     ) -> None:
         self.pid: int | None = None
@@ -328,7 +328,7 @@ class DockerProcess:
         self._container = container
         self._image = image
         self._logs = logs
-        self._keeper = keeper
+        self._reaper = reaper
         self._handover = handover
         self._exit: Exit | None = None
         self._ended = threading.Event()
@@ -406,7 +406,7 @@ class DockerProcess:
                 self._call(lambda: self._api.remove_container(self._container, force=True, v=True))
             if self._waiter is not None:
                 self._waiter.join()
-            _dismiss(self._keeper)
+            _dismiss(self._reaper)
             self._closed = True
 
     def _call(self, action: Any) -> None:

@@ -1,7 +1,7 @@
 """Removes a container when the actor that owns it dies. A program of its own: ``python -I -S reaper.py ENGINE_URL``.
 
 A container is a child of the Docker engine, not of the actor: without this it would go on after a ``kill -9`` of the
-actor, until the next start cleans up. The keeper sleeps in a read of its standard input, whose other end only the
+actor, until the next start cleans up. The reaper sleeps in a read of its standard input, whose other end only the
 actor holds. Input: container ids, one a line; ``done`` means that the actor removed them itself. Standard library only.
 """
 

@@ -33,7 +33,7 @@ def _processes(campaign_id: str | None) -> list[str]:
 
 
 def _watched(pid: int) -> bool:
-    """Whether ``pid`` is, or descends from, a supervisor or keeper whose actor runs."""
+    """Whether ``pid`` is, or descends from, a supervisor or reaper whose actor runs."""
     while pid > 1:
         with contextlib.suppress(OSError):
             for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):

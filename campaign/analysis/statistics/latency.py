@@ -259,12 +259,6 @@ def variance_components(runs: Runs) -> dict[str, Any]:
     return {"within": within, "between": between, "ratio": within / between if between > 0 else None}
 
 
-def requests_per_run(components: dict[str, Any], fixed_s: float, request_s: float) -> int | None:
-    """Requests per run that buy the narrowest interval for the time: sqrt((fixed/request) * T1²/T2²); None where T2² <= 0."""
-    ratio = components.get("ratio")
-    return None if ratio is None else max(1, math.ceil(math.sqrt(fixed_s / request_s * ratio)))
-
-
 def compare_arms(
     treatment: Arm, reference: Arm, names: tuple[str, str], stream: tuple[str, str, int], *, two_level: bool = True
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from campaign.analysis.statistics import two_level
 from campaign.analysis.statistics.factorial import Rows, Trait
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Factor, Screen
+    from campaign.config.schema import Factor, Screen
 
 
 def design_of(screen: Screen) -> two_level.Design:

@@ -18,7 +18,7 @@ from campaign.preflight.doctor.gpu import low_power, under_load
 from campaign.preflight.doctor.showing import show
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 __all__ = ["Check", "Finding", "Status", "checks", "low_power", "show", "under_load"]
 

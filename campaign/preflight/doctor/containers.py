@@ -11,7 +11,7 @@ from typing import Any, Literal
 from actors.environments import ContainerEngine, EngineMissing, software
 from actors.environments.registry import container_engine, kind
 from actors.types import Environment, Image, ImageIdentity
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.preflight.doctor import requirement
 from campaign.preflight.doctor.finding import Asked, Finding, Status
 from campaign.preflight.doctor.gpu import sensor_of

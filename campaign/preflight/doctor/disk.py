@@ -9,7 +9,7 @@ from pathlib import Path
 
 from actors.engines.registry import engine as engine_of
 from actors.types import Model
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.preflight.doctor.finding import Asked, Finding, existing
 
 IMAGE_BYTES = 40 * 10**9

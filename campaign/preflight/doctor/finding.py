@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from actors import host
 
 if TYPE_CHECKING:
-    from campaign.config.loading import Campaign
+    from campaign.config.schema import Campaign
 
 ROOT = host.ROOT
 HERE = Path("/")

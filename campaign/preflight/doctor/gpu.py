@@ -15,7 +15,7 @@ from actors.sensors.gpus import gpus
 from actors.sensors.nvml import NvmlSensor, is_gb10
 from actors.sensors.system import SystemSensor, mem_total_bytes
 from actors.sensors.trouble import Trouble
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.preflight.doctor.finding import ROOT, Asked, Finding, commands, read
 
 WITHOUT = "or take the GPU out of every arm: `without: [gpu]`"

@@ -29,7 +29,7 @@ from actors.types import (
     TelemetrySummary,
     Workload,
 )
-from campaign.config.loading import Acceptance
+from campaign.config.schema import Acceptance
 from campaign.run.acceptance import judge
 from tests.actors.engines.llamacpp import given_llamacpp
 

@@ -15,6 +15,7 @@ import pytest
 from actors.environments.registry import arm as arm_of
 from actors.files import removal
 from actors.gpu import attempt as attempts
+from actors.gpu import evidence as left
 from actors.gpu.gate import Observe
 from actors.types import (
     Attempt,
@@ -211,7 +212,7 @@ def at_output(text: str, parse=lambda output: Report()) -> Program:
 
 
 def test_a_large_file_waits_on_the_unit_until_it_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "PIECE_BYTES", 2**20)
+    monkeypatch.setattr(left, "PIECE_BYTES", 2**20)
     monkeypatch.setattr(attempts.parsing, "HERE_BYTES", 2**30)  # no other process knows this engine
     evidence = carry_out(
         at_output("open('big.bin', 'wb').write(b'ab' * (3 << 19)); open('small', 'w').write('x')"), tmp_path
@@ -220,14 +221,14 @@ def test_a_large_file_waits_on_the_unit_until_it_is_fetched(tmp_path: Path, monk
     assert evidence.large == {"output/big.bin": 3 << 20}
     assert evidence.files["output/small"] == b"x" and "output/big.bin" not in evidence.files
     spool, fetched = tmp_path / "spool", b""
-    while data := attempts.piece(spool, "r", 1, "output/big.bin", len(fetched)):
+    while data := left.piece(spool, "r", 1, "output/big.bin", len(fetched)):
         assert len(data) <= 2**20
         fetched += data
     assert fetched == b"ab" * (3 << 19)
     (spool / "attempts" / "r" / "1" / "output" / "link").symlink_to("/etc/passwd")
     for name in ("output/link", "../../../../../../etc/passwd", "output"):
         with pytest.raises(OSError):
-            attempts.piece(spool, "r", 1, name, 0)
+            left.piece(spool, "r", 1, name, 0)
 
 
 def test_many_files_that_are_large_together_do_not_travel_together(
@@ -236,7 +237,7 @@ def test_many_files_that_are_large_together_do_not_travel_together(
     monkeypatch.setattr(attempts.parsing, "HERE_BYTES", 2**30)
     text = "[open(f'{n:02d}', 'wb').write(b'x' * (900 << 10)) for n in range(12)]"
     evidence = carry_out(at_output(text), tmp_path)
-    assert sum(map(len, evidence.files.values())) <= attempts.TOGETHER * attempts.LARGE_BYTES
+    assert sum(map(len, evidence.files.values())) <= left.TOGETHER * left.LARGE_BYTES
     names = {name for name in (*evidence.files, *evidence.large) if name.startswith("output/")}
     assert names == {f"output/{number:02d}" for number in range(12)}
 

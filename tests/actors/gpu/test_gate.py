@@ -200,24 +200,11 @@ def test_a_dead_sampler_cannot_open_the_gate() -> None:
     assert not record.opened and record.blocked_by == ("sample",)
 
 
-def test_below_the_floor_the_unit_is_warmed() -> None:
-    heat: list[float] = []
-
-    def cold(_: float) -> dict[str, Any]:
-        return {"gpu_temperature_c": 30.0 + 2 * len(heat), "foreign_gpu_pids": ()}
-
-    unit = Unit(cold)
-    record = wait(
-        Gate(**(KEEP | {"floor_c": 36.0, "ceiling_c": 45.0})),
-        unit.look,
-        rest_since_ns=None,
-        reference_gib=None,
-        files=(),
-        stop=unit.stop,
-        clock=Clock(lambda: unit.now_ns, unit.wait_),
-        warm=lambda: heat.append(unit.seconds()),
-    )
-    assert record.opened and record.temperature_c == 36.0 and len(heat) == 3
+def test_below_the_floor_the_gate_waits_and_says_so() -> None:
+    unit = Unit(lambda seconds: {"gpu_temperature_c": 30.0 + seconds, "foreign_gpu_pids": ()})
+    record = unit.gate(floor_c=36.0, ceiling_c=45.0)
+    assert record.opened and record.temperature_c == 36.0
+    assert "temperature 30.0 °C below 36 °C" in unit.heard
 
 
 def test_the_stage_is_told_and_then_what_holds_the_gate() -> None:

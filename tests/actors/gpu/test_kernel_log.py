@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.gpu.attempt import kernel
+from actors.gpu.evidence import kernel
 from actors.gpu.kernel_log import KEPT, Event, KernelLog, Kind, distinct, event, record
 
 SAID = [

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from campaign.config.loading import Campaign, library_problems, load
-from campaign.config.yaml_nodes import ConfigError, read
+from actors.types import Environment, Model, Workload
+from campaign.config.library import definitions
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
+from campaign.config.words import validated
+from campaign.config.yaml_nodes import ConfigError, Problem, read
 from campaign.study.config import campaign_in
 from tests.campaign.bad_configs import CASES, GOOD, LIBRARY, Case, messages, swap, write
 
@@ -178,8 +183,15 @@ def test_the_projects_own_campaigns_load(file: Path) -> None:
     assert campaign_in(file).runs > 0
 
 
-def test_every_entry_of_the_projects_library_is_valid() -> None:
-    assert library_problems(CONFIGS) == []
+@pytest.mark.parametrize(("kind", "cls"), [("models", Model), ("environments", Environment), ("workloads", Workload)])
+def test_every_entry_of_the_projects_library_is_valid(kind: str, cls: type[BaseModel]) -> None:
+    problems: list[Problem] = []
+    root = read(CONFIGS / f"{kind}.yaml").value[kind]
+    names = [name for entry in root.value if (name := entry.child("name"))]
+    assert len(names) > 1
+    for entry in definitions(kind, root.with_value(names), (CONFIGS,), problems).value:
+        validated(entry, cls, problems)
+    assert problems == []
 
 
 @given(st.binary(max_size=200))

@@ -10,6 +10,7 @@ from small_campaign import write_config
 
 from campaign.config import loading as configs
 from campaign.config.redaction import REMOVED, is_secret, published, secrets, without, without_in
+from campaign.config.schema import Campaign
 
 TOKEN = "hf_aVeryLongTokenOfAPerson"
 
@@ -91,7 +92,7 @@ def test_a_secret_in_a_campaign_file_is_in_no_config_that_is_kept(tmp_path):
     campaign = configs.load(path)
     assert campaign.environment("docker-told").variables["HF_TOKEN"] == TOKEN, "the engine gets it"
     assert TOKEN not in json.dumps(campaign.published())
-    assert configs.Campaign.model_validate_json(json.dumps(campaign.published())).config_hash == campaign.config_hash
+    assert Campaign.model_validate_json(json.dumps(campaign.published())).config_hash == campaign.config_hash
 
 
 @settings(deadline=None, max_examples=60)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.types import Environment, Model, Workload
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.plan.design import Planned, plan, plan_hash, to_table, williams
 from campaign.plan.forecast import duration, estimate_s, forecast, measured_s, size
 from campaign.plan.preview import describe, plain

@@ -8,7 +8,8 @@ import pytest
 
 from actors.engines.llamacpp import gguf_random
 from actors.types import Model, Workload
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.plan import budget
 from campaign.plan.design import plan
 from campaign.plan.forecast import BUILD_S, CellSpeed, answering_s, attained, forecast, parts_s, weight_bytes

@@ -15,7 +15,8 @@ from actors.environments import EnvironmentError_
 from actors.environments.registry import arm
 from actors.gpu import capabilities
 from actors.types import Environment, Image, ImageIdentity, Model, Mount, Prepared, Workload
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.preflight import prepare
 from campaign.preflight.prepare import NotPrepared, Step
 from campaign.record.store import Store

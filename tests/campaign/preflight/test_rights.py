@@ -15,7 +15,8 @@ from actors.environments import EnvironmentError_
 from actors.environments.docker import daemon, image
 from actors.types import Environment, Gate, Image, Model, Workload
 from campaign.cli import carry_out
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.preflight import prepare, rights
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "campaigns"

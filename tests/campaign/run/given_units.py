@@ -28,7 +28,8 @@ from actors.types import (
 )
 from campaign.analysis.metrics import primary
 from campaign.cluster import Unit
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.record import journal
 from campaign.record.snapshot import Snapshot
 from campaign.record.store import Store

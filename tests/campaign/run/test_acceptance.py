@@ -4,7 +4,7 @@ import pytest
 
 from actors.types import Evidence, Exit, Gate, GateRecord, KernelEvent, Metric, Report, TelemetrySummary
 from campaign.analysis.metrics import primary
-from campaign.config.loading import Acceptance
+from campaign.config.schema import Acceptance
 from campaign.run.acceptance import judge
 
 GATE = Gate(cooldown_s=1, ceiling_c=45)

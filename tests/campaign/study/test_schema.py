@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from campaign.config.loading import Campaign
+from campaign.config.schema import Campaign
 from campaign.study import schema
 
 CONFIGS = Path(schema.__file__).parents[2] / "configs"

@@ -204,7 +204,7 @@ def test_the_recorded_shell_line_makes_the_same_container(created, docker_engine
     json.dumps(process.command)
 
 
-@pytest.mark.parametrize("victim", ["actor", "engine", "keeper and actor"])
+@pytest.mark.parametrize("victim", ["actor", "engine", "reaper and actor"])
 def test_kill_9_leaves_no_container(victim, owned, docker_engine, labels, logs, session_home):
     attempt = owned(QUIET)
     assert eventually(lambda: len(docker_engine.api.logs(attempt.container).splitlines()) == 2)
@@ -216,8 +216,8 @@ def test_kill_9_leaves_no_container(victim, owned, docker_engine, labels, logs, 
     elif victim == "actor":
         attempt.actor.kill()
     else:
-        (keeper,) = alive(labels)
-        os.kill(keeper, signal.SIGKILL)
+        (reaper,) = alive(labels)
+        os.kill(reaper, signal.SIGKILL)
         attempt.actor.kill()
         attempt.actor.wait()
         assert ours(docker_engine, labels) == [attempt.container]
@@ -240,7 +240,7 @@ def test_a_container_with_its_own_children_ends_whole(created, labels):
     assert eventually(lambda: len(process._api.logs(process.command["container_id"]).splitlines()) == 2)
     marked = f"CAMPAIGN_ATTEMPT={labels['campaign']}/".encode()
     all_marked = [path for path in Path("/proc").glob("[0-9]*") if marked in _environ(path)]
-    known = [path for path in all_marked if int(path.name) not in alive(labels)]  # but the keeper
+    known = [path for path in all_marked if int(path.name) not in alive(labels)]  # but the reaper
     assert len(known) == 2
     process.stop(grace_s=0)
     assert eventually(lambda: not any(path.exists() for path in known))

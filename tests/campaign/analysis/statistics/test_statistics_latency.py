@@ -14,7 +14,6 @@ from campaign.analysis.statistics.latency import (
     cluster_quantiles,
     order_limits,
     percentiles,
-    requests_per_run,
     two_level_quantiles,
     variance_components,
 )
@@ -103,11 +102,10 @@ def test_failed_requests_are_left_out() -> None:
     assert native["summary"]["p99"]["pooled"] < 1e6
 
 
-def test_requests_per_run_follow_the_variances() -> None:
+def test_variance_components_are_those_that_the_runs_were_drawn_with() -> None:
     rng = np.random.default_rng(2)
     runs = {str(i): rng.normal(rng.normal(100, 5), 20, 400) for i in range(40)}
     components = variance_components(runs)
     assert components["within"] == pytest.approx(400, rel=0.1)
     assert components["between"] == pytest.approx(25, rel=0.5)
-    assert requests_per_run(components, fixed_s=600, request_s=1) == pytest.approx(np.sqrt(600 * 16), rel=0.4)
-    assert requests_per_run({"ratio": None}, 600, 1) is None
+    assert components["ratio"] == pytest.approx(16, rel=0.5)

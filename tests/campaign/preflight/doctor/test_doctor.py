@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from actors.types import Environment, GpuAccess, ImageIdentity, Model, Workload
-from campaign.config.loading import Campaign, load
+from campaign.config.loading import load
+from campaign.config.schema import Campaign
 from campaign.preflight import doctor
 from campaign.preflight.doctor import Check
 
