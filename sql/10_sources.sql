@@ -64,6 +64,9 @@ FROM query(
     END
 );
 
+-- Whether a mask of NVML's clocks-event reasons has one that spoils a run (actors/heat.py); NULL where the device does not tell.
+CREATE MACRO throttles(reasons) AS reasons & getvariable('throttling') <> 0;
+
 -- Where a file lies below the results folder.
 CREATE MACRO inside(path) AS substr(path, length(getvariable('results')) + 2);
 

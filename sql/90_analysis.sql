@@ -13,7 +13,7 @@ SELECT
     coalesce(a.recorded_index, row_number() OVER (PARTITION BY a.unit ORDER BY a.started_utc, a.run_id, a.attempt)) AS sequence_index,
     coalesce(a.recorded_index IS NOT NULL OR a.started_utc IS NOT NULL, false) AS timed,
     CASE WHEN a.outcome = 'completed' AND (a.accepted OR a.superseded OR (a.journalled AND only_heat)) THEN 'ok' ELSE 'failed' END AS status,
-    coalesce(list_contains(a.rejected_by, 'throttling') OR (NOT a.journalled AND a.throttle_reasons & 232 <> 0), false) AS throttled,
+    coalesce(list_contains(a.rejected_by, 'throttling') OR (NOT a.journalled AND throttles(a.throttle_reasons)), false) AS throttled,
     a.start_temperature_c, a.start_mem_available_gib, a.userland_digest AS image_digest, s.parameters
 FROM judged AS a
 LEFT JOIN model_sizes AS s USING (model);

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors.heat import CEILING_C
 from campaign.analysis import looks
 from campaign.analysis.margin import margin_of
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from campaign.analysis.statistics.latency import Latencies
     from campaign.config.schema import Screen
-
-CEILING_C = 45.0
-"""Start temperature that the statistics hold every attempt to (the method's)."""
 
 OUTSTANDING = ("planned", "dispatched", "rejected")
 """Statuses of runs that are still to be carried out."""

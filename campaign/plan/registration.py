@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
+from actors.heat import CEILING_C
 from campaign.analysis import looks
 from campaign.analysis.margin import margin_of
 from campaign.errors import CampaignError
@@ -111,7 +112,7 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
 
 def deciding_rule() -> dict[str, Any]:
     """The rule of this installation (``docs/statistics.md``), as figures and words."""
-    from campaign.analysis.statistics import claims, deciding, order, sets, units, verdict
+    from campaign.analysis.statistics import claims, deciding, order, units, verdict
 
     return {
         "alpha": 0.05,
@@ -123,7 +124,7 @@ def deciding_rule() -> dict[str, Any]:
         "runs_per_arm_min": claims.MINIMUM_N,
         "runs_per_stretch_max": order.RUNS_PER_STRETCH,
         "arm_time_correlation_max": order.IMBALANCED_FROM,
-        "start_ceiling_c": sets.CEILING_C,
+        "start_ceiling_c": CEILING_C,
         "units_for_others_min": units.FEWEST_UNITS,
         "equivalence": "two one-sided tests at 1/(1 + margin) and 1 + margin",
     }

@@ -11,15 +11,13 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from actors import heat
 from actors.gpu.gate import cold_enough
 from actors.types import Evidence, Gate, GateRecord, Report, TelemetrySummary
 from campaign.analysis import metrics
 
 if TYPE_CHECKING:
     from campaign.config.schema import Acceptance
-
-THERMAL = 0x8 | 0x20 | 0x40 | 0x80
-"""NVML clocks-event reasons that reject: HW slowdown, SW thermal, HW thermal, HW power brake."""
 
 SW_THERMAL = "sw_therm_slowdown"
 
@@ -82,7 +80,7 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
     """Sampled reasons and the growth of the cumulative counters, which see what lies between two samples."""
     if telemetry.throttle_reasons is None and not telemetry.throttled_us:
         return Check("throttling", None, "unknown", "none", "this unit reports no throttle reasons")
-    mask = (telemetry.throttle_reasons or 0) & THERMAL
+    mask = (telemetry.throttle_reasons or 0) & heat.THROTTLING
     grown = {name: us for name, us in telemetry.throttled_us.items() if us > 0 and name.startswith(THROTTLE_COUNTERS)}
     figure = ", ".join(f"{name} +{us} µs" for name, us in grown.items()) or f"mask {mask:#x}"
     limit = "no thermal or power-brake reason"
@@ -90,7 +88,7 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
         limit += f", SW thermal at most {sw_thermal_max_pct:g} % of the run"
         if grown.get(SW_THERMAL, 0) / 1e6 <= sw_thermal_max_pct / 100 * telemetry.duration_s:
             grown.pop(SW_THERMAL, None)
-            mask &= ~0x20
+            mask &= ~heat.SW_THERMAL
     return Check("throttling", not mask and not grown, figure, limit)
 
 

@@ -216,12 +216,13 @@ CASES = (
     Case("nested without end", "a: " + "[" * 5000 + "]" * 5000 + "\n", ("nested deeper than 32 levels",)),
     Case("tag of another language", swap("name", "name: !!python/object/apply:os.getcwd []"), (":1: name",)),
     # Looks
-    Case("looks that do not end with the repetitions", GOOD + "sequential: {looks: [5, 10]}\n", (":11: sequential.looks: the last look is after 10 blocks, but small has 4 repetitions", "End it with 4")),
-    Case("looks that do not increase", swap("repetitions", "repetitions: 10") + "sequential: {looks: [10, 5, 10]}\n", (":11: sequential.looks: must increase, got [10, 5, 10]",)),
-    Case("a look too early", GOOD + "sequential: {looks: [2, 4]}\n", (":11: sequential.looks: the first look is after 2 blocks", "Use 5 or more")),
-    Case("looks that run outliers again", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10]}\noutliers: rerun\n", (":12: outliers: runs outliers again because of their values",)),
-    Case("an unknown spending", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10], spending: all}\n", (":11: sequential.spending: must be pocock, obrien_fleming or hsd",)),
-    Case("hsd without gamma", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10], spending: hsd}\n", (":11: sequential: hsd needs a gamma",)),
+    Case("looks that do not end with the repetitions", GOOD + "sequential: {looks: [5, 10]}\nmargin_pct: 1\n", (":11: sequential.looks: the last look is after 10 blocks, but small has 4 repetitions", "End it with 4")),
+    Case("looks without a margin", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10]}\n", (":11: sequential: a look decides whether arms are equivalent, and no margin is declared", "Add `margin_pct: 1`")),
+    Case("looks that do not increase", swap("repetitions", "repetitions: 10") + "sequential: {looks: [10, 5, 10]}\nmargin_pct: 1\n", (":11: sequential.looks: must increase, got [10, 5, 10]",)),
+    Case("a look too early", GOOD + "sequential: {looks: [2, 4]}\nmargin_pct: 1\n", (":11: sequential.looks: the first look is after 2 blocks", "Use 5 or more")),
+    Case("looks that run outliers again", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10]}\noutliers: rerun\nmargin_pct: 1\n", (":12: outliers: runs outliers again because of their values",)),
+    Case("an unknown spending", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10], spending: all}\nmargin_pct: 1\n", (":11: sequential.spending: must be pocock, obrien_fleming or hsd",)),
+    Case("hsd without gamma", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10], spending: hsd}\nmargin_pct: 1\n", (":11: sequential: hsd needs a gamma",)),
     Case("merge key", GOOD + "<<: {a: 1}\n", (":11: <<: unknown key",)),
 )  # fmt: skip
 

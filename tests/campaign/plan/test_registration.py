@@ -9,10 +9,9 @@ from typer.testing import CliRunner
 
 from actors import host
 from campaign import cli, errors
-from campaign.analysis.margin import DEFAULT_PCT
 from campaign.analysis import cache as evidence
-from campaign.analysis.margin import DEFAULT_PCT
 from campaign.analysis import inputs, views
+from campaign.analysis.margin import DEFAULT_PCT
 from campaign.audit import verification
 from campaign.audit.legality import illegal
 from campaign.config import loading as config
