@@ -7,14 +7,15 @@ that this unit cannot make (no temperature sensor, no GPU) passes as ``None`` wi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors import heat
 from actors.gpu.gate import cold_enough
 from actors.types import Evidence, Gate, GateRecord, Report, TelemetrySummary
 from campaign.analysis import metrics
+from campaign.record.attempt import Check
 
 if TYPE_CHECKING:
     from campaign.config.schema import Acceptance
@@ -32,15 +33,6 @@ KERNEL = frozenset({"xid", "gpu_lost", "gpu_driver", "oom_kill", "memory_error",
 
 
 @dataclass(frozen=True)
-class Check:
-    check: str
-    passed: bool | None
-    figure: str
-    limit: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
 class Verdict:
     accepted: bool
     checks: tuple[Check, ...]
@@ -48,9 +40,6 @@ class Verdict:
     @property
     def rejected_by(self) -> tuple[str, ...]:
         return tuple(check.check for check in self.checks if check.passed is False)
-
-    def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(check) for check in self.checks]
 
 
 def judge(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 
+from campaign.analysis import metrics
 from campaign.plan.design import Planned
 from campaign.record.store import Store
 
@@ -21,8 +22,7 @@ def outliers(store: Store, plan: list[Planned], accepted: dict[str, int], sigma:
     cells: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     for row in plan:
         if row.run_id in accepted:
-            metrics = store.metadata(row.run_id, accepted[row.run_id])["metrics"]
-            value = next((item["value"] for item in metrics if item["name"] == metrics.headline()), None)
+            value = store.record_of(row.run_id, accepted[row.run_id]).value(metrics.headline())
             if value is not None:
                 cells[row.model, row.environment, row.workload][row.run_id] = value
     found = {}
