@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from campaign.analysis import cache as evidence
 from campaign.analysis import views
 from campaign.analysis.margin import DEFAULT_PCT
+from campaign.analysis.numbers import present
 from campaign.report.guard import INTERVAL, guard_of
 from campaign.report.table_formats import escape
-from campaign.report.wording import present
 
 if TYPE_CHECKING:
     import duckdb

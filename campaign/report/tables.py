@@ -8,25 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import cache as evidence
 from campaign.analysis import metrics, views
-from campaign.analysis.statistics.claims import level_text
+from campaign.analysis.numbers import fixed, interval, level_text, p_value, places_of, plain, present
 from campaign.analysis.statistics.units import FEWEST_UNITS
 from campaign.report import guard
 from campaign.report.methods import facts_of, parsed, reference_of
-from campaign.report.numbers import (
-    change_text,
-    fixed,
-    interval,
-    mean_text,
-    p_value,
-    pct_places,
-    places_of,
-    plain,
-    sd_text,
-    varies,
-    width_places,
-)
+from campaign.report.numbers import change_text, mean_text, pct_places, sd_text, varies, width_places
 from campaign.report.table_formats import Column, Table
-from campaign.report.wording import Row, by_contrast, level, present, verdict_word
+from campaign.report.wording import Row, by_contrast, level, verdict_word
 
 if TYPE_CHECKING:
     import duckdb

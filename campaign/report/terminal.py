@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from campaign.analysis import cache as evidence
 from campaign.analysis import metrics
-from campaign.analysis.statistics.claims import level_text, range_text
+from campaign.analysis.numbers import level_text, range_text
 from campaign.report import guard, wording
 
 if TYPE_CHECKING:

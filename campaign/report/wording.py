@@ -4,13 +4,13 @@ read from the rows of ``comparisons``, and summed up over models and arms.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from campaign.analysis import metrics
 from campaign.analysis.margin import in_words
-from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN, decimals, level_text, number, range_text
+from campaign.analysis.numbers import effect_places, level_text, number, places_of, present, range_text
+from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN
 
 Row = dict[str, Any]
 """One row of ``evidence.rows``."""
@@ -31,17 +31,13 @@ def by_contrast(rows: Sequence[Row]) -> list[list[Row]]:
     return found
 
 
-def present(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
-
-
 def mean_sd(mean: Any, sd: Any) -> str:
     """``33.30 ± 0.13``: to the second significant digit of the standard deviation."""
     if not present(mean):
         return "–"
     if not present(sd) or sd <= 1e-12 * max(1.0, abs(mean)):
         return number(mean)
-    places = min(6, max(0, 1 - math.floor(math.log10(sd))))
+    places = min(6, places_of(sd))
     return f"{mean:,.{places}f} ± {sd:,.{places}f}".replace(",", "\u202f")
 
 
@@ -86,7 +82,7 @@ def change(row: Row) -> str:
     value = row["pct"]
     if not present(value):
         return "–"
-    places = decimals(row["pct_low"], row["pct_high"]) if bounded(row) else (0 if abs(value) >= 100 else 2)
+    places = effect_places(value, row["pct_low"], row["pct_high"])
     sign = "+" if round(value, places) else ""
     return f"{round(value, places) or 0.0:{sign}.{places}f} %".replace("-", "−") if value else "0 %"
 

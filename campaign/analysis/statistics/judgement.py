@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from campaign.analysis.numbers import number
 from campaign.analysis.statistics import deciding, planning
-from campaign.analysis.statistics.claims import DIFFERENT, Claim, Limits, Needs, number
+from campaign.analysis.statistics.claims import DIFFERENT, Claim, Limits, Needs
 from campaign.analysis.statistics.families import adjust, holm, local_level
 from campaign.analysis.statistics.independent import ALPHA
 from campaign.analysis.statistics.metrics import Fact

@@ -83,8 +83,9 @@ def test_the_tables_print_what_the_comparisons_hold(con, rows):
         ]
         for printed in (one, brief):
             limits = [float(printed[f"CI (%) {limit}"]) for limit in ("low", "high")]
-            width = row["pct_high"] - row["pct_low"]
-            assert limits == pytest.approx([row["pct_low"], row["pct_high"]], abs=0.05 * width)
+            said = wording.brackets(row).strip("[]").replace("−", "-").split(", ")
+            assert limits == [float(limit) for limit in said], "page and paper print other digits of one interval"
+            assert printed["Change (%)"] == wording.change(row).removesuffix(" %").replace("−", "-").lstrip("+")
             assert printed["Verdict"] == wording.verdict_word(row)
         (tested,) = [
             it

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from campaign.analysis import metrics
+from campaign.analysis.numbers import present
 from campaign.analysis.views import quoted
 from campaign.report import wording
 from campaign.report.page.section import Built, Material, Section
@@ -27,7 +28,7 @@ def build(of: Material) -> Built | None:
 
 
 def method_line(of: Material) -> str:
-    methods = list(dict.fromkeys(row["method"] for row in of.rows if wording.present(row["pct_low"])))
+    methods = list(dict.fromkeys(row["method"] for row in of.rows if present(row["pct_low"])))
     intervals = (
         f" Intervals: {' / '.join(methods)}, each dual to its verdict at the level of its family (of equivalence where that is the verdict, "
         "else of the difference)."
@@ -82,7 +83,7 @@ def figures(row: wording.Row) -> dict[str, Any]:
         "treatment": row["treatment"],
         "reference": row["reference"],
         "place": place(row),
-        "label": row["label"] if wording.present(row["label"]) else row["metric"],
+        "label": row["label"] if present(row["label"]) else row["metric"],
         "unit": row["unit_of_measure"],
         "reference_value": wording.mean_sd(row["mean_reference"], row["sd_reference"]),
         "treatment_value": wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from campaign.analysis import inputs
 from campaign.analysis import views as sql
 from campaign.analysis.margin import in_words
+from campaign.analysis.numbers import number
 from campaign.analysis.statistics import deciding
-from campaign.analysis.statistics.claims import MINIMUM_N, number
+from campaign.analysis.statistics.claims import MINIMUM_N
 from campaign.report import checklist, guard, methods
 from campaign.report.page.section import Built, Material, Section
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from run_tables import METRIC, drawn, run_table
 
+from campaign.analysis.numbers import decimals, level_text, number, range_text
 from campaign.analysis.statistics import TableError, analyze_requests, analyze_runs, deciding
-from campaign.analysis.statistics.claims import Claim, Limits, decimals, level_text, number, range_text
+from campaign.analysis.statistics.claims import Claim, Limits
 from campaign.analysis.statistics.families import holm, local_level
 from campaign.analysis.statistics.metrics import declared, facts_of, known
 
