@@ -33,11 +33,12 @@ from campaign.analysis.statistics.descriptive import quantiles
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import tost_paired, tost_ratio
 from campaign.analysis.statistics.families import holm
-from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.latency import Pool, cluster_quantiles, widened
 from campaign.analysis.statistics.paired import paired_t
 from campaign.analysis.statistics.power import independent_power, paired_power
 from campaign.analysis.statistics.randomisation import randomisation
+from campaign.analysis.statistics.two_arms.mann_whitney import test as mann_whitney
+from campaign.analysis.statistics.two_arms.welch import test as welch
 from campaign.analysis.statistics.units import unit_layer
 
 KINDS = ("normal", "skewed", "heteroscedastic", "autocorrelated")
@@ -118,14 +119,14 @@ def simulate(
 def p_value(test: str, t: FloatArray, r: FloatArray) -> float:
     """The shipped test's p."""
     if test == "welch":
-        return welch(t, r)["p"]
+        return welch(t, r).p
     if test == "paired_t":
-        return paired_t(t - r)["p"]
+        return paired_t(t - r).p
     if test == "mannwhitney":
-        return float(mann_whitney(t, r)["p"])
+        return mann_whitney(t, r).p
     found = tost_ratio(t, r, 1, (MARGIN,)) if test == "tost_ratio" else tost_paired(t, r, 1, (MARGIN,))
     assert found is not None
-    return float(found[f"{MARGIN:g}"]["p"])
+    return found[f"{MARGIN:g}"].p
 
 
 def _rate(hits: int, trials: int) -> dict[str, Any]:
@@ -258,7 +259,7 @@ def rule_rates(kind: str, n: int, tables: int, seed: int) -> dict[str, float]:
         }
         if rearranged:
             flips = randomisation(t, r, True, 1, MARGIN)
-            intervals["flips"] = flips["low"], flips["high"]
+            intervals["flips"] = flips.low, flips.high
         for name, (a, b) in intervals.items():
             covered[name] += a is not None and b is not None and a <= 1 <= b
         # The truth at either margin: the treatment's mean is that times the reference's.
@@ -273,7 +274,9 @@ def rule_rates(kind: str, n: int, tables: int, seed: int) -> dict[str, float]:
                 "rule": max(pair),
             }
             if rearranged:
-                p["flips"] = randomisation(moved, r, True, 1, MARGIN)["tost_p"]
+                tost_p = randomisation(moved, r, True, 1, MARGIN).tost_p
+                assert tost_p is not None
+                p["flips"] = tost_p
                 p["t and flips"] = max(p["t"], p["flips"])
             for name, value in p.items():
                 claimed[name][side] += value < ALPHA

@@ -84,6 +84,17 @@ CREATE TABLE schema_equivalence (
 CREATE VIEW equivalence AS
 FROM parquet_files('equivalence');
 
+-- no rows: the columns of analysis/tests.parquet
+CREATE TABLE schema_tests (
+    phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, test VARCHAR,
+    field VARCHAR, value DOUBLE
+);
+
+-- tests: one row per comparison, test of two independent arms and number that it found (`welch`, `p`). Every test is here by being a file
+-- in `campaign/analysis/statistics/two_arms/`; what most readers want of them are columns of `comparisons` too.
+CREATE VIEW tests AS
+FROM parquet_files('tests');
+
 -- no rows: the columns of analysis/power.parquet
 CREATE TABLE schema_power (
     phase VARCHAR, unit VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, layer VARCHAR,

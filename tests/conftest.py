@@ -36,7 +36,8 @@ def _end_quietly() -> None:
 SLOW = (
     "test_benchmarks.py", "test_campaign.py", "test_cells_that_cannot_run.py", "test_infrastructure.py", "test_kills.py", "test_replicas.py",
     "test_setup.py", "test_sudo.py", "campaign/test_cluster.py", "campaign/run/test_units.py",
-    "campaign/run/test_driver.py", "campaign/run/test_drift.py", "campaign/run/test_looks.py", "campaign/study/test_conduct.py", "campaign/report/paper", "notebooks",
+    "campaign/run/test_driver.py", "campaign/run/test_drift.py", "campaign/run/test_looks.py", "campaign/study/test_conduct.py", "campaign/preflight/test_preflight_units.py",
+    "campaign/report/paper", "notebooks",
 )  # fmt: skip
 """Files and folders below tests/ that start Ray, whole campaigns or a browser, or draw every figure."""
 

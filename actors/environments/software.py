@@ -8,13 +8,57 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from actors.environments.registry import kind
+from actors.environments import ContainerEngine
+from actors.environments.registry import container_engine, kind
 from actors.types import Environment, Image, Model
 
 CAMPAIGNS = "image"
 """The campaign's image among those of a unit."""
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The arms of a campaign and what they run; ``image`` and ``engine`` are the campaign's own."""
+
+    environments: tuple[Environment, ...]
+    image: Image
+    engine: str
+
+    def container_engine(self, arm: Environment) -> ContainerEngine | None:
+        """What holds the arm's image; None where it has none."""
+        return container_engine(arm, self.environments)
+
+    def image_key(self, arm: Environment) -> str:
+        """Of the arm's image among a unit's."""
+        holder = self.container_engine(arm)
+        return image_key(arm, self.image, holder.name if holder else None)
+
+    def images(self) -> dict[str, Image]:
+        """Every image that an arm runs, by its key."""
+        return {
+            self.image_key(arm): image_of(arm, self.image) for arm in self.environments if kind(arm.kind).needs_image
+        }
+
+    def engine_of_image(self, key: str) -> ContainerEngine:
+        """The container engine that holds the image of that key."""
+        holder = next(self.container_engine(arm) for arm in self.environments if self.image_key(arm) == key)
+        assert holder is not None
+        return holder
+
+    def exported(self) -> set[str]:
+        """Keys of the images whose root filesystem a chroot runs."""
+        return {self.image_key(arm) for arm in self.environments if kind(arm.kind).needs_rootfs}
+
+    def variant(self, arm: Environment) -> str:
+        """As :func:`variant`."""
+        return variant(arm, self.image, self.engine)
+
+    def variants(self) -> dict[str, Environment]:
+        """Every software that arms run, to the first arm that does."""
+        return {self.variant(arm): arm for arm in reversed(self.environments)}
 
 
 def image_of(arm: Environment, campaigns: Image) -> Image:

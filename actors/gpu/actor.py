@@ -14,7 +14,6 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -27,12 +26,12 @@ from actors import extensions, host
 from actors.engines import EngineError
 from actors.engines.registry import engine as engine_of
 from actors.environments import Arm, EnvironmentError_, alike, reap, software
-from actors.environments.docker import image, rootfs
 from actors.environments.preflight import refused
-from actors.environments.registry import arm, container_engine, kind
+from actors.environments.registry import arm, kind
+from actors.environments.software import Arms
 from actors.files import leavings, removal
 from actors.gpu import attempt as attempts
-from actors.gpu import caches, capabilities, evidence, machine
+from actors.gpu import caches, capabilities, evidence, machine, placing
 from actors.gpu.gate import Observe
 from actors.gpu.hold import hold
 from actors.gpu.kernel_log import KernelLog
@@ -45,7 +44,6 @@ from actors.types import (
     Image,
     ImageIdentity,
     Model,
-    Prepared,
     Status,
     TelemetrySummary,
     UnitFacts,
@@ -142,11 +140,6 @@ LAST_WORDS_S = 2.0
 LEAST_FREE_BYTES = 64 * 2**20
 
 
-def _image_key(arm: Environment, arms: Sequence[Environment], campaigns: Image) -> str:
-    holder = container_engine(arm, arms)
-    return software.image_key(arm, campaigns, holder.name if holder else None)
-
-
 class GpuActor:
     """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged, ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
 
@@ -189,12 +182,13 @@ class GpuActor:
         pyarrow.array([0.0])  # loads pandas: a second or two that would otherwise follow the first run
         if any(environment.user and not kind(environment.kind).has_mounts for environment in environments):
             self.spool.chmod(0o711)  # without mounts another user has to come to its folder by its path
-        keys = {one.name: _image_key(one, environments, image_spec) for one in environments}
-        variants: dict[str, Environment] = {}
-        for environment in environments:
-            variants.setdefault(software.variant(environment, image_spec, engine), environment)
-        prepared, unprepared = self._put_in_place(engine, variants, pairs)
-        images = self._images(image_spec, environments)
+        arms = Arms(environments, image_spec, engine)
+        keys = {one.name: arms.image_key(one) for one in environments}
+        variants = arms.variants()
+        inputs = list(placing.place_inputs(arms, pairs, self.home))
+        prepared = {one.key: one.prepared for one in inputs if one.prepared is not None}
+        unprepared = {one.key: str(one.error) for one in inputs if one.error is not None}
+        images = self._images(arms)
         refusals: dict[str, str] = {}
         for environment in environments:
             identity = images.get(keys[environment.name])
@@ -249,40 +243,14 @@ class GpuActor:
             refused_options=refusals,
         )
 
-    def _put_in_place(
-        self, engine: str, variants: dict[str, Environment], pairs: tuple[tuple[Model, Workload], ...]
-    ) -> tuple[dict[str, Prepared], dict[str, str]]:
-        """What the engine prepares for each model and workload, once for arms of the same software, or why it cannot."""
-        program = engine_of(engine)
-        prepared: dict[str, Prepared] = {}
-        unprepared: dict[str, str] = {}
-        for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
-            place = software.prepared_key(model.name, workload.name, variant)
-            try:
-                own = software.model_in(environment, model, engine)
-                prepared[place] = program.prepare(own, workload, self.home)
-            except EngineError as error:
-                unprepared[place] = str(error)
-        return prepared, unprepared
-
-    def _images(self, campaigns: Image, environments: tuple[Environment, ...]) -> dict[str, ImageIdentity]:
-        """Every image that an arm runs, in the engine, and exported where a chroot runs it."""
+    def _images(self, arms: Arms) -> dict[str, ImageIdentity]:
+        """Every image that an arm runs, in place. Raises what stands in the way."""
         found: dict[str, ImageIdentity] = {}
-        exported = {_image_key(one, environments, campaigns) for one in environments if kind(one.kind).needs_rootfs}
-        for environment in environments:
-            key, holder = _image_key(environment, environments, campaigns), container_engine(environment, environments)
-            if key in found or holder is None:
-                continue
-            client = holder.connect(self.home)
-            identity = image.ensure(client, software.image_of(environment, campaigns), self.home, engine=holder.name)
-            if key in exported:
-                identity = rootfs.export_rootfs(client, identity, self.home)
-                if differences := rootfs.check_rootfs(identity):
-                    raise EnvironmentError_(
-                        f"{identity.rootfs} is no longer the image {identity.digest[:19]}: {'; '.join(differences[:5])}. "
-                        "Delete that folder and its manifest: it is exported again."
-                    )
-            found[key] = identity
+        for placed in placing.place_images(arms, self.home):
+            if placed.error is not None:
+                raise placed.error
+            if placed.identity is not None:
+                found[placed.key] = placed.identity
         return found
 
     def attempt(self, order: Attempt) -> Evidence:

@@ -1,6 +1,6 @@
 """The evidence of a campaign: the whole statistical analysis of a results folder, kept beside it as tidy tables.
 
-``questions`` asks, ``statistics`` answers, ``findings`` makes rows of the answers; here they become ``analysis/*.parquet``, whose
+``inputs`` asks, ``statistics`` answers, ``rows`` makes rows of the answers; here they become ``analysis/*.parquet``, whose
 columns are declared in ``sql/90_analysis.sql`` and which the views of that file read back.
 """
 
@@ -180,6 +180,7 @@ def _tables(
         found |= {
             "comparisons": list(findings.comparisons(con, result, asked.cells)),
             "equivalence": list(findings.equivalence(result, asked.cells)),
+            "tests": list(findings.tests(result, asked.cells)),
             "power": list(findings.power(result, asked.cells)),
             "over_units": list(findings.over_units(result, asked.cells)),
             "losses": list(findings.losses(result, asked.cells)),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis.inputs import Cellname
+from campaign.analysis.result import Result, as_json, columns, get
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,12 +19,6 @@ Percentiled = list[tuple[str, list[dict[str, Any]]]]
 """Workload and what was found in its requests."""
 
 
-def _get(block: Any, *path: str) -> Any:
-    for key in path:
-        block = block.get(key) if isinstance(block, Mapping) else None
-    return block
-
-
 def _key(found: Mapping[str, Any], cells: Mapping[str, Cellname]) -> dict[str, Any]:
     model, workload = cells[found["model"]]
     same = {name: found[name] for name in ("phase", "unit", "reference", "treatment", "metric")}
@@ -31,7 +26,7 @@ def _key(found: Mapping[str, Any], cells: Mapping[str, Cellname]) -> dict[str, A
 
 
 def _needs(found: Mapping[str, Any]) -> dict[str, Any]:
-    needs = _get(found, "claim_detail", "needs") or {}
+    needs = get(found, "claim_detail", "needs") or {}
     return {f"needs_{name}": needs.get(key) for name, key in (("n", "n"), ("what", "what"), ("for", "question"))}
 
 
@@ -75,10 +70,34 @@ METHODS = {
 """Test that decides to the interval that goes with it (``docs/statistics.md``)."""
 
 
+def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that results declare themselves, filled from a comparison."""
+    from campaign.analysis.statistics import paired
+    from campaign.analysis.statistics.effects import Effect
+    from campaign.analysis.statistics.independent import Decision
+    from campaign.analysis.statistics.order import OrderBalance
+    from campaign.analysis.statistics.randomisation import Randomisation
+    from campaign.analysis.statistics.ratio import Ratio
+    from campaign.analysis.statistics.two_arms import tests
+
+    kept: list[tuple[type[Result], Any]] = [(test.Found, found.get(key)) for key, test in tests().items()]
+    kept += [
+        (Decision, found.get("decision")),
+        (Effect, found.get("effect")),
+        (Ratio, found.get("ratio")),
+        (paired.Paired, found.get("paired")),
+        (paired.Blocks, found.get("paired")),
+        (paired.Wilcoxon, get(found, "paired", "wilcoxon")),
+        (Randomisation, found.get("randomisation")),
+        (OrderBalance, found.get("order")),
+    ]
+    return {name: value for cls, one in kept for name, value in columns(cls, one).items()}
+
+
 def _one(found: Mapping[str, Any]) -> dict[str, Any]:
-    paired, detail, claim = found["paired"] or {}, found.get("verdict_detail") or {}, found["claim_detail"]
-    ratio, bootstrap, order = found.get("ratio"), found.get("bootstrap") or {}, found.get("order") or {}
-    random, worst = found.get("randomisation") or {}, found.get("worst_case") or {}
+    detail, claim = found.get("verdict_detail") or {}, found["claim_detail"]
+    bootstrap = found.get("bootstrap") or {}
+    random, worst = found.get("randomisation"), found.get("worst_case") or {}
     blocks = found.get("interblock") or {}
     percent = claim["scale"] == "ratio"
     out: dict[str, Any] = {
@@ -98,98 +117,72 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         )
     }
     for arm in ("reference", "treatment"):
-        desc = _get(found, "desc", arm) or {"n": 0}
+        desc = get(found, "desc", arm) or {"n": 0}
         out |= {f"{name}_{arm}": desc.get(name) for name in ("n", "mean", "sd", "median", "hmean")}
-        out[f"shapiro_p_{arm}"] = _get(found, "normality", arm, "p")
-    for test in ("student", "welch"):
-        out |= {f"{test}_{name}": _get(found, test, name) for name in ("t", "df", "p")}
-    return out | {
-        "brown_forsythe_p": _get(found, "variance", "brown_forsythe", "p"),
-        "welch_low": _get(found, "welch", "ci_low"),
-        "welch_high": _get(found, "welch", "ci_high"),
-        "mwu_u": _get(found, "mwu", "U"),
-        "mwu_p": _get(found, "mwu", "p"),
-        "a12": _get(found, "mwu", "a12"),
-        "cliffs_delta": _get(found, "mwu", "cliffs_delta"),
-        "hl_shift": _get(found, "hodges_lehmann", "shift"),
-        "hl_low": _get(found, "hodges_lehmann", "ci_low"),
-        "hl_high": _get(found, "hodges_lehmann", "ci_high"),
-        "document_test": _get(found, "decision", "document_test"),
-        "document_p": _get(found, "decision", "document_p"),
-        "cohens_d": _get(found, "effect", "cohens_d"),
-        "d_low": _get(found, "effect", "d_ci_low"),
-        "d_high": _get(found, "effect", "d_ci_high"),
-        "hedges_g": _get(found, "effect", "hedges_g"),
-        "g_low": _get(found, "effect", "g_ci_low"),
-        "g_high": _get(found, "effect", "g_ci_high"),
-        "d_label": _get(found, "decision", "d_label_cohen"),
-        "fieller_low": _percent(_get(ratio, "fieller_low")),
-        "fieller_high": _percent(_get(ratio, "fieller_high")),
-        "bca_diff_low": _get(bootstrap, "mean_diff_bca", "low"),
-        "bca_diff_high": _get(bootstrap, "mean_diff_bca", "high"),
-        "bca_overhead_low": _get(bootstrap, "overhead_pct_bca", "low"),
-        "bca_overhead_high": _get(bootstrap, "overhead_pct_bca", "high"),
-        "n_pairs": paired.get("n_pairs") or 0,
-        "paired_diff": paired.get("mean_diff"),
-        "paired_low": paired.get("ci_low"),
-        "paired_high": paired.get("ci_high"),
-        "paired_t": paired.get("t"),
-        "paired_p": paired.get("p"),
-        "paired_dz": paired.get("dz"),
-        "wilcoxon_p": _get(paired, "wilcoxon", "p"),
-        "r_blocks": paired.get("r_xy"),
-        "headline_test": claim["test"],
-        "method": METHODS.get(claim["test"]),
-        "decided_on": claim["decided_on"],
-        "decided_n_reference": claim["n_reference"],
-        "decided_n_treatment": claim["n_treatment"],
-        **{
-            f"decided_{name}_{arm}": claim[f"{name}_{arm}"]
-            for arm in ("reference", "treatment")
-            for name in ("mean", "sd")
-        },
-        "scale": claim["scale"],
-        "better": claim["better"],
-        "better_source": claim["better_source"],
-        "side": claim["side"],
-        "effect": claim["effect"],
-        "pct": claim["effect"] if percent else None,
-        **_limits("pct", claim["interval"] if percent else None),
-        **_limits("difference", claim["difference_interval"]),
-        **_limits("equivalence", claim["equivalence_interval"]),
-        **_limits("alone", claim["alone"]),
-        "noninferior": claim["noninferior"],
-        "noninferiority_p_adjusted": detail.get("noninferiority_p_adjusted"),
-        "randomisation_design": random.get("design"),
-        "randomisation_exact": random.get("exact"),
-        "rearrangements": random.get("rearrangements"),
-        "randomisation_p": random.get("p"),
-        "randomisation_p_adjusted": detail.get("randomisation_p_adjusted"),
-        "randomisation_low": _percent(random.get("low")) if random.get("scale") == "ratio" else random.get("low"),
-        "randomisation_high": _percent(random.get("high")) if random.get("scale") == "ratio" else random.get("high"),
-        "randomisation_tost_p": random.get("tost_p"),
-        "interblock_status": blocks.get("status"),
-        **{
-            f"interblock_{name}": blocks.get(name)
-            for name in ("n_lone", "diff", "pct", "pct_low", "pct_high", "df", "p", "correlation_in_block")
-        },
-        "longest_stretch": order.get("longest_stretch"),
-        "arm_time_correlation": order.get("arm_time_correlation"),
-        "worst_case_low": worst.get("pct_low"),
-        "worst_case_high": worst.get("pct_high"),
-        "p": detail.get("p"),
-        "p_adjusted": detail.get("p_adjusted"),
-        "p_bonferroni": detail.get("p_bonferroni"),
-        "p_bh": detail.get("p_bh"),
-        "p_by": detail.get("p_by"),
-        "adjustment": detail.get("adjustment"),
-        "family": detail.get("family"),
-        "m_planned": detail.get("m_planned"),
-        "tost_p": detail.get("tost_p"),
-        "tost_p_adjusted": detail.get("tost_p_adjusted"),
-        "margin_pct": detail.get("margin_pct"),
-        "margin_declared": detail.get("margin_declared"),
-    }
+        out[f"shapiro_p_{arm}"] = get(found, "normality", arm, "p")
+    swapped = {side: get(random, side) for side in ("low", "high")}
+    if get(random, "scale") == "ratio":
+        swapped = {side: _percent(limit) for side, limit in swapped.items()}
+    return (
+        out
+        | result_columns(found)
+        | {
+            "brown_forsythe_p": get(found, "variance", "brown_forsythe", "p"),
+            "bca_diff_low": get(bootstrap, "mean_diff_bca", "low"),
+            "bca_diff_high": get(bootstrap, "mean_diff_bca", "high"),
+            "bca_overhead_low": get(bootstrap, "overhead_pct_bca", "low"),
+            "bca_overhead_high": get(bootstrap, "overhead_pct_bca", "high"),
+            "n_pairs": get(found, "paired", "n_pairs") or 0,
+            "headline_test": claim["test"],
+            "method": METHODS.get(claim["test"]),
+            "decided_on": claim["decided_on"],
+            "decided_n_reference": claim["n_reference"],
+            "decided_n_treatment": claim["n_treatment"],
+            **{
+                f"decided_{name}_{arm}": claim[f"{name}_{arm}"]
+                for arm in ("reference", "treatment")
+                for name in ("mean", "sd")
+            },
+            "scale": claim["scale"],
+            "better": claim["better"],
+            "better_source": claim["better_source"],
+            "side": claim["side"],
+            "effect": claim["effect"],
+            "pct": claim["effect"] if percent else None,
+            **_limits("pct", claim["interval"] if percent else None),
+            **_limits("difference", claim["difference_interval"]),
+            **_limits("equivalence", claim["equivalence_interval"]),
+            **_limits("alone", claim["alone"]),
+            "noninferior": claim["noninferior"],
+            "noninferiority_p_adjusted": detail.get("noninferiority_p_adjusted"),
+            "randomisation_p_adjusted": detail.get("randomisation_p_adjusted"),
+            **{f"randomisation_{side}": limit for side, limit in swapped.items()},
+            "interblock_status": blocks.get("status"),
+            **{
+                f"interblock_{name}": blocks.get(name)
+                for name in ("n_lone", "diff", "pct", "pct_low", "pct_high", "df", "p", "correlation_in_block")
+            },
+            "worst_case_low": worst.get("pct_low"),
+            "worst_case_high": worst.get("pct_high"),
+            **{
+                name: detail.get(name)
+                for name in (
+                    "p",
+                    "p_adjusted",
+                    "p_bonferroni",
+                    "p_bh",
+                    "p_by",
+                    "adjustment",
+                    "family",
+                    "m_planned",
+                    "tost_p",
+                    "tost_p_adjusted",
+                    "margin_pct",
+                    "margin_declared",
+                )
+            },
+        }
+    )
 
 
 def _limits(name: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -223,36 +216,42 @@ def equivalence(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Ite
         told, metric = result["settings"], found["metric"]
         declared = None if metric in told["margin_not_declared"] else told["margin_pct"][metric]
         for layer, block in (("independent", found), ("blocks", found["paired"])):
-            for test in (_get(block, "tost_ratio") or {}).values():
-                picked = {name: test.get(name) for name in names}
-                yield _key(found, cells) | picked | {"layer": layer, "declared": test["margin_pct"] == declared}
+            for test in (get(block, "tost_ratio") or {}).values():
+                picked = {name: getattr(test, name) for name in names}
+                yield _key(found, cells) | picked | {"layer": layer, "declared": test.margin_pct == declared}
+
+
+def tests(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    """Every number that the tests of two independent arms found, by test and field."""
+    from campaign.analysis.statistics import two_arms
+
+    for found in _headline(result):
+        for key in two_arms.tests():
+            if isinstance(of := found.get(key), Result):
+                for field, value in _numbers(of):
+                    yield _key(found, cells) | {"test": key, "field": field, "value": value}
+
+
+def _numbers(of: Result) -> Iterator[tuple[str, float]]:
+    for name, value in as_json(of).items():
+        if isinstance(value, Result):
+            yield from ((f"{name}.{inner}", number) for inner, number in _numbers(value))
+        elif isinstance(value, bool | int | float):
+            yield name, float(value)
 
 
 def power(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
     for found in _headline(result):
-        n = {f"n_{arm}": _get(found, "desc", arm, "n") for arm in ("reference", "treatment")}
+        n = {f"n_{arm}": get(found, "desc", arm, "n") for arm in ("reference", "treatment")}
         shared = _key(found, cells) | n | _needs(found)
         if alone := found.get("power"):
-            yield shared | {
-                "layer": "independent",
-                "effect": _get(found, "effect", "cohens_d"),
-                "posthoc": alone["posthoc"],
-                "posthoc_bonferroni": alone["posthoc_bonferroni"],
-                "mde": alone["mde_d"],
-                "mde_bonferroni": alone["mde_d_bonferroni"],
-                "mde_pct": alone["mde_pct"],
-            }
-        if blocks := _get(found, "paired", "power"):
-            mean, spread = _get(found, "desc", "reference", "mean"), found["paired"]["sd_diff"]
-            yield shared | {
-                "layer": "blocks",
-                "effect": found["paired"].get("dz"),
-                "posthoc": blocks["posthoc"],
-                "posthoc_bonferroni": blocks["posthoc_bonferroni"],
-                "mde": blocks["mde_dz"],
-                "mde_bonferroni": blocks["mde_dz_bonferroni"],
-                "mde_pct": 100 * blocks["mde_dz"] * spread / abs(mean) if mean else None,
-            }
+            of = {"layer": "independent", "effect": get(found, "effect", "cohens_d")}
+            yield shared | of | columns(type(alone), alone)
+        if blocks := get(found, "paired", "power"):
+            mean, spread = get(found, "desc", "reference", "mean"), found["paired"].sd_diff
+            of = {"layer": "blocks", "effect": found["paired"].dz}
+            mde_pct = 100 * blocks.mde_dz * spread / abs(mean) if mean else None
+            yield shared | of | columns(type(blocks), blocks) | {"mde_pct": mde_pct}
 
 
 def over_units(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
@@ -288,22 +287,22 @@ def order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> I
             "interleaved": found.get("interleaved"),
             "flags": found.get("flags"),
             "reason": found.get("reason"),
-            "period_effect": _get(found, "order_effect", "period_effect", "estimate"),
-            "period_p": _get(found, "order_effect", "period_effect", "p"),
-            "drift_slope": _get(found, "run_residuals", "mann_kendall", "sen_slope"),
-            "drift_p": _get(found, "run_residuals", "mann_kendall", "p"),
-            "ljung_box_runs_p": _get(found, "run_residuals", "ljung_box_p"),
-            "ljung_box_pairs_p": _get(found, "paired_differences", "ljung_box_p"),
-            "carry_over_p": _get(found, "ols_prev_block", "p"),
-            "temperature_slope": _get(found, "ancova", "start_temp_slope", "estimate"),
-            "temperature_p": _get(found, "ancova", "start_temp_slope", "p"),
-            "effect_at_equal_temperature": _get(found, "ancova", "trt", "estimate"),
-            "memory_slope": _get(found, "covariates", "start_mem_available_gib", "slope", "estimate"),
-            "memory_p": _get(found, "covariates", "start_mem_available_gib", "slope", "p"),
-            "effect_at_equal_memory": _get(found, "covariates", "start_mem_available_gib", "trt", "estimate"),
-            "newey_west_p": _get(found, "newey_west", "p"),
-            "moving_block_low": _get(found, "moving_block_bootstrap", "low"),
-            "moving_block_high": _get(found, "moving_block_bootstrap", "high"),
+            "period_effect": get(found, "order_effect", "period_effect", "estimate"),
+            "period_p": get(found, "order_effect", "period_effect", "p"),
+            "drift_slope": get(found, "run_residuals", "mann_kendall", "sen_slope"),
+            "drift_p": get(found, "run_residuals", "mann_kendall", "p"),
+            "ljung_box_runs_p": get(found, "run_residuals", "ljung_box_p"),
+            "ljung_box_pairs_p": get(found, "paired_differences", "ljung_box_p"),
+            "carry_over_p": get(found, "ols_prev_block", "p"),
+            "temperature_slope": get(found, "ancova", "start_temp_slope", "estimate"),
+            "temperature_p": get(found, "ancova", "start_temp_slope", "p"),
+            "effect_at_equal_temperature": get(found, "ancova", "trt", "estimate"),
+            "memory_slope": get(found, "covariates", "start_mem_available_gib", "slope", "estimate"),
+            "memory_p": get(found, "covariates", "start_mem_available_gib", "slope", "p"),
+            "effect_at_equal_memory": get(found, "covariates", "start_mem_available_gib", "trt", "estimate"),
+            "newey_west_p": get(found, "newey_west", "p"),
+            "moving_block_low": get(found, "moving_block_bootstrap", "low"),
+            "moving_block_high": get(found, "moving_block_bootstrap", "high"),
         }
 
 
@@ -340,7 +339,7 @@ def phase_decisions(result: Mapping[str, Any], screen: Screen | None = None) -> 
 def _factors(metric: str, found: Mapping[str, Any], options: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Factors of a two-level screen: candidates by rank, then the others with their reasons."""
     selection = found.get("selection") or {"ranking": [], "selected": [], "reasons": {}}
-    effects = _get(found, "pooled", "effects") or {}
+    effects = get(found, "pooled", "effects") or {}
     for factor in [*selection["ranking"], *(name for name in effects if name not in selection["ranking"])]:
         effect, why = effects[factor], selection["reasons"].get(factor, ["not judged"])
         chosen = factor in selection["ranking"]
@@ -380,14 +379,14 @@ def screen_effects(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "low_pct": effect.get("sim_low_pct"),
                     "high_pct": effect.get("sim_high_pct"),
                     "shrunken_pct": _shrunken(found, factor) if pooled else None,
-                    "heterogeneity_p": _get(found, "heterogeneity", factor, "p") if pooled else None,
-                    "lack_of_fit_p": _get(fit, "lack_of_fit", "p"),
-                    "reasons": _get(found, "selection", "reasons", factor) if pooled else None,
+                    "heterogeneity_p": get(found, "heterogeneity", factor, "p") if pooled else None,
+                    "lack_of_fit_p": get(fit, "lack_of_fit", "p"),
+                    "reasons": get(found, "selection", "reasons", factor) if pooled else None,
                 }
 
 
 def _shrunken(found: Mapping[str, Any], factor: str) -> float | None:
-    percent = _get(found, "shrinkage", "effects", factor, "shrunken")
+    percent = get(found, "shrinkage", "effects", factor, "shrunken")
     return None if percent is None else 100 * math.expm1(percent / 100)
 
 
@@ -482,13 +481,13 @@ def _percentiles(
         other = arm if arm != reference else next((name for name in arms if name != reference), None)
         contrast = contrasts.get(f"{other}_vs_{reference}", block)
         for percentile, summary in part["summary"].items():
-            found = _get(contrast, "hierarchical_bootstrap", percentile) or {}
+            found = get(contrast, "hierarchical_bootstrap", percentile) or {}
             against = {} if arm == reference else found
             limits = guarded(summary.get("pooled"), found.get(f"{arm}_cluster"), part["n_runs"])
             few = min(its["n_runs"] for its in arms.values())
             between = against.get("diff_cluster_blocks") or against.get("diff_cluster_independent")
             diff = guarded(against.get("pooled_diff"), between, few)
-            run_level = {} if arm == reference else _get(contrast, "run_level_welch", percentile) or {}
+            run_level = {} if arm == reference else get(contrast, "run_level_welch", percentile) or {}
             yield {
                 "model": model,
                 "workload": workload,

@@ -29,6 +29,7 @@ ANALYSIS = {
     for name in (
         "comparisons",
         "equivalence",
+        "tests",
         "power",
         "over_units",
         "losses",

@@ -12,6 +12,10 @@ from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, la
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
+Units = Annotated[
+    str | None,
+    typer.Option("--address", help="Every unit of this Ray cluster (`auto`, or HOST:PORT), not this machine."),
+]
 
 
 @app.command(
@@ -66,47 +70,53 @@ def plan(
 
 
 @app.command(
-    rich_help_panel=PANEL, epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml"
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml\n\n  campaign doctor configs/campaigns/spark.yaml --address auto",
 )
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(help="Also check what this campaign needs.", autocompletion=completion.configs)
     ] = None,
+    address: Units = None,
 ) -> None:
     """Check by trying everything that a campaign needs; each finding has a remedy."""
-    from actors import host
     from campaign.preflight import doctor as doctors
+    from campaign.preflight import units
     from campaign.study.config import campaign_in
 
     loaded = campaign_in(config) if config else None
-    uuid = None
-    if loaded is not None and loaded.gpus:
-        from actors.gpu.actor import choose_gpu
-
-        uuid = choose_gpu(loaded.gpus).uuid
-    failed = doctors.show(out, doctors.checks(host.home(), loaded, gpu_uuid=uuid))
+    if address is None:
+        raise typer.Exit(1 if doctors.show(out, doctors.here(loaded)) else 0)
+    failed = 0
+    for unit in units.joined(address):
+        out.rule(unit.name, align="left")
+        failed += doctors.show(out, units.answers(unit, doctors.here, loaded, doctors.DRIVERS))
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign prepare configs/campaigns/spark.yaml")
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign prepare configs/campaigns/spark.yaml\n\n  campaign prepare configs/campaigns/spark.yaml --address auto",
+)
 def prepare(
     config: Config = None,
     no_fetch: Annotated[bool, typer.Option("--no-fetch", help="Download nothing; say what is missing.")] = False,
+    address: Units = None,
 ) -> None:
     """Put image, root filesystem, weights, datasets and engines in place and record their digests."""
-    from actors import host
     from campaign.preflight import prepare as prepares
-    from campaign.preflight import rights
+    from campaign.preflight import rights, units
 
     _, loaded = chosen(config)
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
-    for engine in (
-        () if no_fetch else loaded.container_engines().values()
-    ):  # one is set up from packages that are downloaded
-        engine.ensure(host.home(), out.print)
-    failed = prepares.show(out, prepares.prepare(loaded, host.home(), not no_fetch, out.print, not no_fetch))
-    raise typer.Exit(EXIT_REFUSED if failed else 0)
+    if address is None:
+        raise typer.Exit(EXIT_REFUSED if prepares.show(out, prepares.here(loaded, not no_fetch, out.print)) else 0)
+    missing = 0
+    for unit in units.joined(address):
+        out.rule(unit.name, align="left")
+        missing += prepares.show(out, units.answers(unit, prepares.here_and_said, loaded, not no_fetch))
+    raise typer.Exit(EXIT_REFUSED if missing else 0)
 
 
 @app.command(

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -46,11 +47,28 @@ def in_words(err: Console) -> Iterator[None]:
 
 def _of_others(problem: Exception) -> str:
     if isinstance(problem, OSError) and problem.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"the disk is full ({problem}). Nothing that finished is lost: make space, and give the same command."
+        return f"{_full(problem)} Nothing that finished is lost: make space, and give the same command."
     if isinstance(problem, OSError) and problem.filename is not None and problem.strerror:
         other = f" to {problem.filename2}" if problem.filename2 else ""
         return f"{problem.filename}{other}: {problem.strerror}"
     return str(problem)
+
+
+def _full(problem: OSError) -> str:
+    """What is used up: space, somebody's share of it, or the number of files that a filesystem can have."""
+    if problem.errno == errno.EDQUOT:
+        return f"the quota is used up ({problem})."
+    if problem.filename is not None:
+        with contextlib.suppress(OSError):
+            facts = os.statvfs(_existing(Path(os.fsdecode(problem.filename))))
+            if facts.f_files and not facts.f_favail:
+                return f"the disk holds as many files as it can ({problem}; `df -i` tells, removing files helps)."
+    return f"the disk is full ({problem})."
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest above it that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def _defect(problem: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from actors.environments import ContainerEngine, registry, software
+from actors.environments import ContainerEngine, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction
 from campaign.config.sequential import Sequential
@@ -166,14 +166,18 @@ class Campaign(Frozen):
         """The userland of the arm, where its kind has an image at all."""
         return software.image_of(self.environment(environment), self.image)
 
+    @property
+    def arms(self) -> software.Arms:
+        """What the arms run."""
+        return software.Arms(tuple(self.environments), self.image, self.engine)
+
     def image_key(self, environment: str) -> str:
         """Of the arm's image among a unit's."""
-        engine = self.container_engine(environment)
-        return software.image_key(self.environment(environment), self.image, engine.name if engine else None)
+        return self.arms.image_key(self.environment(environment))
 
     def container_engine(self, environment: str) -> ContainerEngine | None:
         """What holds the arm's image; None where it has none."""
-        return registry.container_engine(self.environment(environment), self.environments)
+        return self.arms.container_engine(self.environment(environment))
 
     def container_engines(self) -> dict[str, ContainerEngine]:
         """Every one that holds an arm's image, by name."""
@@ -186,27 +190,7 @@ class Campaign(Frozen):
 
     def variant(self, environment: str) -> str:
         """Of the arm's software; empty for the campaign's own."""
-        return software.variant(self.environment(environment), self.image, self.engine)
-
-    def variants(self) -> dict[str, str]:
-        """Every software that arms run, to the first arm that does."""
-        return {self.variant(arm.name): arm.name for arm in reversed(self.environments)}
-
-    def images(self) -> dict[str, Image]:
-        """Every image that an arm runs, by its key."""
-        arms = [arm.name for arm in self.environments if registry.kind(arm.kind).needs_image]
-        return {self.image_key(arm): self.image_of(arm) for arm in arms}
-
-    def engine_of_image(self, key: str) -> ContainerEngine:
-        """The container engine that holds the image of that key."""
-        arm = next(arm.name for arm in self.environments if self.image_key(arm.name) == key)
-        engine = self.container_engine(arm)
-        assert engine is not None
-        return engine
-
-    def exported(self) -> set[str]:
-        """Keys of the images whose root filesystem a chroot runs."""
-        return {self.image_key(arm.name) for arm in self.environments if registry.kind(arm.kind).needs_rootfs}
+        return self.arms.variant(self.environment(environment))
 
     def asked(self, model: str, workload: str) -> Workload:
         """The workload as this model gets it."""

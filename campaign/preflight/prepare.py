@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shlex
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from actors import account
+from actors import account, host
 from actors.engines import OUTPUT, EngineError
 from actors.engines.common import weights
 from actors.engines.registry import engine as engine_of
@@ -27,6 +28,7 @@ from actors.environments import EngineMissing, EnvironmentError_, software
 from actors.environments.docker import image, rootfs
 from actors.environments.registry import arm, kind
 from actors.files.publish import publish
+from actors.gpu import placing
 from actors.types import Environment, ImageIdentity, Launch, Model, Mount, Prepared, Workload
 from campaign.config.schema import Campaign
 from campaign.preflight import rights
@@ -41,11 +43,14 @@ BUILD_S = 4 * 3600.0
 class NotPrepared(EngineError):
     """The campaign cannot run before `campaign prepare`."""
 
-    def __init__(self, missing: list[str]) -> None:
+    def __init__(self, missing: list[str], address: str | None = None) -> None:
         self.missing = missing
         lines = "\n".join(f"  {line}" for line in missing)
         sudo = "sudo .venv/bin/" if account.person() else ""
-        super().__init__(f"not prepared:\n{lines}\n`{sudo}campaign prepare CONFIG` puts it in place, or says how.")
+        where = "" if address is None else f" --address {address}"
+        super().__init__(
+            f"not prepared:\n{lines}\n`{sudo}campaign prepare CONFIG{where}` puts it in place, or says how."
+        )
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,34 @@ class Step:
     found: str
     remedy: str = ""
     digest: str = ""
+
+
+def here(campaign: Campaign, fetch: bool = True, say: Say = lambda _: None) -> Iterator[Step]:
+    """:func:`prepare` on the machine that this runs on. Without ``fetch`` nothing is downloaded: no weights, no image, no packages for
+    a Docker engine."""
+    if fetch:
+        for engine in campaign.container_engines().values():
+            engine.ensure(host.home(), say)
+    yield from prepare(campaign, host.home(), fetch, say, fetch)
+
+
+def here_and_said(campaign: Campaign, fetch: bool = True) -> Iterator[Step | str]:
+    """:func:`here`, with what is said between the steps as lines, each when it is said: for who asks from another machine."""
+    told: queue.SimpleQueue[Step | str | BaseException | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            for step in here(campaign, fetch, told.put):
+                told.put(step)
+            told.put(None)
+        except BaseException as problem:
+            told.put(problem)
+
+    threading.Thread(target=work, daemon=True).start()
+    while (one := told.get()) is not None:
+        if isinstance(one, BaseException):
+            raise one
+        yield one
 
 
 def prepare(
@@ -73,31 +106,31 @@ def prepare(
         steps.append(step)
         return step
 
-    wanted, exported = campaign.images(), campaign.exported()
     here: dict[str, ImageIdentity] = {}
-    for key, one in wanted.items():
-        named = "" if len(wanted) == 1 else f" {software.name_of(one)}"
-        engine = campaign.engine_of_image(key)
-        try:
-            identity = image.ensure(engine.connect(home), one, home, say, pull, engine.name)
-            name = identity.repo_digest or identity.content_digest or identity.digest
-            yield told(Step(f"image{named}", "ready", f"{identity.reference} is {name}", digest=identity.digest))
-        except (EnvironmentError_, EngineMissing) as error:
-            yield told(Step(f"image{named}", "missing", *_split(error)))
-            continue
-        if key in exported:
-            what = f"root filesystem{f' of{named}' if named else ''}"
-            try:
-                identity = rootfs.export_rootfs(engine.connect(home), identity, home, say)
-                yield told(Step(what, "ready", str(identity.rootfs), digest=_manifest_digest(identity, home)))
-            except EnvironmentError_ as error:
-                yield told(Step(what, "missing", *_split(error)))
-        here[key] = identity
+    for placed in placing.place_images(campaign.arms, home, say, pull):
+        yield told(_image_step(campaign, placed, home))
+        if placed.identity is not None:
+            here[placed.key] = placed.identity
     for model in campaign.models:
         workloads = [campaign.asked(model.name, workload.name) for workload in campaign.workloads]
         for step in _model(campaign, model, workloads, here, home, fetch, say):
             yield told(step)
     _record(campaign, home, steps)
+
+
+def _image_step(campaign: Campaign, placed: placing.PlacedImage, home: Path) -> Step:
+    wanted = campaign.arms.images()
+    named = "" if len(wanted) == 1 else software.name_of(wanted[placed.key])
+    of = " of " if placed.what == "root filesystem" else " "
+    what = f"{placed.what}{of}{named}" if named else placed.what
+    identity = placed.identity
+    if identity is None:
+        assert placed.error is not None
+        return Step(what, "missing", *_split(placed.error))
+    if placed.what == "root filesystem":
+        return Step(what, "ready", str(identity.rootfs), digest=_manifest_digest(identity, home))
+    name = identity.repo_digest or identity.content_digest or identity.digest
+    return Step(what, "ready", f"{identity.reference} is {name}", digest=identity.digest)
 
 
 def _model(
@@ -129,15 +162,14 @@ def _model(
         except (EngineError, EnvironmentError_) as error:
             yield Step(f"engine of {model.name}", "missing", *_split(error))
             return
-    for workload, (variant, first) in product(workloads, campaign.variants().items()):
-        what = f"{model.name} for {workload.name}" + (f" in {first}" if variant else "")
-        try:
-            prepared = program.prepare(campaign.model_in(first, model.name), workload, home)
-        except EngineError as error:
-            yield Step(what, "missing", *_split(error))
+    for placed in placing.place_inputs(campaign.arms, [(model, workload) for workload in workloads], home):
+        what = f"{model.name} for {placed.workload.name}" + (f" in {placed.arm.name}" if placed.variant else "")
+        if placed.prepared is None:
+            assert placed.error is not None
+            yield Step(what, "missing", *_split(placed.error))
             continue
-        roles = ", ".join(sorted(prepared.files)) or "nothing to keep"
-        yield Step(what, "ready", roles, digest=prepared.digests.get("dataset", ""))
+        roles = ", ".join(sorted(placed.prepared.files)) or "nothing to keep"
+        yield Step(what, "ready", roles, digest=placed.prepared.digests.get("dataset", ""))
 
 
 def _reads_checkpoint(campaign: Campaign, model: Model) -> bool:
@@ -271,13 +303,14 @@ def missing(campaign: Campaign, home: Path) -> list[str]:
 
 
 def _missing_images(campaign: Campaign, home: Path) -> list[str]:
-    wanted, exported = campaign.images(), campaign.exported()
+    arms = campaign.arms
+    exported = arms.exported()
     found = []
-    for key, one in wanted.items():
+    for key, one in arms.images().items():
         if one.source != "registry" or one.reference is None:
             continue
         try:
-            present = image.present(campaign.engine_of_image(key).connect(home), one.reference)
+            present = image.present(arms.engine_of_image(key).connect(home), one.reference)
         except EngineMissing:
             return []  # the run itself says what to do about that
         if present is None:
@@ -289,19 +322,28 @@ def _missing_images(campaign: Campaign, home: Path) -> list[str]:
     return found
 
 
+def missing_here(campaign: Campaign) -> Iterator[str]:
+    """:func:`missing` on the machine that this runs on."""
+    for line in missing(campaign, host.home()):  # noqa: UP028 - Ray calls `send`, which the iterator of a list has not
+        yield line
+
+
 def require(campaign: Campaign, home: Path) -> None:
     """Raises NotPrepared where :func:`missing` finds anything."""
     if found := missing(campaign, home):
         raise NotPrepared(found)
 
 
-def show(out: Console, steps: Iterable[Step]) -> int:
-    """Prints each step as it is done; returns how many are missing."""
+def show(out: Console, steps: Iterable[Step | str]) -> int:
+    """Prints each step as it is done, and each line that is said; returns how many are missing."""
     from rich.table import Table
     from rich.text import Text
 
     lacking = 0
     for step in steps:
+        if isinstance(step, str):
+            out.print(step, markup=False)
+            continue
         lacking += step.status == "missing"
         row = Table.grid(padding=(0, 2))
         row.add_column(width=7)

@@ -93,6 +93,20 @@ class RayFleet:
             for line in cluster.reap():
                 tell(line)
         cluster.start(self.address)
+        if self.address is not None:
+            self._require_prepared(campaign)
+
+    def _require_prepared(self, campaign: Campaign) -> None:
+        """Raises NotPrepared where a unit lacks what a run does not make by itself."""
+        from campaign.preflight import prepare, units
+
+        lacking = [
+            f"{unit.name}: {line}"
+            for unit in self.units()
+            for line in units.answers(unit, prepare.missing_here, campaign)
+        ]
+        if lacking:
+            raise prepare.NotPrepared(lacking, self.address)
 
     def stop(self) -> None:
         cluster.stop()

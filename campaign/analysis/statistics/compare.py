@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from campaign.analysis.statistics import deciding
+from campaign.analysis.result import get
+from campaign.analysis.statistics import deciding, two_arms
 from campaign.analysis.statistics.bootstrap import bootstrap_independent, bootstrap_paired
 from campaign.analysis.statistics.descriptive import describe, is_constant, moments, outliers
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.effects import independent_effect, labels
 from campaign.analysis.statistics.equivalence import MARGINS_PCT, Margins, tost_absolute, tost_ratio
-from campaign.analysis.statistics.independent import (
-    decide,
-    hodges_lehmann,
-    levene,
-    mann_whitney,
-    shapiro,
-    student,
-    welch,
-)
+from campaign.analysis.statistics.independent import decide, shapiro
 from campaign.analysis.statistics.order import complete_blocks, order_balance, resembles_time
-from campaign.analysis.statistics.paired import paired
+from campaign.analysis.statistics.paired import Blocks, paired
 from campaign.analysis.statistics.power import posthoc
-from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, independent_ratio, percent_interval
+from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, independent_ratio
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import Sample
 from campaign.analysis.statistics.verdict import BLOCKS_FOR_HEADLINE
 
 FEWEST = 3
 SMALL = 10
-INFERENTIAL = (
-    "normality", "variance", "student", "welch", "mwu", "hodges_lehmann", "effect", "ratio", "tost_ratio",
-    "tost_abs", "power", "decision",
-)  # fmt: skip
+INFERENTIAL = ("normality", "effect", "ratio", "tost_ratio", "tost_abs", "power", "decision")
+
+
+def inferential() -> tuple[str, ...]:
+    """Keys of a comparison that only values permit."""
+    return (*INFERENTIAL, *two_arms.tests())
 
 
 def status_of(treatment: FloatArray, reference: FloatArray) -> str:
@@ -78,7 +74,7 @@ def compare(
     }
     if status not in ("no_data", "missing_arm"):
         out |= _difference(moments(t).mean, moments(r).mean, better)
-    out |= dict.fromkeys(INFERENTIAL)
+    out |= dict.fromkeys(inferential())
     out["outliers"] = outliers(t, r, (treatment.run_ids, reference.run_ids))
     if status == "ok":
         out |= _inference(t, r, better, m, margins)
@@ -89,7 +85,7 @@ def compare(
     out["order"] = order_balance(treatment, reference)
     out["layers"] = _layers(treatment, reference, blocked) if status == "ok" else {}
     # Asked only where it can change which layer leads.
-    few = status == "ok" and out["paired"]["n_pairs"] < BLOCKS_FOR_HEADLINE
+    few = status == "ok" and out["paired"].n_pairs < BLOCKS_FOR_HEADLINE
     out["time_matters"] = resembles_time(treatment, reference) if few else None
     return out
 
@@ -127,54 +123,40 @@ def _difference(m_t: float, m_r: float, better: int) -> dict[str, float | None]:
 
 def _inference(t: FloatArray, r: FloatArray, better: int, m: int, margins: Margins) -> dict[str, Any]:
     normality = {"treatment": shapiro(t), "reference": shapiro(r)}
-    brown_forsythe = levene(t, r, "median")
-    tests = {"student": student(t, r), "welch": welch(t, r, m), "mannwhitney": mann_whitney(t, r)}
+    found = {key: one.test(t, r, m) for key, one in two_arms.tests().items()}
+    brown_forsythe = get(found, "variance", "brown_forsythe")
     effect = independent_effect(t, r)
-    ratio = independent_ratio(t, r)
+    ratio = independent_ratio(t, r, better)
     reasons: dict[str, str] = {}
     if ratio is None:
         reasons = dict.fromkeys(("ratio", "tost_ratio", "tost_abs"), "nonpositive_mean")
-    elif ratio["fieller_low"] is None:
+    elif ratio.fieller_low is None:
         reasons = {"ratio.fieller_low": NOT_DISTINGUISHABLE}
     if brown_forsythe is None:
         reasons["variance.brown_forsythe"] = "no_variation_of_deviations"
-    if ratio is not None:
-        for name in ("fieller", "logdelta"):
-            low, high = percent_interval(ratio[f"{name}_low"], ratio[f"{name}_high"], better)
-            ratio |= {f"overhead_{name}_low": low, f"overhead_{name}_high": high}
-    return {
+    p = {
+        "student": get(found, "student", "p"),
+        "welch": get(found, "welch", "p"),
+        "mannwhitney": get(found, "mwu", "p"),
+    }
+    return found | {
         "normality": normality,
-        "variance": {"brown_forsythe": brown_forsythe, "levene_mean": levene(t, r, "mean")},
-        "student": tests["student"],
-        "welch": tests["welch"],
-        "mwu": tests["mannwhitney"],
-        "hodges_lehmann": hodges_lehmann(t, r),
         "effect": effect,
         "ratio": ratio,
         "tost_ratio": tost_ratio(t, r, better, margins),
         "tost_abs": tost_absolute(t, r),
-        "power": posthoc(
-            effect["cohens_d"], len(t), len(r), m, sd=effect["sd_pooled"] or 0.0, mean_reference=moments(r).mean
-        ),
-        "decision": decide(normality, brown_forsythe, {name: test["p"] for name, test in tests.items()})
-        | labels(effect["cohens_d"]),
+        "power": posthoc(effect.cohens_d, len(t), len(r), m, sd=effect.sd_pooled, mean_reference=moments(r).mean),
+        "decision": decide(normality, get(brown_forsythe, "p"), p, labels(effect.cohens_d)),
         "reasons": reasons,
     }
 
 
-def _pairs(
-    treatment: Sample, reference: Sample, better: int, *, blocked: bool, m: int, margins: Margins
-) -> dict[str, Any]:
+def _pairs(treatment: Sample, reference: Sample, better: int, *, blocked: bool, m: int, margins: Margins) -> Blocks:
     t, r = complete_blocks(treatment, reference)
     if not blocked:
-        return {"n_pairs": 0, "status": "no_blocks"}
-    out = paired(treatment.value[t], reference.value[r], better, m, margins)
-    out["n_incomplete"] = len(treatment) + len(reference) - 2 * len(t)
-    ratio = out.get("ratio")
-    if ratio:
-        low, high = percent_interval(ratio["fieller_low"], ratio["fieller_high"], better)
-        ratio |= {"overhead_fieller_low": low, "overhead_fieller_high": high}
-    return out
+        return Blocks(n_pairs=0, status="no_blocks")
+    found = paired(treatment.value[t], reference.value[r], better, m, margins)
+    return replace(found, n_incomplete=len(treatment) + len(reference) - 2 * len(t))
 
 
 def bootstrap(
@@ -197,7 +179,7 @@ def bootstrap(
         return derived_seed(campaign_seed, model, metric, contrast, statistic, analysis_set)
 
     out = bootstrap_independent(treatment.value, reference.value, better, seed_of)
-    if comparison["paired"]["status"] == "ok":
+    if comparison["paired"].status == "ok":
         t, r = complete_blocks(treatment, reference)
         out["paired_mean_diff_bca"] = bootstrap_paired(treatment.value[t] - reference.value[r], seed_of)
     else:

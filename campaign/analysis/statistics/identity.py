@@ -9,9 +9,10 @@ import numpy as np
 
 from campaign.analysis.statistics.descriptive import RELATIVE_ZERO, is_constant
 from campaign.analysis.statistics.distributions import BoolArray, FloatArray
-from campaign.analysis.statistics.independent import ALPHA, welch
+from campaign.analysis.statistics.independent import ALPHA
 from campaign.analysis.statistics.sets import PROTOCOL, select
 from campaign.analysis.statistics.table import Cell
+from campaign.analysis.statistics.two_arms.welch import test as welch
 
 ALIKE = 0.999
 TIMES_LARGER = 3.0
@@ -69,4 +70,4 @@ def _indistinguishable(a: Cell, b: Cell, arm: str, metric: str) -> bool:
         return False
     if is_constant(x) and is_constant(y):
         return math.isclose(float(x[0]), float(y[0]), rel_tol=1e-9)
-    return welch(x, y)["p"] >= ALPHA
+    return welch(x, y).p >= ALPHA

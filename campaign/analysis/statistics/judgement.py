@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from campaign.analysis.numbers import number
+from campaign.analysis.result import get
 from campaign.analysis.statistics import deciding, planning
 from campaign.analysis.statistics.claims import DIFFERENT, Claim, Limits, Needs
 from campaign.analysis.statistics.families import adjust, holm, local_level
@@ -147,15 +148,15 @@ def _family(
 
 
 def _random_p(c: Comparison) -> float | None:
-    found = c.get("randomisation")
-    return None if not found else found.get("p")
+    p: float | None = get(c, "randomisation", "p")
+    return p
 
 
 def _contradicted(c: Comparison, p_adjusted: float | None) -> bool:
     """Whether the rearrangements of the schedule do not show the difference that the verdict is."""
     if c["verdict"] not in DIFFERENT or p_adjusted is None:
         return False
-    return p_adjusted >= ALPHA and c["verdict_detail"]["m_planned"] * c["randomisation"]["p_minimum_attainable"] < ALPHA
+    return p_adjusted >= ALPHA and c["verdict_detail"]["m_planned"] * c["randomisation"].p_minimum_attainable < ALPHA
 
 
 def _screen(c: Comparison) -> None:
@@ -308,6 +309,6 @@ def plain_families(comparisons: list[Comparison], planned: Mapping[str, int], fa
     significant = out["paired_t"]["holm"]
     equivalent = holm(out["tost_paired_2pct"]["p"], m)
     for c, p, q in zip(primary, significant, equivalent, strict=True):
-        usable = c["status"] == "ok" and c["paired"]["status"] == "ok"
+        usable = c["status"] == "ok" and c["paired"].status == "ok"
         c["verdict_headline_paired_holm_margin2pct"] = four_way(p, q) if usable else None
     return out

@@ -18,9 +18,10 @@ import scipy
 from campaign.analysis.parallel import Work, together
 from campaign.analysis.statistics.descriptive import is_constant, median, quantiles
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, t_quantile
-from campaign.analysis.statistics.independent import mann_whitney, welch
 from campaign.analysis.statistics.seeds import derived_seed, generator
 from campaign.analysis.statistics.table import IDENTITY, TableError, reference_arm
+from campaign.analysis.statistics.two_arms.mann_whitney import test as mann_whitney
+from campaign.analysis.statistics.two_arms.welch import test as welch
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 EXTREME = ("p99.9", 0.999)
@@ -316,7 +317,7 @@ def _run_level(t: FloatArray, r: FloatArray) -> dict[str, Any]:
     if is_constant(t) and is_constant(r):
         return out | {"reason": "deterministic"}
     result = welch(t, r)
-    return out | {key: result[key] for key in ("ci_low", "ci_high", "p")} | {"mwu_p": mann_whitney(t, r)["p"]}
+    return out | {key: getattr(result, key) for key in ("ci_low", "ci_high", "p")} | {"mwu_p": mann_whitney(t, r).p}
 
 
 def _run_counts(runs: int, rng: np.random.Generator) -> IntArray:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from campaign.analysis.result import Column, Result
 from campaign.analysis.statistics import ols
 from campaign.analysis.statistics.bootstrap import moving_blocks
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import BoolArray, FloatArray, IntArray, f_upper
 from campaign.analysis.statistics.drift import series_checks
-from campaign.analysis.statistics.independent import ALPHA, welch
+from campaign.analysis.statistics.independent import ALPHA
 from campaign.analysis.statistics.paired import newey_west, paired_t
 from campaign.analysis.statistics.sets import Sample
+from campaign.analysis.statistics.two_arms.welch import test as welch
 
 
 def interleaved(treatment: Sample, reference: Sample) -> bool | None:
@@ -32,33 +35,37 @@ RUNS_PER_STRETCH = 8
 """Runs for each stretch of one arm beyond which the arms alternate too seldom."""
 
 
-def order_balance(treatment: Sample, reference: Sample) -> dict[str, Any]:
+@dataclass(frozen=True)
+class OrderBalance(Result):
+    """How evenly two arms are spread over time; all None where their order is not known."""
+
+    stretches: int | None = None
+    longest_stretch: Annotated[int | None, Column("longest_stretch")] = None
+    arm_time_correlation: Annotated[float | None, Column("arm_time_correlation")] = None
+    balanced: bool | None = None
+
+
+def order_balance(treatment: Sample, reference: Sample) -> OrderBalance:
     """How evenly two arms are spread over time: stretches of one arm, the longest, and the correlation of arm with place.
 
     ``balanced`` is None where the order is not known. It is False where one arm ran wholly before the other, where the correlation
     reaches :data:`IMBALANCED_FROM`, or where the arms change places less than once in :data:`RUNS_PER_STRETCH` runs.
     """
-    out: dict[str, Any] = {"stretches": None, "longest_stretch": None, "arm_time_correlation": None, "balanced": None}
-    mixed = interleaved(treatment, reference)
-    if mixed is None:
-        return out
-    return out | _order_balance(treatment.order.tobytes(), reference.order.tobytes())
+    if interleaved(treatment, reference) is None:
+        return OrderBalance()
+    return _order_balance(treatment.order.tobytes(), reference.order.tobytes())
 
 
 @lru_cache(maxsize=1024)
-def _order_balance(treatment: bytes, reference: bytes) -> dict[str, Any]:
+def _order_balance(treatment: bytes, reference: bytes) -> OrderBalance:
     t, r = np.frombuffer(treatment), np.frombuffer(reference)
     arm = np.concatenate([np.ones(len(t)), np.zeros(len(r))])[np.argsort(np.concatenate([t, r]), kind="stable")]
     ends = np.flatnonzero(np.diff(arm)) + 1
     lengths = np.diff(np.concatenate([[0], ends, [len(arm)]]))
     correlation = float(np.corrcoef(arm, np.arange(len(arm)))[0, 1])
     few = len(lengths) <= max(2, len(arm) / RUNS_PER_STRETCH)
-    return {
-        "stretches": len(lengths),
-        "longest_stretch": int(lengths.max()),
-        "arm_time_correlation": correlation,
-        "balanced": not few and abs(correlation) < IMBALANCED_FROM,
-    }
+    balanced = not few and abs(correlation) < IMBALANCED_FROM
+    return OrderBalance(len(lengths), int(lengths.max()), correlation, balanced)
 
 
 def resembles_time(treatment: Sample, reference: Sample) -> list[str]:
@@ -164,7 +171,7 @@ def _welch(treatment: FloatArray, reference: FloatArray) -> dict[str, float] | N
     if min(len(treatment), len(reference)) < 3 or (is_constant(treatment) and is_constant(reference)):
         return None
     result = welch(treatment, reference)
-    return {"p": result["p"], "diff": float(treatment.mean() - reference.mean())}
+    return {"p": result.p, "diff": float(treatment.mean() - reference.mean())}
 
 
 def _start_temperature(treatment: Sample, reference: Sample) -> dict[str, float] | None:
@@ -174,7 +181,7 @@ def _start_temperature(treatment: Sample, reference: Sample) -> dict[str, float]
         return None
     p = None
     if min(len(t), len(r)) >= 3 and not (is_constant(t) and is_constant(r)):
-        p = welch(t, r)["p"]
+        p = welch(t, r).p
     return {"treatment": float(t.mean()), "reference": float(r.mean()), "welch_p": p}  # type: ignore[dict-item]
 
 
@@ -187,7 +194,7 @@ def _block_checks(treatment: Sample, reference: Sample, seed: int) -> dict[str, 
     result = paired_t(differences) if usable else None
     checks = series_checks(differences, _scale(treatment, reference))
     out: dict[str, Any] = {
-        "paired": {"p": result["p"], "diff": result["mean_diff"]} if result else None,
+        "paired": {"p": result.p, "diff": result.mean_diff} if result else None,
         "paired_differences": checks,
         "order_effect": order_effect(differences, reference_first) if usable else None,
         "sequence_sum_test": _sequence_sums(sums, reference_first),
@@ -220,7 +227,7 @@ def _sequence_sums(sums: FloatArray, reference_first: BoolArray) -> dict[str, fl
     if min(len(a), len(b)) < 2 or (is_constant(a) and is_constant(b)):
         return None
     result = welch(a, b)
-    return {"diff": float(a.mean() - b.mean()), "t": result["t"], "df": result["df"], "p": result["p"]}
+    return {"diff": float(a.mean() - b.mean()), "t": result.t, "df": result.df, "p": result.p}
 
 
 def _within_blocks(differences: FloatArray) -> dict[str, Any]:
@@ -228,9 +235,9 @@ def _within_blocks(differences: FloatArray) -> dict[str, Any]:
     result = paired_t(differences)
     return {
         "trt": {
-            "estimate": result["mean_diff"],
-            "se": result["sd_diff"] / len(differences) ** 0.5,
-            **{key: result[key] for key in ("t", "p", "df", "ci_low", "ci_high")},
+            "estimate": result.mean_diff,
+            "se": result.sd_diff / len(differences) ** 0.5,
+            **{key: getattr(result, key) for key in ("t", "p", "df", "ci_low", "ci_high")},
         }
     }
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.result import Result, as_json
+
 
 def write_json(result: dict[str, Any], out: Path) -> None:
     """Write strict JSON (no NaN) and put it in place in one step. Raises FileExistsError where a device, a pipe or a folder is in that place."""
@@ -32,6 +34,8 @@ def json_ready(value: Any) -> Any:
     """Plain Python values; what is not finite becomes None, its reason standing beside it."""
     if isinstance(value, dict):
         return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, Result):
+        return json_ready(as_json(value))
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
     if isinstance(value, np.ndarray):

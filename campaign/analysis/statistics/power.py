@@ -6,11 +6,13 @@ Effects are standardised (d for independent arms, dz for pairs) unless a name en
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 from scipy import special
 
+from campaign.analysis.result import Column, Result
 from campaign.analysis.statistics.distributions import noncentral_t_cdf, root, t_quantile
 
 GRID_ALPHAS = (0.05, 0.05 / 9, 0.05 / 27, 0.05 / 30, 0.05 / 50, 0.05 / 90)
@@ -80,27 +82,48 @@ def correlation_gain(d: float, rho: float) -> float:
     return d / math.sqrt(2 * (1 - rho))
 
 
-def posthoc(d: float | None, n1: int, n2: int, m: int, *, sd: float, mean_reference: float) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class Posthoc(Result):
+    """Of two independent arms. Fields that name a column are columns of the view ``power``."""
+
+    posthoc: Annotated[float | None, Column("posthoc")]
+    posthoc_bonferroni: Annotated[float | None, Column("posthoc_bonferroni")]
+    mde_d: Annotated[float, Column("mde")]
+    mde_d_bonferroni: Annotated[float, Column("mde_bonferroni")]
+    mde_pct: Annotated[float | None, Column("mde_pct")]
+
+
+@dataclass(frozen=True)
+class PairedPosthoc(Result):
+    """Of n pairs."""
+
+    posthoc: Annotated[float | None, Column("posthoc")]
+    posthoc_bonferroni: Annotated[float | None, Column("posthoc_bonferroni")]
+    mde_dz: Annotated[float, Column("mde")]
+    mde_dz_bonferroni: Annotated[float, Column("mde_bonferroni")]
+
+
+def posthoc(d: float | None, n1: int, n2: int, m: int, *, sd: float, mean_reference: float) -> Posthoc:
     """Observed power, which restates p, and beside it what does answer whether N sufficed."""
     alpha = 0.05
     mde = detectable_d(n1, n2, alpha)
-    return {
-        "posthoc": None if d is None else independent_power(d, n1, n2, alpha),
-        "posthoc_bonferroni": None if d is None else independent_power(d, n1, n2, alpha / m),
-        "mde_d": mde,
-        "mde_d_bonferroni": detectable_d(n1, n2, alpha / m),
-        "mde_pct": 100 * mde * sd / abs(mean_reference) if mean_reference else None,
-    }
+    return Posthoc(
+        posthoc=None if d is None else independent_power(d, n1, n2, alpha),
+        posthoc_bonferroni=None if d is None else independent_power(d, n1, n2, alpha / m),
+        mde_d=mde,
+        mde_d_bonferroni=detectable_d(n1, n2, alpha / m),
+        mde_pct=100 * mde * sd / abs(mean_reference) if mean_reference else None,
+    )
 
 
-def paired_posthoc(dz: float | None, n: int, m: int) -> dict[str, float | None]:
+def paired_posthoc(dz: float | None, n: int, m: int) -> PairedPosthoc:
     """The same for n pairs."""
-    return {
-        "posthoc": None if dz is None else paired_power(dz, n, 0.05),
-        "posthoc_bonferroni": None if dz is None else paired_power(dz, n, 0.05 / m),
-        "mde_dz": detectable_dz(n, 0.05),
-        "mde_dz_bonferroni": detectable_dz(n, 0.05 / m),
-    }
+    return PairedPosthoc(
+        posthoc=None if dz is None else paired_power(dz, n, 0.05),
+        posthoc_bonferroni=None if dz is None else paired_power(dz, n, 0.05 / m),
+        mde_dz=detectable_dz(n, 0.05),
+        mde_dz_bonferroni=detectable_dz(n, 0.05 / m),
+    )
 
 
 @lru_cache(maxsize=1)

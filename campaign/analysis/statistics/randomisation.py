@@ -9,11 +9,13 @@ one thing.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
+from campaign.analysis.result import Column, Result
 from campaign.analysis.statistics.deciding import margins
 from campaign.analysis.statistics.distributions import BoolArray, FloatArray
 from campaign.analysis.statistics.independent import ALPHA
@@ -28,9 +30,27 @@ NEARLY = 1e-12
 """Thresholds nearer to θ than this are at it: sums in another order differ by rounding."""
 
 
+@dataclass(frozen=True)
+class Randomisation(Result):
+    """``low`` and ``high`` are of the ratio or of the difference, as ``scale`` says; ``p_low``, ``p_high`` and ``tost_p`` ask for equivalence."""
+
+    design: Annotated[str, Column("randomisation_design")]
+    exact: Annotated[bool, Column("randomisation_exact")]
+    rearrangements: Annotated[int, Column("rearrangements")]
+    seed: str | None
+    p: Annotated[float, Column("randomisation_p")]
+    p_minimum_attainable: float
+    scale: str
+    low: float | None
+    high: float | None
+    p_low: float | None
+    p_high: float | None
+    tost_p: Annotated[float | None, Column("randomisation_tost_p")]
+
+
 def randomisation(
     treatment: FloatArray, reference: FloatArray, blocked: bool, seed: int, margin_pct: float
-) -> dict[str, Any]:
+) -> Randomisation:
     """The test over the rearrangements that the design allows, with the 95 % interval and both equivalence questions at the margin.
 
     ``blocked``: the arrays are the complete blocks, and arms are swapped within them; else all runs of both arms, whose labels are
@@ -65,20 +85,20 @@ def randomisation(
             float(x) for x in np.partition(thresholds, [k - 1, len(thresholds) - k])[[k - 1, len(thresholds) - k]]
         )
     p_low, p_high = (above(margins(margin_pct)[0]), below(margins(margin_pct)[1])) if positive else (None, None)
-    return {
-        "design": "arms swapped within blocks" if blocked else "labels of all runs permuted",
-        "exact": exact,
-        "rearrangements": ways if exact else len(thresholds),
-        "seed": None if exact else str(seed),
-        "p": min(1.0, 2 * min(above(null), below(null))),
-        "p_minimum_attainable": min(1.0, 2 * least / every),
-        "scale": scale,
-        "low": low,
-        "high": high,
-        "p_low": p_low,
-        "p_high": p_high,
-        "tost_p": None if p_low is None or p_high is None else max(p_low, p_high),
-    }
+    return Randomisation(
+        design="arms swapped within blocks" if blocked else "labels of all runs permuted",
+        exact=exact,
+        rearrangements=ways if exact else len(thresholds),
+        seed=None if exact else str(seed),
+        p=min(1.0, 2 * min(above(null), below(null))),
+        p_minimum_attainable=min(1.0, 2 * least / every),
+        scale=scale,
+        low=low,
+        high=high,
+        p_low=p_low,
+        p_high=p_high,
+        tost_p=None if p_low is None or p_high is None else max(p_low, p_high),
+    )
 
 
 def seed_of(campaign_seed: int, blocked: bool, sizes: tuple[int, int]) -> int:

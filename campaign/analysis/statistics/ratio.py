@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
+from campaign.analysis.result import LEFT_OUT, Column, Result
 from campaign.analysis.statistics.descriptive import moments
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_two_sided
 
@@ -37,7 +39,26 @@ def ratio_df(theta: float, v_t: float, n_t: int, v_r: float, n_r: int) -> float:
     return (v_t + scaled) ** 2 / (v_t * v_t / (n_t - 1) + scaled * scaled / (n_r - 1))
 
 
-def independent_ratio(treatment: FloatArray, reference: FloatArray) -> dict[str, Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class Ratio(Result):
+    """Treatment's mean by the reference's, with limits at 95 %; ``overhead`` is percent, worse is positive."""
+
+    ratio: float
+    df: float
+    fieller_g: float
+    fieller_low: Annotated[float | None, Column("fieller_low", percent=True)]
+    fieller_high: Annotated[float | None, Column("fieller_high", percent=True)]
+    logdelta_low: float | None
+    logdelta_high: float | None
+    hmean_ratio: float | None
+    reason: Annotated[str | None, LEFT_OUT] = None
+    overhead_fieller_low: float | None = None
+    overhead_fieller_high: float | None = None
+    overhead_logdelta_low: float | None = None
+    overhead_logdelta_high: float | None = None
+
+
+def independent_ratio(treatment: FloatArray, reference: FloatArray, direction: int = 0) -> Ratio | None:
     """Ratio of the two means and of the harmonic means; None unless both means are positive."""
     (n_t, m_t, s_t), (n_r, m_r, s_r) = moments(treatment), moments(reference)
     if m_t <= 0 or m_r <= 0:
@@ -48,44 +69,73 @@ def independent_ratio(treatment: FloatArray, reference: FloatArray) -> dict[str,
     q = t_quantile(0.975, df)
     g, low, high = fieller(m_t, m_r, (v_t, v_r, 0.0), q)
     reach = q * math.sqrt(v_t / m_t**2 + v_r / m_r**2)
-    out: dict[str, Any] = {
-        "ratio": theta,
-        "df": df,
-        "fieller_g": g,
-        "fieller_low": low,
-        "fieller_high": high,
-        "logdelta_low": theta * math.exp(-reach) if reach < LARGEST_LOG else None,
-        "logdelta_high": theta * math.exp(reach) if reach < LARGEST_LOG else None,
-        "hmean_ratio": None,
-    }
+    log_low, log_high = (theta * math.exp(-reach), theta * math.exp(reach)) if reach < LARGEST_LOG else (None, None)
+    hmean = None
     if (treatment > 0).all() and (reference > 0).all():
-        out["hmean_ratio"] = n_t / float(np.sum(1 / treatment)) / (n_r / float(np.sum(1 / reference)))
-    if low is None:
-        out["reason"] = NOT_DISTINGUISHABLE
-    return out
+        hmean = n_t / float(np.sum(1 / treatment)) / (n_r / float(np.sum(1 / reference)))
+    overhead, overhead_log = percent_interval(low, high, direction), percent_interval(log_low, log_high, direction)
+    return Ratio(
+        ratio=theta,
+        df=df,
+        fieller_g=g,
+        fieller_low=low,
+        fieller_high=high,
+        logdelta_low=log_low,
+        logdelta_high=log_high,
+        hmean_ratio=hmean,
+        reason=NOT_DISTINGUISHABLE if low is None else None,
+        overhead_fieller_low=overhead[0],
+        overhead_fieller_high=overhead[1],
+        overhead_logdelta_low=overhead_log[0],
+        overhead_logdelta_high=overhead_log[1],
+    )
 
 
-def paired_ratio(treatment: FloatArray, reference: FloatArray) -> dict[str, Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class PairedRatio(Result):
+    """As :class:`Ratio`, over complete blocks; ``gm`` is the geometric mean of the blocks' ratios."""
+
+    ratio: float
+    fieller_g: float
+    fieller_low: float | None
+    fieller_high: float | None
+    gm_ratio: float | None = None
+    gm_low: float | None = None
+    gm_high: float | None = None
+    gm_p: float | None = None
+    reason: Annotated[str | None, LEFT_OUT] = None
+    overhead_fieller_low: float | None = None
+    overhead_fieller_high: float | None = None
+
+
+def paired_ratio(treatment: FloatArray, reference: FloatArray, direction: int = 0) -> PairedRatio | None:
     """Ratio of means with the covariance of the pairs, and the geometric mean of the pairs' ratios."""
     (n, m_t, _), (_, m_r, _) = moments(treatment), moments(reference)
     if m_t <= 0 or m_r <= 0:
         return None
     q = t_quantile(0.975, n - 1)
     g, low, high = fieller(m_t, m_r, mean_covariance(treatment, reference), q)
-    out: dict[str, Any] = {"ratio": m_t / m_r, "fieller_g": g, "fieller_low": low, "fieller_high": high}
-    out |= dict.fromkeys(("gm_ratio", "gm_low", "gm_high", "gm_p"))
-    if low is None:
-        out["reason"] = NOT_DISTINGUISHABLE
-    if (treatment > 0).all() and (reference > 0).all():
-        logs = np.log(treatment) - np.log(reference)
-        centre, se = float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(n)
-        out |= {
-            "gm_ratio": math.exp(centre),
-            "gm_low": math.exp(centre - q * se),
-            "gm_high": math.exp(centre + q * se),
-            "gm_p": t_two_sided(centre / se, n - 1) if se > 0 else None,
-        }
-    return out
+    overhead = percent_interval(low, high, direction)
+    found = PairedRatio(
+        ratio=m_t / m_r,
+        fieller_g=g,
+        fieller_low=low,
+        fieller_high=high,
+        reason=NOT_DISTINGUISHABLE if low is None else None,
+        overhead_fieller_low=overhead[0],
+        overhead_fieller_high=overhead[1],
+    )
+    if not ((treatment > 0).all() and (reference > 0).all()):
+        return found
+    logs = np.log(treatment) - np.log(reference)
+    centre, se = float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(n)
+    return replace(
+        found,
+        gm_ratio=math.exp(centre),
+        gm_low=math.exp(centre - q * se),
+        gm_high=math.exp(centre + q * se),
+        gm_p=t_two_sided(centre / se, n - 1) if se > 0 else None,
+    )
 
 
 def mean_covariance(treatment: FloatArray, reference: FloatArray) -> tuple[float, float, float]:

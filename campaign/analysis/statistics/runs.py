@@ -23,10 +23,10 @@ from campaign.analysis.statistics.interblock import interblock
 from campaign.analysis.statistics.judgement import judge, plain_families
 from campaign.analysis.statistics.latency import analyze_latency
 from campaign.analysis.statistics.metrics import Better, Fact, facts_of
-from campaign.analysis.statistics.order import Ran, complete_blocks, interleaved, time_series, was_blocked
+from campaign.analysis.statistics.order import OrderBalance, Ran, complete_blocks, interleaved, time_series, was_blocked
 from campaign.analysis.statistics.output import json_ready, versions
 from campaign.analysis.statistics.power import power_table
-from campaign.analysis.statistics.randomisation import randomisation, seed_of
+from campaign.analysis.statistics.randomisation import Randomisation, randomisation, seed_of
 from campaign.analysis.statistics.screening import dunnett_screen, pool_screens, screen_model
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import (
@@ -311,7 +311,7 @@ def _all_sets(
         mixed = interleaved(t, r)
         if mixed is False:
             raised.append("confounded_with_time")
-        elif done[key]["order"]["balanced"] is False:
+        elif done[key]["order"].balanced is False:
             raised.append("order_imbalanced")
         found = done[key] | shared | {"analysis_set": PUBLISHED.get(name, name), "flags": raised, "interleaved": mixed}
         found["cautions"] = list(found["cautions"])
@@ -344,7 +344,7 @@ def _all_sets(
 
 def _rearranged(
     found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, settings: Settings, metric: str
-) -> dict[str, Any] | None:
+) -> Randomisation | None:
     """The randomisation test over what the design allows: swaps within complete blocks where there are three, else all labels."""
     if found["status"] != "ok":
         return None
@@ -426,7 +426,7 @@ def fatal(cell: Cell, contrast: Contrast, settings: Settings) -> tuple[str | Non
 
 def refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -> dict[str, Any]:
     first = ["duplicate_cell"] if status == "error_duplicate_cell" else []
-    empty = dict.fromkeys((*comparing.INFERENTIAL, "desc", "diff", "pct_change", "overhead_pct", "outliers"))
+    empty = dict.fromkeys((*comparing.inferential(), "desc", "diff", "pct_change", "overhead_pct", "outliers"))
     nothing: dict[str, Any] = {"status": None, "n_pairs": None}
     return (
         {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
@@ -439,7 +439,7 @@ def refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -
             "interleaved": None,
             "reasons": {},
         }
-        | {"layers": {}, "time_matters": None, "order": {"balanced": None}, "worst_case": None}
+        | {"layers": {}, "time_matters": None, "order": OrderBalance(), "worst_case": None}
         | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
         | details
     )

@@ -14,9 +14,11 @@ from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.dunnett import adjusted_p, critical, one_factor_p, one_way_loadings, simultaneous
 from campaign.analysis.statistics.families import holm
-from campaign.analysis.statistics.independent import ALPHA, levene, welch
+from campaign.analysis.statistics.independent import ALPHA
 from campaign.analysis.statistics.reduction import independent_reduction, paired_reduction
 from campaign.analysis.statistics.sets import Sample
+from campaign.analysis.statistics.two_arms.variance import levene
+from campaign.analysis.statistics.two_arms.welch import test as welch
 
 FEWEST = 3
 MOST_CHOSEN = 3
@@ -67,7 +69,7 @@ def _overhead(native: Sample | None, control: Sample, better: int) -> dict[str, 
         "native_mean": m_n,
         "baseline_mean": m_b,
         "diff": m_b - m_n,
-        "welch_p": welch(control.value, native.value)["p"] if testable else None,
+        "welch_p": welch(control.value, native.value).p if testable else None,
         "pct_overhead": None if percent is None or better == 0 else -better * percent,
     }
 
@@ -106,10 +108,10 @@ def _against_baseline(sample: Sample, control: Sample, native: Sample | None) ->
     spread = levene(x, base, "median")
     sd_base = float(base.std(ddof=1))
     out: dict[str, Any] = {
-        "welch_p": None if constant else welch(x, base)["p"],
+        "welch_p": None if constant else welch(x, base).p,
         "pct_vs_baseline": 100 * (float(x.mean()) / float(base.mean()) - 1) if base.mean() else None,
         "sd_ratio": float(x.std(ddof=1)) / sd_base if not is_constant(base) else None,
-        "brown_forsythe_p": spread["p"] if spread else None,
+        "brown_forsythe_p": spread.p if spread else None,
     }
     keys = ("reduction", "reduction_status", "fieller_g", "reduction_low", "reduction_high")
     if native is None or len(native) < FEWEST:
@@ -277,5 +279,5 @@ def _harms(group: Group, baseline: str, config: str, better: int, margin_pct: fl
         harm = -better * float(x.mean() - base.mean())
     else:
         result = welch(x, base)
-        harm = -result["ci_high"] if better > 0 else result["ci_low"]
+        harm = -result.ci_high if better > 0 else result.ci_low
     return harm > margin_pct / 100 * abs(float(base.mean()))

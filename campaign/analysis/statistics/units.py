@@ -73,7 +73,7 @@ def unit_estimate(treatment: FloatArray, reference: FloatArray) -> dict[str, Any
         out["reason"] = "deterministic"
     else:
         result = paired_t(differences)
-        out |= {"se_diff": result["sd_diff"] / math.sqrt(n), "p_paired": result["p"]}
+        out |= {"se_diff": result.sd_diff / math.sqrt(n), "p_paired": result.p}
     m_t, m_r = float(treatment.mean()), float(reference.mean())
     if m_t > 0 and m_r > 0:
         v_tt, v_rr, v_tr = mean_covariance(treatment, reference)
@@ -231,9 +231,9 @@ def _fixed_blocks(pairs: dict[str, tuple[FloatArray, FloatArray]]) -> dict[str, 
     result = paired_t(np.concatenate([a - b for a, b in pairs.values()]))
     n = sum(len(a) for a, _ in pairs.values())
     return {
-        "estimate": result["mean_diff"],
-        "se": result["sd_diff"] / math.sqrt(n),
-        **{key: result[key] for key in ("t", "df", "p", "ci_low", "ci_high")},
+        "estimate": result.mean_diff,
+        "se": result.sd_diff / math.sqrt(n),
+        **{key: getattr(result, key) for key in ("t", "df", "p", "ci_low", "ci_high")},
     }
 
 

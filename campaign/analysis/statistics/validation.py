@@ -86,7 +86,9 @@ def _contrasts(samples: list[Sample]) -> dict[str, Any]:
             out[name] = dict.fromkeys(keys) | {"reason": "deterministic" if len(shared) >= FEWEST else "insufficient_n"}
             continue
         result = paired_t(differences)
-        out[name] = {"diff": result["mean_diff"]} | {key: result[key] for key in keys[1:]} | {"n_pairs": len(shared)}
+        out[name] = (
+            {"diff": result.mean_diff} | {key: getattr(result, key) for key in keys[1:]} | {"n_pairs": len(shared)}
+        )
     for name, adjusted in zip(out, holm([entry["p"] for entry in out.values()], len(PAIRS)), strict=True):
         out[name]["p_holm"] = adjusted
     return out

@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors import host
 from actors.environments.registry import kind
+from actors.gpu.actor import choose_gpu
 from campaign.preflight.doctor import containers, disk, gpu, machine, memory, models, project, tenants
 from campaign.preflight.doctor.finding import Asked, Check, Finding, Status
 from campaign.preflight.doctor.gpu import low_power, under_load
@@ -20,7 +22,19 @@ from campaign.preflight.doctor.showing import show
 if TYPE_CHECKING:
     from campaign.config.schema import Campaign
 
-__all__ = ["Check", "Finding", "Status", "checks", "low_power", "show", "under_load"]
+__all__ = ["DRIVERS", "Check", "Finding", "Status", "checks", "here", "low_power", "show", "under_load"]
+
+
+def here(campaign: Campaign | None = None, without: Collection[str] = ()) -> Iterator[Check]:
+    """Every check but those called in ``without``, of the machine that this runs on, with the GPU that a campaign would choose."""
+    uuid = None
+    if campaign is not None and campaign.gpus:
+        uuid = choose_gpu(campaign.gpus).uuid
+    yield from checks(host.home(), campaign, gpu_uuid=uuid, without=without)
+
+
+DRIVERS = ("results folder", "ray")
+"""Checks of the machine that the driver runs on, which no other unit needs."""
 
 
 def checks(
@@ -30,13 +44,14 @@ def checks(
     only: Collection[str] = (),
     root: Path = Path("/"),
     gpu_uuid: str | None = None,
+    without: Collection[str] = (),
 ) -> Iterator[Check]:
-    """Every check, or those called ``only``, as soon as it is made. With ``campaign``, against what that campaign needs.
+    """Every check, or those called ``only``, none of ``without``, as soon as it is made. With ``campaign``, against what that campaign needs.
     ``root`` stands for the machine that the sensors read; ``gpu_uuid`` is the unit's GPU, else the only one, else the first that
     nobody uses."""
     asked = Asked(home, campaign, results, root, gpu_uuid)
     for name, check in _all(asked):
-        if only and name not in only:
+        if (only and name not in only) or name in without:
             continue
         try:
             yield Check(name, *check(asked))

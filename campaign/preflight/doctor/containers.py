@@ -209,7 +209,9 @@ def cuda(asked: Asked) -> Finding:
     assert docker is not None
     wanted = [(Image(), docker)]
     if asked.campaign is not None:
-        wanted = [(image, asked.campaign.engine_of_image(key)) for key, image in asked.campaign.images().items()]
+        wanted = [
+            (image, asked.campaign.arms.engine_of_image(key)) for key, image in asked.campaign.arms.images().items()
+        ]
     try:
         found = [_cuda(asked, image, engine) for image, engine in wanted]
     except EngineMissing:
@@ -267,5 +269,5 @@ def chroot(asked: Asked) -> Finding:
     if tried.returncode == 0:
         return "ok", "unshare, mount and chroot are permitted", ""
     remedy = "Run as root: sudo make campaign. (native-host needs no root, but an engine installed on this machine.)"
-    needed = asked.campaign is not None and bool(asked.campaign.exported())
+    needed = asked.campaign is not None and bool(asked.campaign.arms.exported())
     return "fail" if needed else "warn", tried.stderr.strip()[-200:], remedy

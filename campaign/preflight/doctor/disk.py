@@ -53,7 +53,7 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
         return {"results": (results, SPARE_BYTES), "home": (home, SPARE_BYTES)}
     docker, pulled, exported = _images(asked)
     compiled = (
-        CACHE_BYTES * len(campaign.models) * len(campaign.variants())
+        CACHE_BYTES * len(campaign.models) * len(campaign.arms.variants())
         if engine_of(campaign.engine).cache_variables
         else 0
     )
@@ -76,8 +76,8 @@ def _images(asked: Asked) -> tuple[Path | None, int, int]:
     assert campaign is not None
     place: Path | None = None
     pulled = exported = 0
-    for key, image in campaign.images().items():
-        engine = campaign.engine_of_image(key)
+    for key, image in campaign.arms.images().items():
+        engine = campaign.arms.engine_of_image(key)
         here, whole = None, LOCAL_IMAGE_BYTES if image.source == "local" else IMAGE_BYTES
         try:
             client = engine.connect(asked.home)
@@ -88,7 +88,7 @@ def _images(asked: Asked) -> tuple[Path | None, int, int]:
         except EngineMissing:
             pass  # nothing is here then
         pulled += whole if here is None else 0
-        exported += whole if key in campaign.exported() and (here is None or here.rootfs is None) else 0
+        exported += whole if key in campaign.arms.exported() and (here is None or here.rootfs is None) else 0
     return place, pulled, exported
 
 

@@ -105,7 +105,7 @@ def _against_normal(runs: pd.DataFrame, arms: list[str]) -> tuple[pd.DataFrame, 
         parts.append(pd.DataFrame({"normal": special.ndtri(positions), "z": z, "environment": arm}))
         said[arm] = f"n = {n}" if n < 3 else "constant"
         if test:
-            p = p_value(test["p"]) or "–"
+            p = p_value(test.p) or "–"
             said[arm] = f"p < {p[1:]}" if p.startswith("<") else f"p = {p}"
     return pd.concat(parts), said
 

@@ -87,6 +87,25 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     assert "No space left" in done.stdout
 
 
+def test_a_disk_that_holds_no_more_files_is_told_from_a_full_one(tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    script = (
+        "import errno; from pathlib import Path; from campaign.cli.words import _of_others\n"
+        "from campaign.record.store import write_durably\n"
+        f"place = Path({str(place)!r})\n"
+        "try:\n  for number in range(100): write_durably(place / str(number), b'x')\n"
+        "except OSError as problem: print(_of_others(problem))\n"
+        "assert not list(place.glob('.*'))\n"
+        "print(len(list(place.iterdir())))\n"
+    )
+    mount = f'mount -t tmpfs -o size=1m,nr_inodes=20 tmpfs {place} && exec {sys.executable} -c "$0"'
+    done = subprocess.run(["unshare", "-m", "sh", "-c", mount, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the disk holds as many files as it can" in done.stdout and "`df -i` tells" in done.stdout
+    assert done.stdout.split()[-1] == "19"
+
+
 def test_two_drivers_do_not_share_a_campaign(store):
     store.lock()
     with pytest.raises(StoreError, match="another driver"):

@@ -13,7 +13,7 @@ from typing import Any
 from ray.exceptions import RayActorError
 
 from actors import host
-from actors.clock import REAL
+from actors.clock import REAL, Clock
 from actors.gpu.actor import Chosen
 from actors.types import (
     Attempt,
@@ -226,7 +226,7 @@ class Units:
     grows = True
     about: Mapping[str, Any] = {}
     simulated = False
-    clock = REAL
+    clock: Clock = REAL
     idle_s = 0.01
 
     def __init__(self, *names: str, script: Script = lambda unit, order: good(order)) -> None:

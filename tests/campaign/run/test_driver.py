@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from actors.clock import REAL
 from actors.types import Attempt, Evidence
 from campaign.audit.legality import illegal
 from campaign.audit.verification import verify
@@ -26,6 +29,25 @@ def test_every_run_is_accepted_once_and_in_the_order_of_the_plan(tmp_path: Path)
     planned = [row["run_id"] for row in Store(here.root).plan()]
     assert [run_id for _, run_id, _ in units.ordered] == planned
     assert units.acknowledged == [(run_id, 1) for run_id in planned]
+    assert verify(Store(here.root)) == []
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_a_clock_that_is_set_changes_nothing_that_counts(tmp_path: Path, jump_s: int) -> None:
+    """By an hour, in the middle: order is that of the journal's lines."""
+    ahead_ns = 0
+
+    def clock_is_set(unit: str, order: Attempt) -> Evidence:
+        nonlocal ahead_ns
+        if order.run_id.endswith("r02"):
+            ahead_ns = jump_s * 10**9
+        return good(order)
+
+    here, units = site(tmp_path), Units("a", script=clock_is_set)
+    units.clock = replace(REAL, utc_ns=lambda: time.time_ns() + ahead_ns)
+    assert here.run(units).accepted == 6
+    times = [event["t_utc_ns"] for event in here.events]
+    assert abs(times[-1] - times[0] - ahead_ns) < 600 * 10**9
     assert verify(Store(here.root)) == []
 
 

@@ -32,11 +32,11 @@ def blocks(n, effect=1.0, seed=3, block_sd=2.0):
 def test_with_every_block_complete_it_is_the_paired_t_test_and_its_fieller_interval(block_sd):
     t, r = blocks(14, block_sd=block_sd)
     found, plain = estimate(sample(range(14), t), sample(range(14), r)), paired(t, r, 1, 30)
-    assert found["diff"] == pytest.approx(plain["mean_diff"], rel=1e-9)
+    assert found["diff"] == pytest.approx(plain.mean_diff, rel=1e-9)
     for ours, theirs in (("df", "df"), ("p", "p"), ("ci_low", "ci_low"), ("ci_high", "ci_high")):
-        assert found[ours] == pytest.approx(plain[theirs], rel=1e-5)
+        assert found[ours] == pytest.approx(getattr(plain, theirs), rel=1e-5)
     # Fieller's interval differs only by the variance of the reference arm, which the model shares between the arms.
-    assert found["pct_low"] == pytest.approx(100 * (plain["ratio"]["fieller_low"] - 1), rel=0.02)
+    assert found["pct_low"] == pytest.approx(100 * (plain.ratio.fieller_low - 1), rel=0.02)
     assert interblock(sample(range(14), t), sample(range(14), r))["status"] == "complete_blocks"
 
 
