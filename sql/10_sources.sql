@@ -73,14 +73,13 @@ CREATE MACRO inside(path) AS substr(path, length(getvariable('results')) + 2);
 -- Nanoseconds of UTC as a TIMESTAMP (microseconds, without time zone).
 CREATE MACRO utc(ns) AS make_timestamp((ns // 1000)::BIGINT);
 
--- campaign: one row, the campaign. `reference` is the arm that the others are compared with.
+-- campaign: one row, the campaign. `reference` is the arm that the others are compared with: the config's (the first of the plan where that cannot be read).
 CREATE VIEW campaign AS
 WITH files AS (
     SELECT TRY_CAST(content AS JSON) AS facts FROM text_files WHERE kind = 'campaign'
 ),
 plan_says AS (
     SELECT
-        min(environment) FILTER (environment LIKE 'native%') AS native,
         arg_min(environment, "index") AS first_environment,
         bool_or(simulated) AS simulated
     FROM parquet_files('plan')
@@ -88,7 +87,7 @@ plan_says AS (
 SELECT
     tidy(facts->>'campaign') AS campaign,
     tidy(facts->>'campaign_id') AS campaign_id,
-    tidy(coalesce(facts->'config'->>'reference', native, first_environment)) AS reference,
+    tidy(coalesce(facts->'config'->>'reference', first_environment)) AS reference,
     coalesce(TRY_CAST(facts->>'simulated' AS BOOLEAN), false) OR coalesce(plan_says.simulated, false) AS simulated,
     utc(TRY_CAST(facts->>'created_utc_ns' AS BIGINT)) AS created_utc,
     facts->>'seed' AS seed,

@@ -126,6 +126,7 @@ def _analyse(
         "planned_repetitions": chosen["planned_repetitions"],
         "refused": asked.refused,
         "units": asked.units,
+        "roles": asked.roles,
     }
     screen = None if asked.screen is None else (rows_of(asked.screen), traits(asked.screen.factors))
     runs = compare_runs(asked.table, **told, screen=screen) if asked.fixed else _without_verdicts(asked, told)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from campaign.analysis.statistics.contrasts import Roles
     from campaign.analysis.statistics.latency import Latencies
     from campaign.config.schema import Screen
 
@@ -42,6 +43,8 @@ class Asked:
     """The looks that were taken, as the journal has them."""
 
     screen: Screen | None = None
+    roles: Roles | None = None
+    """As the config declares them; None where it does not."""
 
     @property
     def fixed(self) -> bool:
@@ -68,9 +71,18 @@ def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     taken = con.execute(
         "SELECT event FROM journal_lines WHERE event->>'event' = 'look' ORDER BY line_number"
     ).fetchall()
+    declared = None if config is None else json.loads(config)
     refused = {model: "error_implausible" for (model,) in implausible}
     events = [json.loads(line) for (line,) in taken] if planned else []
-    return Asked(table, cells, settings(con), refused, dict(units), finished(con), planned, events, screen(con))
+    return Asked(
+        table, cells, settings(con), refused, dict(units), finished(con), planned, events, screen(con), _roles(declared)
+    )
+
+
+def _roles(config: dict[str, Any] | None) -> Roles | None:
+    from campaign.analysis.statistics.contrasts import roles_of
+
+    return roles_of(config)
 
 
 def finished(con: duckdb.DuckDBPyConnection) -> bool:

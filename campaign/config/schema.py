@@ -94,6 +94,10 @@ class Campaign(Frozen):
     """Models of the study that this campaign cannot run, with the reason: ``campaign plan`` says so."""
     reference: str
     """Environment that the others are compared with; the first native one unless said otherwise."""
+    baseline: str | None = None
+    """Environment as it is shipped, which ``options`` are judged against; a screening, combination or validation needs it."""
+    options: tuple[str, ...] = ()
+    """Environments that are the baseline with something more: where there is a baseline all the others, unless said otherwise."""
     without: tuple[str, ...] = ()
     """Environment options (``gpu``, ``ulimits.memlock``) taken out of every arm alike, where a host refuses them."""
     image: Image = Image()

@@ -47,7 +47,7 @@ class NotRegistered(CampaignError):
 
 def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
     """The registration of a campaign that ``units`` units share."""
-    from campaign.analysis.statistics.contrasts import plan_contrasts
+    from campaign.analysis.statistics.contrasts import Roles, plan_contrasts
     from campaign.analysis.statistics.metrics import known
     from campaign.plan.design import plan, plan_hash
     from campaign.record import provenance
@@ -79,7 +79,9 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
                 "models": [model.name for model in campaign.models],
                 "workloads": [workload.name for workload in campaign.workloads],
             }
-            for contrast in plan_contrasts(campaign.phase, arms, campaign.reference)
+            for contrast in plan_contrasts(
+                campaign.phase, arms, Roles(campaign.reference, campaign.baseline, campaign.options)
+            )
         ],
         "directions": {name: roles[name].better for name in (*confirmatory, *derived)},
         "margins_pct": dict.fromkeys((*confirmatory, *derived), margin.pct),

@@ -217,6 +217,11 @@ CASES = (
     Case("tag of another language", swap("name", "name: !!python/object/apply:os.getcwd []"), (":1: name",)),
     # Looks
     Case("looks that do not end with the repetitions", GOOD + "sequential: {looks: [5, 10]}\nmargin_pct: 1\n", (":11: sequential.looks: the last look is after 10 blocks, but small has 4 repetitions", "End it with 4")),
+    Case("a screening without a baseline", GOOD + "phase: screening\n", (":11: phase: screening judges options against a baseline, and none is declared", "Add `baseline: docker`")),
+    Case("a baseline that is no arm", GOOD + "baseline: dokcer\n", (":11: baseline: 'dokcer' is not among the environments", "Did you mean 'docker'?")),
+    Case("a baseline that is the reference", GOOD + "baseline: native-chroot\n", (":11: baseline: 'native-chroot' is the reference already",)),
+    Case("options of no baseline", GOOD + "options: [docker]\n", (":11: options: of no baseline", "Add `baseline:")),
+    Case("a baseline that is its own option", GOOD + "baseline: docker\noptions: [docker]\n", (":12: options: 'docker' is the baseline, and no option of it", "Take it out")),
     Case("looks without a margin", swap("repetitions", "repetitions: 10") + "sequential: {looks: [5, 10]}\n", (":11: sequential: a look decides whether arms are equivalent, and no margin is declared", "Add `margin_pct: 1`")),
     Case("looks that do not increase", swap("repetitions", "repetitions: 10") + "sequential: {looks: [10, 5, 10]}\nmargin_pct: 1\n", (":11: sequential.looks: must increase, got [10, 5, 10]",)),
     Case("a look too early", GOOD + "sequential: {looks: [2, 4]}\nmargin_pct: 1\n", (":11: sequential.looks: the first look is after 2 blocks", "Use 5 or more")),

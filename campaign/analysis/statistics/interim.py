@@ -61,7 +61,8 @@ def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bo
     confirmatory = any(fact.role == "confirmatory" for fact in settings.facts.values())
     found, series = [], []
     for cell in runs.cells:
-        for contrast in plan_contrasts(cell.phase, runs.environments[cell.phase], settings.reference):
+        arms = runs.environments[cell.phase]
+        for contrast in plan_contrasts(cell.phase, arms, settings.roles(arms)):
             for metric in runs.metrics:
                 found.append(_one(cell, contrast, metric, settings, verdict, confirmatory))
                 series += series_of(cell, contrast, metric, settings) if diagnostics else []
@@ -81,7 +82,7 @@ def compare_so_far(table: pd.DataFrame, verdict: str, *, diagnostics: bool, **to
     runs = check_runs(table)
     settings = settings_of(
         runs, told["reference"], told["seed"], told["m_planned"], told["margin_pct"], told["planned"],
-        told["planned_repetitions"], told["refused"], None, told["units"],
+        told["planned_repetitions"], told["refused"], None, told["units"], told["roles"],
     )  # fmt: skip
     return Work([partial(so_far, runs, settings, verdict, diagnostics=diagnostics)], lambda found: found[0])
 

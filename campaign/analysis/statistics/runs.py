@@ -14,7 +14,7 @@ from campaign.analysis.margin import Margin, margin_of
 from campaign.analysis.parallel import Job, Work, together
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics import factorial
-from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
+from campaign.analysis.statistics.contrasts import Contrast, Roles, by_name, optimized_arm, phase_kind, plan_contrasts
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.factorial import Rows, Trait
@@ -69,6 +69,11 @@ class Settings:
     """Rows of a two-level screen, and what is known of its factors."""
     undeclared: frozenset[str] = frozenset()
     """Metrics for which nobody declared a margin: theirs is the default, and what is said with it says so."""
+    declared_roles: Roles | None = None
+
+    def roles(self, environments: list[str]) -> Roles:
+        """Of the arms of a phase: as declared, else by their names."""
+        return self.declared_roles.among(environments) if self.declared_roles else by_name(environments, self.reference)
 
 
 def analyze_runs(
@@ -119,6 +124,7 @@ def compare_runs(
     better: Mapping[str, Better | None] | None = None,
     units: Mapping[str, str] | None = None,
     screen: tuple[Rows, Mapping[str, Trait]] | None = None,
+    roles: Roles | None = None,
 ) -> Work:
     """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series, decisions between phases.
 
@@ -126,7 +132,7 @@ def compare_runs(
     """
     runs = alike(check_runs(table))
     settings = settings_of(
-        runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units
+        runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units, roles
     )
     return _comparing(runs, replace(settings, screen=screen))
 
@@ -142,6 +148,7 @@ def settings_of(
     refused: Mapping[str, str] | None,
     better: Mapping[str, Better | None] | None,
     units: Mapping[str, str] | None = None,
+    roles: Roles | None = None,
 ) -> Settings:
     everywhere = list(dict.fromkeys(e for arms in runs.environments.values() for e in arms))
     told = margin_pct if isinstance(margin_pct, Mapping) else dict.fromkeys(runs.metrics, margin_pct)
@@ -159,6 +166,7 @@ def settings_of(
     return Settings(
         base, seed, m_planned, {metric: margin.pct for metric, margin in margins.items()}, planned or {}, planned_repetitions,
         refused or {}, facts, undeclared=frozenset(metric for metric, margin in margins.items() if not margin.declared),
+        declared_roles=roles,
     )  # fmt: skip
 
 
@@ -249,7 +257,7 @@ def _compare_cell(
     """Every contrast and metric of a cell: the comparison in all analysis sets, and the series."""
     pairs = [
         (contrast, metric)
-        for contrast in plan_contrasts(cell.phase, environments, settings.reference)
+        for contrast in plan_contrasts(cell.phase, environments, settings.roles(environments))
         for metric in metrics
     ]
     screened = _dunnett(cell, environments, metrics, settings)
@@ -378,10 +386,11 @@ def _dunnett(
     cell: Cell, environments: list[str], metrics: list[str], settings: Settings
 ) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Option, metric and analysis set to Dunnett's comparison with the baseline, in a phase that screens."""
-    baseline = baseline_arm(environments, settings.reference)
-    if phase_kind(cell.phase, environments, settings.reference) != "screen" or baseline is None:
+    roles = settings.roles(environments)
+    baseline = roles.baseline
+    if phase_kind(cell.phase, roles) != "screen" or baseline is None:
         return {}
-    options = [e for e in environments if e not in (settings.reference, baseline) and e in cell.arms]
+    options = [e for e in roles.options if e in cell.arms]
     out = {}
     for metric in metrics:
         for name in ANALYSIS_SETS:
@@ -531,7 +540,7 @@ def _models(
     """Per model and phase: the inference over units and the analysis sets of the first metric, all metrics under ``by_metric``."""
     out = []
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in cells):
-        contrast = plan_contrasts(phase, environments[phase], settings.reference)[0]
+        contrast = plan_contrasts(phase, environments[phase], settings.roles(environments[phase]))[0]
         mine = [c for c in cells if (c.phase, c.model) == (phase, model) and not fatal(c, contrast, settings)[0]]
         by_metric = {}
         for metric in metrics:
@@ -571,7 +580,8 @@ def _beyond_units(runs: RunTable, settings: Settings) -> list[dict[str, Any]]:
     rows, entries = [], []
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in runs.cells):
         cells = [cell for cell in runs.cells if (cell.phase, cell.model) == (phase, model)]
-        for contrast in plan_contrasts(phase, runs.environments[phase], settings.reference):
+        arms = runs.environments[phase]
+        for contrast in plan_contrasts(phase, arms, settings.roles(arms)):
             mine = [cell for cell in cells if not fatal(cell, contrast, settings)[0]]
             if contrast.kind == "screen" or not mine:
                 continue
@@ -611,11 +621,12 @@ def _phases(
 ) -> PhaseJobs:
     out: PhaseJobs = []
     for phase, arms in environments.items():
-        kind, baseline = phase_kind(phase, arms, settings.reference), baseline_arm(arms, settings.reference)
-        if kind == "main" or baseline is None or (kind == "screen" and settings.screen is not None):
+        roles = settings.roles(arms)
+        kind = phase_kind(phase, roles)
+        if kind == "main" or (kind == "screen" and settings.screen is not None):
             continue
         mine = [c for c in cells if c.phase == phase and not c.duplicates]
-        decide = partial(_screened if kind == "screen" else _validated, arms, baseline, settings)
+        decide = partial(_screened if kind == "screen" else _validated, roles, settings)
         out.append((kind, [partial(decide, metric, pooled_units(mine, metric)) for metric in metrics]))
     return out
 
@@ -645,10 +656,9 @@ def _decisions(phases: PhaseJobs, metrics: list[str], found: list[dict[str, Any]
     return out
 
 
-def _screened(
-    arms: list[str], baseline: str, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]
-) -> dict[str, Any]:
-    configs = [e for e in arms if e not in (settings.reference, baseline)]
+def _screened(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:
+    baseline, configs = roles.baseline, list(roles.options)
+    assert baseline is not None
     better = settings.facts[metric].direction
     screens = {
         model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
@@ -656,12 +666,10 @@ def _screened(
     return {"screen": screens} | pool_screens(groups, baseline, configs, better, settings.margin_pct[metric])
 
 
-def _validated(
-    arms: list[str], baseline: str, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]
-) -> dict[str, Any]:
-    optimized = optimized_arm(arms, settings.reference)
-    assert optimized is not None
-    trio = (settings.reference, baseline, optimized)
+def _validated(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:
+    optimized = optimized_arm(roles)
+    assert roles.baseline is not None and optimized is not None
+    trio = (settings.reference, roles.baseline, optimized)
     return {
         "validation": {
             model: validate_model(

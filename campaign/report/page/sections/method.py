@@ -11,6 +11,7 @@ from campaign.analysis.margin import in_words
 from campaign.analysis.numbers import number
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N
+from campaign.analysis.statistics.contrasts import roles_of
 from campaign.report import checklist, guard, methods
 from campaign.report.page.section import Built, Material, Section
 
@@ -60,12 +61,27 @@ def _rules(of: Material) -> list[str]:
         f"Bootstrap intervals are BCa with 10 000 resamples of runs; seeds derive from the campaign's seed {chosen['seed']} by SHA-256.",
         "Quantiles are type 7 (linear); standard deviations have n − 1. Throughput counts output tokens only.",
     ]
+    lines += _roles(of)
     for (note,) in con.execute("SELECT unnest(from_json(imported->'notes', '[\"VARCHAR\"]')) FROM campaign").fetchall():
         lines.append(f"On import: {note}.")
     found = con.execute("SELECT DISTINCT unnest(unavailable) AS it FROM gates ORDER BY it").fetchall()
     if found:
         lines.append(f"The gate could not check on this host: {', '.join(str(name) for (name,) in found)}.")
     return lines
+
+
+def _roles(of: Material) -> list[str]:
+    """What options are judged against, and by what that is known; nothing where every arm is set against the reference."""
+    kinds = {kind for (kind,) in of.con.execute("SELECT DISTINCT kind FROM comparisons").fetchall()}
+    if not kinds - {"main"}:
+        return []
+    (config,) = of.con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
+    roles = roles_of(json.loads(config) if config else None)
+    if roles is not None:
+        return [f"Options are judged against {roles.baseline}, as the config declares."]
+    return [
+        "Which arm options are judged against is taken from the arms' names: this campaign was planned before a config declared it (`baseline`)."
+    ]
 
 
 def _provenance(campaign: dict[str, Any], heads: dict[str, str]) -> list[tuple[str, str]]:
