@@ -1,6 +1,6 @@
 # Two commands do everything: `make campaign` and `make test`. `make` alone says what else there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign rehearse report bench check quick test newest-ray clean
+.PHONY: help setup campaign rehearse report notebook bench check quick test newest-ray clean
 PYTHON ?=
 HOME_FOLDER := $(or $(CAMPAIGN_HOME),.campaign)
 BIN := .venv/bin
@@ -27,6 +27,10 @@ rehearse: setup  ## the study on a simulated DGX Spark in virtual time, with its
 report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
 	@$(BIN)/campaign report $(if $(RESULTS),'$(RESULTS)') $(ARGS)
 
+notebook:  ## open the notebook over the results in JupyterLab, which is installed first (RESULTS=, ARGS=)
+	@NOTEBOOK=1 PYTHON='$(PYTHON)' sh .ci/setup
+	@$(if $(RESULTS),CAMPAIGN_RESULTS='$(RESULTS)') $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks/campaign.ipynb
+
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
 	@$(BIN)/python -m benchmarks $(ARGS) $(GIVE)
 
@@ -36,7 +40,9 @@ check: setup  ## ruff, format, mypy, import-linter
 quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
 	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow" $(ARGS) $(GIVE)
 
-test: check  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
+test: setup  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
+	@echo 'A minute of checks (ruff, mypy, rules of imports), then $(if $(ARGS),pytest $(ARGS),some 3500 tests: 15 to 20 minutes on two cores).'
+	@$(MAKE) --no-print-directory check
 	@sh .ci/test $(ARGS) $(GIVE)
 
 newest-ray:  ## the tests of the cluster against the newest Ray instead of the locked one (RAY=ray==X.Y.Z, ARGS= goes to pytest)

@@ -8,17 +8,22 @@ from pathlib import Path
 import typer
 
 from campaign.cli.app import err, out
+from campaign.cli.doing import doing
 from campaign.cli.words import in_words
 
 
 def main(folder: Path, write_page: bool) -> None:
     """Prints the summary to the terminal that the driver has; writes ``report/index.html``."""
     with in_words(err):
+        from campaign.analysis import cache as evidence
         from campaign.report import page, terminal
 
-        terminal.show(folder, out)
+        with doing("statistics"):
+            said = terminal.summary(evidence.connect(folder))
+        out.print(said)
         if write_page:
-            page.write(folder)
+            with doing("page") as reached:
+                page.write(folder, reached)
 
 
 if __name__ == "__main__":

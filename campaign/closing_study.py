@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from campaign.cli.app import err, out
+from campaign.cli.doing import doing
 from campaign.cli.words import in_words
 
 
@@ -16,7 +17,9 @@ def main(folder: Path) -> None:
     with in_words(err):
         from campaign.study import page
 
-        out.print(f"report of the study {page.write(folder)}", soft_wrap=True, markup=False)
+        with doing("page of the study"):
+            written = page.write(folder)
+        out.print(f"report of the study {written}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -149,11 +149,12 @@ def start(address: str | None, gpus: int = 1) -> None:
 def _start_local(gpus: int) -> str:
     """A node of our own, with a token of its own; returns its address."""
     global _local
-    folder, link, lock = _own_folder()
-    private.write(folder / "token", secrets.token_hex(32))
-    os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would take it before the file
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
-    _local = _Local(folder, None, link, lock)
+    with _ours(ENDING):  # or a folder and its token would be nobody's
+        folder, link, lock = _own_folder()
+        private.write(folder / "token", secrets.token_hex(32))
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would take it before the file
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
+        _local = _Local(folder, None, link, lock)
     try:
         if not ray_parts.demand_token():
             raise ClusterError(
@@ -368,6 +369,13 @@ def stop() -> None:
         end_processes(ours.folder)
         _remove(ours.link)
         os.close(ours.lock)
+
+
+def abandon() -> None:
+    """End the local cluster's processes from a signal handler, whatever this process was about; who calls it ends as well."""
+    if _local is not None:
+        end_processes(_local.folder)
+        _remove(_local.link)
 
 
 def _remove(link: Path) -> None:

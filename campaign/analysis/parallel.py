@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import Any
 
 Job = Callable[[], Any]
@@ -63,6 +64,7 @@ def helpers(preload: str, count: int | None = None) -> Iterator[Spread]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | path,
+            start_new_session=True,  # Ctrl-C is for whom it helps
         )
         for _ in range(count)
     ]
@@ -80,21 +82,30 @@ def helpers(preload: str, count: int | None = None) -> Iterator[Spread]:
 
 def _spread(processes: Sequence[subprocess.Popen[bytes]], jobs: Sequence[Job]) -> list[Any]:
     waiting = iter(range(len(jobs)))
+    interrupted = Event()
     results: dict[int, Any] = {}
 
     def take(do: Callable[[Job], Any]) -> None:
         for i in waiting:
+            if interrupted.is_set():
+                return
             results[i] = do(jobs[i])
 
     with ThreadPoolExecutor(max(1, len(processes))) as threads:
-        asking = [threads.submit(take, partial(_ask, process)) for process in processes]
-        take(lambda job: job())
-        for asked in asking:
-            asked.result()
+        asking = [threads.submit(take, partial(_ask, process, interrupted)) for process in processes]
+        try:
+            take(lambda job: job())
+            for asked in asking:
+                asked.result()
+        except KeyboardInterrupt:  # nobody takes another job, and none is waited for
+            interrupted.set()
+            for process in processes:
+                process.kill()
+            raise
     return [results[i] for i in range(len(jobs))]
 
 
-def _ask(process: subprocess.Popen[bytes], job: Job) -> Any:
+def _ask(process: subprocess.Popen[bytes], interrupted: Event, job: Job) -> Any:
     """The result of a job from a helper; done here where the helper is no more, or where it failed and the error must be seen."""
     assert process.stdin is not None and process.stdout is not None
     try:
@@ -102,7 +113,7 @@ def _ask(process: subprocess.Popen[bytes], job: Job) -> Any:
         process.stdin.flush()
         return pickle.load(process.stdout)
     except (OSError, EOFError, pickle.UnpicklingError):
-        return job()
+        return None if interrupted.is_set() else job()
 
 
 def serve(preload: str) -> None:

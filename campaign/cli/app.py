@@ -6,6 +6,7 @@ Heavy modules are imported where they are needed.
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from actors import host
 from campaign.cli import completion
-from campaign.cli.words import in_words
+from campaign.cli.words import in_words, seen_enough
 
 ROOT = host.ROOT
 
@@ -33,7 +34,10 @@ class Verbs(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with in_words(err):
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            if sys.stdout is not None:  # closed by who started this
+                sys.stdout.flush()  # or the interpreter would find out at its end that nobody reads any more
+            return done
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=lambda name: PANELS.index(getattr(self.commands[name], "rich_help_panel", "")))
@@ -49,7 +53,8 @@ class Output(Console):
 
     def on_broken_pipe(self) -> None:
         """Rich would exit with code 1 when the reader (head, less) has seen enough."""
-        raise BrokenPipeError
+        seen_enough()
+        raise SystemExit(0)
 
 
 app = typer.Typer(

@@ -9,6 +9,7 @@ import typer
 
 from campaign.cli import completion
 from campaign.cli.app import Config, Phase, ResultsRoot, app, chosen, finite, latest, new_file, out
+from campaign.cli.doing import doing
 from campaign.errors import EXIT_REFUSED
 
 PANEL = "Before"
@@ -86,11 +87,14 @@ def doctor(
 
     loaded = campaign_in(config) if config else None
     if address is None:
-        raise typer.Exit(1 if doctors.show(out, doctors.here(loaded)) else 0)
+        with doing("asking") as reached:
+            failed = doctors.show(out, doctors.here(loaded, tell=reached))
+        raise typer.Exit(1 if failed else 0)
     failed = 0
     for unit in units.joined(address):
         out.rule(unit.name, align="left")
-        failed += doctors.show(out, units.answers(unit, doctors.here, loaded, doctors.DRIVERS))
+        with doing("asking"):
+            failed += doctors.show(out, units.answers(unit, doctors.here, loaded, doctors.DRIVERS))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -111,11 +115,14 @@ def prepare(
     if not no_fetch:
         rights.require(loaded, rights.with_sudo("prepare", config))
     if address is None:
-        raise typer.Exit(EXIT_REFUSED if prepares.show(out, prepares.here(loaded, not no_fetch, out.print)) else 0)
+        with doing("preparing"):
+            missing = prepares.show(out, prepares.here(loaded, not no_fetch, out.print))
+        raise typer.Exit(EXIT_REFUSED if missing else 0)
     missing = 0
     for unit in units.joined(address):
         out.rule(unit.name, align="left")
-        missing += prepares.show(out, units.answers(unit, prepares.here_and_said, loaded, not no_fetch))
+        with doing("preparing"):
+            missing += prepares.show(out, units.answers(unit, prepares.here_and_said, loaded, not no_fetch))
     raise typer.Exit(EXIT_REFUSED if missing else 0)
 
 
@@ -197,11 +204,11 @@ def power(
         looks_at = tuple(int(part) for part in looks.split(",")) if looks else ()
     except ValueError:
         raise PowerRefused(f"--looks {looks!r}: write block numbers with commas, as in 10,20,30") from None
-    out.print(
-        describe_power(
+    with doing("power"):
+        said = describe_power(
             pilot, cv_pct=cv_pct, rho=rho, effect_pct=effect_pct, margin_pct=margin_pct, n=n, m=m, looks_at=looks_at
         )
-    )
+    out.print(said)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign diff native-chroot docker-baseline")
@@ -228,7 +235,8 @@ def diff(
     for aspect, left, right in difference(a, b):
         if everything or left != right:
             table.add_row(aspect, left, right)
-    rows, reason = seen(loaded, a, b)
+    with doing("starting both arms, to ask them"):
+        rows, reason = seen(loaded, a, b)
     for aspect, left, right in rows:
         table.add_row(aspect, escape(left), escape(right))
     out.print(table)

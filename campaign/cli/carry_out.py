@@ -6,12 +6,16 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from campaign.cli.app import ROOT, Config, Phase, ResultsRoot, app, chosen, out
+from campaign.cli.doing import doing
 from campaign.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_PAUSED, EXIT_REFUSED
 
 PANEL = "Carry out"
@@ -145,9 +149,14 @@ def carry_out(
         if address is None:
             from actors import host
 
-            for engine in loaded.container_engines().values():
-                engine.ensure(host.home(), out.print)
-        snapshot = _drive(loaded, store, because, address, accept_drift, failing, only_shakedown)
+            with doing("container engine"):
+                for engine in loaded.container_engines().values():
+                    engine.ensure(host.home(), out.print)
+        try:
+            snapshot = _drive(loaded, store, because, address, accept_drift, failing, only_shakedown)
+        except KeyboardInterrupt:
+            out.print("stopped before anything was begun. The same command goes on.")
+            return EXIT_INTERRUPTED
         if not store.exists():
             raise StoreError(f"{store.root}: nothing was recorded")
         return _finish(store, snapshot, no_report)
@@ -165,6 +174,7 @@ def _drive(
     only_shakedown: bool,
 ) -> Any:
     """Run the driver under the live display, with Ctrl-C once for a clean end and twice for an end at once."""
+    from campaign import cluster
     from campaign.run.display import Display
     from campaign.run.driver import Driver
     from campaign.run.fleet import RayFleet
@@ -192,12 +202,13 @@ def _drive(
                 for stream in (sys.stdout, sys.stderr):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if presses > 1:
-                if out.is_terminal:
-                    sys.stdout.write("\x1b[?25h\n")  # the live display hides the cursor
-                    sys.stdout.flush()
+                if out.is_terminal:  # the live display hides the cursor; sys.stdout may be in the middle of a write
+                    os.write(sys.stdout.fileno(), b"\x1b[?25h\r\n")
+                cluster.abandon()
                 os._exit(EXIT_INTERRUPTED)
             driver.interrupt()
-            display.tell("ending the current attempt; once more ends at once")
+            # In a thread, as this one may have been interrupted while it printed.
+            threading.Thread(target=display.tell, args=("ending the current attempt; once more ends at once",)).start()
 
         previous = {
             number: signal.signal(number, pressed)
@@ -205,10 +216,46 @@ def _drive(
             if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, say
         }
         try:
-            return driver.run()
+            with _never_stuck(driver):
+                return driver.run()
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+STUCK_S = 3.0
+"""How long an interrupted start may go on."""
+
+
+@contextlib.contextmanager
+def _never_stuck(driver: Any) -> Iterator[None]:
+    """A signal while Ray starts ends the process though Ray holds the main thread, which on a busy machine it does for a minute: no handler
+    of Python's would run before. There is nothing to journal then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told, tells = os.pipe()
+    os.set_blocking(tells, False)
+
+    def listen() -> None:
+        while os.read(told, 1):
+            time.sleep(STUCK_S)
+            if driver.connecting:
+                if out.is_terminal:
+                    os.write(sys.stdout.fileno(), b"\x1b[?25h\r\n")
+                os.write(sys.stdout.fileno(), b"stopped before anything was begun. The same command goes on.\n")
+                cluster.abandon()
+                os._exit(EXIT_INTERRUPTED)
+
+    from campaign import cluster
+
+    threading.Thread(target=listen, daemon=True).start()
+    before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(tells)
 
 
 def _choose(failing: Failing, display: Any, driver: Any, cells: int) -> tuple[Literal["without", "stop"], str]:
@@ -267,7 +314,15 @@ def _report_apart(store: Any, no_report: bool) -> None:
         *(["--no-page"] if no_report else []),
     ]
     for last in (False, True):
-        ended = subprocess.run(words, cwd=ROOT, env={**os.environ, "COLUMNS": str(out.width)}, check=False).returncode
+        environment = {**os.environ, "COLUMNS": str(out.width)}
+        with subprocess.Popen(words, cwd=ROOT, env=environment, start_new_session=True) as process:
+            try:
+                ended = process.wait()
+            except KeyboardInterrupt:
+                process.terminate()
+                process.wait()
+                out.print(f"without the report; the results are whole: campaign report {store.root}")
+                raise
         if ended == 0:
             return
         if ended > 0 or last:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from campaign.cli.app import ResultsRoot, app, new_file, out
+from campaign.cli.doing import doing
 
 PANEL = "Results of others"
 LARGEST_REPORT_BYTES = 512 * 2**20
@@ -79,8 +80,10 @@ def import_(
     out.print(f"reference: {base_arm(reading, reference, file)}", markup=False)
     if dry_run:
         return
-    place = import_runs(file, results, name=name, reference=reference, gpu=gpu, batch_size=batch_size, asked=words)
-    out.print(f"report {page.write(place)}", soft_wrap=True, markup=False)
+    with doing("runs") as reached:
+        place = import_runs(file, results, name=name, reference=reference, gpu=gpu, batch_size=batch_size, asked=words)
+        written = page.write(place, lambda section: reached(f"page, {section}"))
+    out.print(f"report {written}", soft_wrap=True, markup=False)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example:\n\n  campaign analyze runs.csv --json out.json --reference native")
@@ -129,11 +132,13 @@ def analyze(
     if screen is not None:
         from campaign.analysis.statistics.screen_table import analyze_screen_file, nesting
 
-        analyze_screen_file(table, screen, json_, words, nesting(nested))
+        with doing("statistics"):
+            analyze_screen_file(table, screen, json_, words, nesting(nested))
         out.print(f"wrote {json_}", markup=False)
         return
     design = None if sequential is None else read_design(sequential)
-    analyze_file(table, json_, reference, requests, asked=words, design=design)
+    with doing("statistics"):
+        analyze_file(table, json_, reference, requests, asked=words, design=design)
     out.print(f"wrote {json_}", markup=False)
 
 

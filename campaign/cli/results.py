@@ -10,6 +10,7 @@ import typer
 
 from campaign.cli import completion
 from campaign.cli.app import Folder, ResultsRoot, app, finite, latest, out
+from campaign.cli.doing import doing
 
 PANEL = "Results"
 
@@ -35,6 +36,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the HTML report and its figures, of a finished or a running campaign or study."""
+    from campaign.analysis import cache as evidence
     from campaign.cli import study
     from campaign.record.store import Store
     from campaign.report import page, terminal
@@ -44,17 +46,23 @@ def report(
         study.report(place)
         return
     Store(place).info(imported=True)
-    terminal.show(place, out)
-    out.print(f"report {page.write(place)}", soft_wrap=True)
+    with doing("statistics"):
+        said = terminal.summary(evidence.connect(place))
+    out.print(said)
+    with doing("page") as reached:
+        written = page.write(place, reached)
+    out.print(f"report {written}", soft_wrap=True)
     if print_:
         from campaign.report import paper
         from campaign.report.paper import article
 
-        written = paper.write(place, width or paper.WIDTHS)
-        for figure, why in written.absent.items():
+        with doing(f"{len(paper.FIGURES)} figures for print"):
+            figures = paper.write(place, width or paper.WIDTHS)
+        for figure, why in figures.absent.items():
             out.print(f"no figure {figure}: {why}", soft_wrap=True)
-        tables = article.write(place)
-        out.print(f"{len(written.paths)} figure files in {place / 'report' / 'print'}, {len(tables)} tables beside it")
+        with doing("tables and article"):
+            tables = article.write(place)
+        out.print(f"{len(figures.paths)} figure files in {place / 'report' / 'print'}, {len(tables)} tables beside it")
 
 
 @app.command(
@@ -148,7 +156,8 @@ def verify(
     place = latest(folder, results, studies=True)
     if study.is_study(place):
         raise typer.Exit(study.verify(place, config))
-    problems = verification.verify(Store(place), head)
+    with doing("digests, journal, plan and verdicts of every attempt"):
+        problems = verification.verify(Store(place), head)
     for problem in problems:
         out.print(str(problem), style="red", markup=False, soft_wrap=True)
     out.print(f"{place}: {f'{len(problems)} problems' if problems else 'clean'}", soft_wrap=True)
@@ -166,7 +175,6 @@ def export(
     from campaign.exchange.export import export as write
     from campaign.study.package import export as write_study
 
-    if (folder / "study.json").exists():
-        out.print(f"wrote {write_study(folder, target)}", soft_wrap=True)
-        return
-    out.print(f"wrote {write(latest(folder), target)}", soft_wrap=True)
+    with doing(f"{folder} into {target}"):
+        written = write_study(folder, target) if (folder / "study.json").exists() else write(latest(folder), target)
+    out.print(f"wrote {written}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from campaign.cli.app import app, out
+from campaign.cli.doing import doing
 
 PANEL = "Carry out"
 
@@ -102,8 +103,12 @@ def report(folder: Path) -> None:
 
     for phase in record.facts(folder)["phases"]:
         if record.phase_store(folder, phase["name"]).exists():
-            out.print(f"report of {phase['name']} {pages.write(folder / phase['name'])}", soft_wrap=True)
-    out.print(f"report of the study {page.write(folder)}", soft_wrap=True)
+            with doing(f"page of {phase['name']}") as reached:
+                written = pages.write(folder / phase["name"], reached)
+            out.print(f"report of {phase['name']} {written}", soft_wrap=True)
+    with doing("page of the study"):
+        written = page.write(folder)
+    out.print(f"report of the study {written}", soft_wrap=True)
 
 
 def verify(folder: Path, config: Path | None) -> int:
@@ -111,7 +116,8 @@ def verify(folder: Path, config: Path | None) -> int:
     from campaign.record import journal
     from campaign.study import record, verification
 
-    problems = list(verification.verify(folder, config))
+    with doing("every phase, and its decision again"):
+        problems = list(verification.verify(folder, config))
     for problem in problems:
         out.print(str(problem), style="red", markup=False, soft_wrap=True)
     out.print(
@@ -151,7 +157,9 @@ def rehearse(
         )
     out.print(f"the whole study: {done.days:.1f} days in virtual time")
     if not no_report:
-        out.print(f"report of the rehearsed study {page.write(folder)}", soft_wrap=True)
+        with doing("page of the study"):
+            written = page.write(folder)
+        out.print(f"report of the rehearsed study {written}", soft_wrap=True)
     return done.code
 
 
@@ -197,7 +205,8 @@ def run_study(
         import sys
 
         # Ray and the libraries that draw need not get on in one process.
-        subprocess.run([sys.executable, "-m", "campaign.closing_study", str(folder.resolve())], check=False)
+        command = [sys.executable, "-m", "campaign.closing_study", str(folder.resolve())]
+        subprocess.run(command, check=False, start_new_session=True)
     return code
 
 

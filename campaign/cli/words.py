@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from campaign.errors import EXIT_DEFECT, EXIT_REFUSED, CampaignError
+from campaign.errors import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_REFUSED, CampaignError
 
 OTHERS = (("duckdb", "Error"), ("builtins", "OSError"))
 """Errors of libraries that are for the person, by module and name: one can only come from a module that is imported."""
@@ -26,11 +26,14 @@ def in_words(err: Console) -> Iterator[None]:
     """Whatever is raised within ends the command with words on ``err`` and its exit code."""
     try:
         yield
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        seen_enough()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise
+    except KeyboardInterrupt:
+        err.print("campaign: interrupted", style="red")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as problem:
         if os.environ.get("CAMPAIGN_TRACEBACK"):
             raise
@@ -43,6 +46,11 @@ def in_words(err: Console) -> Iterator[None]:
             code, message = EXIT_DEFECT, _defect(problem)
         err.print(f"campaign: {message}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(code) from None
+
+
+def seen_enough() -> None:
+    """The reader of a pipe (head, less) is gone: what is still written goes nowhere, and that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _of_others(problem: Exception) -> str:

@@ -170,8 +170,9 @@ def latency(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
         return None
     arms = _arms(con)
     legend = alt.Legend(
-        title=None, orient="top", symbolType="stroke", symbolSize=500, symbolStrokeWidth=2.5, symbolOpacity=1
-    )
+        title=None, orient="top", symbolType="stroke", symbolSize=500, symbolStrokeWidth=2.5, symbolOpacity=1, labelLimit=0,
+        columns=max(1, int(720 // (LETTER * max(map(len, arms)) + 50))),
+    )  # fmt: skip
     color = alt.Color("environment:N", sort=arms, scale=alt.Scale(domain=arms), legend=legend)
     quantity = "request latency (ms)"
     y = alt.Y("fraction:Q", title="fraction of requests", axis=alt.Axis(format="%"))
@@ -272,6 +273,8 @@ CEILING = "SELECT (config->'gate'->>'ceiling_c')::DOUBLE FROM campaign WHERE jso
 
 WIDTH, HEIGHT = 780, 110
 """Of one panel of the timeline, pixels."""
+LETTER = 6.8
+"""Width of a letter of a bold label, pixels, on the average and a little more."""
 
 
 def timeline(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
@@ -347,14 +350,16 @@ def _shades(stages: pd.DataFrame) -> alt.Chart:
 
 
 def _arm_names(stages: pd.DataFrame, end: float) -> alt.Chart:
-    """Above each run the arm it belongs to."""
-    runs = stages[stages.stage == "run"]
+    """Above each run the arm it belongs to; turned where the names are longer than the runs lie apart."""
+    runs = stages[stages.stage == "run"].sort_values("start")
     again = runs.attempt.map(lambda attempt: "" if attempt == 1 else f" (attempt {attempt})")
     names = pd.DataFrame({"middle": (runs.start + runs.stop) / 2, "text": runs.environment + again})
-    room = WIDTH / end * float((runs.stop - runs.start).min()) + 60 if len(runs) else WIDTH
+    room = float(names.middle.diff().min()) * WIDTH / end if len(runs) > 1 else WIDTH
+    turned = LETTER * max(map(len, names.text), default=0) > room
+    look = {"angle": 325, "align": "left", "baseline": "middle", "dx": 4} if turned else {"baseline": "bottom"}
     chart: alt.Chart = (
         alt.Chart(names)
-        .mark_text(baseline="bottom", fontSize=11, fontWeight=600, limit=room)
+        .mark_text(fontSize=11, fontWeight=600, **look)
         .encode(x="middle:Q", y=alt.value(-4), text="text:N")
     )
     return chart

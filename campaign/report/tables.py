@@ -14,7 +14,7 @@ from campaign.report import guard
 from campaign.report.methods import facts_of, parsed, reference_of
 from campaign.report.numbers import change_text, mean_text, pct_places, sd_text, varies, width_places
 from campaign.report.table_formats import Column, Table
-from campaign.report.wording import Row, by_contrast, level, verdict_word
+from campaign.report.wording import FAMILIES, Row, by_contrast, level, verdict_word
 
 if TYPE_CHECKING:
     import duckdb
@@ -107,7 +107,7 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
     )
     cells = tuple(
         (
-            row[0],
+            FAMILIES.get(row[0], row[0]),
             *(row[i] for i in shown),
             str(row[3]),
             str(row[4]),
@@ -122,7 +122,10 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
         "BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within the declared margin, Holm."
     )
     if {"F_doc", "F_primary5"} <= {row[0] for row in found}:
-        notes += " F_primary5 counts request throughput and KV cache alone, which are adjusted together with F_doc."
+        notes += (
+            " Confirmatory: throughput, mean latency and peak memory. Primary: request throughput and KV cache alone, which are adjusted together "
+            "with the confirmatory ones."
+        )
     return Table("families", "Families of comparisons.", columns, cells, notes)
 
 
@@ -370,7 +373,11 @@ def tests(rows: list[Row]) -> Table:
             *(p_value(row[name]) for name in tested),
         )
 
-    families = ", ".join(sorted({f"{row['family']} (m = {row['m_planned']})" for row in rows if row["family"]}))
+    families = ", ".join(
+        sorted(
+            {f"{FAMILIES.get(row['family'], row['family'])} (m = {row['m_planned']})" for row in rows if row["family"]}
+        )
+    )
     notes = (
         "Difference: treatment minus reference, Welch's interval. Rule: the pre-registered choice among Student's t, Welch and "
         "Mann-Whitney's U. Blocks: paired t. Adjusted: Holm, for secondary metrics Benjamini-Hochberg (BH), of the guarded test that decides. "

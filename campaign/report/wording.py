@@ -16,6 +16,16 @@ Row = dict[str, Any]
 """One row of ``evidence.rows``."""
 
 
+FAMILIES = {
+    "F_doc": "confirmatory",
+    "F_primary5": "primary",
+    "F_secondary": "secondary",
+    "F_three_arm": "three arms",
+    "F_seq": "sequential",
+}
+"""Families of comparisons, as a reader calls them. Confirmatory: throughput, mean latency, peak memory; primary: these, request throughput and KV cache."""
+
+
 def by_contrast(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows of each cell and pair of arms together, cells in the order given; of a cell those against its first arm first."""
     first: dict[tuple[Any, ...], dict[Any, list[Row]]] = {}

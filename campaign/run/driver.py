@@ -64,6 +64,7 @@ class Driver:
         self.choose = choose
         self.only_shakedown = only_shakedown
         self.stopping = Event()
+        self.connecting = False
         self.news = Event()
         self.pause_reason: str | None = None
         self.lanes: dict[str, Lane] = {}
@@ -85,7 +86,7 @@ class Driver:
         """Carry the campaign out as far as it goes. Everything is durable when this returns or raises."""
         self._require_the_same_or_clear()
         self.progress.say("connecting")
-        self.fleet.start(self.campaign, self.tell)
+        self._connect()
         try:
             units = self._units()
             ledger = open_ledger(
@@ -117,9 +118,23 @@ class Driver:
             self.progress.end()
         return self.snapshot
 
+    def _connect(self) -> None:
+        """Make the units reachable. Raises KeyboardInterrupt where :meth:`interrupt` says so meanwhile."""
+        self.connecting = True
+        try:
+            self.fleet.start(self.campaign, self.tell)
+        except KeyboardInterrupt:
+            self.fleet.stop()
+            raise
+        finally:
+            self.connecting = False
+
     def interrupt(self) -> None:
-        """End the current attempts, journal them, stop. The same command goes on later."""
+        """End the current attempts, journal them, stop. The same command goes on later. From a signal handler only: while units are being
+        reached, which may take minutes on a busy machine, it raises KeyboardInterrupt, as there is nothing to end."""
         self.stopping.set()
+        if self.connecting:
+            raise KeyboardInterrupt
         for lane in list(self.lanes.values()):
             lane.abort()
 

@@ -46,6 +46,7 @@ class Progress:
 
     def say(self, stage: str) -> None:
         self.snapshot.stage = stage
+        self.snapshot.elapsed_s = time.monotonic() - self._began
         self._show(self.snapshot)
 
     def tick(self, ledger: Ledger, lanes: Mapping[str, Working]) -> None:

@@ -139,3 +139,28 @@ def test_closed_input_and_output_end_without_a_traceback(closed):
     )  # fmt: skip
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == 0, done
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "--version", "schema", "plan local.yaml", "plan local.yaml --units 2", "power --cv-pct 1", "status results/demo", "status results/demo --json",
+        "verify results/demo", "retry results/demo", "sql results/demo FROM(runs)",
+        "sql results/demo FROM(runs) -f csv", "sql results/demo FROM(runs) -f json", "sql results/demo FROM(runs) -f parquet",
+        "import runs.csv --dry-run", "analyze runs.csv --dry-run",
+    ],
+)  # fmt: skip
+def test_a_reader_that_is_gone_is_no_error_of_any_verb(place, monkeypatch, capfd, shape):
+    """Standard output is a pipe that nobody reads; what is left in its buffer is written at the end."""
+    monkeypatch.chdir(place)
+    (place / "local.yaml").write_text(
+        (PROJECT / "configs/campaigns/local.yaml").read_text() + f"library: {PROJECT / 'configs'}\n"
+    )
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        with pytest.raises(SystemExit) as ended:
+            cli.app(shape.split(), prog_name="campaign")
+        pipe.flush()
+    assert (ended.value.code, capfd.readouterr().err) == (0, "")

@@ -6,7 +6,8 @@ A ``DOCKER_HOST`` that does not answer is an error and never replaced: it was so
 The private engine is a plain ``dockerd`` with its own socket, data, exec root and pid file below
 ``<home>/engine``. It never touches the host's firewall or forwarding (``--iptables=false --ip-forward=false``):
 its containers reach each other over a bridge, or nothing where the bridge cannot be made or belongs to another engine.
-It outlives the command that started it; ``make clean`` ends it. Run as a module it answers
+It outlives the command that started it; ``make clean`` ends it. It is known by its log, the file that lies in the folder and that it
+writes to, so that one is found whose folder was moved; that is ended, and started where the folder lies now. Run as a module it answers
 ``ensure``, ``status``, ``remove`` (the engine) and ``clean`` (the whole home).
 """
 
@@ -48,6 +49,7 @@ MADE_IN_HOME = {
 }  # fmt: skip
 """What the project makes in a home that the user chose; ``.campaign`` and root's state of a checkout are the project's altogether."""
 Say = Callable[[str], None]
+MOVED = "its folder was moved while it ran"
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def _search(home: Path) -> tuple[docker.DockerClient, str, bool]:
     """Client, host, private."""
     refusals: dict[str, str] = {}
     for host, private in candidates(home):
-        answer = ask(host)
+        answer = MOVED if private and _moved(home) else ask(host)
         if not isinstance(answer, str):
             return answer, host, private
         refusals[host] = answer
@@ -218,7 +220,8 @@ def _start_private(home: Path, say: Say) -> Found:
     folder.mkdir(parents=True, exist_ok=True)
     runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
     installs = shutil.which("dockerd", path=_path()) is None
-    say(f"No Docker engine answers: {'installing docker.io and ' if installs else ''}starting one private to this "
+    why = "This project was moved with its Docker engine" if _moved(home) else "No Docker engine answers"
+    say(f"{why}: {'installing docker.io and ' if installs else ''}starting one private to this "
         f"project in {folder} (make clean removes it; CAMPAIGN_NO_ENGINE_SETUP=1 forbids it)")  # fmt: skip
     if installs:
         _install(folder / "apt.log")
@@ -342,18 +345,23 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def remove(home: Path) -> list[str]:
-    """End the private engine with its containers, undo its mounts, delete its folder. Returns what was done."""
+    """End the private engine with its containers, undo its mounts, delete its folder. Returns what was done; raises OSError where
+    something of it is still there."""
     folder, runtime = engine_folder(home), runtime_folder(home)
     if not folder.exists() and not runtime.exists():
         return []
     with _locked(home):
-        client = ask(private_host(home))
+        client = MOVED if _moved(home) else ask(private_host(home))
         if not isinstance(client, str):
             for container in client.containers.list():
                 container.kill()
             for container in client.containers.list(all=True):
                 container.remove(force=True)
         _end_leftovers(home)
+        if still := _engines(home):
+            raise OSError(
+                f"the Docker engine of {folder} does not end (PID {', '.join(map(str, still))}): nothing was removed"
+            )
         for place in dict.fromkeys((folder, runtime)):
             unmount_below(place)
             if place.exists():
@@ -438,17 +446,58 @@ def _processes(name: str | None = None) -> Iterator[tuple[int, list[str]]]:
                 yield int(entry.name), argv
 
 
-def _end_leftovers(home: Path) -> None:
-    """End what runs for this engine, whatever state a crash left it in: dockerd, containerd, shims, containers."""
-    folder, runtime = engine_folder(home), runtime_folder(home)
+def _engines(home: Path) -> dict[int, list[str]]:
+    """PID and argv of the engine of this folder, which need not have been started where the folder lies now."""
+    folder = engine_folder(home)
     data = f"--data-root={folder / 'data'}"
-    _end([pid for pid, argv in _processes("dockerd") if data in argv])
-    ours = (f"{runtime / 'exec'}/", f"{folder / 'data'}/")
+    log = _identity(folder / "dockerd.log")
+    found = {}
+    for pid, argv in _processes("dockerd"):
+        writes = _identity(Path(f"/proc/{pid}/fd/1"))
+        if writes == log if log and writes else data in argv:
+            found[pid] = argv
+    return found
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _moved(home: Path) -> bool:
+    """Whether this folder's engine runs, and was started where the folder lay before."""
+    if _identity(engine_folder(home) / "dockerd.log") is None:
+        return False
+    return any(f"--data-root={engine_folder(home) / 'data'}" not in argv for argv in _engines(home).values())
+
+
+def _end_leftovers(home: Path) -> None:
+    """End what runs for this engine, whatever state a crash left it in, and wherever it was started: dockerd, containerd, shims, containers."""
+    folder, runtime = engine_folder(home), runtime_folder(home)
+    engines = _engines(home)
+    said = [dict(word.partition("=")[::2] for word in argv if word.startswith("--")) for argv in engines.values()]
+    _end(list(engines))
+    places = {str(runtime / "exec"), str(folder / "data")}
+    places |= {options[name] for options in said for name in ("--exec-root", "--data-root") if name in options}
+    ours = tuple(f"{place}/" for place in places)
     names = ("containerd", "containerd-shim", "containerd-shim-runc-v2", "docker-proxy", "runc")
     orphans = [
         pid for pid, argv in _processes() if Path(argv[0]).name in names and any(a.startswith(ours) for a in argv)
     ]
-    containers = [p.name for p in (folder / "data/containers").glob("*") if len(p.name) == 64]
+    others = [
+        Path(word.partition("=")[2])
+        for pid, argv in _processes("dockerd")
+        if pid not in engines
+        for word in argv
+        if word.startswith("--data-root=")
+    ]
+    theirs = {
+        place.name for data in others for place in data.glob("containers/*")
+    }  # of the original, where this folder is a copy
+    containers = [p.name for p in (folder / "data/containers").glob("*") if len(p.name) == 64 and p.name not in theirs]
     if containers:
         for pid, _ in _processes():
             try:
@@ -458,11 +507,15 @@ def _end_leftovers(home: Path) -> None:
             if any(container in cgroup for container in containers):
                 orphans.append(pid)
     _end(orphans, grace_s=0.0)
+    for options in said:
+        if (bridge := options.get("--bridge", "none")) not in ("none", bridge_name(folder)):
+            _delete_bridge(bridge)
     (folder / "dockerd.pid").unlink(missing_ok=True)
     (runtime / "docker.sock").unlink(missing_ok=True)
-    if (runtime / "exec").exists():  # as after a reboot: containerd does not start on what a killed one left there
-        unmount_below(runtime / "exec")
-        shutil.rmtree(runtime / "exec")
+    for place in {runtime / "exec", *(Path(options["--exec-root"]) for options in said if "--exec-root" in options)}:
+        if place.exists():  # as after a reboot: containerd does not start on what a killed one left there
+            unmount_below(place)
+            shutil.rmtree(place)
 
 
 def _end(pids: list[int], grace_s: float = 20.0) -> None:

@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["DRIVERS", "Check", "Finding", "Status", "checks", "here", "low_power", "show", "under_load"]
 
 
-def here(campaign: Campaign | None = None, without: Collection[str] = ()) -> Iterator[Check]:
-    """Every check but those called in ``without``, of the machine that this runs on, with the GPU that a campaign would choose."""
+def here(
+    campaign: Campaign | None = None,
+    without: Collection[str] = (),
+    tell: Callable[[str], None] = lambda name: None,
+) -> Iterator[Check]:
+    """Every check but those called in ``without``, of the machine that this runs on, with the GPU that a campaign would choose. ``tell``
+    hears of each before it is made."""
     uuid = None
     if campaign is not None and campaign.gpus:
         uuid = choose_gpu(campaign.gpus).uuid
-    yield from checks(host.home(), campaign, gpu_uuid=uuid, without=without)
+    yield from checks(host.home(), campaign, gpu_uuid=uuid, without=without, tell=tell)
 
 
 DRIVERS = ("results folder", "ray")
@@ -45,6 +50,7 @@ def checks(
     root: Path = Path("/"),
     gpu_uuid: str | None = None,
     without: Collection[str] = (),
+    tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Check]:
     """Every check, or those called ``only``, none of ``without``, as soon as it is made. With ``campaign``, against what that campaign needs.
     ``root`` stands for the machine that the sensors read; ``gpu_uuid`` is the unit's GPU, else the only one, else the first that
@@ -53,6 +59,7 @@ def checks(
     for name, check in _all(asked):
         if (only and name not in only) or name in without:
             continue
+        tell(name)
         try:
             yield Check(name, *check(asked))
         except Exception as error:  # a broken check is a finding, not the end of the others

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import platform
-import re
 import subprocess
 import sys
 import tomllib
@@ -25,14 +24,18 @@ MODULES = {
     "pyyaml": "yaml",
     "vl-convert-python": "vl_convert",
 }
+"""Of distributions whose module has another name."""
 
 
 def packages(_: Asked) -> Finding:
-    needed = [re.split(r"[^A-Za-z0-9_.-]", line)[0].lower() for line in metadata.requires("campaign") or ()]
+    from packaging.requirements import Requirement
+
+    stated = [Requirement(line) for line in metadata.requires("campaign") or ()]
+    needed = [it.name.lower() for it in stated if it.marker is None or it.marker.evaluate({"extra": ""})]
     broken, versions = [], {}
     for name in needed:
         try:
-            importlib.import_module(MODULES.get(name, name))
+            importlib.import_module(MODULES.get(name, name.replace("-", "_")))
             versions[name] = metadata.version(name)
         except Exception as error:  # a wheel for another processor raises what it likes
             broken.append(f"{name}: {error}")
@@ -49,11 +52,22 @@ def packages(_: Asked) -> Finding:
 
 
 def _locked() -> dict[str, str]:
+    """Version by package, of the versions that ``uv.lock`` has for this Python on this system."""
+    from packaging.markers import Marker
+
     try:
         packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     except (OSError, ValueError, KeyError):
         return {}
-    return {package["name"]: package["version"] for package in packages if "version" in package}
+    return {
+        package["name"]: package["version"]
+        for package in packages
+        if "version" in package
+        and (
+            "resolution-markers" not in package
+            or any(Marker(marker).evaluate() for marker in package["resolution-markers"])
+        )
+    }
 
 
 def engine(asked: Asked) -> Finding:

@@ -7,6 +7,7 @@ files of ``sections/``; what all of them share (contents list, links, sorting, f
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,8 +50,8 @@ class Shown:
     wide: bool
 
 
-def write(results: Path) -> Path:
-    """Write ``<results>/report/index.html`` and the figures beside it as PNG and SVG; returns the page's path.
+def write(results: Path, tell: Callable[[str], None] = lambda section: None) -> Path:
+    """Write ``<results>/report/index.html`` and the figures beside it as PNG and SVG; returns the page's path. ``tell`` hears of each section.
 
     Raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
     """
@@ -60,7 +61,7 @@ def write(results: Path) -> Path:
         con = evidence.connect(results)
         con.execute("CREATE TEMP TABLE plausibility AS FROM plausibility")  # several sections ask for it
         of = _material(con, results)
-        page = _rendered(of, bundle.result())
+        page = _rendered(of, bundle.result(), tell)
     path = sql.output_folder(results, "report") / "index.html"
     with publish(path) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -81,7 +82,7 @@ def _material(con: duckdb.DuckDBPyConnection, results: Path) -> Material:
     )
 
 
-def _rendered(of: Material, script: str) -> str:
+def _rendered(of: Material, script: str, tell: Callable[[str], None]) -> str:
     from markupsafe import Markup
 
     from campaign.report.figures import DARK, LIGHT
@@ -90,6 +91,7 @@ def _rendered(of: Material, script: str) -> str:
     shown: list[Shown] = []
     specifications: dict[str, Any] = {}
     for section in SECTIONS:
+        tell(section.title)
         built = section.build(of)
         if built is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ from campaign.report.tables import tables
 
 if TYPE_CHECKING:
     import duckdb
+
+TALL_IN = 3.6
+"""Of a figure in a column: what is taller reads better over both."""
 
 
 def write(results: Path) -> list[Path]:
@@ -37,10 +41,9 @@ def write(results: Path) -> list[Path]:
 
 
 def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Path) -> str:
-    """An IEEE article of everything that was written: methods, results in brief, each figure in ``figures`` at its true width
-    (narrow ones, then wide ones), and the tables that break over pages in one column. ``pdflatex paper`` in its folder, twice for references."""
-    from campaign.report.paper import FIGURES
-    from campaign.report.paper.theme import COLUMN_IN
+    """An IEEE article of everything that was written: methods, results in brief, each figure in ``figures`` once, at its true width, and the
+    tables that break over pages in one column. A figure stands in a column, and over both where it is too tall for one; the first of a
+    column come before the text, which otherwise would leave the first page half empty. ``pdflatex paper`` in its folder, twice for references."""
 
     (name,) = con.execute("SELECT any_value(campaign) FROM campaign").fetchall()[0]
     lines = [
@@ -56,27 +59,17 @@ def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Pat
         rf"\title{{{escape(str(name or 'Campaign'))}: Evidence}}",
         r"\author{}",
         r"\maketitle",
+    ]
+    placed = _placed(figures)
+    narrow = [line for lines, wide in placed for line in lines if not wide]
+    lines += [
+        *narrow,
         r"\section{Methods}",
         r"\input{tables/methods}",
         r"\section{Results}",
         *(rf"\input{{tables/{table.name}}}" for table in made if not table.breaks),
+        *(line for lines, wide in placed for line in lines if wide),
     ]
-    drawn = [
-        (figure, path)
-        for figure in FIGURES
-        for path in sorted(figures.glob(f"{figure.name}-[0-9]*in.pdf"), key=_inches)
-    ]
-    for kind, room in (("figure", "columnwidth"), ("figure*", "textwidth")):
-        lines.append(r"\clearpage")
-        for figure, path in drawn:
-            if (_inches(path) <= COLUMN_IN) == (kind == "figure"):
-                # In a box, because 3.5 in are 0.9 pt more than IEEEtran's column and 7.16 in 1.5 pt more than its page.
-                lines += [
-                    rf"\begin{{{kind}}}[!t]",
-                    rf"\centering\makebox[\{room}]{{\includegraphics{{{{{path.stem}}}.pdf}}}}",
-                    rf"\caption{{{escape(figure.caption)}}}\label{{fig:{path.stem}}}",
-                    rf"\end{{{kind}}}",
-                ]
     lines += [
         r"\clearpage\onecolumn",
         r"\section*{Tables}",
@@ -85,6 +78,36 @@ def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Pat
         "",
     ]
     return "\n".join(lines)
+
+
+def _placed(folder: Path) -> list[tuple[list[str], bool]]:
+    """For each figure the lines that set it, and whether it goes over both columns."""
+    from campaign.report.paper import FIGURES
+    from campaign.report.paper.theme import COLUMN_IN
+
+    placed = []
+    for figure in FIGURES:
+        drawn = sorted(folder.glob(f"{figure.name}-[0-9]*in.pdf"), key=_inches)
+        fits = [path for path in drawn if _inches(path) <= COLUMN_IN and _tall_in(path) <= TALL_IN]
+        for path in (fits or drawn)[-1:]:
+            wide = _inches(path) > COLUMN_IN
+            kind, room = ("figure*", "textwidth") if wide else ("figure", "columnwidth")
+            # In a box, because 3.5 in are 0.9 pt more than IEEEtran's column and 7.16 in 1.5 pt more than its page.
+            lines = [
+                rf"\begin{{{kind}}}[!t]",
+                rf"\centering\makebox[\{room}]{{\includegraphics{{{{{path.stem}}}.pdf}}}}",
+                rf"\caption{{{escape(figure.caption)}}}\label{{fig:{figure.name}}}",
+                rf"\end{{{kind}}}",
+            ]
+            placed.append((lines, wide))
+    return placed
+
+
+def _tall_in(path: Path) -> float:
+    """Height of a figure, which its SVG states; 0 where there is none beside it."""
+    drawing = path.with_suffix(".svg")
+    found = re.search(r'height="([\d.]+)in"', drawing.read_text(encoding="utf-8")[:500]) if drawing.exists() else None
+    return float(found[1]) if found else 0.0
 
 
 def _inches(path: Path) -> float:

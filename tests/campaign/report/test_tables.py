@@ -40,7 +40,7 @@ def test_each_arm_is_described_by_itself(con):
 
 
 def test_families_tell_how_many_were_planned_and_pass(con):
-    (family,) = (row for row in named(con, "families") if row["Family"] == "F_doc")
+    (family,) = (row for row in named(con, "families") if row["Family"] == "confirmatory")
     assert (family["m planned"], family["Tested"], family["0.05/m"]) == ("6", "6", "0.00833")
     assert int(family["Bonferroni < 0.05"]) <= int(family["adjusted < 0.05"]) <= int(family["BH < 0.05"])
 

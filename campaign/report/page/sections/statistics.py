@@ -75,7 +75,7 @@ TABLES = (
         "No comparison yet.",
         'SELECT model, treatment AS arm, reference AS against, label AS metric, pct AS "change (%)", pct_low AS "low", pct_high AS "high", pct_level AS "level (%)",\n'
         '    headline_test AS test, p, p_adjusted AS "p adjusted", p_bonferroni AS "Bonferroni", p_bh AS "BH", p_by AS "BY", tost_p_adjusted AS "TOST p adjusted",\n'
-        '    document_test AS "rule of the document", document_p AS "its p", welch_p AS "Welch p", mwu_p AS "MWU p", paired_p AS "paired p",\n'
+        '    document_test AS "test that the methodology chooses", document_p AS "its p", welch_p AS "Welch p", mwu_p AS "MWU p", paired_p AS "paired p",\n'
         '    cohens_d AS d, hedges_g AS g, hl_shift AS "HL shift", verdict\n'
         "FROM comparisons\nWHERE analysis_set = 'protocol'\nORDER BY place, treatment, family, metric",
     ),

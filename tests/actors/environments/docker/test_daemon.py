@@ -195,6 +195,39 @@ def test_remove_cleans_up_after_everything_was_killed(bare: Path) -> None:
 
 
 @needs_root
+def test_an_engine_whose_project_is_moved_goes_on_there_and_is_removed_from_there(bare: Path) -> None:
+    daemon.ensure(bare, say=lambda _: None)
+    inside = sleeping_container(daemon.connect(bare), bare)
+    before = engine_processes(bare)
+    moved, again, copy = bare.with_name("moved"), bare.with_name("again"), bare.with_name("copy")
+    bare.rename(moved)
+    with pytest.raises(EngineMissing, match="its folder was moved while it ran"):
+        daemon.connect(moved)
+
+    said: list[str] = []
+    found = daemon.ensure(moved, say=said.append)
+    assert found.started and "was moved with its Docker engine" in said[0]
+    assert not daemon._alive(inside) and not any(argv in before for _, argv in daemon._processes())
+    client = daemon.connect(moved)
+    assert client.images.get("sleep:1").tags == ["sleep:1"]
+    inside = sleeping_container(client, moved)
+
+    copied = copy / "engine" / "data" / "containers"
+    shutil.copytree(daemon.engine_folder(moved) / "data" / "containers", copied, ignore=lambda *_: ["mounts"])
+    daemon._end_leftovers(copy)
+    assert daemon._alive(inside), "a copy is not its original"
+
+    moved.rename(again)
+    daemon.remove(again)
+    assert not daemon._alive(inside)
+    assert [engine_processes(home) for home in (bare, moved, again)] == [[], [], []]
+    assert list(again.iterdir()) == [again / "sleep.tar"]
+    assert not {daemon.bridge_name(daemon.engine_folder(home)) for home in (bare, moved, again)} & {
+        name for _, name in socket.if_nameindex()
+    }
+
+
+@needs_root
 def test_a_home_too_deep_for_a_socket_gets_one_elsewhere(bare: Path) -> None:
     deep = bare / ("long-" * 20)
     assert len(str(daemon.runtime_folder(deep))) < 40

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import tomllib
 from pathlib import Path
 
 import docker
 import pytest
+from packaging.markers import default_environment
 from rich.console import Console
 
 from actors.types import Environment, GpuAccess, ImageIdentity, Model, Workload
 from campaign.config.loading import load
 from campaign.config.schema import Campaign
 from campaign.preflight import doctor
-from campaign.preflight.doctor import Check
+from campaign.preflight.doctor import Check, project
 
 LOCAL = Path(__file__).parents[4] / "configs" / "campaigns" / "local.yaml"
 
@@ -134,3 +136,20 @@ def test_the_list_reads_without_colour_and_counts_what_failed() -> None:
     assert "[odd]" in lines[1]
     assert lines[-1] == "3 checks: 1 ok, 1 to think about, 1 failed"
     assert [line.strip() for line in lines if "->" in line] == ["-> look", "-> get", "-> another"]
+
+
+@pytest.mark.parametrize("full", ["3.11.4", "3.11.9", "3.12.1", "3.13.0"])
+def test_a_package_is_held_against_the_version_that_the_lock_has_for_this_python(
+    monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    surroundings = {**default_environment(), "python_full_version": full, "python_version": full.rpartition(".")[0]}
+    monkeypatch.setattr("packaging.markers.default_environment", lambda: surroundings)
+    lock = tomllib.loads((LOCAL.parents[2] / "uv.lock").read_text())
+    several = [package for package in lock["package"] if package["name"] == "scipy"]
+    assert len(several) > 1  # else this test says nothing
+    wanted = "1.17" if full.startswith("3.11") else "1.18"
+    assert project._locked()["scipy"].startswith(wanted)
+
+
+def test_what_make_setup_installs_is_what_the_doctor_asks_for(home: Path) -> None:
+    assert one("packages", home, None).status == "ok"

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from campaign.analysis import cache as evidence
 from campaign.report import paper
 from campaign.report.paper import article
 from tests import synthetic
@@ -32,6 +33,22 @@ def test_the_article_takes_every_table_and_every_figure_at_its_width(results):
     assert figures
     for path in figures:
         assert f"\\includegraphics{{{{{path.stem}}}.pdf}}" in source  # no width: as large as it was drawn
+
+
+def test_a_figure_stands_once_in_a_column_or_over_both_where_it_is_tall(tmp_path):
+    """Of each figure the file of one width; a column's come first, so that the first page is full."""
+    folder = tmp_path / "print"
+    folder.mkdir()
+    for name, height in (("throughput", 2.4), ("overhead", 5.0), ("timeline", 3.0)):
+        for width in (3.5, 7.16):
+            (folder / f"{name}-{width}in.pdf").touch()
+            (folder / f"{name}-{width}in.svg").write_text(f'<svg width="{width}in" height="{height}in"></svg>')
+    (folder / "memory-7.16in.pdf").touch()
+    source = article.document(evidence.connect(synthetic.write(tmp_path / "none", done=0)), [], folder)
+    set_ = re.findall(r"\\begin\{(figure\*?)\}|includegraphics\{\{(.*?)\}\.pdf\}|(section\{Methods\})", source)
+    assert ["".join(it) for it in set_] == [
+        "figure", "throughput-3.5in", "figure", "timeline-3.5in", "section{Methods}", "figure*", "overhead-7.16in", "figure*", "memory-7.16in",
+    ]  # fmt: skip
 
 
 def test_the_article_compiles_and_nothing_sticks_out(tmp_path):
