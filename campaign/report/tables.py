@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import cache as evidence
-from campaign.analysis import metrics, views
+from campaign.analysis import inputs, metrics, views
+from campaign.analysis.margin import in_words
 from campaign.analysis.numbers import fixed, interval, level_text, p_value, places_of, plain, present
 from campaign.analysis.statistics.units import FEWEST_UNITS
 from campaign.report import guard
@@ -119,7 +120,7 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
     )
     notes = (
         "How many headline tests fall below 0.05, plain and adjusted over the comparisons that were planned (m), tested or not. "
-        "BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within the declared margin, Holm."
+        f"BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within {_margin(con)}, Holm."
     )
     if {"F_doc", "F_primary5"} <= {row[0] for row in found}:
         notes += (
@@ -127,6 +128,11 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
             "with the confirmatory ones."
         )
     return Table("families", "Families of comparisons.", columns, cells, notes)
+
+
+def _margin(con: duckdb.DuckDBPyConnection) -> str:
+    chosen = inputs.settings(con)
+    return in_words(chosen["margin_pct"], chosen["margin_declared"])
 
 
 def over_units(con: duckdb.DuckDBPyConnection) -> list[Table]:
@@ -378,11 +384,15 @@ def tests(rows: list[Row]) -> Table:
             {f"{FAMILIES.get(row['family'], row['family'])} (m = {row['m_planned']})" for row in rows if row["family"]}
         )
     )
+    margins = dict.fromkeys(
+        in_words(row["margin_pct"], row["margin_declared"]) for row in rows if present(row["margin_pct"])
+    )
+    told = ", ".join(margins) or "a margin"
     notes = (
         "Difference: treatment minus reference, Welch's interval. Rule: the pre-registered choice among Student's t, Welch and "
         "Mann-Whitney's U. Blocks: paired t. Adjusted: Holm, for secondary metrics Benjamini-Hochberg (BH), of the guarded test that decides. "
         "Rand.: randomisation over the schedule, Holm. "
-        f"TOST: equivalence within the declared margin, Holm. Families: {families or 'none'}."
+        f"TOST: equivalence within {told}, Holm. Families: {families or 'none'}."
     )
     return _by_contrast("tests", "Tests behind the comparisons.", columns, cells, rows, notes)
 
