@@ -29,7 +29,7 @@ report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=
 
 notebook:  ## open the notebook over the results in JupyterLab, which is installed first (RESULTS=, ARGS=)
 	@NOTEBOOK=1 PYTHON='$(PYTHON)' sh .ci/setup
-	@$(if $(RESULTS),CAMPAIGN_RESULTS='$(RESULTS)') $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks/campaign.ipynb
+	@CAMPAIGN_RESULTS="$$(realpath -m -- '$(or $(RESULTS),results/local)')" $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS) notebooks/campaign.ipynb
 
 bench: setup  ## measure the harness itself: perturbation, start latency, journal, planner
 	@$(BIN)/python -m benchmarks $(ARGS) $(GIVE)

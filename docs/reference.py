@@ -1,4 +1,4 @@
-"""Writes what of the documentation follows from the code: the campaign file's keys and the SQL views.
+"""Writes what of the documentation follows from the code: the campaign file's keys, the SQL views, and the notebook with what its cells gave.
 
 python docs/reference.py        (writes docs/reference/*.md, configs/schema.json and the structures in sql/10_sources.sql that classes declare;
                                  a test fails where they are not as written)
@@ -6,6 +6,7 @@ python docs/reference.py        (writes docs/reference/*.md, configs/schema.json
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ WRITTEN = {
     "sql/10_sources.sql": lambda: sources((PROJECT / "sql/10_sources.sql").read_text(encoding="utf-8")),
     "docs/reference/configuration.md": lambda: configuration(schema.schema()),
     "docs/reference/sql.md": lambda: sql(sorted((PROJECT / "sql").glob("*.sql"))),
+    "docs/notebook.md": lambda: notebook(PROJECT / "notebooks" / "campaign.ipynb"),
 }
 """File to what belongs into it."""
 
@@ -113,6 +115,21 @@ def sql(files: list[Path]) -> str:
         if rows:
             parts += ["", "| name | kind | what it holds |", "| --- | --- | --- |", *rows]
     return "\n".join(parts) + "\n"
+
+
+def notebook(path: Path) -> str:
+    """A notebook as a page: its texts, its code, and below each cell the table or the figure that it gave when the notebook was last run."""
+    parts = []
+    for cell in json.loads(path.read_text())["cells"]:
+        text = "".join(cell["source"])
+        parts += [text] if cell["cell_type"] == "markdown" else [f"```python\n{text}\n```"]
+        for output in cell.get("outputs", []):
+            data = {kind: "".join(given) for kind, given in output.get("data", {}).items()}
+            if "image/png" in data:
+                parts.append(f"![What the cell draws](data:image/png;base64,{data['image/png'].strip()})")
+            elif table := re.search(r"<table.*</table>", data.get("text/html", ""), re.DOTALL):
+                parts.append(re.sub(r' border="1" class="dataframe"| style="[^"]*"', "", table[0]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _comment(text: str, place: int, downwards: bool) -> str:

@@ -82,3 +82,36 @@ SELECT
 FROM metadata AS m
 JOIN attempts AS a ON a.run_id = m.run_id AND a.attempt = m.attempt
 WHERE m.gate IS NOT NULL AND m.gate.opened IS NOT NULL;
+
+-- cooling: one row per sample of a rest between two attempts of a unit, up to where the gate began to look: the cell of the attempt before it
+-- (`model`, `environment`), the attempt that it led to (`next_run_id`, `next_attempt`), its whole length `rest_s`, and seconds since it began, `t_s`.
+CREATE VIEW cooling AS
+WITH attempted AS (
+    SELECT
+        unit, run_id, attempt, gate, ended_utc_ns,
+        CAST(started_utc_ns + 1e9 * (coalesce(stages.create_s, 0) + gate.waited_s - gate.rest_s) AS BIGINT) AS began_ns,
+        lag(model) OVER by_time AS model_before,
+        lag(environment) OVER by_time AS environment_before,
+        lag(ended_utc_ns) OVER by_time AS ended_before_ns
+    FROM metadata
+    WINDOW by_time AS (PARTITION BY unit ORDER BY started_utc_ns)
+),
+rests AS (
+    SELECT unit, run_id, attempt, model_before, environment_before, began_ns, gate.rest_s AS rest_s, gate.temperature_c AS opened_c
+    FROM attempted
+    WHERE gate.opened AND gate.rest_s IS NOT NULL AND model_before IS NOT NULL AND began_ns > ended_before_ns - 60_000_000_000
+)
+SELECT
+    r.model_before AS model,
+    r.environment_before AS environment,
+    r.unit,
+    r.run_id AS next_run_id,
+    r.attempt AS next_attempt,
+    r.rest_s,
+    r.opened_c,
+    (t.t_utc_ns - r.began_ns) / 1e9 AS t_s,
+    coalesce(t.gpu_temperature_c, t.host_temperature_c) AS temperature_c,
+    t.gpu_power_w AS power_w,
+    t.gpu_sm_clock_mhz AS sm_clock_mhz
+FROM telemetry AS t ASOF JOIN rests AS r ON t.unit = r.unit AND t.t_utc_ns >= r.began_ns
+WHERE t.t_utc_ns <= r.began_ns + 1e9 * r.rest_s AND t.stage IN ('cooldown', 'idle');

@@ -36,6 +36,29 @@ LEFT JOIN analysed AS a USING (run_id)
 LEFT JOIN tries AS t USING (run_id)
 GROUP BY r.phase, r.model, r.workload, r.environment;
 
+-- run_noise: one row per cell: how much its accepted runs differ from each other (coefficient of variation, percent), by the clock and
+-- by CPU time, and for how much of a run some task of the machine waited for a CPU (pressure stall information).
+CREATE VIEW run_noise AS
+WITH figures AS (
+    SELECT
+        o.run_id, o.phase, o.unit, o.model, o.workload, o.environment,
+        any_value(o.value) FILTER (o.metric = 'token_throughput_tok_s') AS throughput,
+        any_value(o.value) FILTER (o.metric = 'output_tokens_per_cpu_s') AS per_cpu_s,
+        any_value(o.value) FILTER (o.metric = 'psi_cpu_some_ms') AS waited_ms,
+        any_value(m.telemetry.duration_s) AS duration_s
+    FROM observations AS o
+    LEFT JOIN metadata AS m ON m.run_id = o.run_id AND m.attempt = o.attempt
+    GROUP BY ALL
+)
+SELECT
+    phase, unit, model, workload, environment,
+    count(throughput) AS n,
+    100 * stddev_samp(throughput) / avg(throughput) AS throughput_cv_pct,
+    100 * stddev_samp(per_cpu_s) / avg(per_cpu_s) AS per_cpu_s_cv_pct,
+    least(100.0, 100 * sum(waited_ms) / 1000 / sum(duration_s)) AS cpu_wait_pct
+FROM figures
+GROUP BY ALL;
+
 -- rejected_attempts: one row per attempt that does not count, with the checks it failed and why.
 CREATE VIEW rejected_attempts AS
 WITH failed_checks AS (

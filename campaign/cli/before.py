@@ -22,7 +22,7 @@ Units = Annotated[
 @app.command(
     rich_help_panel=PANEL,
     epilog="Examples:\n\n  campaign plan configs/campaigns/local.yaml\n\n"
-    "  campaign plan my.yaml --pilot results/pilot --apply overrides.yaml",
+    "  campaign plan my.yaml --pilot results/my-pilot --apply overrides.yaml --rest rest.json",
 )
 def plan(
     config: Config = None,
@@ -36,6 +36,12 @@ def plan(
         Path | None,
         typer.Option(help="With --pilot: file for the optimum as `overrides:`, to put into the campaign file."),
     ] = None,
+    rest: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --pilot: file for the least rest that its cooling curves show, for `gate.calibration`."
+        ),
+    ] = None,
 ) -> None:
     """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for; of a study every phase."""
     from campaign.cli import study
@@ -43,21 +49,17 @@ def plan(
     from campaign.plan.preview import describe
     from campaign.record.store import folder_for
 
-    if apply is not None and pilot is None:
-        raise typer.BadParameter("the optimum comes from a pilot: give --pilot RESULTS", param_hint="--apply")
+    for option, file in (("--apply", apply), ("--rest", rest)):
+        if file is not None and pilot is None:
+            raise typer.BadParameter("comes from a pilot: give --pilot RESULTS", param_hint=option)
     if phase is None and pilot is None and study.planned(config, units, results):
         return
     _, loaded = chosen(config, phase)
     if pilot is not None:
-        from campaign.plan import pilot as piloted
+        from campaign.plan import piloted
 
-        every = piloted.advice(loaded, piloted.spreads(pilot))
-        out.print(piloted.describe(every))
-        if apply is not None:
-            if apply.exists():
-                raise piloted.PilotRefused(f"{apply} exists; name a new file, nothing was written")
-            apply.write_text(piloted.overrides(every))
-            out.print(f"wrote {apply}: put its `overrides` into the campaign file, before the first run", markup=False)
+        for line in piloted.told(loaded, latest(pilot), apply, rest):
+            out.print(line, markup=False, soft_wrap=isinstance(line, str))
         return
     store = folder_for(results, loaded.name, new=False)
     store.require_kind(simulated=False)

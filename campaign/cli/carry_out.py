@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,6 +74,50 @@ def shakedown(
     raise typer.Exit(run_campaign(config, False, results, address, accept_drift, True, "stop", only_shakedown=True))
 
 
+@app.command(
+    rich_help_panel=PANEL,
+    epilog="Examples:\n\n  campaign pilot configs/campaigns/spark.yaml\n\n"
+    "  campaign pilot my.yaml --repetitions 8 && campaign plan my.yaml --pilot results/my-pilot --apply overrides.yaml",
+)
+def pilot(
+    config: Config = None,
+    repetitions: Annotated[
+        int, typer.Option("--repetitions", "-n", help="Runs of each cell; five tell a variance between starts.")
+    ] = 6,
+    phase: Phase = None,
+    new: Annotated[bool, typer.Option("--new", help="Another pilot instead of going on with the last.")] = False,
+    results: ResultsRoot = Path("results"),
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
+    ] = None,
+    accept_drift: Annotated[
+        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
+    ] = False,
+) -> None:
+    """Measure a few runs of every cell, in NAME-pilot: where they vary, what plan costs least, how short the rest can be."""
+    from campaign.plan import pilot as pilots
+    from campaign.preflight import rights
+    from campaign.record.store import folder_for
+
+    choice, loaded = chosen(config, phase)
+    asked = pilots.of(loaded, repetitions)
+    store = folder_for(results, asked.name, new)
+    store.require_kind(simulated=False)
+
+    def close(store: Any, no_report: bool) -> None:
+        own = [str(choice.config.absolute()), *(["--phase", phase] if phase else [])]
+        words = [*own, "--pilot", str(store.root.absolute())]
+        _apart(["-m", "campaign", "plan", *words], "what it tells", f"campaign plan {' '.join(words)}")
+
+    if (code := finished_already(asked, store)) is not None:
+        close(store, True)
+        raise typer.Exit(code)
+    if address is None:
+        rights.require(asked, rights.with_sudo("pilot", config))
+    because = f"a pilot of {loaded.name}"
+    raise typer.Exit(carry_out(asked, store, because, address, accept_drift, True, "without", close=close))
+
+
 Failing = Literal["ask", "without", "stop"]
 """What is done about cells that cannot run."""
 
@@ -135,8 +179,10 @@ def carry_out(
     no_report: bool,
     failing: Failing,
     only_shakedown: bool = False,
+    close: Callable[[Any, bool], None] | None = None,
 ) -> int:
-    """Carry the campaign out in its results folder as far as it goes; the exit code."""
+    """Carry the campaign out in its results folder as far as it goes; the exit code. ``close`` tells what a finished one came to, in the place of
+    its summary and page."""
     from campaign.record.store import StoreError
 
     store.require_kind(simulated=False)
@@ -159,7 +205,7 @@ def carry_out(
             return EXIT_INTERRUPTED
         if not store.exists():
             raise StoreError(f"{store.root}: nothing was recorded")
-        return _finish(store, snapshot, no_report)
+        return _finish(store, snapshot, no_report, close or _report_apart)
     finally:
         store.unlock()
 
@@ -278,7 +324,7 @@ def _choose(failing: Failing, display: Any, driver: Any, cells: int) -> tuple[Li
     return "stop", "interrupted"
 
 
-def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
+def _finish(store: Any, snapshot: Any, no_report: bool, close: Callable[[Any, bool], None]) -> int:
     if snapshot.stage != "completed":
         left = snapshot.total - snapshot.done
         if snapshot.message == "shakedown":
@@ -296,42 +342,39 @@ def _finish(store: Any, snapshot: Any, no_report: bool) -> int:
         if snapshot.message.startswith("shakedown"):
             return EXIT_REFUSED
         return EXIT_INTERRUPTED if snapshot.message == "interrupt" else EXIT_INCOMPLETE
-    _report_apart(store, no_report)
+    close(store, no_report)
     out.print(f"{snapshot.campaign} is finished: {_report_line(store)}")
     return EXIT_INCOMPLETE if snapshot.exhausted or snapshot.left_out else 0
 
 
 def _report_apart(store: Any, no_report: bool) -> None:
     """The summary and the page in a process of their own: Ray and the libraries that draw need not get on in one, and a crash there harms
-    nothing that was measured. One that dies by a signal is tried once more."""
+    nothing that was measured."""
+    words = ["-m", "campaign.closing", str(store.root.absolute()), *(["--no-page"] if no_report else [])]
+    _apart(words, "the report", f"campaign report {store.root}")
+
+
+def _apart(words: list[str], what: str, again: str) -> None:
+    """Run Python with these words, in a session of its own; one that dies by a signal once more. ``what`` it makes, and what makes it ``again``."""
     import subprocess
 
-    words = [
-        sys.executable,
-        "-m",
-        "campaign.closing",
-        str(store.root.absolute()),
-        *(["--no-page"] if no_report else []),
-    ]
     for last in (False, True):
         environment = {**os.environ, "COLUMNS": str(out.width)}
-        with subprocess.Popen(words, cwd=ROOT, env=environment, start_new_session=True) as process:
+        command = [sys.executable, *words]
+        with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as process:
             try:
                 ended = process.wait()
             except KeyboardInterrupt:
                 process.terminate()
                 process.wait()
-                out.print(f"without the report; the results are whole: campaign report {store.root}")
+                out.print(f"without {what}; the results are whole: {again}")
                 raise
         if ended == 0:
             return
         if ended > 0 or last:
-            out.print(
-                f"the report could not be made (code {ended}); the results are whole: campaign report {store.root}",
-                style="red",
-            )
+            out.print(f"{what} could not be made (code {ended}); the results are whole: {again}", style="red")
             return
-        out.print(f"the report's process died by signal {-ended}; once more")
+        out.print(f"{what}'s process died by signal {-ended}; once more")
 
 
 def _report_line(store: Any) -> str:

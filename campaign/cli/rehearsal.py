@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from campaign.cli.app import Config, app, chosen, out
+from campaign.cli.app import Config, Phase, app, chosen, out
 from campaign.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED
 
 PANEL = "Before"
@@ -58,6 +58,10 @@ def rehearse(
         int,
         typer.Option(min=1, help="So many rehearsals with other seeds: power and false claims of the whole pipeline."),
     ] = 1,
+    pilot: Annotated[
+        int | None, typer.Option(help="Rehearse its pilot instead (`campaign pilot`): so many runs of each cell.")
+    ] = None,
+    phase: Phase = None,
     results: Annotated[Path, typer.Option("--results", help="Folder that holds rehearsals.")] = Path("rehearsals"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
 ) -> None:
@@ -67,7 +71,7 @@ def rehearse(
     from campaign.rehearsal import conclusion
     from campaign.rehearsal.rehearse import rehearse as carry_out
 
-    if config is not None and study.meant(config, None):
+    if phase is None and pilot is None and config is not None and study.meant(config, None):
 
         def asked_of(campaign: Any, effects: list[str]) -> Any:
             return _asked(campaign, effects, cv, faults, seed, units, machine, telemetry_hz, person)
@@ -75,7 +79,14 @@ def rehearse(
         with Progress(config.stem) as progress:
             code = study.rehearse(config, results, effect or [], asked_of, progress, _hear_interrupts, no_report)
         raise typer.Exit(code)
-    _, loaded = chosen(config)
+    if pilot is not None and repeat > 1:
+        raise typer.BadParameter("not together with --repeat", param_hint="--pilot")
+    _, loaded = chosen(config, phase)
+    whole = loaded
+    if pilot is not None:
+        from campaign.plan import pilot as pilots
+
+        loaded = pilots.of(whole, pilot)
     asked = _asked(loaded, effect, cv, faults, seed, units, machine, telemetry_hz, person)
     if repeat > 1:
         from campaign.rehearsal import repeat as repeats
@@ -99,8 +110,15 @@ def rehearse(
     from campaign.analysis import cache
 
     con = cache.connect(store.root)
-    out.print(conclusion.describe(loaded, asked, done, con))
-    if not no_report:
+    if pilot is None:
+        out.print(conclusion.describe(loaded, asked, done, con))
+    else:
+        from campaign.plan import piloted
+
+        out.print(conclusion.took(loaded, done, con))
+        for line in piloted.told(whole, store.root):
+            out.print(line, soft_wrap=isinstance(line, str))
+    if not no_report and pilot is None:
         from campaign.report import page
 
         out.print(f"report {page.write(store.root)}", soft_wrap=True)

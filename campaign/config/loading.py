@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from actors.types import Environment
-from campaign.config import rules, short_forms
+from campaign.config import rest, rules, short_forms
 from campaign.config.library import LIBRARY, definitions, folders
 from campaign.config.schema import Campaign
 from campaign.config.words import validated
@@ -68,6 +68,7 @@ def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, se
         if kind not in keys or len(problems) > before:
             unresolved |= {kind, *FOLLOWS[kind]}
     short_forms.without(keys, problems)
+    rest.resolved(keys, path, problems)
     short_forms.repetitions(keys)
     short_forms.overrides(keys, problems)
     short_forms.defaults(keys)

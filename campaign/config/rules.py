@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from actors.engines.registry import engines
 from actors.environments import registry
-from campaign.config import entries, sequential
+from campaign.config import entries, rest, sequential
 from campaign.config.entries import MAX_SECONDS
 from campaign.config.library import LIBRARY
 from campaign.config.schema import Campaign
@@ -52,6 +52,8 @@ def contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Probl
     for i, workload in enumerate(campaign.workloads):
         yield from entries.workload(workload, at("workloads", i))
     yield from _gate(campaign, at)
+    cells = [(model.name, arm.name) for model in campaign.models for arm in campaign.environments]
+    yield from rest.contradictions(campaign.rest, at, cells)
     yield from sequential.contradictions(
         campaign.sequential, at, repetitions=campaign.repetitions, outliers=campaign.outliers, phase=campaign.phase,
         arms=len(campaign.environments), units=len(campaign.units), margin_pct=campaign.margin_pct,

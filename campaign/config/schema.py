@@ -14,6 +14,7 @@ from pydantic import Field
 from actors.environments import ContainerEngine, software
 from actors.types import Environment, Frozen, Gate, Image, Model, Name, Telemetry, Watchdog, Workload
 from campaign.config import redaction
+from campaign.config.rest import Rest
 from campaign.config.sequential import Sequential
 from campaign.config.yaml_nodes import ConfigError, Problem
 from campaign.errors import nearest
@@ -136,6 +137,8 @@ class Campaign(Frozen):
     """Units to use; empty is every unit that is alive."""
     screen: Screen | None = None
     """Made from a study's file, for its screening phase."""
+    rest: Rest | None = None
+    """By what `gate.cooldown_s` was calibrated, where it was."""
 
     @property
     def config_hash(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from actors.types import Environment
+from actors.types import Environment, Gate
 from campaign.config.library import LIBRARY
 from campaign.config.schema import Campaign
 from campaign.config.yaml_nodes import Node, Problem, either, instead, said
@@ -77,8 +77,8 @@ def _keys_at(cls: type[BaseModel], loc: Location) -> list[str]:
         fields = getattr(current, "model_fields", {})
         current = _schema_in(fields[part].annotation) if part in fields else None
         by_name = part in fields and typing.get_origin(fields[part].annotation) is dict
-    keys = list(getattr(current, "model_fields", {}))
-    extra = {Campaign: ["library"], Environment: ["extends"]}.get(current, [])
+    keys = [key for key in getattr(current, "model_fields", {}) if (current, key) != (Campaign, "rest")]
+    extra = {Campaign: ["library"], Environment: ["extends"], Gate: ["calibration"]}.get(current, [])
     return keys + extra
 
 

@@ -127,6 +127,8 @@ def gate_asks(campaign: Campaign) -> list[str]:
     """What must hold on the unit before an attempt starts, in words."""
     gate = campaign.gate
     asks = [f"at least {gate.cooldown_s:g} s of rest since the last attempt"]
+    if (rest := campaign.rest) is not None:
+        asks = [f"{asks[0]}, calibrated by {rest.pilot}: {rest.saved_s:g} s a run less than with {rest.was_s:g} s"]
     if gate.ceiling_c is not None:
         floor = f"between {gate.floor_c:g} and" if gate.floor_c is not None else "below"
         asks.append(f"temperature {floor} {gate.ceiling_c:g} °C for {gate.dwell_s:g} s (where there is a sensor)")

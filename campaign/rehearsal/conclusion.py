@@ -27,6 +27,14 @@ def describe(campaign: Campaign, asked: Asked, done: Rehearsed, con: duckdb.Duck
     from rich.console import Group
     from rich.text import Text
 
+    return Group(took(campaign, done, con), Text(), comparisons(campaign, asked, con))
+
+
+def took(campaign: Campaign, done: Rehearsed, con: duckdb.DuckDBPyConnection) -> RenderableType:
+    """Time, runs, hours by cause, disk, pauses."""
+    from rich.console import Group
+    from rich.text import Text
+
     span_s = (done.ended_utc_ns - done.began_utc_ns) / 1e9
     ends = datetime.now().astimezone() + timedelta(seconds=span_s)
     word = f"takes {duration(span_s)}: started now, it is finished on {ends:%A %-d %B %Y}"
@@ -43,7 +51,7 @@ def describe(campaign: Campaign, asked: Asked, done: Rehearsed, con: duckdb.Duck
         lines.append(
             Text.assemble(("paused    ", "dim"), f"{why.splitlines()[0]}; a person came after {duration(waited_s)}")
         )
-    return Group(*lines, Text(), comparisons(campaign, asked, con))
+    return Group(*lines)
 
 
 def runs(con: duckdb.DuckDBPyConnection, done: Rehearsed) -> str:

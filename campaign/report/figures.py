@@ -428,6 +428,62 @@ LOOKS_FIGURE = Figure(
 )
 """Of a campaign with a sequential design, before the others."""
 
+REST = """
+WITH points AS (
+    SELECT unnest(from_json(config->'rest'->'curve',
+        '[{"environment": "VARCHAR", "t_s": "DOUBLE", "temperature_c": "DOUBLE", "power_w": "DOUBLE", "sm_clock_mhz": "DOUBLE"}]'), recursive := true)
+    FROM campaign
+)
+SELECT environment, t_s, temperature_c, power_w, sm_clock_mhz,
+    (SELECT (config->'rest'->>'cooldown_s')::DOUBLE FROM campaign) AS cooldown_s,
+    (SELECT (config->'rest'->>'was_s')::DOUBLE FROM campaign) AS was_s
+FROM points
+ORDER BY environment, t_s
+""".strip()
+COOLING = {"temperature_c": "temperature (°C)", "power_w": "power (W)", "sm_clock_mhz": "clock (MHz)"}
+
+
+def rest(con: duckdb.DuckDBPyConnection) -> alt.TopLevelMixin | None:
+    """How the pilot's unit cooled after each arm, and the rest that was taken from it. None without a calibrated rest."""
+    found = con.execute(REST).df()
+    if found.empty:
+        return None
+    arms = [arm for arm in _arms(con) if arm in set(found.environment)] or sorted(set(found.environment))
+    x = alt.X("t_s:Q", title="seconds since the run ended", scale=alt.Scale(nice=False))
+    color = alt.Color("environment:N", sort=arms, scale=alt.Scale(domain=arms), title=None)
+    dash = alt.StrokeDash("environment:N", sort=arms, scale=alt.Scale(domain=arms), title=None)
+    panels = []
+    for column, title in COOLING.items():
+        if found[column].isna().all():
+            continue
+        y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=column != "temperature_c", nice=True))
+        base = alt.Chart(found[["environment", "t_s", column, "cooldown_s"]])
+        rule = (
+            alt.Chart(found[["cooldown_s"]].head(1))
+            .mark_rule(strokeWidth=1.6)
+            .encode(x=alt.X("cooldown_s:Q", title=""))
+        )
+        layers = [
+            *_watermark(con, 620, 150),
+            base.mark_line(strokeWidth=1.8).encode(x=x, y=y, color=color, strokeDash=dash),
+            rule,
+        ]
+        panels.append(alt.layer(*layers).properties(width=620, height=150))
+    return alt.vconcat(*panels, spacing=14)
+
+
+REST_FIGURE = Figure(
+    "rest",
+    "Calibrated rest: how the unit cools",
+    "Mean over the rests of the pilot after the runs of each arm: temperature, power and clock of the GPU (of the host where there is none). The line is the "
+    "rest that every attempt waits for at least: the time after which, in every single rest after every model and arm, all of them were back where that "
+    "rest ended.",
+    REST,
+    rest,
+    "the rest was not calibrated",
+)
+"""Of a campaign with a calibrated rest, before the others."""
+
 FIGURES = (
     Figure(
         "throughput",

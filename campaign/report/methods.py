@@ -10,6 +10,8 @@ from campaign.analysis import cache as evidence
 from campaign.analysis import views
 from campaign.analysis.margin import DEFAULT_PCT
 from campaign.analysis.numbers import present
+from campaign.config.rest import Rest
+from campaign.plan import rest
 from campaign.report.guard import INTERVAL, guard_of
 from campaign.report.table_formats import escape
 
@@ -101,6 +103,8 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
     conditions = _gate(gate)
     if conditions:
         said.append(f"A run began after {_listed(conditions)}.")
+    if (calibrated := rest_of(con)) is not None:
+        said.append(f"The cooldown was calibrated by a pilot ({calibrated.pilot}). {rest.sentence(calibrated)}")
     if present(telemetry.get("rate_hz")):
         said.append(f"Telemetry was sampled at {telemetry['rate_hz']:g} Hz.")
     if present(acceptance.get("coverage_min_pct")):
@@ -169,6 +173,15 @@ def looks_in_words(con: duckdb.DuckDBPyConnection) -> str:
         f"{exact} (Jennison and Turnbull), by {rule[design.scale]}. A model whose comparisons were all decided got no further blocks. Intervals are "
         "repeated confidence intervals, and estimates of comparisons that stopped their model are median-unbiased (Emerson and Fleming)."
     )
+
+
+def rest_of(con: duckdb.DuckDBPyConnection) -> Rest | None:
+    """By what the rest of the campaign was calibrated; None where it was not, or where that cannot be read."""
+    told = (facts_of(con, "config") or {}).get("rest")
+    try:
+        return None if told is None else Rest.model_validate_json(json.dumps(told))
+    except ValueError:
+        return None
 
 
 def _gate(gate: dict[str, Any]) -> list[str]:

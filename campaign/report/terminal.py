@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from campaign.analysis import cache as evidence
 from campaign.analysis import metrics
 from campaign.analysis.numbers import level_text, range_text
-from campaign.report import guard, wording
+from campaign.report import guard, noise, wording
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,6 +43,7 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
         parts.append(Text(held.why, style="bold"))
     parts.extend(Text(sentence, style="bold") for sentence in wording.between_twins(rows))
     parts.extend(_in_doubt(con))
+    parts.extend(Text(sentence, style="yellow") for sentence in noise.told(con, rows))
     cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
     for (phase, model, workload, reference), group in cells:
         cell = [row for row in group if row["metric"] in metrics.summary() and row["verdict"] != "no_data"]

@@ -143,6 +143,11 @@ class Driver:
         measured nothing."""
         store = self.store
         store.require_kind(self.fleet.simulated)
+        if (rest := self.campaign.rest) is not None and rest.simulated and not self.fleet.simulated:
+            raise DriverError(
+                f"the rest of {rest.cooldown_s:g} s was calibrated by {rest.pilot}, a rehearsal, and nothing in it was measured. "
+                "Calibrate it by a pilot on this machine (`campaign pilot`), or write gate.cooldown_s in seconds."
+            )
         if not store.exists():
             return
         found = differences(self.campaign, store.info())

@@ -138,6 +138,12 @@ class UnitActors:
                 now=f"{facts.code_digest[:16]} {host.code_digest()[:16]}",
                 unit=self.name,
             )
+        rest = self.course.campaign.rest
+        if rest is not None and not facts.simulated and (facts.gpu if facts.gpu != "none" else None) != rest.gpu:
+            raise DriverError(
+                f"{self.name} has {facts.gpu}, and the rest of {rest.cooldown_s:g} s was calibrated on {rest.gpu or 'a machine without a GPU'}: another "
+                "machine cools otherwise. Calibrate it by a pilot on this one, or write gate.cooldown_s in seconds."
+            )
         if facts.unprepared and not self.course.campaign.shakedown:
             raise DriverError("\n".join(f"{pair}: {why}" for pair, why in facts.unprepared.items()))
         if facts.refused_options:

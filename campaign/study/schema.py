@@ -21,7 +21,7 @@ from campaign.config.schema import Campaign
 from campaign.study.config import OWN_KEYS, PHASE_KEYS, PhaseAsked
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-RESOLVED = ("screen",)
+RESOLVED = ("screen", "rest")
 """Keys of a resolved campaign that no file writes."""
 FOLLOWING = ("order", "reference", "repetitions")
 """Keys that a file may leave out, because others say them."""
@@ -40,6 +40,12 @@ def schema() -> dict[str, Any]:
         partial = {key: value for key, value in definitions[name].items() if key != "required"}
         partial["properties"] = partial["properties"] | ({"extends": _one_or_many()} if kind == "environments" else {})
         keys[kind]["items"] = {"anyOf": [{"type": "string", "description": f"A name in {kind}.yaml."}, partial]}
+    gate = definitions["Gate"]["properties"]
+    gate["cooldown_s"] = {"anyOf": [gate["cooldown_s"], {"const": "calibrated"}]}
+    gate["calibration"] = {
+        "type": "string",
+        "description": "File of a calibrated rest (`campaign plan --pilot --rest`).",
+    }
     keys["models"] = {"anyOf": [keys["models"], {"type": "string", "description": "In a study's phase: a rule."}]}
     count = {"type": "integer", "minimum": 1}
     keys["repetitions"] = {"anyOf": [count, keys["repetitions"]]}

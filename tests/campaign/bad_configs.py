@@ -76,6 +76,11 @@ def swap(line: str, new: str) -> str:
     return "\n".join([*lines[:at], new, *lines[at + 1 :]]) + "\n"
 
 
+CALIBRATED = """\
+{"cooldown_s": 5, "was_s": 9, "saved_s": 4, "tolerance_c": 1, "apart_c": 0.1, "pilot": "p-pilot", "campaign_id": "1", "journal": "1:2",
+ "after": [{"model": "small", "environment": "native-chroot", "rests": 4, "back_s": 4.5}]}
+"""
+
 ENV = "environments: [native-chroot, docker"
 
 CASES = (
@@ -103,6 +108,12 @@ CASES = (
     Case("nothing after a key", swap("engine", "engine:"), (":2: engine: must be", "got nothing")),
     Case("a list as the whole file", "- name: x\n", ("bad.yaml:1: must be a mapping, got a list",)),
     Case("a word as the whole file", "campaign\n", ("must be a mapping, got the text 'campaign'",)),
+    # A calibrated rest
+    Case("calibrated by nothing", swap("  cooldown_s", "  cooldown_s: calibrated"), (":9: gate.cooldown_s: is calibrated, and nothing says by what", "campaign pilot")),
+    Case("calibration that is not there", swap("  cooldown_s", "  cooldown_s: calibrated\n  calibration: rest.json"), (":10: gate.calibration: there is no file 'rest.json'", "--rest")),
+    Case("calibration beside seconds", GOOD + "  calibration: rest.json\n", (":11: gate.calibration: calibrates nothing",)),
+    Case("calibration of other arms", swap("  cooldown_s", "  cooldown_s: calibrated\n  calibration: ../calibrated.json"),
+        (":8: gate: the pilot p-pilot never rested after small in docker",), library={"calibrated.json": CALIBRATED}),
     # Ranges
     Case("negative cooldown", swap("  cooldown_s", "  cooldown_s: -5"), (":9: gate.cooldown_s: must be at least 0, got -5. Use 0 or more seconds.",)),
     Case("zero repetitions", swap("repetitions", "repetitions: 0"), (":7: repetitions: must be at least 1, got 0",)),

@@ -20,6 +20,7 @@ UNITS = {
     "token_throughput_tok_s": "tok/s",
     "total_token_throughput_tok_s": "tok/s",
     "request_throughput_req_s": "req/s",
+    "output_tokens_per_cpu_s": "tok/CPU-s",
     "latency_mean_ms": "ms",
     "latency_p50_ms": "ms",
     "latency_p95_ms": "ms",
@@ -41,6 +42,8 @@ UNITS = {
 }
 """Every metric of this engine, in the order reported."""
 
+
+NO_CPU = "the report tells no CPU time"
 
 MOST = 2**62
 """Of anything that is counted; 10 to the 400th is JSON as well, and no float."""
@@ -88,6 +91,8 @@ class PerformancePart(_Part):
     steady_s: float = Field(gt=0)
     token_throughput_tok_s: float = Field(ge=0)
     request_throughput_req_s: float = Field(ge=0)
+    cpu_s: float | None = Field(default=None, ge=0)
+    """CPU time of the process in the steady state, all threads; earlier reports do not tell it."""
 
 
 class KvCachePart(_Part):
@@ -301,7 +306,12 @@ def _remember(lengths: set[int], length: int) -> None:
 def metrics(report: EngineReport, tally: Tally) -> tuple[Metric, ...]:
     """All figures of a valid report. Percentiles interpolate linearly (type 7 of Hyndman and Fan 1996)."""
     clocks, steady_s = report.clocks_ns, report.performance.steady_s
+    cpu_s = report.performance.cpu_s
     values: dict[str, tuple[float | None, str]] = {
+        "output_tokens_per_cpu_s": (
+            report.tokens.output / cpu_s if cpu_s else None,
+            "report.json: getrusage over the steady state",
+        ),
         "token_throughput_tok_s": (report.performance.token_throughput_tok_s, "report.json"),
         "total_token_throughput_tok_s": ((report.tokens.input + report.tokens.output) / steady_s, "report.json"),
         "request_throughput_req_s": (report.performance.request_throughput_req_s, "report.json"),
@@ -330,7 +340,11 @@ def metrics(report: EngineReport, tally: Tally) -> tuple[Metric, ...]:
             value=values[name][0],
             unit_of_measure=unit,
             source=values[name][1],
-            reason="no request gave a sample" if values[name][0] is None else None,
+            reason=None
+            if values[name][0] is not None
+            else NO_CPU
+            if name == "output_tokens_per_cpu_s"
+            else "no request gave a sample",
         )
         for name, unit in UNITS.items()
     )

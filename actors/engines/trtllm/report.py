@@ -334,7 +334,9 @@ def load_json(text: str, origin: str) -> Any:
     """JSON with NaN and Infinity allowed, as the program writes them; a key given twice is an error."""
     if not text.strip():
         raise ReportError(f"{origin}: the file is empty")
-    long = re.search(rf"\d{{{LONGEST_NUMBER + 1}}}", text) is not None  # then each integer is looked at
+    # Runs of digits are taken whole: a search for one more digit would begin again at each digit of every timestamp.
+    runs = re.findall(rf"\d{{{LONGEST_NUMBER},}}", text)
+    long = any(len(run) > LONGEST_NUMBER for run in runs)  # then each integer is looked at
     try:
         return json.loads(
             text,

@@ -13,6 +13,7 @@ from campaign.plan import registration
 from campaign.report.methods import methods
 from campaign.report.table_formats import FORMS, Table, escape
 from campaign.report.tables import tables
+from campaign.report.wording import HEADLINE, by_contrast, claim, headline
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,6 +68,7 @@ def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Pat
         r"\section{Methods}",
         r"\input{tables/methods}",
         r"\section{Results}",
+        *(f"{escape(sentence)}\n" for sentence in _in_words(con)),
         *(rf"\input{{tables/{table.name}}}" for table in made if not table.breaks),
         *(line for lines, wide in placed for line in lines if wide),
     ]
@@ -78,6 +80,14 @@ def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Pat
         "",
     ]
     return "\n".join(lines)
+
+
+def _in_words(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """What the page and the terminal say: of the whole campaign, then of the throughput of each cell, which is named by what differs."""
+    rows = [row for group in by_contrast(evidence.rows(con)) for row in group]
+    told = [row for row in rows if row["metric"] == HEADLINE and row["verdict"] != "no_data"]
+    parts = [name for name in ("phase", "model", "workload") if name == "model" or len({row[name] for row in told}) > 1]
+    return [headline(rows), *(f"{', '.join(str(row[part]) for part in parts)}: {claim(row)}" for row in told)]
 
 
 def _placed(folder: Path) -> list[tuple[list[str], bool]]:

@@ -24,12 +24,14 @@ def _drawn(of: Material) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from markupsafe import Markup
 
     from campaign.analysis import views as sql
-    from campaign.report import figures
+    from campaign.report import figures, methods
     from campaign.report.guard import guard_of
 
     folder = sql.output_folder(of.results, "report", "figures")
     shown, specifications = [], {}
-    for figure in (*((figures.LOOKS_FIGURE,) if guard_of(of.con).sequential else ()), *figures.FIGURES):
+    own = [figures.LOOKS_FIGURE] if guard_of(of.con).sequential else []
+    own += [figures.REST_FIGURE] if methods.rest_of(of.con) is not None else []
+    for figure in (*own, *figures.FIGURES):
         entry: dict[str, Any] = {
             "name": figure.name,
             "title": figure.title,

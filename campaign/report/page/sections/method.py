@@ -12,6 +12,7 @@ from campaign.analysis.numbers import number
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N
 from campaign.analysis.statistics.contrasts import roles_of
+from campaign.plan import rest
 from campaign.report import checklist, guard, methods
 from campaign.report.page.section import Built, Material, Section
 
@@ -62,6 +63,10 @@ def _rules(of: Material) -> list[str]:
         "Quantiles are type 7 (linear); standard deviations have n − 1. Throughput counts output tokens only.",
     ]
     lines += _roles(of)
+    if (calibrated := methods.rest_of(con)) is not None:
+        lines.append(
+            f"The rest was calibrated by the pilot {calibrated.pilot} ({calibrated.campaign_id}, head of its journal {calibrated.journal}): {rest.sentence(calibrated)}"
+        )
     for (note,) in con.execute("SELECT unnest(from_json(imported->'notes', '[\"VARCHAR\"]')) FROM campaign").fetchall():
         lines.append(f"On import: {note}.")
     found = con.execute("SELECT DISTINCT unnest(unavailable) AS it FROM gates ORDER BY it").fetchall()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from campaign.analysis import metrics
 from campaign.analysis.margin import in_words
 from campaign.analysis.numbers import present
-from campaign.report import guard, wording
+from campaign.report import guard, noise, wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.sections.evidence import figures
 
@@ -28,10 +28,12 @@ def build(of: Material) -> Built:
     rows = [row for row in of.rows if row["metric"] == metrics.headline() and present(row["pct"])]
     low, high = _span(rows)
     sentences = wording.sentences(of.rows)
+    noisy = noise.told(of.con, of.rows)
     margins = list(
         dict.fromkeys(in_words(row["margin_pct"], row["margin_declared"]) for row in rows if present(row["margin_pct"]))
     )
     return {
+        "noise": noisy,
         "headline": wording.headline(of.rows),
         "sentences": sentences if len(sentences) > 1 else [],
         "lead": _lead(of),

@@ -27,6 +27,7 @@ def test_the_article_takes_every_table_and_every_figure_at_its_width(results):
     paper.write(results, [3.5])
     article.write(results)
     source = (results / "report" / "paper.tex").read_text(encoding="utf-8")
+    assert re.search(r"^\w+: Output token throughput under docker-baseline .* \(\d.*interval", source, re.MULTILINE)
     for path in (results / "report" / "tables").glob("*.tex"):
         assert f"\\input{{tables/{path.stem}}}" in source
     figures = list((results / "report" / "print").glob("*.pdf"))

@@ -1,0 +1,58 @@
+"""Where a machine itself forbids a narrow answer: runs of one arm differ more among themselves than arms could from each other.
+
+On a machine that others use as well, the clock measures them too. CPU time does not: what a token costs in CPU-seconds is told beside it,
+where the engine tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from campaign.analysis import metrics
+from campaign.analysis.numbers import present
+from campaign.report import wording
+
+if TYPE_CHECKING:
+    import duckdb
+
+LIMIT_PCT = 5.0
+"""Half the width of an interval, and the coefficient of variation, from which a machine is called too noisy for an answer."""
+PER_CPU = "output_tokens_per_cpu_s"
+
+
+def told(con: duckdb.DuckDBPyConnection, rows: Sequence[wording.Row]) -> list[str]:
+    """Sentences for the first lines of a report, the first of them alone a summary; empty where the machine is quiet enough."""
+    throughput = [
+        row for row in rows if row["metric"] == metrics.headline() and wording.verdict_word(row) == "undecided"
+    ]
+    if not any(_wide(row) for row in throughput):
+        return []
+    noisiest = con.execute(
+        """SELECT throughput_cv_pct, per_cpu_s_cv_pct, cpu_wait_pct, n, environment, model FROM run_noise
+        WHERE throughput_cv_pct > $1 ORDER BY throughput_cv_pct DESC LIMIT 1""",
+        [LIMIT_PCT],
+    ).fetchall()
+    if not noisiest:
+        return []
+    cv, cpu_cv, waited, n, arm, model = noisiest[0]
+    waits = "" if waited is None else f" Some task waited for a CPU during {waited:.0f} % of these runs."
+    said = [
+        f"By the clock this machine tells nothing narrower than ±{LIMIT_PCT:g} % in {n} runs: runs of one and the same arm differ by up to "
+        f"{cv:.0f} % (coefficient of variation of throughput, {arm}, {model}).{waits}"
+    ]
+    counted = [row for row in rows if row["metric"] == PER_CPU and wording.bounded(row)]
+    if counted:
+        each = "; ".join(
+            f"{row['treatment']}, {row['model']}: {wording.change(row)} {wording.brackets(row)}" for row in counted
+        )
+        noise = "" if cpu_cv is None else f" (there these runs differ by {cpu_cv:.1f} %)"
+        said.append(f"Counted in output tokens per CPU-second, which nobody else can take away{noise}: {each}.")
+    return said
+
+
+def _wide(row: wording.Row) -> bool:
+    if not wording.bounded(row):
+        return True
+    low, high = row["pct_low"], row["pct_high"]
+    return not (present(low) and present(high)) or (high - low) / 2 > LIMIT_PCT
