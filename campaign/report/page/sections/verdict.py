@@ -40,6 +40,7 @@ def build(of: Material) -> Built:
         "warnings": _warnings(of),
         "forest": [figures(row) | {"whisker": _whisker(row, low, high)} for row in rows],
         "margins": margins,
+        "workloads": list(dict.fromkeys(row["workload"] for row in rows)),
         "references": list(dict.fromkeys(row["reference"] for row in rows)),
         "sql": SQL,
     }
