@@ -215,7 +215,7 @@ def test_the_attempt_that_was_under_way_is_taken_in(copy: Path):
     (run / "2" / "metadata.json").write_text(json.dumps(facts | {"attempt": 2}))
     store = Store(copy)
     metadata, digest = adoption.evidence(store, run / "2", store.info(), fold(read(store.journal_path)[0]))
-    assert (metadata["run_id"], metadata["attempt"]) == (run.name, 2)
+    assert (metadata.run_id, metadata.attempt) == (run.name, 2)
     assert digest == hashlib.sha256((run / "2" / "metadata.json").read_bytes()).hexdigest()
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.sensors import Value
+from actors.sensors import Kind, Value
 from actors.sensors.nvml import NvmlSensor
 from actors.sensors.process import ProcessSensor
 from actors.sensors.recorded import RecordedNvml, recorded
@@ -123,7 +123,7 @@ def test_samples_lie_on_the_schedule_and_never_bunch_up(telemetry: TelemetryActo
 def test_every_sensor_but_the_broken_one_goes_on(tmp_path: Path) -> None:
     class Broken:
         name = "broken"
-        fields: tuple[str, ...] = ("gpu_power_w",)
+        fields: Mapping[str, Kind] = {"gpu_power_w": "number"}
 
         def probe(self) -> dict[str, str]:
             return {}
