@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors import host
-from actors.environments import processes
+from actors import host, processes
 from actors.files import private
 from campaign import ray_parts
 from campaign.errors import CampaignError
@@ -401,17 +400,12 @@ def end_processes(folder: Path) -> int:
 def _working_in(folder: Path) -> set[int]:
     """Known by their open log files: Ray's workers overwrite their own command line and environment."""
     found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        if int(process.name) == os.getpid():
+    for pid in processes.pids():
+        command = processes.command_line(pid)
+        if not (command.startswith("ray::") or "/ray/" in command):
             continue
-        with contextlib.suppress(OSError):  # it ended meanwhile, or belongs to another user
-            command = (process / "cmdline").read_bytes()
-            if not (command.startswith(b"ray::") or b"/ray/" in command):
-                continue
-            if f"{folder}/".encode() in command or any(
-                str(link.readlink()).startswith(f"{folder}/") for link in (process / "fd").iterdir()
-            ):
-                found.add(int(process.name))
+        if f"{folder}/" in command or any(file.startswith(f"{folder}/") for file in processes.open_files(pid)):
+            found.add(pid)
     return found
 
 

@@ -95,7 +95,7 @@ def write(
     second = plan[(plan.model == models[-1]) & (plan.repetition == 2)].run_id
     hot = second.iloc[0] if rejections and len(second) else None
     looking = _Looks(folder, journal, info["config"], plan) if looks else None
-    for run in plan.to_dict("records")[:limit]:
+    for run in _records(plan)[:limit]:
         if looking is not None and looking.decided(run):
             continue
         for attempt, accepted in ((1, False), (2, True)) if run["run_id"] == hot else ((1, True),):
@@ -128,7 +128,7 @@ def write(
     if looking is not None:
         looking.take()
     if dispatched and limit < len(plan):
-        run = plan.to_dict("records")[limit]
+        run = _records(plan)[limit]
         journal.add("dispatched", run_id=run["run_id"], attempt=1, unit=UNIT, block=run["block"])
     if limit == len(plan):
         journal.add("completed", accepted=limit, exhausted=0)
@@ -209,7 +209,7 @@ class _Looks:
         planned = analysis_looks.planned(config)
         assert planned is not None
         self.folder, self.journal = folder, journal
-        self.looks = Looks(folder, planned, plan.to_dict("records"), [])
+        self.looks = Looks(folder, planned, _records(plan), [])
 
     def take(self) -> State:
         events, _, _ = read(self.journal.path)
@@ -364,7 +364,7 @@ def _attempt(
         "teardown_s": 0.2,
         "harness_s": 0.03,
     }
-    gate = {
+    gate: dict[str, Any] = {
         "opened": True,
         "waited_s": shape.gate_s,
         "rest_s": shape.rest_s,
@@ -581,6 +581,10 @@ def _samples(
             if name not in frame:
                 frame[name] = np.where(busy, 60.0, 20.0) + rng.normal(0, 0.5, len(t))
     return frame.reindex(columns=TELEMETRY.names)
+
+
+def _records(plan: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in plan.to_dict("records")]
 
 
 def _metric(name: str, value: float | None, unit: str, source: str) -> dict[str, Any]:

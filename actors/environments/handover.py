@@ -10,7 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+
+from actors import processes
 
 EVERY_S = 0.01
 LONGEST_S = 300.0
@@ -36,22 +38,6 @@ def is_engine(line: Sequence[str], entrypoint: Sequence[str], argv: Sequence[str
 
 def _name(word: str) -> str:
     return PurePosixPath(word).name
-
-
-def arguments(pid: int) -> list[str]:
-    """Of a process, as it was started; empty where it is gone, a zombie or not ours to see."""
-    try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return []
-    return text.decode(errors="surrogateescape").split("\0")[:-1]
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 class Handover:
@@ -81,11 +67,11 @@ class Handover:
             todo = [pid]
             while todo:
                 here = todo.pop()
-                if is_engine(arguments(here), self._entrypoint, self._argv):
+                if is_engine(processes.arguments(here), self._entrypoint, self._argv):
                     self.seconds, self.unknown = max(0, now - exec_ns) / 1e9, ""
                     return
-                todo += _children(here)
-            if not Path(f"/proc/{pid}").exists():
+                todo += processes.children(here)
+            if processes.stat(pid) is None:
                 self.unknown = "the entry point's process ended, or is on another machine, before the engine was seen"
                 return
             if self._done.wait(EVERY_S):

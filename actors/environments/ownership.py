@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from actors import processes
+
 
 def start_ticks(pid: int) -> int | None:
-    """Clock ticks after boot at which ``pid`` started (field 22 of proc_pid_stat(5)); None if there is none, or
-    only its zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    """Clock ticks after boot at which ``pid`` started; None if there is none, or only its zombie."""
+    found = processes.stat(pid)
+    return None if found is None or found.ended else found.start_ticks
 
 
 MARK = "CAMPAIGN_ATTEMPT"
@@ -46,3 +44,14 @@ def alive(owner: str) -> bool:
         return born == boot() and start_ticks(int(pid)) == int(ticks)
     except ValueError:
         return False
+
+
+def carrying(prefix: str) -> list[int]:
+    """PIDs whose environment has ``CAMPAIGN_ATTEMPT=<prefix>…``, without those of containers (another PID
+    namespace: they are the Docker engine's to end)."""
+    wanted, own = f"{MARK}={prefix}".encode(), processes.namespace("self", "pid")
+    return [
+        pid
+        for pid in processes.pids()
+        if any(one.startswith(wanted) for one in processes.environment(pid)) and processes.namespace(pid, "pid") == own
+    ]

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
+from actors import processes
 from actors.canary import probe as canary
 from actors.clock import REAL, Clock
 from actors.engines import CACHE, OUTPUT, Program
@@ -428,10 +429,8 @@ def _watch(
 
 def _is_stopped(pid: int | None) -> bool:
     """Whether the process stands still by a signal or a debugger (proc(5), state T or t)."""
-    try:
-        return pid is not None and Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"T", b"t")
-    except OSError:
-        return False
+    found = None if pid is None else processes.stat(pid)
+    return found is not None and found.stopped
 
 
 def _exit_text(exit_: Exit) -> str:

@@ -30,6 +30,14 @@ class Column:
         """Numbers, and a column's name, are never cut."""
         return self.width if self.numeric else min(self.width, max(LEAST, cell_len(self.name)))
 
+    def telling(self, most: int) -> int:
+        """From :attr:`least` on, the width at which a cut text is still told from the others; at most ``most``, or :attr:`least`."""
+        apart = len(set(self.cells))
+        for width in range(self.least, min(self.width, most) + 1):
+            if len({cut(cell, width) for cell in self.cells}) == apart:
+                return width
+        return max(self.least, min(self.width, most))
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -65,15 +73,19 @@ def fit(columns: Sequence[Column], width: int | None) -> Fitted:
     whole = sum(column.width for column in columns) + len(GAP) * (len(columns) - 1) <= width
     chosen: list[int] = []
     room = width
+    key = told[0]
+    least = [
+        column.telling(width) if i == key else column.least for i, column in enumerate(columns)
+    ]  # it says which row this is
     for i in range(len(columns)) if whole else told:
-        needed = columns[i].least + (len(GAP) if chosen else 0)
+        needed = least[i] + (len(GAP) if chosen else 0)
         if needed <= room:
             chosen.append(i)
             room -= needed
     if not chosen:
         chosen, room = told[:1], 0
     shown = tuple(columns[i] for i in chosen)
-    widths = [min(column.least, width) for column in shown]
+    widths = [min(least[i], width) for i in chosen]
     for most in (SOFT, width):  # what is left goes to texts that are cut, the short ones first
         for at in sorted(range(len(shown)), key=lambda at: shown[at].width):
             more = min(shown[at].width, most) - widths[at]

@@ -194,6 +194,10 @@ def find_analysis(con: duckdb.DuckDBPyConnection) -> None:
     (results,) = con.execute("SELECT getvariable('results')").fetchall()[0]
     for kind, pattern in ANALYSIS.items():
         _set_files(con, kind, untrusted.find(Path(results), pattern)[0])
+    # Those of another machine, which were left out until now, are replaced.
+    con.execute(
+        "SET VARIABLE left_out = list_filter(getvariable('left_out'), lambda it: NOT starts_with(it.file, 'analysis/'))"
+    )
 
 
 @cache

@@ -259,57 +259,109 @@ def fold(events: list[dict[str, Any]]) -> State:
 
 
 def apply(state: State, event: dict[str, Any]) -> None:
-    kind = event["event"]
-    if kind == "dispatched":
-        run = state.run(event["run_id"])
-        run.attempts = max(run.attempts, event["attempt"])
-        run.open = (event["attempt"], event["unit"])
-    elif kind == "finished":
-        run = state.run(event["run_id"])
-        run.attempts = max(run.attempts, event["attempt"])
-        if run.open and run.open[0] == event["attempt"]:
-            run.open = None
-        if sung := event.get("canary_gb_s"):
-            state.canaries[event["unit"]] = max(sung, state.canaries.get(event["unit"], 0.0))
-        if event["accepted"]:
-            run.accepted, run.unit = event["attempt"], event["unit"]
-            for name, into in (("run_s", state.accepted_s), ("power_w", state.power_w)):
-                if (value := event.get(name)) is not None:
-                    into.setdefault(cell_of(event["run_id"]), []).append(value)
-        elif event["outcome"] not in NOT_COUNTED:
-            run.rejected += 1
-    elif kind == "exhausted":
-        state.run(event["run_id"]).exhausted = True
-    elif kind == "reopened":
-        run = state.run(event["run_id"])
-        run.exhausted, run.rejected, run.accepted = False, 0, None
-        state.completed = False
-    elif kind == "requeued":
-        state.moved[event["block"]] = event["to"]
-    elif kind == "breaker":
-        cell = f"{event['model']}__{event['environment']}" if "model" in event else event["environment"]
-        state.breakers[cell] = event["reason"]
-    elif kind == "shakedown":
-        state.shakedowns[event["unit"], tried_cell(event)] = event
-    elif kind == "left_out":
-        state.left_out = dict(event["cells"])
-        state.completed = False
-    elif kind == "look":
-        state.closed |= event["stopped"]
-    elif kind == "override":
-        state.session += 1
-        state.accepted[event["what"]] = event.get("now", "")
-    elif kind == "conditions":
-        state.conditions[event["unit"]] = event["facts"]
-    elif kind == "caches":
-        state.caches[event["unit"], event["model"]] = event["digest"]
-    elif kind == "opened":
-        state.opened += 1
-        state.breakers.clear()
-    elif kind == "reference":
-        state.references.setdefault(event["unit"], event["mem_available_gib"])
-    elif kind == "completed":
-        state.completed = True
+    """Change ``state`` by one event."""
+    if (change := EVENTS.get(event["event"])) is not None:
+        change(state, event)
+
+
+def _dispatched(state: State, event: dict[str, Any]) -> None:
+    run = state.run(event["run_id"])
+    run.attempts = max(run.attempts, event["attempt"])
+    run.open = (event["attempt"], event["unit"])
+
+
+def _finished(state: State, event: dict[str, Any]) -> None:
+    run = state.run(event["run_id"])
+    run.attempts = max(run.attempts, event["attempt"])
+    if run.open and run.open[0] == event["attempt"]:
+        run.open = None
+    if best := event.get("canary_gb_s"):
+        state.canaries[event["unit"]] = max(best, state.canaries.get(event["unit"], 0.0))
+    if event["accepted"]:
+        run.accepted, run.unit = event["attempt"], event["unit"]
+        for name, into in (("run_s", state.accepted_s), ("power_w", state.power_w)):
+            if (value := event.get(name)) is not None:
+                into.setdefault(cell_of(event["run_id"]), []).append(value)
+    elif event["outcome"] not in NOT_COUNTED:
+        run.rejected += 1
+
+
+def _exhausted(state: State, event: dict[str, Any]) -> None:
+    state.run(event["run_id"]).exhausted = True
+
+
+def _reopened(state: State, event: dict[str, Any]) -> None:
+    run = state.run(event["run_id"])
+    run.exhausted, run.rejected, run.accepted = False, 0, None
+    state.completed = False
+
+
+def _requeued(state: State, event: dict[str, Any]) -> None:
+    state.moved[event["block"]] = event["to"]
+
+
+def _breaker(state: State, event: dict[str, Any]) -> None:
+    cell = f"{event['model']}__{event['environment']}" if "model" in event else event["environment"]
+    state.breakers[cell] = event["reason"]
+
+
+def _shakedown(state: State, event: dict[str, Any]) -> None:
+    state.shakedowns[event["unit"], tried_cell(event)] = event
+
+
+def _left_out(state: State, event: dict[str, Any]) -> None:
+    state.left_out = dict(event["cells"])
+    state.completed = False
+
+
+def _look(state: State, event: dict[str, Any]) -> None:
+    state.closed |= event["stopped"]
+
+
+def _override(state: State, event: dict[str, Any]) -> None:
+    state.session += 1
+    state.accepted[event["what"]] = event.get("now", "")
+
+
+def _conditions(state: State, event: dict[str, Any]) -> None:
+    state.conditions[event["unit"]] = event["facts"]
+
+
+def _caches(state: State, event: dict[str, Any]) -> None:
+    state.caches[event["unit"], event["model"]] = event["digest"]
+
+
+def _opened(state: State, event: dict[str, Any]) -> None:
+    state.opened += 1
+    state.breakers.clear()
+
+
+def _reference(state: State, event: dict[str, Any]) -> None:
+    state.references.setdefault(event["unit"], event["mem_available_gib"])
+
+
+def _completed(state: State, event: dict[str, Any]) -> None:
+    state.completed = True
+
+
+EVENTS: dict[str, Callable[[State, dict[str, Any]], None]] = {
+    "dispatched": _dispatched,
+    "finished": _finished,
+    "exhausted": _exhausted,
+    "reopened": _reopened,
+    "requeued": _requeued,
+    "breaker": _breaker,
+    "shakedown": _shakedown,
+    "left_out": _left_out,
+    "look": _look,
+    "override": _override,
+    "conditions": _conditions,
+    "caches": _caches,
+    "opened": _opened,
+    "reference": _reference,
+    "completed": _completed,
+}
+"""Event to what it changes; of every other nothing follows."""
 
 
 def finished(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

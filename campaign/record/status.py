@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from actors import processes
 from campaign.errors import nearest
 from campaign.record import journal, untrusted
 from campaign.record.snapshot import Snapshot
@@ -40,10 +41,7 @@ def standing(folder: Path) -> tuple[Snapshot, bool]:
 
 
 def _drives(pid: int) -> bool:
-    try:
-        return pid > 0 and b"campaign" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+    return pid > 0 and "campaign" in processes.command_line(pid)
 
 
 def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:

@@ -32,7 +32,7 @@ def told(con: duckdb.DuckDBPyConnection, rows: Sequence[wording.Row]) -> list[st
     if not noisiest:
         return []
     cv, cpu_cv, waited, n, arm, model = noisiest[0]
-    waits = "" if waited is None else f" Some task waited for a CPU during {waited:.0f} % of these runs."
+    waits = "" if waited is None or waited < 1 else f" Some task waited for a CPU during {waited:.0f} % of these runs."
     said = [
         f"By the clock this machine tells nothing narrower than ±{LIMIT_PCT:g} % in {n} runs: runs of one and the same arm differ by up to "
         f"{cv:.0f} % (coefficient of variation of throughput, {arm}, {model}).{waits}"

@@ -24,7 +24,9 @@ PLAIN_EVERY_S = 10.0
 WIDTHS = {"stage": 18, "": 8, "temperature": 11, "throughput": 12}
 """Of the columns beside a unit's name and its run, which takes the rest: the same from frame to frame, whatever they hold."""
 RUN_WIDTH = 40
-"""Below this, columns that say nothing go before the run's name is cut."""
+"""Below this, the throughput goes before the run's name is cut."""
+LONG_RUN_WIDTH = 60
+"""Below this, a temperature that no unit has goes before."""
 
 
 class panel:
@@ -83,8 +85,8 @@ def _columns(snapshot: Snapshot, width: int) -> list[str]:
     """Which of :data:`WIDTHS` are shown: without room, not a temperature that no unit has, then not the throughput."""
     shown = list(WIDTHS)
     sensor = any(status.temperature_c is not None for status in snapshot.lanes.values())
-    for heading in ["throughput"] if sensor else ["temperature", "throughput"]:
-        if width - sum(WIDTHS[it] + 1 for it in shown) < RUN_WIDTH:
+    for heading, least in (("temperature", 0 if sensor else LONG_RUN_WIDTH), ("throughput", RUN_WIDTH)):
+        if width - sum(WIDTHS[it] + 1 for it in shown) < least:
             shown.remove(heading)
     return shown
 

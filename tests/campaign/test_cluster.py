@@ -62,7 +62,7 @@ def driver(home):
     """A process that has started Ray as a driver does, and what it says of it."""
     (home.parent / "person").mkdir()
     process = started(home)
-    process.told = json.loads(process.stdout.readline())
+    process.told = json.loads(process.stdout.readline())  # type: ignore[attr-defined]
     yield process
     process.kill()
     process.wait()

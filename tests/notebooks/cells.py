@@ -15,10 +15,11 @@ def code_cells(notebook: Path) -> list[str]:
 def run_cells(sources: list[str]) -> list[Any]:
     """The value of each cell's last expression, None where it ends in a statement. One namespace for all."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    values = []
+    values: list[Any] = []
     for number, source in enumerate(sources, 1):
         tree = ast.parse(source, f"<cell {number}>")
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        ends = bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
+        last: Any = tree.body.pop() if ends else None
         exec(compile(tree, f"<cell {number}>", "exec"), namespace)
         if last is None:
             values.append(None)

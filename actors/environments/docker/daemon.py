@@ -33,7 +33,7 @@ from pathlib import Path
 import docker
 import requests
 
-from actors import account
+from actors import account, processes
 from actors.environments import EngineMissing
 from actors.files import removal
 from actors.host import ROOT
@@ -436,14 +436,10 @@ def mounts_below(folder: Path) -> list[Path]:
 
 def _processes(name: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """PID and argv of the machine's processes, by the name of the program where one is given."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                argv = entry.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-            except OSError:
-                continue
-            if argv and (name is None or Path(argv[0]).name == name):
-                yield int(entry.name), argv
+    for pid in processes.pids():
+        argv = processes.arguments(pid)
+        if argv and (name is None or Path(argv[0]).name == name):
+            yield pid, argv
 
 
 def _engines(home: Path) -> dict[int, list[str]]:
@@ -500,10 +496,7 @@ def _end_leftovers(home: Path) -> None:
     containers = [p.name for p in (folder / "data/containers").glob("*") if len(p.name) == 64 and p.name not in theirs]
     if containers:
         for pid, _ in _processes():
-            try:
-                cgroup = Path(f"/proc/{pid}/cgroup").read_text()
-            except OSError:
-                continue
+            cgroup = processes.cgroup(pid)
             if any(container in cgroup for container in containers):
                 orphans.append(pid)
     _end(orphans, grace_s=0.0)
@@ -533,10 +526,8 @@ def _end(pids: list[int], grace_s: float = 20.0) -> None:
 
 def _alive(pid: int) -> bool:
     """Running, and no zombie that only waits to be collected."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    found = processes.stat(pid)
+    return found is not None and not found.ended
 
 
 def _has_interface(name: str) -> bool:

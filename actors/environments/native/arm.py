@@ -30,7 +30,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from actors.environments import EnvironmentError_, OptionRefused, gpu_files, gpus, ownership, processes, resolve
+from actors import processes
+from actors.environments import EnvironmentError_, OptionRefused, gpu_files, gpus, ownership, resolve
 from actors.environments.docker.arm import Rlimits, container_rlimits
 from actors.environments.handover import Handover
 from actors.environments.native import cuda_compat, linker
@@ -416,7 +417,7 @@ class NativeProcess:
     def _orphaned(self) -> Exit:
         """The supervisor was killed, and the engine with it; the engine's own children are found by their mark."""
         self._await_supervisor()
-        left = processes.kill(lambda: processes.carrying(self.key))
+        left = processes.kill(lambda: ownership.carrying(self.key))
         detail = "the supervisor was killed" + (f"; could not kill {left}" if left else "")
         return Exit(code=-signal.SIGKILL, detail=detail)
 

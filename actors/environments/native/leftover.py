@@ -7,7 +7,8 @@ import ctypes
 import os
 from pathlib import Path
 
-from actors.environments import ownership, processes
+from actors import processes
+from actors.environments import ownership
 from actors.environments.docker.daemon import mounts_below
 from actors.files import removal
 
@@ -23,7 +24,7 @@ def _processes(campaign_id: str | None) -> list[str]:
     prefix = f"{campaign_id}/" if campaign_id is not None else ""
 
     def leftovers() -> list[int]:
-        return [pid for pid in processes.carrying(prefix) if not _watched(pid)]
+        return [pid for pid in ownership.carrying(prefix) if not _watched(pid)]
 
     found = {pid: _command_line(pid) for pid in leftovers()}
     if not found:
@@ -34,29 +35,17 @@ def _processes(campaign_id: str | None) -> list[str]:
 
 def _watched(pid: int) -> bool:
     """Whether ``pid`` is, or descends from, a supervisor or reaper whose actor runs."""
-    while pid > 1:
-        with contextlib.suppress(OSError):
-            for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                if variable.startswith(ownership.ACTOR.encode() + b"=") and ownership.alive(
-                    variable.decode().partition("=")[2]
-                ):
-                    return True
-        pid = _parent(pid)
-    return False
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
-    except OSError:
-        return 0
+    named = f"{ownership.ACTOR}=".encode()
+    return any(
+        ownership.alive(variable.removeprefix(named).decode())
+        for each in processes.ancestry(pid)
+        for variable in processes.environment(each)
+        if variable.startswith(named)
+    )
 
 
 def _command_line(pid: int) -> str:
-    try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return "gone"
+    text = processes.command_line(pid) if processes.stat(pid) is not None else "gone"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from actors import processes
 from campaign.preflight.doctor import limits
 from campaign.preflight.doctor.finding import Asked, Finding, read
 
@@ -98,7 +99,7 @@ UPDATERS = ("unattended-upgr", "apt-get", "apt", "dpkg", "dnf", "packagekitd", "
 
 
 def updates(_: Asked) -> Finding:
-    running = sorted({read(comm) for comm in Path("/proc").glob("[0-9]*/comm")} & set(UPDATERS))
+    running = sorted({processes.name(pid) for pid in processes.pids()} & set(UPDATERS))
     timers = []
     if shutil.which("systemctl"):
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):

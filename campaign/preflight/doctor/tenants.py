@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from actors import processes
 from campaign.preflight.doctor.finding import Asked, Finding, commands
 
 TENANTS = {
@@ -90,14 +91,7 @@ def _folder(root: Path, pid: int) -> str:
 
 def _own_tree() -> set[int]:
     """This process and those above it: their command lines name what they were asked to do."""
-    found, pid = set(), os.getpid()
-    while pid > 1 and pid not in found:
-        found.add(pid)
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            break
-    return found
+    return set(processes.ancestry(os.getpid()))
 
 
 def _containers(home: Path) -> list[str]:

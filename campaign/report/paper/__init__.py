@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from campaign.report.drawn.checks import normal_quantiles, roofline
+from campaign.report.drawn.effects import overhead, power_curves, screening
+from campaign.report.drawn.latency import latency_ecdf, latency_percentiles
+from campaign.report.drawn.look import COLUMN_IN, PAGE_IN
+from campaign.report.drawn.runs import memory, power_energy, run_order, throughput
+from campaign.report.drawn.shared import Chart
+from campaign.report.drawn.telemetry import timeline
 from campaign.report.paper import theme
-from campaign.report.paper.checks import normal_quantiles, roofline
-from campaign.report.paper.effects import overhead, power_curves, screening
-from campaign.report.paper.latency import latency_ecdf, latency_percentiles
-from campaign.report.paper.runs import memory, power_energy, run_order, throughput
-from campaign.report.paper.shared import Chart
-from campaign.report.paper.telemetry import timeline
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ FIGURES = (
         "no contrast has three runs in both arms with a spread",
     ),
 )
-WIDTHS = (theme.COLUMN_IN, theme.PAGE_IN)
+WIDTHS = (COLUMN_IN, PAGE_IN)
 
 
 def write_figures(results: Path, widths_in: Sequence[float] = WIDTHS) -> list[Path]:

@@ -92,8 +92,8 @@ def _in_words(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _placed(folder: Path) -> list[tuple[list[str], bool]]:
     """For each figure the lines that set it, and whether it goes over both columns."""
+    from campaign.report.drawn.look import COLUMN_IN
     from campaign.report.paper import FIGURES
-    from campaign.report.paper.theme import COLUMN_IN
 
     placed = []
     for figure in FIGURES:

@@ -18,23 +18,15 @@ import altair as alt
 from altair.utils import schemapi
 
 from campaign.record import untrusted
+from campaign.report.drawn.look import OKABE_ITO, SHAPES, TALLEST_IN, TEXT_PT, FitError
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-COLUMN_IN, PAGE_IN = 3.5, 7.16
-"""Widths of one and of two columns, inches."""
-TALLEST_IN = 8.8
 FONT = "Liberation Sans"
-TEXT_PT = 8
 PNG_DPI = 600
 """IEEE asks for more than 300 dpi in grey and colour, 600 in line art."""
-
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-SHAPES = ("circle", "triangle-up", "square", "diamond", "cross", "triangle-down", "stroke")
-DASHES = ([1, 0], [5, 2], [1.5, 1.5], [6, 2, 1.5, 2], [9, 3], [3, 1], [2, 4])
-"""Arms differ by colour and by shape or dash, so that grey print tells them apart."""
 
 _TEXT = {"labelFontSize": TEXT_PT, "titleFontSize": TEXT_PT, "titleFontWeight": "normal"}
 THEME: dict[str, Any] = {
@@ -72,10 +64,6 @@ THEME: dict[str, Any] = {
     "text": {"fontSize": TEXT_PT},
     "range": {"category": list(OKABE_ITO), "symbol": list(SHAPES)},
 }
-
-
-class FitError(ValueError):
-    """A figure that does not fit the page; the message says by how much."""
 
 
 Draw = Callable[[float], alt.TopLevelMixin | None]

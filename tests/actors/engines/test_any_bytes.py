@@ -82,7 +82,7 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 def changed(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
     if not path:
         return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[path[0]] = changed(value[path[0]], path[1:], new)
     return copy
 

@@ -200,7 +200,7 @@ def kept(folder: str, workload: Workload, tmp_path: Path) -> Report:
     """An attempt that a campaign kept, parsed as on the unit."""
     shutil.copytree(CAMPAIGN / folder, tmp_path / folder)
     model = QWEN.model_copy(update={"name": "random-qwen2-1.5b"})
-    facts = {"model_identity": "local/random-qwen2-1.5b", "weight_bytes": 3_087_428_608}
+    facts: dict[str, float | int | str] = {"model_identity": "local/random-qwen2-1.5b", "weight_bytes": 3_087_428_608}
     return Vllm().parse(
         tmp_path / folder / "output", model, workload, Prepared(files={"weights": "/models/x"}, facts=facts)
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from actors.environments import processes
+from actors.environments import ownership
 from actors.environments.docker import image, userland
 from actors.types import ImageIdentity, Launch
 
@@ -70,7 +70,7 @@ def lines_of(log: Path) -> list[str]:
 
 
 def alive(labels: dict[str, str]) -> list[int]:
-    return processes.carrying("/".join((labels["campaign"], labels["run"], labels["attempt"])))
+    return ownership.carrying("/".join((labels["campaign"], labels["run"], labels["attempt"])))
 
 
 @pytest.fixture

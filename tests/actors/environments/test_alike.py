@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from given_arms import libcuda
@@ -23,7 +24,7 @@ def in_one_image(pair, image):
     return alike.arms_alike(pair, {one.spec.name: image for one in pair})
 
 
-def arms(home: Path, *specs: Environment):
+def arms(home: Path, *specs: Environment) -> list[Any]:
     return [arm(spec, home) for spec in specs]
 
 
@@ -46,7 +47,7 @@ def test_what_an_entry_point_does_in_one_arm_only_is_found(session_home, local_i
     assert "LD_LIBRARY_PATH is '/in a container' in d and not set in n" in line
     meant = CHROOT.model_copy(update={"variables": {"LD_LIBRARY_PATH": "/a treatment"}})
     assert in_one_image(arms(session_home, DOCKER, meant), image) == [], "what an arm itself sets is meant"
-    rows = alike.difference(*arms(session_home, DOCKER, CHROOT), image)
+    rows = alike.difference(*arms(session_home, DOCKER, CHROOT), image)  # type: ignore[call-arg]
     assert rows == [("variable LD_LIBRARY_PATH", "'/in a container'", "not set")]
 
 
@@ -102,7 +103,7 @@ def test_forward_compatibility_in_one_arm_alone_is_found_with_both_libraries(gpu
     (line,) = in_one_image(pair, cuda_image)
     assert "/usr/local/lib/libcuda.so.1" in line and "/var/driver/libcuda.so.1" in line
     assert "two drivers would be compared" in line and "Name an image for the CUDA version" in line
-    assert [row[0] for row in alike.difference(*pair, cuda_image)] == ["variable LD_LIBRARY_PATH", "libcuda"]
+    assert [row[0] for row in alike.difference(*pair, cuda_image)] == ["variable LD_LIBRARY_PATH", "libcuda"]  # type: ignore[call-arg]
     followed = gpu_arms(b"the image's", HOOK % "580.95.05")
     assert in_one_image(followed, cuda_image) == [], "the chroot follows the hook"
 

@@ -82,8 +82,8 @@ def test_every_name_that_stays_can_be_listed(raw: set[bytes]) -> None:
         tidy(Path(place))
         left = {path.name: path.read_bytes() for path in Path(place).iterdir() if path.name != leavings.LIST}
         assert sorted(left.values()) == sorted(raw), "no content is lost for its name"
-        for name in left:
-            assert name.isprintable() and name.encode() and not (name.startswith(".") and name.endswith(".partial"))
+        for kept in left:
+            assert kept.isprintable() and kept.encode() and not (kept.startswith(".") and kept.endswith(".partial"))
 
 
 def test_a_running_engines_pipe_is_never_waited_for(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ class Program:
     def parse(self, output: Path, model: Model, workload: Workload, prepared: Prepared) -> Report:
         return self.read(output)
 
+    def texts(self, output: Path) -> tuple[str, ...] | None:
+        return None
+
 
 class Quiet:
     """A sampler that is not there: an attempt must do without it."""

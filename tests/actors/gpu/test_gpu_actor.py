@@ -106,7 +106,7 @@ def test_an_abort_that_comes_before_its_attempt_is_not_lost(
     seen: list[bool] = []
     monkeypatch.setattr(gpu.attempts, "carry_out", lambda order, *, stop, **_: seen.append(stop.is_set()))
     monkeypatch.setattr(gpu, "engine_of", lambda name: SimpleNamespace(cache_variables={}))
-    unit.arms["arm"] = None  # type: ignore[assignment]
+    unit.arms["arm"] = None
     order = SimpleNamespace(
         engine="e", environment=SimpleNamespace(name="arm"), watchdog=SimpleNamespace(driver_s=60.0)
     )

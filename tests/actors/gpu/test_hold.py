@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ HOLDER = "import sys, time; from actors.gpu.hold import hold; lock = hold(sys.ar
 
 
 @pytest.fixture
-def other(request: pytest.FixtureRequest) -> subprocess.Popen[str]:
+def other(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds a name, as another campaign would."""
     name = f"test-{os.getpid()}-{request.node.name}"
     process = subprocess.Popen([sys.executable, "-c", HOLDER, name], cwd=PROJECT, stdout=subprocess.PIPE, text=True)

@@ -87,7 +87,7 @@ def test_what_a_kernel_in_order_says_is_no_event(text: str) -> None:
 
 
 def test_the_process_that_was_killed_is_named_whole() -> None:
-    assert event("Out of memory: Killed process 812 (tmux: server (1)) total-vm:1kB").process == "tmux: server (1)"  # type: ignore[union-attr]
+    assert event("Out of memory: Killed process 812 (tmux: server (1)) total-vm:1kB").process == "tmux: server (1)"
 
 
 def test_a_kill_is_told_once_though_the_kernel_says_it_four_times() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -40,7 +41,7 @@ def test_each_sign_alone_keeps_an_attempt_alive(sign: str) -> None:
 
 def test_a_computing_device_is_no_hang_and_a_spinning_one_is() -> None:
     """96 % utilisation at a fraction of the usual power: the hang in decode that people see on a Spark."""
-    busy = {"gpu_utilization_pct": 96.0, "output_bytes": 1}
+    busy: dict[str, Any] = {"gpu_utilization_pct": 96.0, "output_bytes": 1}
     at_work, spinning, unknown = progress(usual_power_w=40.0), progress(usual_power_w=40.0), progress()
     for minute in range(1, 10):
         assert at_work.hung(Signs(60 * S * minute, power_w=38.0, **busy)) is None

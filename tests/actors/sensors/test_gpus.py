@@ -39,7 +39,7 @@ def divided() -> RecordedNvml:
         {
             "nvmlDeviceGetUUID": f"MIG-{place}",
             "nvmlDeviceGetName": "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
-            "nvmlDeviceGetMemoryInfo": {**sizes, "used": used * 2**30},
+            "nvmlDeviceGetMemoryInfo": dict(sizes) | {"used": used * 2**30},
             "nvmlDeviceGetComputeRunningProcesses": [{"pid": 5, "usedGpuMemory": 2**30}] if used else [],
         }
         for place, used in enumerate((0, 2))

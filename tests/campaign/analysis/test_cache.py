@@ -113,6 +113,10 @@ def test_the_analysis_is_made_again_only_where_the_campaign_moved_on(tmp_path):
         journal.write("\n")
     evidence.ensure(tmp_path, con)
     assert path.stat().st_ino != before
+    (tmp_path / "analysis" / "state.json").unlink()  # as in a folder that another machine computed
+    assert evidence.connect(tmp_path).execute("FROM broken_files").fetchall() == [], (
+        "they are computed again, not left out"
+    )
 
 
 def test_an_overheated_attempt_counts_among_all_valid_ones_and_not_in_the_headline(tmp_path):

@@ -18,6 +18,14 @@ RUNS = [
 ]  # fmt: skip
 
 
+def test_what_names_a_row_is_cut_only_as_far_as_it_names_it():
+    runs = [f"random-llama-15m-q8__{arm}__chat-short__r01" for arm in ("native-chroot", "docker-baseline")]
+    columns = [Column("run_id", runs, False), *(Column(f"number_{i}", ["1", "2"], True) for i in range(9))]
+    lines = fit(columns, 60).lines()
+    assert lines[2].split()[0] != lines[3].split()[0]
+    assert all(len(line) <= 60 for line in lines)
+
+
 def test_a_wide_terminal_shows_all():
     shown = fit(RUNS, 200)
     assert not shown.left_out and not shown.cut
@@ -25,11 +33,11 @@ def test_a_wide_terminal_shows_all():
 
 def test_what_says_nothing_goes_first_then_the_right():
     assert fit(RUNS, 110).left_out == ("reason",)
-    assert fit(RUNS, 65).left_out == ("reason", "model_identity")
+    assert fit(RUNS, 78).left_out == ("reason", "model_identity")
 
 
 def test_a_name_that_is_cut_keeps_both_ends():
-    line = fit(RUNS, 65).lines()[2]
+    line = fit(RUNS, 78).lines()[2]
     assert line.startswith("random-") and "…" in line and "__r01" in line
     assert line.endswith("1234.56")
 

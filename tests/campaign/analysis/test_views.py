@@ -4,6 +4,7 @@ import json
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -416,7 +417,7 @@ def test_the_prompt_takes_several_lines_and_dot_commands(results, tmp_path):
 def test_an_image_imported_again_is_the_same_userland(tmp_path):
     folder = synthetic.write(tmp_path / "campaign")
     first, second = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
-    override = {
+    override: dict[str, Any] = {
         "seq": 10_000,
         "event": "override",
         "difference": [

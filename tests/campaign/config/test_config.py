@@ -186,10 +186,13 @@ def test_the_projects_own_campaigns_load(file: Path) -> None:
 @pytest.mark.parametrize(("kind", "cls"), [("models", Model), ("environments", Environment), ("workloads", Workload)])
 def test_every_entry_of_the_projects_library_is_valid(kind: str, cls: type[BaseModel]) -> None:
     problems: list[Problem] = []
-    root = read(CONFIGS / f"{kind}.yaml").value[kind]
+    root = read(CONFIGS / f"{kind}.yaml").child(kind)
+    assert root is not None and isinstance(root.value, list)
     names = [name for entry in root.value if (name := entry.child("name"))]
     assert len(names) > 1
-    for entry in definitions(kind, root.with_value(names), (CONFIGS,), problems).value:
+    found = definitions(kind, root.with_value(names), (CONFIGS,), problems).value
+    assert isinstance(found, list) and len(found) == len(names)
+    for entry in found:
         validated(entry, cls, problems)
     assert problems == []
 

@@ -6,6 +6,7 @@ import json
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from frictionless import Package
@@ -75,7 +76,7 @@ def test_the_data_package_describes_every_file_truly(folder):
 
 def test_values_of_a_table_are_of_the_declared_types(folder):
     package = json.loads((folder / "datapackage.json").read_text())
-    parse = {
+    parse: dict[str, Any] = {
         "integer": int,
         "number": float,
         "boolean": lambda text: {"true": 1, "false": 0}[text],

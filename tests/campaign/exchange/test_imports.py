@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -57,7 +58,7 @@ def test_failed_runs_and_repeated_repetitions_are_kept_and_do_not_count(tmp_path
     assert docker.fetchall() == [(1, 1, False), (1, 2, True)]
 
 
-ORDERS = {
+ORDERS: dict[str, dict[str, Any]] = {
     "in time": {},
     "sequential": {"timestamp": None, "sequence_index": [i // 2 + 1 + (i % 2) * 6 for i in range(12)]},
     "recorded": {"timestamp": None, "sequence_index": [4 * i + 7 for i in range(12)]},
@@ -83,9 +84,9 @@ def test_import_and_analysis_of_one_table_agree_figure_for_figure(tmp_path, orde
     analysed = analyze_file(file, tmp_path / "out.json")
     con = views.connect(folder := import_runs(file, tmp_path / "results"))
     evidence.ensure(folder, con)
-    columns = "unit, model, workload, metric, n_reference, n_treatment, mean_reference, mean_treatment, diff, welch_p, paired_p, n_pairs, interleaved, verdict, claim"
+    shown = "unit, model, workload, metric, n_reference, n_treatment, mean_reference, mean_treatment, diff, welch_p, paired_p, n_pairs, interleaved, verdict, claim"
     imported = con.execute(
-        f"SELECT {columns} FROM comparisons WHERE analysis_set = 'protocol' AND n_reference > 0"
+        f"SELECT {shown} FROM comparisons WHERE analysis_set = 'protocol' AND n_reference > 0"
     ).fetchall()
     mine = [found for found in analysed["comparisons"] if found["analysis_set"] == "protocol"]
     assert len(mine) == len(imported) > 0

@@ -139,7 +139,7 @@ class NoImages:
 def test_without_fetching_no_image_is_pulled(tmp_path: Path) -> None:
     asked = Image(source="registry", reference="example.org/nothing:1")
     with pytest.raises(EnvironmentError_, match=r"not here\ndocker pull example\.org/nothing:1"):
-        image.ensure(NoImages(), asked, tmp_path, fetch=False)  # type: ignore[arg-type]
+        image.ensure(NoImages(), asked, tmp_path, fetch=False)
 
 
 def test_preparing_without_fetching_goes_on_to_say_what_is_missing(

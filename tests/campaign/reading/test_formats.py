@@ -274,7 +274,7 @@ def test_llama_benchy(tmp_path: Path) -> None:
 
 
 def test_an_mlperf_summary(tmp_path: Path) -> None:
-    words = {"name": "mlperf_log_summary.txt", "constants": ["environment=native", "model=m"]}
+    words: dict[str, Any] = {"name": "mlperf_log_summary.txt", "constants": ["environment=native", "model=m"]}
     reading = of(tmp_path, None, text=MLPERF, **words)
     assert figures(reading) == pytest.approx(
         {

@@ -128,7 +128,8 @@ def test_a_sheet_among_several_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_units_come_from_headers_names_cells_or_the_person_and_are_converted(tmp_path: Path) -> None:
-    table = runs(**{"Latency (s)": 1.25, "peak_vram_mib": 71680, "power": "250 W", "energy": 2.0})
+    columns: dict[str, Any] = {"Latency (s)": 1.25, "peak_vram_mib": 71680, "power": "250 W", "energy": 2.0}
+    table = runs(**columns)
     reading = understood(tmp_path, table, units=["energy=Wh"])
     first = reading.runs[0].values
     assert first == pytest.approx(
@@ -311,7 +312,8 @@ def test_exit_codes_errors_and_flags_say_it_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", ["concurrency", "Batch Size", "input_len", "max_num_seqs", "quantization"])
 def test_a_setting_that_differs_within_an_arm_makes_cells(tmp_path: Path, column: str) -> None:
-    table = pd.concat([runs(**{column: value}) for value in ("1", "2", "4")])
+    settings: list[dict[str, Any]] = [{column: value} for value in ("1", "2", "4")]
+    table = pd.concat([runs(**its) for its in settings])
     reading = understood(tmp_path, table)
     assert len({(run.factors["environment"], run.factors["workload"]) for run in reading.runs}) == 6
     assert all(run.attempt == 1 for run in reading.runs)
@@ -428,5 +430,6 @@ def test_every_column_and_row_has_a_fate_that_is_printed(tmp_path: Path) -> None
 
 
 def test_what_a_terminal_would_obey_is_not_printed(tmp_path: Path) -> None:
-    said = "\n".join(describe(understood(tmp_path, runs(**{"\x1b[31mred": "x"}))))
+    column: dict[str, Any] = {"\x1b[31mred": "x"}
+    said = "\n".join(describe(understood(tmp_path, runs(**column))))
     assert "\x1b" not in said and "\\x1b" in said

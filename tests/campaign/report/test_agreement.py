@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from campaign.analysis import cache as evidence
-from campaign.report import page, paper, table_formats, tables, terminal, wording
+from campaign.report import page, table_formats, tables, terminal, wording
+from campaign.report.drawn import effects
 from tests import synthetic
 
 
@@ -59,7 +60,7 @@ def test_the_page_says_what_the_comparisons_hold(results, rows):
 
 
 def test_the_forest_draws_what_the_comparisons_hold(con, rows):
-    drawn = paper.effects.overheads(con).set_index(["model", "environment"])
+    drawn = effects.overheads(con).set_index(["model", "environment"])
     of_the_reference = [row for row in rows if row["reference"] == "native-chroot"]
     assert len(drawn) == len(of_the_reference)
     for row in of_the_reference:

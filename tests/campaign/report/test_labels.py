@@ -12,6 +12,7 @@ import pytest
 
 from campaign.analysis import views
 from campaign.report import figures, paper
+from campaign.report.drawn.look import PAGE_IN
 from campaign.report.paper import theme
 from tests import synthetic
 
@@ -86,5 +87,5 @@ def test_of_a_figure_of_the_page(con, figure):
 @pytest.mark.parametrize("name", ["throughput", "latency-ecdf"])
 def test_of_a_figure_for_print(con, name):
     figure = next(figure for figure in paper.FIGURES if figure.name == name)
-    drawing = theme.drawn(partial(figure.draw, con), theme.PAGE_IN)
+    drawing = theme.drawn(partial(figure.draw, con), PAGE_IN)
     assert over_each_other(drawing) == []

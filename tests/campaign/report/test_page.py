@@ -7,6 +7,7 @@ import shutil
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,8 +16,9 @@ from campaign.analysis import cache as evidence
 from campaign.analysis import views
 from campaign.exchange.imports import import_runs
 from campaign.report import figures, page, table_formats, tables, terminal
+from campaign.report.drawn import effects, runs
+from campaign.report.drawn.look import PAGE
 from campaign.report.page.sections import quality, statistics
-from campaign.report.paper import effects
 from tests import synthetic
 
 
@@ -183,7 +185,7 @@ def test_measured_data_are_not_marked(tmp_path):
 
 
 ARMS = ("native-chroot", "docker-baseline", "docker-shm-32g", "docker-ipc-private", "docker-cpuset-performance")
-STATES = {
+STATES: dict[str, dict[str, Any]] = {
     "not begun": {"done": 0},
     "one run": {"done": 1},
     "one arm": {"environments": ("native-chroot",), "repetitions": 3},
@@ -283,7 +285,7 @@ def test_names_cannot_smuggle_markup_into_the_page(tmp_path):
 
 
 def test_a_figure_is_saved_in_the_format_of_its_name(results, tmp_path):
-    chart = figures.throughput(views.connect(results))
+    chart = runs.throughput(views.connect(results), look=PAGE)
     beginnings = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}
     for ending, beginning in beginnings.items():
         assert figures.save(chart, tmp_path / f"x{ending}").read_bytes().startswith(beginning)

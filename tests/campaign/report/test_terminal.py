@@ -15,6 +15,7 @@ from campaign.report import terminal, wording
 def shown(con, width: int) -> str:
     console = Console(file=io.StringIO(), width=width)
     console.print(terminal.summary(con))
+    assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 

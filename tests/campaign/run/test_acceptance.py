@@ -1,5 +1,7 @@
 """A verdict rests on evidence: each defect alone rejects, and what a unit cannot show never does."""
 
+from typing import Any
+
 import pytest
 
 from actors.types import Evidence, Exit, Gate, GateRecord, KernelEvent, Metric, Report, TelemetrySummary
@@ -40,7 +42,7 @@ def good(**changes) -> Evidence:
         gate=gate,
         telemetry=telemetry,
     )
-    parts = {}
+    parts: dict[str, Any] = {}
     for key, value in changes.items():
         part, _, field = key.partition("__")
         if field:

@@ -14,6 +14,11 @@ from campaign.record.snapshot import Snapshot
 from campaign.run.display import Display, line, panel
 
 
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
 def running(**changed: object) -> Snapshot:
     now = time.time_ns()
     status = Status(
@@ -35,7 +40,7 @@ def running(**changed: object) -> Snapshot:
 def drawn(snapshot: Snapshot, gate: Gate | None = None) -> str:
     console = Console(file=io.StringIO(), width=140)
     console.print(panel(snapshot, gate))
-    return console.file.getvalue()
+    return printed(console)
 
 
 def test_it_shows_run_stage_progress_temperature_and_throughput():
@@ -81,7 +86,7 @@ def test_every_unit_has_a_line_in_order_of_name():
 def test_a_narrow_terminal_is_not_overrun():
     console = Console(file=io.StringIO(), width=60)
     console.print(panel(running()))
-    assert all(len(text) <= 60 for text in console.file.getvalue().splitlines())
+    assert all(len(text) <= 60 for text in printed(console).splitlines())
 
 
 def test_the_plain_line_says_the_same():
@@ -101,14 +106,14 @@ def test_without_a_terminal_a_stage_is_told_once_and_nothing_is_drawn(capsys: py
 def test_a_message_with_brackets_is_shown_as_it_is():
     console = Console(file=io.StringIO(), width=100)
     Display(console, None).tell("rejected [r03]: [bold]throttling")
-    assert console.file.getvalue() == "rejected [r03]: [bold]throttling\n"
+    assert printed(console) == "rejected [r03]: [bold]throttling\n"
 
 
 def test_the_live_display_gives_the_cursor_back():
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with Display(console, None) as display:
         display.show(running())
-    shown = console.file.getvalue()
+    shown = printed(console)
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
@@ -116,7 +121,7 @@ def columns(snapshot: Snapshot, width: int) -> list[int]:
     """Where the head's columns begin."""
     console = Console(file=io.StringIO(), width=width)
     console.print(panel(snapshot))
-    head = next(line for line in console.file.getvalue().splitlines() if line.startswith("unit"))
+    head = next(line for line in printed(console).splitlines() if line.startswith("unit"))
     return [match.start() for match in re.finditer(r"\S+", head)]
 
 
@@ -140,7 +145,7 @@ def test_a_sensor_that_is_not_there_goes_before_a_name_is_cut():
     console = Console(file=io.StringIO(), width=80)
     name = "random-llama-8m__docker-baseline__r01"
     console.print(panel(with_lane(run_id=name, attempt=1, temperature_c=None)))
-    text = console.file.getvalue()
+    text = printed(console)
     assert name.replace("__", " · ") in text and "no sensor" not in text
 
 
@@ -149,4 +154,4 @@ def test_the_time_moves_on_between_snapshots(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(time, "monotonic", lambda: now + 120)
     console = Console(file=io.StringIO(), width=80)
     console.print(shown)
-    assert "3 min so far" in console.file.getvalue()
+    assert "3 min so far" in printed(console)

@@ -190,7 +190,7 @@ def test_an_actor_that_dies_over_every_salvage_costs_the_unit_and_ends(tmp_path:
 
             def salvage(order: Attempt) -> Evidence:
                 handle._actor.alive = False
-                return handle._actor._require()  # type: ignore[no-any-return]
+                return handle._actor._require()
 
             handle._actor.salvage = salvage
             return handle

@@ -28,15 +28,15 @@ def cell(folder, values):
 
 
 def test_one_run_far_from_the_rest_is_named_with_its_distance(tmp_path):
-    found = outliers(*cell(tmp_path, [100.0, 101.0, 99.0] * 5 + [150.0]), 3.0)
+    found = outliers(*cell(tmp_path, [100.0, 101.0, 99.0] * 5 + [150.0]), 3.0)  # type: ignore[call-arg]
     assert list(found) == ["m__e__w__r16"]
     assert "150 lies 3." in found["m__e__w__r16"]
 
 
 def test_equal_values_have_no_outlier(tmp_path):
-    assert outliers(*cell(tmp_path, [5.0] * 15), 3.0) == {}
+    assert outliers(*cell(tmp_path, [5.0] * 15), 3.0) == {}  # type: ignore[call-arg]
 
 
 @given(st.lists(st.floats(min_value=1, max_value=1e6), min_size=2, max_size=10))
 def test_a_cell_of_ten_or_fewer_has_none(tmp_path_factory, values):
-    assert outliers(*cell(tmp_path_factory.mktemp("cell"), values), 3.0) == {}
+    assert outliers(*cell(tmp_path_factory.mktemp("cell"), values), 3.0) == {}  # type: ignore[call-arg]

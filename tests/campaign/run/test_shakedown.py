@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from actors.types import Gate
 from campaign.config.loading import load
 from campaign.plan.design import plan
+from campaign.plan.forecast import CellSpeed
 from campaign.plan.preview import plain
 from campaign.record import journal
 from campaign.run import shakedown
@@ -108,7 +109,7 @@ def test_the_table_names_what_cannot_run_with_its_whole_remedy_and_both_duration
         for cell in cells
     ]
     without = left_out(cells, {bad: "toolchain_too_old: sm_121a"}, SPARK.reference)
-    speeds = {found.cell: found.speed for found in findings if found.speed}
+    speeds: dict[tuple[str, str, str], CellSpeed] = {found.cell: found.speed for found in findings if found.speed}
     total, rest = (shakedown.total_s(SPARK, plan(SPARK), speeds, gone) for gone in ({}, without.reasons))
     said = plain(shakedown.describe(SPARK, findings, without, total_s=total, without_s=rest), width=100)
     assert "cannot run" in said and "toolchain_too_old: sm_121a" in said

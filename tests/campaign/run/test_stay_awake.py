@@ -40,7 +40,7 @@ def ends(pid: int) -> bool:
 
 
 def test_the_lock_is_held_inside_the_block_and_gone_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, said = program(tmp_path, HOLDS, monkeypatch), []
+    log, said = program(tmp_path, HOLDS, monkeypatch), list[str]()
     with stay_awake(said.append, "spark", booted=tmp_path):
         pid, _, asked = log.read_text().partition(" ")
         assert _alive(int(pid))
@@ -74,7 +74,7 @@ def test_a_lock_that_is_refused_is_said_with_the_reason(tmp_path: Path, monkeypa
 
 
 def test_without_systemd_nothing_is_asked_and_nothing_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, said = program(tmp_path, HOLDS, monkeypatch), []
+    log, said = program(tmp_path, HOLDS, monkeypatch), list[str]()
     with stay_awake(said.append, "spark", booted=tmp_path / "absent"):
         assert not log.exists()
     assert said == []

@@ -30,5 +30,5 @@ def test_an_effect_of_an_option_reaches_every_arm_that_has_it() -> None:
 
 def test_an_effect_that_names_nothing_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotInjected, match="write ARM:METRIC:PERCENT"):
-        rehearse_study(load(STUDY), tmp_path / "x", ["docker-baseline:-3"], lambda campaign, effects: None)  # type: ignore[arg-type, return-value]
+        rehearse_study(load(STUDY), tmp_path / "x", ["docker-baseline:-3"], lambda campaign, effects: None)
     assert not (tmp_path / "x").exists()

@@ -78,6 +78,7 @@ def figures(row: wording.Row) -> dict[str, Any]:
     """A row's figures in words, for the templates."""
     return {
         "model": row["model"],
+        "workload": row["workload"],
         "treatment": row["treatment"],
         "reference": row["reference"],
         "place": place(row),

@@ -36,6 +36,7 @@ def build(of: Material) -> Built:
         "warnings": _warnings(of),
         "forest": [figures(row) | {"whisker": _whisker(row, low, high)} for row in rows],
         "margins": [f"±{number(margin)} %" for margin in margins],
+        "workloads": list(dict.fromkeys(row["workload"] for row in rows)),
         "references": list(dict.fromkeys(row["reference"] for row in rows)),
         "sql": SQL,
     }

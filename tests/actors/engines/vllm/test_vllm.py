@@ -180,8 +180,8 @@ def test_the_models_entry_takes_the_place_of_our_options_and_gives_none_twice() 
         for text in ("--gpu-memory-utilization 0.85", "--max-model-len 4096", "--enforce-eager"):
             assert argv.count(text) == argv.count(text.split()[0]) == 1
     underscored = QWEN.model_copy(update={"engine_options": {"vllm": {"gpu_memory_utilization": 0.7}}})
-    argv = Vllm().command(underscored, THROUGHPUT, PREPARED).argv
-    assert argv[argv.index("--gpu-memory-utilization") + 1] == "0.7"
+    given = Vllm().command(underscored, THROUGHPUT, PREPARED).argv
+    assert given[given.index("--gpu-memory-utilization") + 1] == "0.7"
     assert "--gpu_memory_utilization" not in argv
 
 

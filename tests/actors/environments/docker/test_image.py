@@ -206,7 +206,7 @@ def test_an_archive_that_changed_is_another_image(
     docker_engine: docker.DockerClient, home: Path, tmp_path: Path, imported: list[str]
 ) -> None:
     file = tmp_path / "rootfs.tar"
-    seen = set()
+    seen = set[str]()
     for content in (b"one", b"two"):
         file.write_bytes(layer(file=content))
         os.utime(file, ns=(0, len(seen)))

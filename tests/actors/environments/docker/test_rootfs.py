@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -21,7 +22,7 @@ from actors.types import ImageIdentity
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
 
 
-def entry(name: str, content: bytes | None = None, **fields: object) -> tuple[tarfile.TarInfo, bytes | None]:
+def entry(name: str, content: bytes | None = None, **fields: Any) -> tuple[tarfile.TarInfo, bytes | None]:
     item = tarfile.TarInfo(name)
     item.size = len(content or b"")
     item.mtime = 1_700_000_000
@@ -38,7 +39,7 @@ def tar_of(*entries: tuple[tarfile.TarInfo, bytes | None]) -> bytes:
     return buffer.getvalue()
 
 
-FOLDER = {"type": tarfile.DIRTYPE, "mode": 0o755}
+FOLDER: dict[str, Any] = {"type": tarfile.DIRTYPE, "mode": 0o755}
 SMALL = tar_of(
     entry("etc", **FOLDER),
     entry("etc/motd", b"welcome\n", mode=0o640, uid=1234, gid=5678),

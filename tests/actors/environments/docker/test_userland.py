@@ -111,7 +111,7 @@ def test_compiled_python_is_there_and_bears_no_time(gathered: userland.Userland,
     with tarfile.open(tmp_path / "u.tar") as tar:
         names = set(tar.getnames())
         compiled = [name for name in names if name.endswith(".pyc")]
-        flags = {int.from_bytes(tar.extractfile(name).read(8)[4:], "little") for name in compiled}  # type: ignore[union-attr]
+        flags = {int.from_bytes(tar.extractfile(name).read(8)[4:], "little") for name in compiled}
     sources = [name for name in names if name.endswith(".py")]
     assert flags == {0b01}
     assert len(compiled) > 0.98 * len(sources)  # templates that are no valid Python are not compiled

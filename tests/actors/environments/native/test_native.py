@@ -292,7 +292,7 @@ def test_a_killed_supervisor_is_an_exit_with_its_reason(labels, logs, session_ho
     )
     process.start()
     assert eventually(lambda: len(lines_of(logs / "stdout.log")) == 2)
-    os.kill(process.supervisor_pid, signal.SIGKILL)
+    os.kill(process.supervisor_pid, signal.SIGKILL)  # type: ignore[attr-defined]
     ended = process.wait(60)
     assert ended is not None and ended.code == -signal.SIGKILL and ended.detail == "the supervisor was killed"
     assert alive(labels) == []

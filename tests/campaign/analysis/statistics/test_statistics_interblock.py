@@ -11,7 +11,7 @@ from run_tables import METRIC, drawn, run_table
 
 from campaign.analysis.statistics.interblock import estimate, interblock
 from campaign.analysis.statistics.order import order_effect
-from campaign.analysis.statistics.paired import paired
+from campaign.analysis.statistics.paired import Paired, paired
 from campaign.analysis.statistics.runs import analyze_runs
 from campaign.analysis.statistics.sets import Sample
 
@@ -32,6 +32,7 @@ def blocks(n, effect=1.0, seed=3, block_sd=2.0):
 def test_with_every_block_complete_it_is_the_paired_t_test_and_its_fieller_interval(block_sd):
     t, r = blocks(14, block_sd=block_sd)
     found, plain = estimate(sample(range(14), t), sample(range(14), r)), paired(t, r, 1, 30)
+    assert isinstance(plain, Paired)
     assert found["diff"] == pytest.approx(plain.mean_diff, rel=1e-9)
     for ours, theirs in (("df", "df"), ("p", "p"), ("ci_low", "ci_low"), ("ci_high", "ci_high")):
         assert found[ours] == pytest.approx(getattr(plain, theirs), rel=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,6 +104,6 @@ def test_the_table_holds_the_planning_numbers() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"cv_pct": 0.0}, {"cv_pct": 1.0, "rho": 1.0}])
-def test_an_impossible_plan_is_refused(bad: dict[str, float]) -> None:
+def test_an_impossible_plan_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         plan_runs(effect_pct=1.0, margin_pct=2.0, **bad)

@@ -13,6 +13,7 @@ from run_tables import METRIC, drawn, run_table
 
 from campaign.analysis.statistics import analyze_runs
 from campaign.analysis.statistics.compare import compare
+from campaign.analysis.statistics.output import json_ready
 from campaign.analysis.statistics.sets import Sample
 
 values = st.lists(st.integers(900, 1100).map(lambda x: x / 10), min_size=3, max_size=12)
@@ -25,7 +26,8 @@ def sample(x: list[float] | Any) -> Sample:
 
 
 def compared(treatment: list[float], reference: list[float], better: int = 1) -> dict[str, Any]:
-    return compare(sample(treatment), sample(reference), better, blocked=True)
+    found: dict[str, Any] = json_ready(compare(sample(treatment), sample(reference), better, blocked=True))
+    return found
 
 
 def close(a: Any, b: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ def test_sequential_p_never_rises_and_a_claim_is_never_withdrawn() -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
         data = {key: rng.normal(rng.choice([0, 0.01, 0.03]), 0.008, 30) for key in keys}
-        conduct, claims = Conduct(design, keys), set()
+        conduct, claims = Conduct(design, keys), set[Any]()
         for blocks in design.looks:
             for model in ("a", "b"):
                 if model in conduct.stops:

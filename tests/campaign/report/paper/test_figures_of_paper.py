@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from campaign.analysis import cache as evidence
 from campaign.analysis import views
 from campaign.exchange.imports import import_runs
 from campaign.report import paper
+from campaign.report.drawn import effects as effects_of
+from campaign.report.drawn import look as look_of
+from campaign.report.drawn import shared
 from campaign.report.paper import theme
 from tests import synthetic
 
@@ -43,7 +47,7 @@ def test_the_widths_are_exact_and_no_figure_is_taller_than_a_page(written):
             found = re.search(r'width="([\d.]+)in" height="([\d.]+)in"', path.read_text(encoding="utf-8"))
             assert found is not None
             assert path.stem.endswith(f"{float(found[1]):g}in")
-            assert float(found[2]) <= theme.TALLEST_IN
+            assert float(found[2]) <= look_of.TALLEST_IN
 
 
 def test_no_text_is_smaller_than_eight_points_and_no_colour_comes_without_shape_or_dash(written):
@@ -128,7 +132,7 @@ def test_ten_models_fit_one_column(tmp_path, arms):
         "roofline",
     ):
         (draw,) = (figure.draw for figure in paper.FIGURES if figure.name == name)
-        assert theme.drawn(lambda points, draw=draw: draw(con, points), theme.COLUMN_IN), name
+        assert theme.drawn(partial(draw, con), look_of.COLUMN_IN), name
 
 
 def test_more_arms_than_a_column_can_hold_are_refused_with_what_to_do(tmp_path):
@@ -136,13 +140,13 @@ def test_more_arms_than_a_column_can_hold_are_refused_with_what_to_do(tmp_path):
     con = views.connect(synthetic.write(tmp_path / "many", environments=arms, repetitions=3, telemetry_hz=0))
     (draw,) = (figure.draw for figure in paper.FIGURES if figure.name == "qq-throughput")
     with pytest.raises(theme.FitError, match="wider figure"):
-        theme.drawn(lambda points: draw(con, points), theme.COLUMN_IN)
-    assert theme.drawn(lambda points: draw(con, points), theme.PAGE_IN)
+        theme.drawn(lambda points: draw(con, points), look_of.COLUMN_IN)
+    assert theme.drawn(lambda points: draw(con, points), look_of.PAGE_IN)
 
 
 def test_no_two_arms_look_alike():
     arms = [f"arm-{i}" for i in range(14)]
-    look = paper.shared.arm_look(arms, theme.PAGE_IN * 72)
+    look = shared.arm_look(arms, look_of.PAGE_IN * 72)
     colors, shapes = (look[name].to_dict()["scale"]["range"] for name in ("color", "shape"))
     assert len(set(zip(colors, shapes, strict=True))) == len(arms)
 
@@ -187,7 +191,7 @@ def test_screening_finds_the_options_that_were_injected(tmp_path):
     con = analysed(
         synthetic.write(tmp_path / "s", environments=arms, effects_pct=effects, repetitions=10, telemetry_hz=0)
     )
-    found = paper.effects.screened(con)
+    found = effects_of.screened(con)
     assert found is not None
     rows = found[0].set_index(["environment", "model"])
     assert (rows.loc["docker-cpuset"].low > 1.5).all()
@@ -195,6 +199,6 @@ def test_screening_finds_the_options_that_were_injected(tmp_path):
 
 
 def test_overhead_has_the_sign_of_a_loss_and_is_marked_where_it_is_demonstrated(results):
-    table = paper.effects.overheads(analysed(results))
+    table = effects_of.overheads(analysed(results))
     assert (table.overhead > 0).all()
     assert (table.low <= table.overhead).all() and (table.overhead <= table.high).all()

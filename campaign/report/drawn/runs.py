@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from campaign.report.figures import _arms
-from campaign.report.paper.shared import (
+from campaign.report.drawn.look import PRINT, Look
+from campaign.report.drawn.shared import (
     COLUMN_PT,
     KEYS,
     Chart,
     arm_look,
+    arms_of,
     grid,
     interval_marks,
     left_to_right,
     means_of,
+    named,
     panel_height,
     panel_label,
     panel_of,
@@ -30,47 +32,70 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def throughput(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
-    """Output token throughput of every accepted run, a panel for each model: dots by arm, mean and interval beside them."""
-    return _run_panels(con, "token_throughput_tok_s", "output tokens (tok/s)", width)
+THROUGHPUT = """
+SELECT phase, model, workload, environment, repetition, value, run_id
+FROM observations
+WHERE metric = 'token_throughput_tok_s'
+ORDER BY run_index
+""".strip()
 
 
-def _run_panels(con: duckdb.DuckDBPyConnection, metric: str, quantity: str, width: float) -> Chart:
-    runs = runs_of(con, [metric])
+def throughput(con: duckdb.DuckDBPyConnection, width: float | None = None, look: Look = PRINT) -> Chart:
+    """Output token throughput of every accepted run, a panel for each model: dots by arm, mean and interval with them."""
+    runs = con.execute(THROUGHPUT).df()
     if runs.empty:
         return None
-    means = means_of(con, [metric])
-    arms = _arms(con)
-    place = {arm: i for i, arm in enumerate(arms)}
+    width, means, arms = width or look.width, means_of(con, ["token_throughput_tok_s"]), arms_of(con)
+    quantity = "output tokens (tok/s)" if look.printed else "output token throughput (tok/s)"
     groups = list(runs.groupby(KEYS, sort=False))
-    columns, inner = grid(len(groups), width, 42)
-    height = panel_height(len(groups), columns, 84, 34)
+    columns, inner = look.grid(len(groups), width, 42, max(300, 62 * len(arms)))
+    height = look.height(len(groups), columns, 84, 34, 240)
+    place = {arm: i for i, arm in enumerate(arms)}
+    # In print the interval stands beside its runs, on the page across them.
+    begin, beside = (-0.3, 0.3) if look.printed else (-0.2, 0.0)
     panels = []
     for i, (key, mine) in enumerate(groups):
-        mine = mine.assign(x=mine.environment.map(place) - 0.3 + 0.4 * left_to_right(mine.repetition))
+        mine = mine.assign(x=mine.environment.map(place) + begin + 0.4 * left_to_right(mine.repetition))
         its = panel_of(means, key)
-        its = its.assign(x=its.environment.map(place) + 0.3)
+        its = its.assign(x=its.environment.map(place) + beside)
         x = alt.X(
             "x:Q",
-            title=panel_label(runs, key, i, len(groups), inner),
+            title=panel_label(runs, key, i, len(groups), inner) if look.printed else None,
             scale=alt.Scale(domain=[-0.5, len(arms) - 0.5], nice=False),
-            axis=alt.Axis(labels=False, ticks=False, grid=False),
+            axis=_arm_axis(arms, look),
         )
         y = alt.Y(
             "value:Q",
-            title=quantity if i % columns == 0 else None,
-            scale=alt.Scale(zero=False, padding=5),
-            axis=value_axis(),
+            title=quantity if i % columns == 0 or not look.printed else None,
+            scale=alt.Scale(zero=False, padding=5 if look.printed else 12),
+            axis=value_axis() if look.printed else alt.Axis(),
         )
+        said = ("run_id:N", "repetition:Q", alt.Tooltip("value:Q", title="throughput (tok/s)", format=".4~r"))
         layers = [
-            *watermark(con, inner, height),
-            alt.Chart(mine[["x", "environment", "value"]])
-            .mark_point(size=11, strokeWidth=0.7)
-            .encode(x=x, y=y, **arm_look(arms, width)),
-            *interval_marks(its[["x", "environment", "mean", "low", "high"]], x, arms),
+            *watermark(con, inner, height, look),
+            alt.Chart(mine[["x", "environment", "repetition", "value", "run_id"]])
+            .mark_point(**look.dot)
+            .encode(x=x, y=y, **arm_look(arms, width, look=look, legend=look.printed), **look.tooltip(*said)),
+            *interval_marks(its[["x", "environment", "n", "mean", "low", "high"]], x, arms, look),
         ]
-        panels.append(alt.layer(*layers).properties(width=inner, height=height))
-    return alt.concat(*panels, columns=columns, spacing=8)
+        title: dict[str, Any] = {} if look.printed else {"title": named(key)}
+        panels.append(alt.layer(*layers).properties(width=inner, height=height, **title))
+    return alt.concat(*panels, columns=columns, spacing=look.spacing)
+
+
+def _arm_axis(arms: list[str], look: Look) -> alt.Axis:
+    """In print the legend names the arms, on the page the axis does."""
+    if look.printed:
+        return alt.Axis(labels=False, ticks=False, grid=False)
+    names = f"[{', '.join(repr(arm) for arm in arms)}][round(datum.value)]"
+    return alt.Axis(
+        values=list(range(len(arms))),
+        labelExpr=names,
+        labelAngle=-35 if len(arms) > 3 else 0,
+        labelLimit=170,
+        ticks=False,
+        grid=False,
+    )
 
 
 def memory(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
@@ -100,7 +125,7 @@ def _model_rows(con: duckdb.DuckDBPyConnection, quantities: dict[str, str], widt
         return None
     means = means_of(con, list(quantities))
     runs, means = (table.assign(subject=subjects(table)) for table in (runs, means))
-    arms, names = _arms(con), list(dict.fromkeys(runs.subject))
+    arms, names = arms_of(con), list(dict.fromkeys(runs.subject))
     shown = {metric: title for metric, title in quantities.items() if metric in set(runs.metric)}
     side_by_side = width > 1.5 * COLUMN_PT
     columns = len(shown) if side_by_side else 1
@@ -158,7 +183,7 @@ def run_order(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart
     speed = runs[runs.metric == "token_throughput_tok_s"]
     if speed.empty:
         return None
-    arms = _arms(con)
+    arms = arms_of(con)
     start = runs[runs.metric == "start_temperature_c"]
     groups = list(speed.groupby(KEYS, sort=False))
     columns = grid(len(groups), width, 44)[0] if width > 1.5 * COLUMN_PT or len(groups) > 6 else 1

@@ -11,14 +11,14 @@ import pandas as pd
 
 from campaign.analysis import inputs
 from campaign.report import wording
-from campaign.report.figures import _arms
-from campaign.report.paper import theme
-from campaign.report.paper.shared import (
+from campaign.report.drawn import look
+from campaign.report.drawn.shared import (
     COLUMN_PT,
     KEYS,
     Chart,
     arm_colors,
     arm_look,
+    arms_of,
     grid,
     runs_of,
     subjects,
@@ -38,7 +38,7 @@ def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     if rows.empty:
         return None
     margin = inputs.settings(con)["margin_pct"]
-    arms = [arm for arm in _arms(con) if arm in set(rows.environment)]
+    arms = [arm for arm in arms_of(con) if arm in set(rows.environment)]
     several = len(arms) > 1
     names = list(dict.fromkeys(rows.subject))
     inner = width - 12 - 4.6 * max(map(len, names))
@@ -57,7 +57,7 @@ def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
         alt.Color("environment:N", sort=arms, scale=arm_colors(con), legend=None),
         alt.value("white"),
     )
-    look = arm_look(arms, width, everyone=_arms(con), legend=several)
+    look = arm_look(arms, width, everyone=arms_of(con), legend=several)
     layers = [
         band.encode(x=alt.X("low:Q", title=quantity), x2="high:Q"),
         zero.encode(x="zero:Q"),
@@ -143,7 +143,7 @@ def screening(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart
             .mark_rule(strokeWidth=1.3)
             .encode(x=alt.X("low:Q", title=quantity), x2="high:Q", y=y),
             alt.Chart(its)
-            .mark_point(size=24, filled=True, opacity=1, shape="diamond", color=theme.OKABE_ITO[1])
+            .mark_point(size=24, filled=True, opacity=1, shape="diamond", color=look.OKABE_ITO[1])
             .encode(x=x, y=y),
         ]
         label = f"({chr(97 + i)}) {model}" if len(models) > 1 else ""
@@ -170,7 +170,7 @@ def screened(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, pd.DataFrame
     if not intervals:
         return None
     rows, points = pd.DataFrame(intervals), pd.concat(dots).drop_duplicates()
-    order = [arm for arm in _arms(con) if arm in {*rows.environment, *rows.baseline}]
+    order = [arm for arm in arms_of(con) if arm in {*rows.environment, *rows.baseline}]
     return rows.assign(subject=subjects(rows)), points.assign(subject=subjects(points)), order
 
 
@@ -236,13 +236,13 @@ def power_curves(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Ch
             color=alt.Color(
                 "test:N",
                 sort=names,
-                scale=alt.Scale(domain=names, range=list(theme.OKABE_ITO[: len(names)])),
+                scale=alt.Scale(domain=names, range=list(look.OKABE_ITO[: len(names)])),
                 legend=legend,
             ),
             strokeDash=alt.StrokeDash(
                 "test:N",
                 sort=names,
-                scale=alt.Scale(domain=names, range=list(theme.DASHES[: len(names)])),
+                scale=alt.Scale(domain=names, range=list(look.DASHES[: len(names)])),
                 legend=legend,
             ),
         )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from campaign.report.figures import _arms
-from campaign.report.paper import theme
-from campaign.report.paper.shared import (
+from campaign.report.drawn import look
+from campaign.report.drawn.shared import (
     COLUMN_PT,
     KEYS,
     Chart,
     arm_look,
+    arms_of,
     panel_height,
     panel_label,
     runs_of,
@@ -33,13 +33,13 @@ def normal_quantiles(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT, *
     runs = runs_of(con, [metric], by_unit=True)
     if runs.empty:
         return None
-    arms = _arms(con)
+    arms = arms_of(con)
     groups = list(runs.groupby(KEYS, sort=False))
     most = max(int(mine.environment.nunique()) for _, mine in groups)
     columns = min(len(groups), 4, max(1, int((width - 30) / (48 * most + 10))))
     inner = (width - 30 - 10 * (columns - 1)) / columns
     if inner / most < 42:
-        raise theme.FitError(f"{most} arms side by side leave no room for their p: ask for a wider figure")
+        raise look.FitError(f"{most} arms side by side leave no room for their p: ask for a wider figure")
     height = panel_height(len(groups), columns, 78, 18)
     drawn = [(key, *_against_normal(mine, arms)) for key, mine in groups]
     dots = pd.concat([table for _, table, _ in drawn])
@@ -128,7 +128,7 @@ def roofline(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     if runs.empty:
         return None
     runs = runs.assign(subject=subjects(runs))
-    arms, names = [arm for arm in _arms(con) if arm in set(runs.environment)], list(dict.fromkeys(runs.subject))
+    arms, names = [arm for arm in arms_of(con) if arm in set(runs.environment)], list(dict.fromkeys(runs.subject))
     means = runs.groupby(["subject", "environment"], sort=False).fraction.agg(mean="mean", most="max").reset_index()
     means = means.assign(text=[f"{mean:.2f}" if mean >= 0.01 else "< 0.01" for mean in means["mean"]])
     inner = width - 8 - 4.6 * max(map(len, names))
@@ -146,7 +146,7 @@ def roofline(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     limits = alt.Chart(pd.DataFrame({"limit": [IDLE, 1.0], "name": ["flag", "bound"]}))
     dash = alt.condition("datum.limit < 1", alt.value([3, 2]), alt.value([1, 0]))
     base = alt.Chart(means)
-    look = arm_look(arms, width, everyone=_arms(con), above=14)
+    look = arm_look(arms, width, everyone=arms_of(con), above=14)
     layers = [
         *watermark(con, inner, height),
         base.mark_bar(opacity=0.35).encode(

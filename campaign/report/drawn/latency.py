@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from campaign.report import figures
-from campaign.report.figures import _arms
-from campaign.report.paper import theme
-from campaign.report.paper.shared import (
+from campaign.report.drawn.look import PRINT, Look
+from campaign.report.drawn.shared import (
     COLUMN_PT,
     KEYS,
     Chart,
-    arm_colors,
     arm_look,
-    cycled,
+    arms_of,
+    color_scale,
+    dashes,
     grid,
     interval_marks,
     left_to_right,
     legend_of,
     means_of,
+    named,
     panel_height,
     panel_label,
     panel_of,
@@ -36,56 +36,91 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def latency_ecdf(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
+ECDF = """
+WITH answered AS (
+    SELECT phase, model, workload, environment, run_id, latency_ms FROM requests WHERE accepted AND ok
+),
+run_quantiles AS (
+    SELECT
+        phase, model, workload, environment, run_id,
+        unnest([i / 100.0 FOR i IN range(101)]) AS fraction,
+        unnest(quantile_cont(latency_ms, [i / 100.0 FOR i IN range(101)])) AS latency
+    FROM answered
+    GROUP BY phase, model, workload, environment, run_id
+),
+spreads AS (
+    SELECT phase, model, workload, environment, fraction, min(latency) AS fastest_run, max(latency) AS slowest_run, count(*) AS runs
+    FROM run_quantiles
+    GROUP BY ALL
+),
+pooled AS (
+    SELECT
+        phase, model, workload, environment,
+        unnest([i / 100.0 FOR i IN range(101)]) AS fraction,
+        unnest(quantile_cont(latency_ms, [i / 100.0 FOR i IN range(101)])) AS latency,
+        count(*) AS requests
+    FROM answered
+    GROUP BY phase, model, workload, environment
+)
+SELECT p.*, s.fastest_run, s.slowest_run, s.runs
+FROM pooled AS p
+JOIN spreads AS s USING (phase, model, workload, environment, fraction)
+JOIN (SELECT phase, model, workload, min("index") AS place FROM plan GROUP BY phase, model, workload) AS planned
+    USING (phase, model, workload)
+ORDER BY planned.place, environment, fraction
+""".strip()
+
+
+def latency_ecdf(con: duckdb.DuckDBPyConnection, width: float | None = None, look: Look = PRINT) -> Chart:
     """Distribution of request latency by arm, requests pooled; the band spans the single runs."""
-    data = con.execute(figures.ECDF).df()
+    data = con.execute(ECDF).df()
     if data.empty:
         return None
-    arms = _arms(con)
+    width, arms = width or look.width, arms_of(con)
     times = ["latency", "fastest_run", "slowest_run"]
     unit, per = time_unit(data.latency)
     data[times] = data[times] / per
     groups = list(data.groupby(KEYS, sort=False))
-    columns, inner = grid(len(groups), width, 40)
+    columns, inner = look.grid(len(groups), width, 40, 300)
+    columns = columns if look.printed else min(columns, 2)
+    height = look.height(len(groups), columns, 90, 52, 220)
     scale = alt.Scale(zero=False, nice=True)
-    height = panel_height(len(groups), columns, 90, 52)
+    legend = legend_of(arms, width, line=True, look=look)
+    color = alt.Color("environment:N", sort=arms, scale=color_scale(arms, look), legend=legend)
+    title = f"request latency ({unit})"
+    axis = alt.Axis(tickCount=4, labelFlush=False) if look.printed else alt.Axis()
     panels = []
     for i, (key, mine) in enumerate(groups):
         base = alt.Chart(mine.drop(columns=KEYS))
-        y = alt.Y("fraction:Q", title="fraction of requests" if i % columns == 0 else None, axis=value_axis())
-        look = {
-            "color": alt.Color(
-                "environment:N", sort=arms, scale=arm_colors(con), legend=legend_of(arms, width, line=True)
-            )
-        }
-        dash = alt.StrokeDash(
-            "environment:N",
-            sort=arms,
-            scale=alt.Scale(domain=arms, range=[list(cycled(theme.DASHES, k)) for k in range(len(arms))]),
-            legend=legend_of(arms, width, line=True),
+        y = alt.Y(
+            "fraction:Q",
+            title="fraction of requests" if i % columns == 0 or not look.printed else None,
+            axis=value_axis() if look.printed else alt.Axis(format="%"),
         )
-        title = f"request latency ({unit})"
-        x_axis = alt.Axis(tickCount=4, labelFlush=False)
-        band = base.mark_area(opacity=0.18, orient="horizontal").encode(
+        band = base.mark_area(opacity=look.band, orient="horizontal").encode(
             y=y,
-            x=alt.X("fastest_run:Q", title=title, scale=scale, axis=x_axis),
+            x=alt.X("fastest_run:Q", title=title, scale=scale, axis=axis),
             x2="slowest_run:Q",
-            color=look["color"],
+            color=color,
         )
-        line = base.mark_line(strokeWidth=1.1).encode(
+        said = (
+            alt.Tooltip("fraction:Q", format=".0%"),
+            alt.Tooltip("latency:Q", format=".4~r"),
+            "runs:Q",
+            "requests:Q",
+        )
+        line = base.mark_line(strokeWidth=look.line).encode(
             y=y,
-            x=alt.X("latency:Q", title=title, scale=scale, axis=x_axis),
+            x=alt.X("latency:Q", title=title, scale=scale, axis=axis),
             order="fraction:Q",
-            strokeDash=dash,
-            **look,
+            strokeDash=dashes(arms, legend),
+            color=color,
+            **look.tooltip("environment:N", *said),
         )
-        layers = [*watermark(con, inner, height), band, line]
-        panels.append(
-            alt.layer(*layers).properties(
-                width=inner, height=height, title=panel_label(data, key, i, len(groups), inner)
-            )
-        )
-    return alt.concat(*panels, columns=columns, spacing=8)
+        layers = [*watermark(con, inner, height, look), band, line]
+        label = panel_label(data, key, i, len(groups), inner) if look.printed else named(key)
+        panels.append(alt.layer(*layers).properties(width=inner, height=height, title=label))
+    return alt.concat(*panels, columns=columns, spacing=look.spacing)
 
 
 PERCENTILES = {"latency_p50_ms": "p50", "latency_p95_ms": "p95", "latency_p99_ms": "p99"}
@@ -100,7 +135,7 @@ def latency_percentiles(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT
     unit, per = time_unit(runs.value)
     runs = runs.assign(value=runs.value / per)
     means[["mean", "low", "high"]] /= per
-    arms = _arms(con)
+    arms = arms_of(con)
     names = [name for metric, name in PERCENTILES.items() if metric in set(runs.metric)]
     groups = list(runs.groupby(KEYS, sort=False))
     columns, inner = grid(len(groups), width, 42)

@@ -1,0 +1,67 @@
+"""What /proc tells of processes, read in one place: of the living, the stopped, the ended and those that never were."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from actors import processes
+
+NOBODY = 2**22 + 1
+"""Above the kernel's highest number for a process."""
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    code = "import sys, time; print(flush=True); time.sleep(600)"
+    started = subprocess.Popen(
+        [sys.executable, "-c", code, "two words", ""], stdout=subprocess.PIPE, env={"A": "1", "MARK": "here"}
+    )
+    assert started.stdout is not None
+    started.stdout.readline()
+    yield started
+    started.kill()
+    started.wait()
+
+
+def test_a_process_is_known_by_its_arguments_its_environment_and_its_parent(sleeper: subprocess.Popen[bytes]) -> None:
+    pid = sleeper.pid
+    assert pid in set(processes.pids()) and os.getpid() not in set(processes.pids())
+    assert processes.arguments(pid)[-2:] == ["two words", ""]
+    assert processes.command_line(pid).endswith("two words")
+    assert {b"A=1", b"MARK=here"} <= set(processes.environment(pid))
+    assert list(processes.ancestry(pid))[:2] == [pid, os.getpid()]
+    assert pid in processes.children(os.getpid())
+    assert processes.namespace(pid, "pid") == processes.namespace("self", "pid")
+
+
+def test_a_stopped_process_and_one_that_nobody_collected_are_told_apart(sleeper: subprocess.Popen[bytes]) -> None:
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    os.waitpid(sleeper.pid, os.WUNTRACED)
+    stopped = processes.stat(sleeper.pid)
+    assert stopped is not None and stopped.stopped and not stopped.ended
+    assert processes.kill(lambda: [] if _ended(sleeper.pid) else [sleeper.pid]) == []
+    zombie = processes.stat(sleeper.pid)
+    assert zombie is not None and zombie.ended and zombie.start_ticks == stopped.start_ticks
+    assert processes.arguments(sleeper.pid) == []
+
+
+def _ended(pid: int) -> bool:
+    found = processes.stat(pid)
+    return found is None or found.ended
+
+
+def test_of_a_process_that_is_gone_nothing_is_told() -> None:
+    assert processes.stat(NOBODY) is None
+    assert list(processes.ancestry(NOBODY)) == [NOBODY]
+    assert processes.arguments(NOBODY) == []
+    assert processes.children(NOBODY) == []
+    assert processes.environment(NOBODY) == []
+    assert list(processes.open_files(NOBODY)) == []
+    assert (processes.command_line(NOBODY), processes.name(NOBODY), processes.cgroup(NOBODY)) == ("", "", "")
+    assert processes.namespace(NOBODY, "pid") is None
