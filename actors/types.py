@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from actors.heat import CEILING_C
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
 Outcome = Literal[
     "completed",
@@ -173,7 +175,7 @@ class Gate(Frozen):
 
     cooldown_s: Annotated[float, Field(ge=0)] = 300.0
     """Least rest since the last attempt ended."""
-    ceiling_c: Annotated[float, Field(gt=0)] | None = 45.0
+    ceiling_c: Annotated[float, Field(gt=0)] | None = CEILING_C
     floor_c: float | None = None
     """What a start must be as warm as. Nothing warms the unit: only for one that idles above it."""
     dwell_s: Annotated[float, Field(ge=0)] = 10.0

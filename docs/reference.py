@@ -1,6 +1,7 @@
 """Writes what of the documentation follows from the code: the campaign file's keys, the SQL views, and the notebook with what its cells gave.
 
-python docs/reference.py        (writes docs/reference/*.md and configs/schema.json; a test fails where they are not as written)
+python docs/reference.py        (writes docs/reference/*.md, configs/schema.json and the structures in sql/10_sources.sql that classes declare;
+                                 a test fails where they are not as written)
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from campaign.study import schema  # noqa: E402  (the project may not be installed)
+from actors.telemetry import schema as telemetry_schema  # noqa: E402  (the project may not be installed)
+from campaign.record import attempt  # noqa: E402
+from campaign.study import schema  # noqa: E402
 
 WRITTEN = {
     "configs/schema.json": schema.text,
+    "sql/10_sources.sql": lambda: sources((PROJECT / "sql/10_sources.sql").read_text(encoding="utf-8")),
     "docs/reference/configuration.md": lambda: configuration(schema.schema()),
     "docs/reference/sql.md": lambda: sql(sorted((PROJECT / "sql").glob("*.sql"))),
     "docs/notebook.md": lambda: notebook(PROJECT / "notebooks" / "campaign.ipynb"),
@@ -25,6 +29,17 @@ WRITTEN = {
 """File to what belongs into it."""
 
 STARTS = re.compile(r"^CREATE (?P<kind>VIEW|MACRO|TABLE) (?P<name>\w+)(?P<arguments>\([^)]*\))?", re.M)
+
+
+def sources(text: str) -> str:
+    """``sql/10_sources.sql`` with the structure of an attempt's record as its class declares it, and the columns of a sample as the
+    sensors declare them."""
+    record = re.compile(r"(    unnest\(from_json\(facts, ')\{.*?\n    \}('\)\))", re.S)
+    made, count = record.subn(lambda found: f"{found[1]}{attempt.structure_text()}{found[2]}", text)
+    telemetry = re.compile(r"(CREATE TABLE schema_telemetry \(\n).*?(\n\);)", re.S)
+    made, also = telemetry.subn(lambda found: f"{found[1]}{telemetry_schema.sql_columns()}{found[2]}", made)
+    assert (count, also) == (1, 1), "sql/10_sources.sql reads metadata.json or samples in another way than this knows"
+    return made
 
 
 def configuration(made: dict[str, Any]) -> str:

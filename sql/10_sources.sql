@@ -30,14 +30,14 @@ CREATE TABLE schema_requests (
 -- no rows: the columns of a telemetry file
 CREATE TABLE schema_telemetry (
     t_utc_ns BIGINT, t_mono_ns BIGINT, unit VARCHAR, run_id VARCHAR, attempt INTEGER, stage VARCHAR, simulated BOOLEAN,
-    late_ms DOUBLE,
-    gpu_temperature_c DOUBLE, gpu_power_w DOUBLE, gpu_utilization_pct DOUBLE, gpu_memory_utilization_pct DOUBLE,
-    gpu_sm_clock_mhz DOUBLE, gpu_mem_clock_mhz DOUBLE, gpu_memory_used_gib DOUBLE, gpu_process_memory_gib DOUBLE,
-    gpu_throttle_reasons BIGINT, gpu_pstate INTEGER, gpu_energy_j DOUBLE, gpu_memory_bandwidth_gb_s DOUBLE,
-    host_temperature_c DOUBLE, zone_temperatures_c DOUBLE[], cpu_utilization_pct DOUBLE,
-    mem_total_gib DOUBLE, mem_available_gib DOUBLE, mem_free_gib DOUBLE, mem_cached_gib DOUBLE, swap_used_gib DOUBLE,
-    psi_cpu_some_us BIGINT, psi_memory_some_us BIGINT, psi_memory_full_us BIGINT, psi_io_some_us BIGINT,
-    attempt_memory_gib DOUBLE, attempt_cpu_s DOUBLE, cgroup_memory_gib DOUBLE, cgroup_cpu_s DOUBLE
+    late_ms DOUBLE, gpu_temperature_c DOUBLE, gpu_power_w DOUBLE, gpu_utilization_pct DOUBLE,
+    gpu_memory_utilization_pct DOUBLE, gpu_sm_clock_mhz DOUBLE, gpu_mem_clock_mhz DOUBLE, gpu_memory_used_gib DOUBLE,
+    gpu_process_memory_gib DOUBLE, gpu_throttle_reasons BIGINT, gpu_pstate INTEGER, gpu_energy_j DOUBLE,
+    gpu_memory_bandwidth_gb_s DOUBLE, host_temperature_c DOUBLE, zone_temperatures_c DOUBLE[],
+    cpu_utilization_pct DOUBLE, mem_total_gib DOUBLE, mem_available_gib DOUBLE, mem_free_gib DOUBLE,
+    mem_cached_gib DOUBLE, swap_used_gib DOUBLE, psi_cpu_some_us BIGINT, psi_memory_some_us BIGINT,
+    psi_memory_full_us BIGINT, psi_io_some_us BIGINT, attempt_memory_gib DOUBLE, attempt_cpu_s DOUBLE,
+    cgroup_memory_gib DOUBLE, cgroup_cpu_s DOUBLE
 );
 
 -- no rows: the columns of imported.parquet, the attempts of a campaign that others carried out (campaign/exchange/imports.py)
@@ -64,20 +64,22 @@ FROM query(
     END
 );
 
+-- Whether a mask of NVML's clocks-event reasons has one that spoils a run (actors/heat.py); NULL where the device does not tell.
+CREATE MACRO throttles(reasons) AS reasons & getvariable('throttling') <> 0;
+
 -- Where a file lies below the results folder.
 CREATE MACRO inside(path) AS substr(path, length(getvariable('results')) + 2);
 
 -- Nanoseconds of UTC as a TIMESTAMP (microseconds, without time zone).
 CREATE MACRO utc(ns) AS make_timestamp((ns // 1000)::BIGINT);
 
--- campaign: one row, the campaign. `reference` is the arm that the others are compared with.
+-- campaign: one row, the campaign. `reference` is the arm that the others are compared with: the config's (the first of the plan where that cannot be read).
 CREATE VIEW campaign AS
 WITH files AS (
     SELECT TRY_CAST(content AS JSON) AS facts FROM text_files WHERE kind = 'campaign'
 ),
 plan_says AS (
     SELECT
-        min(environment) FILTER (environment LIKE 'native%') AS native,
         arg_min(environment, "index") AS first_environment,
         bool_or(simulated) AS simulated
     FROM parquet_files('plan')
@@ -85,7 +87,7 @@ plan_says AS (
 SELECT
     tidy(facts->>'campaign') AS campaign,
     tidy(facts->>'campaign_id') AS campaign_id,
-    tidy(coalesce(facts->'config'->>'reference', native, first_environment)) AS reference,
+    tidy(coalesce(facts->'config'->>'reference', first_environment)) AS reference,
     coalesce(TRY_CAST(facts->>'simulated' AS BOOLEAN), false) OR coalesce(plan_says.simulated, false) AS simulated,
     utc(TRY_CAST(facts->>'created_utc_ns' AS BIGINT)) AS created_utc,
     facts->>'seed' AS seed,
@@ -183,28 +185,35 @@ WITH files AS (
 SELECT
     file,
     unnest(from_json(facts, '{
-        "run_id": "VARCHAR", "attempt": "INTEGER", "unit": "VARCHAR", "phase": "VARCHAR", "model": "VARCHAR",
-        "environment": "VARCHAR", "workload": "VARCHAR", "engine": "VARCHAR", "repetition": "INTEGER", "block": "VARCHAR",
-        "position": "INTEGER", "simulated": "BOOLEAN", "outcome": "VARCHAR", "failure": "VARCHAR", "accepted": "BOOLEAN",
-        "session": "INTEGER", "gpu_uuid": "VARCHAR", "started_utc_ns": "BIGINT", "ended_utc_ns": "BIGINT", "image_digest": "VARCHAR", "userland_digest": "VARCHAR",
-        "exit": {"code": "INTEGER", "oom_killed": "BOOLEAN", "detail": "VARCHAR"},
-        "verdict": [{"check": "VARCHAR", "passed": "BOOLEAN", "figure": "VARCHAR", "limit": "VARCHAR", "reason": "VARCHAR"}],
+        "run_id": "VARCHAR", "attempt": "BIGINT", "unit": "VARCHAR", "campaign_id": "VARCHAR", "phase": "VARCHAR",
+        "model": "VARCHAR", "environment": "VARCHAR", "workload": "VARCHAR", "engine": "VARCHAR",
+        "repetition": "BIGINT", "block": "VARCHAR", "position": "BIGINT", "simulated": "BOOLEAN", "outcome": "VARCHAR",
+        "failure": "VARCHAR", "accepted": "BOOLEAN",
+        "verdict": [{"check": "VARCHAR", "passed": "BOOLEAN", "figure": "VARCHAR", "limit": "VARCHAR",
+            "reason": "VARCHAR"}],
+        "exit": {"code": "BIGINT", "oom_killed": "BOOLEAN", "detail": "VARCHAR", "engine_gone": "BOOLEAN"},
         "gate": {"opened": "BOOLEAN", "waited_s": "DOUBLE", "rest_s": "DOUBLE", "blocked_by": ["VARCHAR"],
-            "unavailable": ["VARCHAR"], "opened_at_ns": "BIGINT", "temperature_c": "DOUBLE", "mem_available_gib": "DOUBLE",
-            "mem_free_gib": "DOUBLE", "mem_cached_gib": "DOUBLE", "swap_used_gib": "DOUBLE", "power_w": "DOUBLE",
-            "cache_action": "VARCHAR", "flagged": "BOOLEAN"},
-        "telemetry": {"samples_expected": "INTEGER", "samples": "INTEGER", "coverage_pct": "DOUBLE",
-            "jitter_p50_ms": "DOUBLE", "jitter_p99_ms": "DOUBLE", "longest_gap_ms": "DOUBLE",
-            "sampler_cpu_pct": "DOUBLE", "duration_s": "DOUBLE", "throttle_reasons": "BIGINT", "throttled_us": "JSON",
-            "foreign_gpu_pids": ["INTEGER"], "unsupported": "JSON"},
+            "unavailable": ["VARCHAR"], "opened_at_ns": "BIGINT", "temperature_c": "DOUBLE",
+            "mem_available_gib": "DOUBLE", "mem_free_gib": "DOUBLE", "mem_cached_gib": "DOUBLE",
+            "swap_used_gib": "DOUBLE", "power_w": "DOUBLE", "cache_action": "VARCHAR", "flagged": "BOOLEAN"},
         "stages": {"gate_s": "DOUBLE", "create_s": "DOUBLE", "start_s": "DOUBLE", "gate_to_exec_ms": "DOUBLE",
-            "load_s": "DOUBLE", "warmup_s": "DOUBLE", "first_token_s": "DOUBLE", "steady_s": "DOUBLE",
-            "teardown_s": "DOUBLE", "harness_s": "DOUBLE"},
-        "report": {"model_identity": "VARCHAR", "requests_expected": "INTEGER", "requests_answered": "INTEGER",
-            "requests_failed": "INTEGER", "tokens_expected": "BIGINT", "tokens_generated": "BIGINT",
-            "failure": "VARCHAR", "engine_version": "VARCHAR"},
+            "entrypoint_s": "DOUBLE", "load_s": "DOUBLE", "warmup_s": "DOUBLE", "first_token_s": "DOUBLE",
+            "steady_s": "DOUBLE", "teardown_s": "DOUBLE", "harness_s": "DOUBLE"},
         "metrics": [{"name": "VARCHAR", "value": "DOUBLE", "unit_of_measure": "VARCHAR", "source": "VARCHAR",
-            "reason": "VARCHAR"}]
+            "reason": "VARCHAR"}],
+        "kernel": [{"kind": "VARCHAR", "text": "VARCHAR", "what": "VARCHAR", "process": "VARCHAR", "pid": "BIGINT"}],
+        "kernel_unavailable": "VARCHAR", "paused_s": "DOUBLE",
+        "coherence": {"checked": "BOOLEAN", "why": "VARCHAR"},
+        "started_utc_ns": "BIGINT", "ended_utc_ns": "BIGINT",
+        "telemetry": {"samples_expected": "BIGINT", "samples": "BIGINT", "coverage_pct": "DOUBLE",
+            "duration_s": "DOUBLE", "jitter_p50_ms": "DOUBLE", "jitter_p99_ms": "DOUBLE", "longest_gap_ms": "DOUBLE",
+            "sampler_cpu_pct": "DOUBLE", "throttle_reasons": "BIGINT", "throttled_us": "JSON",
+            "foreign_gpu_pids": ["BIGINT"], "unsupported": "JSON"},
+        "report": {"model_identity": "VARCHAR", "requests_expected": "BIGINT", "requests_answered": "BIGINT",
+            "requests_failed": "BIGINT", "tokens_expected": "BIGINT", "tokens_generated": "BIGINT",
+            "failure": "VARCHAR", "engine_version": "VARCHAR", "ready_utc_ns": "BIGINT"},
+        "identity": "VARCHAR", "model_identity": "VARCHAR", "gpu_uuid": "VARCHAR", "session": "BIGINT",
+        "caches_digest": "VARCHAR", "image_digest": "VARCHAR", "userland_digest": "VARCHAR", "files": "JSON"
     }'))
 FROM files
 WHERE json_type(facts) = 'OBJECT' AND speaks_of_its_folder(facts, file)

@@ -88,13 +88,14 @@ SELECT
 FROM metadata AS m
 LEFT JOIN finishes AS f ON f.run_id = m.run_id AND f.attempt = m.attempt
 LEFT JOIN reopenings AS o ON o.run_id = m.run_id
+-- which reason throttled an imported attempt is not told: its mask has all that would have
 UNION ALL BY NAME
 SELECT
     run_id, attempt, unit, phase, model, environment, workload, engine, repetition, false AS simulated, outcome, failure,
     counts AS accepted, outcome = 'completed' AND NOT counts AS superseded, false AS journalled,
     CASE WHEN outcome <> 'completed' THEN ['outcome'] WHEN NOT counts THEN ['repeated'] ELSE [] END AS rejected_by,
     utc(started_utc_ns) AS started_utc, sequence_index AS recorded_index, order_in_block AS position, start_temperature_c, model_identity,
-    CASE WHEN throttled THEN 32 END AS throttle_reasons, source_row AS file
+    CASE WHEN throttled THEN getvariable('throttling') END AS throttle_reasons, source_row AS file
 FROM imported;
 
 -- arm_software: one row per arm of the config: the image declared for it and what that was when its attempts ran, the engine's own version, and

@@ -6,13 +6,27 @@ SELECT utc(t_utc_ns) AS at_utc, *, mem_total_gib - mem_available_gib AS unified_
 FROM parquet_files('telemetry');
 
 -- telemetry_summary: one row per unit, attempt and stage (`cooldown`, `gate`, `run`, `idle`). Cumulative counters are
--- differences over the stage. Samples outside any attempt are one row per unit and stage.
+-- differences over the stage. Samples outside any attempt are one row per unit and stage. `gpu_energy_j` is told as the metric `energy_j` is: by the
+-- device's counter where it was read at every sample, else power integrated from sample to sample by the trapezium rule, which is also
+-- what samples outside any attempt have, because these are no one stretch.
 CREATE VIEW telemetry_summary AS
+WITH powered AS (
+    SELECT unit, run_id, attempt, stage, t_mono_ns, gpu_power_w,
+        lag(struct_pack(run_id, attempt, stage, t_mono_ns, gpu_power_w)) OVER (PARTITION BY unit ORDER BY t_utc_ns, t_mono_ns) AS before
+    FROM telemetry
+    WHERE gpu_power_w IS NOT NULL
+),
+integrals AS (
+    SELECT unit, run_id, attempt, stage, sum((gpu_power_w + before.gpu_power_w) / 2 * (t_mono_ns - before.t_mono_ns) / 1e9) AS integrated_j
+    FROM powered
+    WHERE before.run_id IS NOT DISTINCT FROM run_id AND before.attempt IS NOT DISTINCT FROM attempt AND before.stage = stage
+    GROUP BY unit, run_id, attempt, stage
+)
 SELECT
-    unit,
-    run_id,
-    attempt,
-    stage,
+    t.unit,
+    t.run_id,
+    t.attempt,
+    t.stage,
     count(*) AS samples,
     utc(min(t_utc_ns)) AS from_utc,
     utc(max(t_utc_ns)) AS to_utc,
@@ -20,7 +34,11 @@ SELECT
     max(late_ms) AS late_max_ms,
     avg(gpu_power_w) AS gpu_power_mean_w,
     max(gpu_power_w) AS gpu_power_max_w,
-    max(gpu_energy_j) - min(gpu_energy_j) AS gpu_energy_j,
+    CASE
+        WHEN t.run_id IS NOT NULL AND count(gpu_energy_j) > 1 AND (count(gpu_energy_j) >= count(gpu_power_w) OR count(gpu_power_w) < 2)
+            THEN max(gpu_energy_j) - min(gpu_energy_j)
+        ELSE any_value(i.integrated_j)
+    END AS gpu_energy_j,
     avg(gpu_utilization_pct) AS gpu_utilization_mean_pct,
     min(gpu_temperature_c) AS gpu_temperature_min_c,
     max(gpu_temperature_c) AS gpu_temperature_max_c,
@@ -39,8 +57,10 @@ SELECT
     (max(psi_cpu_some_us) - min(psi_cpu_some_us)) / 1000 AS psi_cpu_some_ms,
     (max(psi_memory_some_us) - min(psi_memory_some_us)) / 1000 AS psi_memory_some_ms,
     (max(psi_io_some_us) - min(psi_io_some_us)) / 1000 AS psi_io_some_ms
-FROM telemetry
-GROUP BY unit, run_id, attempt, stage;
+FROM telemetry AS t
+LEFT JOIN integrals AS i
+    ON (i.unit, i.stage) = (t.unit, t.stage) AND i.run_id IS NOT DISTINCT FROM t.run_id AND i.attempt IS NOT DISTINCT FROM t.attempt
+GROUP BY t.unit, t.run_id, t.attempt, t.stage;
 
 -- gates: one row per attempt, how its gate opened or did not. `blocked_by` in order of first blocking.
 CREATE VIEW gates AS

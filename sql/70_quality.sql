@@ -80,7 +80,7 @@ LEFT JOIN failed_checks AS f USING (run_id, attempt)
 WHERE NOT a.accepted;
 
 -- sampling: one row per environment: what the sampler says of itself over the accepted attempts. `throttled` counts NVML's
--- HW slowdown, SW thermal, HW thermal and HW power brake (0xE8).
+-- HW slowdown, SW thermal, HW thermal and HW power brake (the macro `throttles`).
 CREATE VIEW sampling AS
 SELECT
     environment,
@@ -91,7 +91,7 @@ SELECT
     max(telemetry_longest_gap_ms) AS longest_gap_ms,
     avg(telemetry_cpu_pct) AS sampler_cpu_mean_pct,
     count(*) FILTER (throttle_reasons IS NULL) AS throttling_unknown,
-    count(*) FILTER (throttle_reasons & 232 <> 0) AS throttled
+    count(*) FILTER (throttles(throttle_reasons)) AS throttled
 FROM attempts
 WHERE accepted
 GROUP BY environment;

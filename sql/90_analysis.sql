@@ -13,7 +13,7 @@ SELECT
     coalesce(a.recorded_index, row_number() OVER (PARTITION BY a.unit ORDER BY a.started_utc, a.run_id, a.attempt)) AS sequence_index,
     coalesce(a.recorded_index IS NOT NULL OR a.started_utc IS NOT NULL, false) AS timed,
     CASE WHEN a.outcome = 'completed' AND (a.accepted OR a.superseded OR (a.journalled AND only_heat)) THEN 'ok' ELSE 'failed' END AS status,
-    coalesce(list_contains(a.rejected_by, 'throttling') OR (NOT a.journalled AND a.throttle_reasons & 232 <> 0), false) AS throttled,
+    coalesce(list_contains(a.rejected_by, 'throttling') OR (NOT a.journalled AND throttles(a.throttle_reasons)), false) AS throttled,
     a.start_temperature_c, a.start_mem_available_gib, a.userland_digest AS image_digest, s.parameters
 FROM judged AS a
 LEFT JOIN model_sizes AS s USING (model);
@@ -55,7 +55,7 @@ CREATE TABLE schema_comparisons (
     interblock_pct_high DOUBLE, interblock_df DOUBLE, interblock_p DOUBLE, interblock_correlation_in_block DOUBLE,
     longest_stretch INTEGER, arm_time_correlation DOUBLE, worst_case_low DOUBLE, worst_case_high DOUBLE,
     p DOUBLE, p_adjusted DOUBLE, p_bonferroni DOUBLE, p_bh DOUBLE, p_by DOUBLE, adjustment VARCHAR, family VARCHAR, m_planned INTEGER,
-    tost_p DOUBLE, tost_p_adjusted DOUBLE, margin_pct DOUBLE,
+    tost_p DOUBLE, tost_p_adjusted DOUBLE, margin_pct DOUBLE, margin_declared BOOLEAN,
     verdict VARCHAR, verdict_all_valid_first_attempt VARCHAR, verdict_document_rerun_outliers VARCHAR,
     verdict_protocol_minus_outliers VARCHAR, needs_n INTEGER, needs_what VARCHAR, needs_for VARCHAR,
     reason VARCHAR, claim VARCHAR
@@ -68,6 +68,7 @@ CREATE TABLE schema_comparisons (
 -- interval of the comparison by itself. `p` and `tost_p` are of the deciding rule; `welch_…`, `paired_…` are the plain tests over all runs
 -- and complete blocks; `randomisation_…` rearranges the schedule; `interblock_…` is the mixed model with random blocks where some are
 -- incomplete (it uses the runs without a partner, and never decides); `worst_case_…` bounds the change had all missing runs been extreme.
+-- `margin_declared` is false where nobody declared the margin and the default was taken.
 -- Headline rows also have the verdict of the other sets of attempts.
 CREATE VIEW comparisons AS
 FROM parquet_files('comparisons');
@@ -110,7 +111,8 @@ FROM parquet_files('power');
 CREATE TABLE schema_over_units (
     phase VARCHAR, model VARCHAR, workload VARCHAR, reference VARCHAR, treatment VARCHAR, metric VARCHAR, k_units INTEGER, method VARCHAR,
     units INTEGER, df DOUBLE, pct DOUBLE, level DOUBLE, pct_low DOUBLE, pct_high DOUBLE, p DOUBLE, p_adjusted DOUBLE,
-    tost_p DOUBLE, tost_p_adjusted DOUBLE, adjustment VARCHAR, m_planned INTEGER, margin_pct DOUBLE, verdict VARCHAR, reason VARCHAR, words VARCHAR
+    tost_p DOUBLE, tost_p_adjusted DOUBLE, adjustment VARCHAR, m_planned INTEGER, margin_pct DOUBLE, margin_declared BOOLEAN,
+    verdict VARCHAR, reason VARCHAR, words VARCHAR
 );
 
 -- over_units: one row per model, workload, pair of arms and metric of a campaign on several units: what may be said of units beyond the

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import yaml
+from pyarrow import parquet
 from scipy import stats
 
-from benchmarks import analysis, campaigns, gpu_perturbation, harness, perturbation
+from benchmarks import analysis, campaigns, compare_tables, gpu_perturbation, harness, perturbation
 from campaign.analysis import views
 from campaign.record.journal import fold, read
 from campaign.record.store import Store
@@ -68,6 +70,35 @@ def test_the_folder_of_the_no_op_resume_is_a_finished_campaign(tmp_path):
     command = [sys.executable, "-m", "campaign", "run", str(path), "--results", str(tmp_path / "results")]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
     assert "is finished" in told.stdout
+
+
+def test_tables_are_compared_row_by_row_to_the_digit(tmp_path):
+    a = pa.table({"model": ["x", "y"], "pct": [1.0, None], "claim": ["so", "so"], "gone": [1, 2]})
+    b = pa.table({"model": ["y", "x"], "pct": [None, 1.0 + 1e-9], "claim": ["thus", "so"], "new": [1, 2]})
+    for side, table in (("before", a), ("after", b)):
+        (tmp_path / side).mkdir()
+        parquet.write_table(table, tmp_path / side / "t.parquet")
+    parquet.write_table(a, tmp_path / "before" / "lost.parquet")
+    found, counts = compare_tables.compare(tmp_path / "before", tmp_path / "after")
+    told = {(it.table, it.column): it for it in found}
+    assert {key for key, it in told.items() if it.fatal} == {
+        ("lost.parquet", ""),
+        ("t.parquet", "gone"),
+        ("t.parquet", "pct"),
+    }
+    assert told["t.parquet", "pct"].what.startswith("1 of 2 differ")
+    assert not told["t.parquet", "claim"].fatal and not told["t.parquet", "new"].fatal
+    assert (counts.tables, counts.last_bits) == (1, 0)
+    same, counts = compare_tables.compare(tmp_path / "before", tmp_path / "before")
+    assert same == [] and counts.tables == 2
+
+
+def test_the_last_bits_of_a_sum_are_no_difference(tmp_path):
+    for side, value in (("before", 0.1 + 0.2), ("after", 0.3)):
+        (tmp_path / side).mkdir()
+        parquet.write_table(pa.table({"mean": [value]}), tmp_path / side / "t.parquet")
+    found, counts = compare_tables.compare(tmp_path / "before", tmp_path / "after")
+    assert (found, counts.last_bits) == ([], 1)
 
 
 def test_an_unknown_benchmark_is_named():

@@ -17,9 +17,10 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from actors.sensors import Value
+from actors.sensors import Kind, Value
 from actors.sensors.files import Paced
 from actors.sensors.gpus import Gpu, gpus, handle_of, is_instance, load, mig_is_on, text
 from actors.sensors.trouble import Trouble, trouble
@@ -90,19 +91,21 @@ class NvmlSensor:
     """
 
     name = "nvml"
-    fields: tuple[str, ...] = (
-        "gpu_temperature_c",
-        "gpu_power_w",
-        "gpu_utilization_pct",
-        "gpu_memory_utilization_pct",
-        "gpu_sm_clock_mhz",
-        "gpu_mem_clock_mhz",
-        "gpu_memory_used_gib",
-        "gpu_process_memory_gib",
-        "gpu_throttle_reasons",
-        "gpu_pstate",
-        "gpu_energy_j",
-        "gpu_memory_bandwidth_gb_s",
+    fields: Mapping[str, Kind] = MappingProxyType(
+        {
+            "gpu_temperature_c": "number",
+            "gpu_power_w": "number",
+            "gpu_utilization_pct": "number",
+            "gpu_memory_utilization_pct": "number",
+            "gpu_sm_clock_mhz": "number",
+            "gpu_mem_clock_mhz": "number",
+            "gpu_memory_used_gib": "number",
+            "gpu_process_memory_gib": "number",
+            "gpu_throttle_reasons": "counter",
+            "gpu_pstate": "integer",
+            "gpu_energy_j": "number",
+            "gpu_memory_bandwidth_gb_s": "number",
+        }
     )
 
     def __init__(

@@ -8,10 +8,12 @@ A container's CUDA memory is in neither figure: the driver charges it to no cgro
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from actors.sensors import Value
+from actors.sensors import Kind, Value
 from actors.sensors.files import KeptFile, Paced
 
 GIB = 2**30
@@ -40,7 +42,9 @@ class ProcessSensor:
     """Figures of the attempt that :meth:`watch` names; NULL while there is none."""
 
     name = "process"
-    fields: tuple[str, ...] = ("attempt_memory_gib", "attempt_cpu_s", "cgroup_memory_gib", "cgroup_cpu_s")
+    fields: Mapping[str, Kind] = MappingProxyType(
+        dict.fromkeys(("attempt_memory_gib", "attempt_cpu_s", "cgroup_memory_gib", "cgroup_cpu_s"), "number")
+    )
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._proc = root / "proc"

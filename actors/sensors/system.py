@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from actors.sensors import Value
+from actors.sensors import Kind, Value
 from actors.sensors.files import KeptFile, Paced
 
 KIB_PER_GIB = 2**20
@@ -56,13 +57,15 @@ class SystemSensor:
     """Memory, swap, CPU utilisation, pressure and temperatures of the host."""
 
     name = "system"
-    fields: tuple[str, ...] = (
-        *MEMORY,
-        "swap_used_gib",
-        "cpu_utilization_pct",
-        *PRESSURE,
-        "host_temperature_c",
-        "zone_temperatures_c",
+    fields: Mapping[str, Kind] = MappingProxyType(
+        {
+            "host_temperature_c": "number",
+            "zone_temperatures_c": "numbers",
+            "cpu_utilization_pct": "number",
+            **dict.fromkeys(MEMORY, "number"),
+            "swap_used_gib": "number",
+            **dict.fromkeys(PRESSURE, "counter"),
+        }
     )
 
     def __init__(self, root: Path = Path("/")) -> None:

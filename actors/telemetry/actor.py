@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors.sensors import Sensor, Value, nvml
+from actors.sensors import Sensor, Value
 from actors.sensors.cpu import core_kinds
 from actors.sensors.nvml import NvmlSensor
 from actors.sensors.process import ProcessSensor
-from actors.sensors.system import SystemSensor, mem_total_bytes
+from actors.sensors.registry import standard_sensors
 from actors.telemetry.schema import FIELDS, SCHEMA
 from actors.telemetry.spool import Row, Spool, batch, whole_batches
 from actors.types import Metric, TelemetrySummary
@@ -206,12 +206,6 @@ def settle(cpus: Sequence[int], nice: int) -> dict[str, Any]:
     with contextlib.suppress(OSError):
         settings["nice"] = os.getpriority(os.PRIO_PROCESS, thread)
     return settings
-
-
-def standard_sensors(root: Path = Path("/"), gpu_uuid: str | None = None, rate_hz: float = 10.0) -> list[Sensor]:
-    """What a unit is asked: this machine and its GPU, or the one that ``root`` describes."""
-    gpu = NvmlSensor(nvml.load(root), uuid=gpu_uuid, rate_hz=rate_hz, system_memory_bytes=mem_total_bytes(root))
-    return [SystemSensor(root), gpu, ProcessSensor(root)]
 
 
 class TelemetryActor:

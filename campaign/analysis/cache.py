@@ -120,12 +120,13 @@ def _analyse(
     told = {
         "reference": chosen["reference"] if chosen["reference"] in arms else None,
         "seed": chosen["seed"],
-        "margin_pct": chosen["margin_pct"],
+        "margin_pct": chosen["margin_pct"] if chosen["margin_declared"] else None,
         "m_planned": chosen["m_planned"],
         "planned": chosen["planned"],
         "planned_repetitions": chosen["planned_repetitions"],
         "refused": asked.refused,
         "units": asked.units,
+        "roles": asked.roles,
     }
     screen = None if asked.screen is None else (rows_of(asked.screen), traits(asked.screen.factors))
     runs = compare_runs(asked.table, **told, screen=screen) if asked.fixed else _without_verdicts(asked, told)

@@ -6,19 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors.heat import CEILING_C
 from campaign.analysis import looks
+from campaign.analysis.margin import margin_of
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from campaign.analysis.statistics.contrasts import Roles
     from campaign.analysis.statistics.latency import Latencies
     from campaign.config.schema import Screen
-
-MARGIN_PCT = 2.0
-"""Equivalence margin where the config declares none."""
-CEILING_C = 45.0
-"""Start temperature that the statistics hold every attempt to (the method's)."""
 
 OUTSTANDING = ("planned", "dispatched", "rejected")
 """Statuses of runs that are still to be carried out."""
@@ -45,6 +43,8 @@ class Asked:
     """The looks that were taken, as the journal has them."""
 
     screen: Screen | None = None
+    roles: Roles | None = None
+    """As the config declares them; None where it does not."""
 
     @property
     def fixed(self) -> bool:
@@ -71,9 +71,18 @@ def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     taken = con.execute(
         "SELECT event FROM journal_lines WHERE event->>'event' = 'look' ORDER BY line_number"
     ).fetchall()
+    declared = None if config is None else json.loads(config)
     refused = {model: "error_implausible" for (model,) in implausible}
     events = [json.loads(line) for (line,) in taken] if planned else []
-    return Asked(table, cells, settings(con), refused, dict(units), finished(con), planned, events, screen(con))
+    return Asked(
+        table, cells, settings(con), refused, dict(units), finished(con), planned, events, screen(con), _roles(declared)
+    )
+
+
+def _roles(config: dict[str, Any] | None) -> Roles | None:
+    from campaign.analysis.statistics.contrasts import roles_of
+
+    return roles_of(config)
 
 
 def finished(con: duckdb.DuckDBPyConnection) -> bool:
@@ -191,13 +200,13 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     reference, seed, config = con.execute(
         "SELECT any_value(reference), any_value(seed), any_value(config) FROM campaign"
     ).fetchall()[0]
-    declared = (json.loads(config) if config else {}).get("margin_pct")
+    margin = margin_of((json.loads(config) if config else {}).get("margin_pct"))
     contrasts, cells, repetitions = con.execute(
         """SELECT coalesce(max(n), 0), coalesce(max(cells), 0), (SELECT max(repetition) FROM runs)
         FROM (SELECT phase, count(*) AS n, count(DISTINCT (model, workload)) AS cells FROM contrasts GROUP BY phase)"""
     ).fetchall()[0]
     confirmatory, primary = con.execute(
-        """SELECT count(*) FILTER (metric IN ('token_throughput_tok_s', 'latency_mean_ms', 'peak_memory_gib')), count(*)
+        """SELECT count(*) FILTER (role = 'confirmatory'), count(*)
         FROM metric_facts
         WHERE family = 'primary'
             AND ((SELECT any_value(imported) FROM campaign) IS NULL OR metric IN (SELECT metric FROM metrics WHERE value IS NOT NULL))"""
@@ -205,8 +214,8 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return {
         "reference": reference,
         "seed": int(seed or 0),
-        "margin_pct": float(declared or MARGIN_PCT),
-        "margin_declared": declared is not None,
+        "margin_pct": margin.pct,
+        "margin_declared": margin.declared,
         "planned_repetitions": repetitions,
         "m_planned": max(confirmatory * contrasts, 1),
         "planned": {"F_doc": confirmatory * contrasts, "F_primary5": primary * contrasts, "F_three_arm": 9 * cells},

@@ -58,7 +58,7 @@ def planned(config: Mapping[str, Any] | None) -> Planned | None:
     """The looks of a campaign with this resolved config (as ``campaign.json`` has it); None where it has none."""
     if not config or not config.get("sequential"):
         return None
-    from campaign.analysis.statistics.contrasts import plan_contrasts
+    from campaign.analysis.statistics.contrasts import plan_contrasts, roles_of
     from campaign.analysis.statistics.metrics import known
     from campaign.analysis.statistics.sequential.conduct import Key
     from campaign.analysis.statistics.sequential.design import Design
@@ -67,7 +67,7 @@ def planned(config: Mapping[str, Any] | None) -> Planned | None:
     told, reference = config["sequential"], config["reference"]
     arms = [arm["name"] for arm in config["environments"]]
     arms = [reference, *(arm for arm in arms if arm != reference)]
-    contrasts = plan_contrasts(config["phase"], arms, reference)
+    contrasts = plan_contrasts(config["phase"], arms, roles_of(config) or reference)
     metrics = [name for name, fact in known().items() if fact.role == "confirmatory" and fact.label is not None]
     workloads = [workload["name"] for workload in config["workloads"]]
     of: dict[Key, Compared] = {}

@@ -178,6 +178,7 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
                     "tost_p",
                     "tost_p_adjusted",
                     "margin_pct",
+                    "margin_declared",
                 )
             },
         }
@@ -212,7 +213,8 @@ def _headline(result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def equivalence(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
     names = ("margin_pct", "p_low", "p_high", "p", "p_noninferiority", "equivalent")
     for found in _headline(result):
-        declared = result["settings"]["margin_pct"][found["metric"]]
+        told, metric = result["settings"], found["metric"]
+        declared = None if metric in told["margin_not_declared"] else told["margin_pct"][metric]
         for layer, block in (("independent", found), ("blocks", found["paired"])):
             for test in (get(block, "tost_ratio") or {}).values():
                 picked = {name: getattr(test, name) for name in names}

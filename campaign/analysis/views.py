@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from actors import host
+from actors import heat, host
 from actors.files.publish import publish
 from campaign.analysis import seal
 from campaign.errors import CampaignError
@@ -116,6 +116,7 @@ def connect(results: Path, *, also: Path | None = None) -> duckdb.DuckDBPyConnec
         con.execute("SET enable_progress_bar = false")
     con.execute("SET parquet_metadata_cache = true; SET timezone = 'UTC'")
     con.execute("SET VARIABLE results = $1", [str(results)])
+    con.execute("SET VARIABLE throttling = $1::BIGINT", [heat.THROTTLING])
     _confine(con, [results, *([also] if also else [])])
     _find_parquet(con, results)
     for statement in statements():

@@ -19,11 +19,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from actors import host
-from actors.types import Evidence
 from campaign.analysis import seal
 from campaign.audit.legality import illegal
 from campaign.plan import registration
 from campaign.record import journal, untrusted
+from campaign.record.attempt import AttemptRecord
 from campaign.record.snapshot import Snapshot, digest_of
 from campaign.record.store import DERIVED, PARTIALS, Problem, Store, StoreError, attempt_folder
 
@@ -342,11 +342,10 @@ def judge_again(campaign: Any, metadata: dict[str, Any], canary_best_gb_s: float
     """The checks of an attempt from what its ``metadata.json`` keeps of the evidence."""
     from campaign.run.acceptance import judge
 
-    kept = {key: metadata[key] for key in Evidence.model_fields if key in metadata and key != "files"}
-    kept["report"] = metadata["report"] | {"metrics": metadata["metrics"]}
+    record = AttemptRecord.read(json.dumps(metadata))
     return judge(
-        Evidence.model_validate_json(json.dumps(kept)),
-        campaign.gate_of(metadata["environment"]),
+        record.evidence(),
+        campaign.gate_of(record.environment),
         campaign.acceptance,
         model_identity=metadata["model_identity"],
         canary_best_gb_s=canary_best_gb_s if campaign.canary else None,

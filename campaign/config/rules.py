@@ -43,6 +43,7 @@ def contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Probl
     if campaign.reference not in names:
         what = f"'{campaign.reference}' is not among the environments"
         yield at("reference").problem(what, instead(campaign.reference, names, f"Name one of {', '.join(names)}."))
+    yield from _roles(campaign, at, names)
     yield from _counts(campaign, at)
     for i, model in enumerate(campaign.models):
         yield from entries.model(campaign, model, at("models", i), _mention(root, "models", i))
@@ -55,7 +56,7 @@ def contradictions(campaign: Campaign, tree: Node, root: Node) -> Iterator[Probl
     yield from rest.contradictions(campaign.rest, at, cells)
     yield from sequential.contradictions(
         campaign.sequential, at, repetitions=campaign.repetitions, outliers=campaign.outliers, phase=campaign.phase,
-        arms=len(campaign.environments), units=len(campaign.units),
+        arms=len(campaign.environments), units=len(campaign.units), margin_pct=campaign.margin_pct,
     )  # fmt: skip
     yield from entries.image(campaign.image, at("image"))
     if len(set(campaign.units)) != len(campaign.units):
@@ -75,6 +76,33 @@ def _twice(kind: str, names: list[str], root: Node, tree: Node) -> Iterator[Prob
             first = _mention(root, kind, names.index(name))
             what = f"'{name}' stands twice, first in line {first.line}: two cells would have one name"
             yield _mention(root, kind, i).problem(what, "Take one out, or define a copy under another name.")
+
+
+def _roles(campaign: Campaign, at: Callable[..., Node], names: list[str]) -> Iterator[Problem]:
+    """What arms are there for is declared, and nothing is read from what they are called."""
+    baseline = campaign.baseline
+    if baseline is None:
+        if campaign.options:
+            yield at("options").problem("of no baseline", f"Add `baseline: {_other(names, campaign)}`.")
+        elif campaign.phase != "baseline":
+            what = f"{campaign.phase} judges options against a baseline, and none is declared"
+            yield at("phase").problem(what, f"Add `baseline: {_other(names, campaign)}`, or the arm as it is shipped.")
+        return
+    for key, named in (("baseline", (baseline,)), ("options", campaign.options)):
+        for name in named:
+            if name not in names:
+                what = f"'{name}' is not among the environments"
+                yield at(key).problem(what, instead(name, names, f"Name one of {', '.join(names)}."))
+    if baseline == campaign.reference:
+        what = f"'{baseline}' is the reference already, with which the baseline is compared"
+        yield at("baseline").problem(what, "Name another environment for one of the two.")
+    if twice := sorted({baseline, campaign.reference} & set(campaign.options)):
+        what = f"'{twice[0]}' is the {'baseline' if twice[0] == baseline else 'reference'}, and no option of it"
+        yield at("options").problem(what, "Take it out.")
+
+
+def _other(names: list[str], campaign: Campaign) -> str:
+    return next((name for name in names if name not in (campaign.reference, *campaign.options)), names[0])
 
 
 def _counts(campaign: Campaign, at: Callable[..., Node]) -> Iterator[Problem]:

@@ -95,6 +95,10 @@ class Campaign(Frozen):
     """Models of the study that this campaign cannot run, with the reason: ``campaign plan`` says so."""
     reference: str
     """Environment that the others are compared with; the first native one unless said otherwise."""
+    baseline: str | None = None
+    """Environment as it is shipped, which ``options`` are judged against; a screening, combination or validation needs it."""
+    options: tuple[str, ...] = ()
+    """Environments that are the baseline with something more: where there is a baseline all the others, unless said otherwise."""
     without: tuple[str, ...] = ()
     """Environment options (``gpu``, ``ulimits.memlock``) taken out of every arm alike, where a host refuses them."""
     image: Image = Image()
@@ -125,8 +129,8 @@ class Campaign(Frozen):
     """Whether an arm may ask Docker for `--privileged`."""
     outliers: Literal["flag", "rerun"] = "flag"
     """Whether runs beyond `acceptance.outlier_sigma` are marked, or measured once more."""
-    margin_pct: Annotated[float, Field(gt=0, lt=100)] = 1.0
-    """Equivalence margin, percent of the reference."""
+    margin_pct: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """Equivalence margin, percent of the reference. Without one nobody has declared any, and whatever is called equivalent says so."""
     sequential: Sequential | None = None
     """Looks at which decided models stop; None carries every planned block out."""
     units: tuple[Name, ...] = ()

@@ -41,6 +41,7 @@ def contradictions(
     phase: str,
     arms: int,
     units: int,
+    margin_pct: float | None,
 ) -> Iterator[Problem]:
     """What is wrong with the looks beside the rest of the campaign; ``at`` gives where a key stands."""
     if design is None:
@@ -58,6 +59,9 @@ def contradictions(
     if (design.spending == "hsd") != (design.gamma is not None):
         what = "hsd needs a gamma" if design.gamma is None else "gamma is of spending: hsd alone"
         yield at("sequential").problem(what, "Write `spending: hsd` and `gamma: -4` together, or neither.")
+    if margin_pct is None:
+        what = "a look decides whether arms are equivalent, and no margin is declared"
+        yield at("sequential").problem(what, "Add `margin_pct: 1`, or what counts as equal here, in percent.")
     if outliers == "rerun":
         what = "runs outliers again because of their values, which looks do not allow for"
         yield at("outliers").problem(what, "Set outliers: flag, or leave `sequential` out.")

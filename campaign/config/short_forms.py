@@ -106,5 +106,9 @@ def defaults(keys: dict[str, Node]) -> None:
     first = (plain or arms.value)[0].child("name")
     if "reference" not in keys and first is not None:
         keys["reference"] = Node(first.value, arms.file, arms.line, "reference")
+    if "options" not in keys and (base := keys.get("baseline")) is not None and base.value is not None:
+        roles = {node.value for key in ("reference", "baseline") if (node := keys.get(key)) is not None}
+        rest = [name for arm in arms.value if (name := arm.child("name")) is not None and name.value not in roles]
+        keys["options"] = Node(rest, base.file, base.line, "options")
     if "order" not in keys:
         keys["order"] = Node("alternate" if len(arms.value) <= 2 else "williams", arms.file, arms.line, "order")

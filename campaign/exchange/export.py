@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from actors import host
+from actors.sensors.nvml import NvmlSensor
 from campaign.analysis import views
 from campaign.record import untrusted
 from campaign.record.store import StoreError
@@ -53,10 +54,7 @@ TABLES = {
 }
 """Tables of the package: name to query. Lists inside a cell are written as JSON."""
 
-GPU = (
-    "gpu_temperature_c, gpu_power_w, gpu_utilization_pct, gpu_memory_utilization_pct, gpu_sm_clock_mhz, gpu_mem_clock_mhz, "
-    "gpu_memory_used_gib, gpu_process_memory_gib, gpu_throttle_reasons, gpu_pstate, gpu_energy_j, gpu_memory_bandwidth_gb_s"
-)
+GPU = ", ".join(NvmlSensor.fields)
 MEMORY = (
     "mem_total_gib, mem_available_gib, mem_free_gib, mem_cached_gib, swap_used_gib, unified_memory_gib, attempt_memory_gib, "
     "cgroup_memory_gib, psi_memory_some_us, psi_memory_full_us, cpu_utilization_pct, attempt_cpu_s, host_temperature_c"

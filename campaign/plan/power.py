@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign.analysis import metrics
+from campaign.analysis.margin import margin_of
 from campaign.errors import EXIT_CONFIG, CampaignError
 
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from campaign.analysis.statistics.planning import Outlook
 
-METRIC = "token_throughput_tok_s"
 ASSUMED_CV_PCT = 0.5
 """Run-to-run coefficient of variation where nothing is known: the order of what is published for LLM throughput on GB10."""
 
@@ -46,7 +47,7 @@ def describe_power(
     margin_pct: float | None = None,
     n: int = 30,
     m: int = 30,
-    metric: str = METRIC,
+    metric: str | None = None,
     looks_at: Sequence[int] = (),
 ) -> RenderableType:
     """What ``n`` runs per arm see, and the N that a difference of ``effect_pct`` and equivalence within ``margin_pct`` need.
@@ -60,8 +61,9 @@ def describe_power(
 
     from campaign.analysis.statistics import plan_runs
 
+    metric = metric or metrics.headline()
     spreads, declared = _spreads(pilot, cv_pct, rho, metric)
-    margin = margin_pct if margin_pct is not None else declared or 2.0
+    margin = margin_of(declared if margin_pct is None else margin_pct).pct
     if not (0 < effect_pct < math.inf and 0 < margin < math.inf) or n < 2 or m < 1:
         raise PowerRefused("effect and margin must be above 0 %, n at least 2 and m at least 1")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.environments import software
+from campaign.analysis.margin import margin_of
 from campaign.plan import budget, looks
 from campaign.plan.design import Planned
 from campaign.plan.forecast import Cell, CellSpeed, Forecast, duration, forecast, machine, size
@@ -77,6 +78,7 @@ def _facts(campaign: Campaign, ahead: Forecast) -> Iterator[tuple[str, str]]:
         "runs",
         f"{ahead.runs} in {ahead.blocks} blocks, {cells} cells, order {campaign.order}, reference {campaign.reference}",
     )
+    yield "margin", f"equivalent within {margin_of(campaign.margin_pct)}"
     counts = {what: sum(basis == what for basis in ahead.basis.values()) for what in ("runs", "shakedown", "estimate")}
     words = {"runs": "measured in earlier runs", "shakedown": "measured in the shakedown"}
     words["estimate"] = f"estimated for {machine(campaign).name}"

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors import host
+from actors.heat import CEILING_C
 from campaign.analysis import looks
+from campaign.analysis.margin import margin_of
 from campaign.errors import CampaignError
 from campaign.record import journal, untrusted
 from campaign.record.drift import changes
@@ -45,7 +47,7 @@ class NotRegistered(CampaignError):
 
 def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
     """The registration of a campaign that ``units`` units share."""
-    from campaign.analysis.statistics.contrasts import plan_contrasts
+    from campaign.analysis.statistics.contrasts import Roles, plan_contrasts
     from campaign.analysis.statistics.metrics import known
     from campaign.plan.design import plan, plan_hash
     from campaign.record import provenance
@@ -56,6 +58,7 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
     roles = {name: fact for name, fact in known().items() if fact.label is not None}
     confirmatory = sorted(name for name, fact in roles.items() if fact.role == "confirmatory")
     derived = sorted(name for name, fact in roles.items() if fact.role == "derived")
+    margin = margin_of(campaign.margin_pct)
     cells = len(campaign.models) * len(campaign.workloads)
     pairs = cells * (len(arms) - 1)
     return {
@@ -76,10 +79,13 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
                 "models": [model.name for model in campaign.models],
                 "workloads": [workload.name for workload in campaign.workloads],
             }
-            for contrast in plan_contrasts(campaign.phase, arms, campaign.reference)
+            for contrast in plan_contrasts(
+                campaign.phase, arms, Roles(campaign.reference, campaign.baseline, campaign.options)
+            )
         ],
         "directions": {name: roles[name].better for name in (*confirmatory, *derived)},
-        "margins_pct": dict.fromkeys((*confirmatory, *derived), campaign.margin_pct),
+        "margins_pct": dict.fromkeys((*confirmatory, *derived), margin.pct),
+        "margin_declared": margin.declared,
         "families": {
             "F_doc": {"metrics": confirmatory, "m": len(confirmatory) * pairs, "adjustment": "holm"},
             "F_primary5": {
@@ -108,7 +114,7 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
 
 def deciding_rule() -> dict[str, Any]:
     """The rule of this installation (``docs/statistics.md``), as figures and words."""
-    from campaign.analysis.statistics import claims, deciding, order, sets, units, verdict
+    from campaign.analysis.statistics import claims, deciding, order, units, verdict
 
     return {
         "alpha": 0.05,
@@ -120,7 +126,7 @@ def deciding_rule() -> dict[str, Any]:
         "runs_per_arm_min": claims.MINIMUM_N,
         "runs_per_stretch_max": order.RUNS_PER_STRETCH,
         "arm_time_correlation_max": order.IMBALANCED_FROM,
-        "start_ceiling_c": sets.CEILING_C,
+        "start_ceiling_c": CEILING_C,
         "units_for_others_min": units.FEWEST_UNITS,
         "equivalence": "two one-sided tests at 1/(1 + margin) and 1 + margin",
     }

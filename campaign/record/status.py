@@ -9,6 +9,7 @@ from typing import Any
 from actors import processes
 from campaign.errors import nearest
 from campaign.record import journal, untrusted
+from campaign.record.attempt import AttemptRecord
 from campaign.record.snapshot import Snapshot
 from campaign.record.store import Store, StoreError
 
@@ -63,13 +64,14 @@ def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
         return _command_text(command)
     lines = [run_id]
     for attempt in attempts:
-        metadata = _read(store.attempt_path(run_id, attempt) / "metadata.json")
-        word = "accepted" if metadata["accepted"] else "rejected"
-        lines.append(f"attempt {attempt} on {metadata['unit']}: {metadata['outcome']}, {word}")
+        record = _record(store.attempt_path(run_id, attempt) / "metadata.json")
+        lines.append(
+            f"attempt {attempt} on {record.unit}: {record.outcome}, {'accepted' if record.accepted else 'rejected'}"
+        )
         lines += [
-            f"  {'?' if check['passed'] is None else '+' if check['passed'] else '-'} {check['check']}: {check['figure']}"
-            f" (asked: {check['limit']})" + (f", {check['reason']}" if check["reason"] else "")
-            for check in metadata["verdict"]
+            f"  {'?' if check.passed is None else '+' if check.passed else '-'} {check.check}: {check.figure}"
+            f" (asked: {check.limit})" + (f", {check.reason}" if check.reason else "")
+            for check in record.verdict
         ]
     return "\n".join([*lines, "", _command_text(command)])
 
@@ -78,10 +80,20 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(untrusted.read_bytes(path))
     except (OSError, ValueError, RecursionError, untrusted.Unreadable) as problem:
-        raise StoreError(
-            f"{path}: unreadable ({problem}). Restore it from a backup; `campaign verify` says more."
-        ) from None
+        raise _unreadable(path, problem) from None
     return value
+
+
+def _record(path: Path) -> AttemptRecord:
+    try:
+        return AttemptRecord.read(untrusted.read_bytes(path))
+    except (OSError, ValueError, RecursionError, untrusted.Unreadable) as problem:
+        raise _unreadable(path, problem) from None
+
+
+def _unreadable(path: Path, problem: Exception) -> StoreError:
+    said = str(problem).splitlines()[0]
+    return StoreError(f"{path}: unreadable ({said}). Restore it from a backup; `campaign verify` says more.")
 
 
 def _command_text(command: dict[str, object]) -> str:

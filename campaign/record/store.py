@@ -23,6 +23,7 @@ from actors.files.publish import publish, sync
 from actors.files.removal import remove
 from campaign.errors import CampaignError
 from campaign.record import journal, untrusted
+from campaign.record.attempt import AttemptRecord
 
 
 class StoreError(CampaignError):
@@ -255,6 +256,9 @@ class Store:
     def metadata(self, run_id: str, attempt: int) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(untrusted.read_bytes(self.attempt_path(run_id, attempt) / "metadata.json"))
         return value
+
+    def record_of(self, run_id: str, attempt: int) -> AttemptRecord:
+        return AttemptRecord.read(untrusted.read_bytes(self.attempt_path(run_id, attempt) / "metadata.json"))
 
     def write(self, name: str, data: bytes) -> None:
         """A finished file of the campaign, durable and in the manifest; the next event of the journal carries its digest."""

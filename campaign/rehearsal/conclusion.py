@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign.analysis.margin import margin_of
 from campaign.plan.design import plan
 from campaign.plan.forecast import duration, forecast, size
 from campaign.rehearsal.rehearse import Asked, Rehearsed
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from campaign.config import Campaign
 
-HEADLINE = "token_throughput_tok_s"
 SMALL = 0.005
 """Share of the time below which a cause is summed up with the others."""
 
@@ -98,13 +98,13 @@ def comparisons(campaign: Campaign, asked: Asked, con: duckdb.DuckDBPyConnection
     from rich.table import Table
     from rich.text import Text
 
-    from campaign.analysis import cache
+    from campaign.analysis import cache, metrics
     from campaign.report import wording
 
     rows = [
         row
         for row in cache.rows(con)
-        if row["metric"] == HEADLINE and row["verdict"] != "no_data" and row["analysis_set"] == "protocol"
+        if row["metric"] == metrics.headline() and row["verdict"] != "no_data" and row["analysis_set"] == "protocol"
     ]
     if not rows:
         return Text("No comparison: no model has accepted runs of two arms.", "dim")
@@ -129,11 +129,11 @@ def comparisons(campaign: Campaign, asked: Asked, con: duckdb.DuckDBPyConnection
                 " · ".join(f"{100 * chance:.0f}" for chance in chances_of(campaign, row, truth)),
             )
         parts += [table, Text()]
-    margin = campaign.margin_pct
+    margin = margin_of(campaign.margin_pct)
     return Group(
         *parts,
         Text(
-            f"Truth: what was injected. Found: this rehearsal's, with the interval that decided. Chances: of equivalence within ±{margin:g} %, of a "
+            f"Truth: what was injected. Found: this rehearsal's, with the interval that decided. Chances: of equivalence within {margin}, of a "
             f"difference, of neither, in percent; at the planned number of runs, at the level of the first of {rows[0]['m_planned']} comparisons, "
             "with the spread of the model's two arms here.",
             style="dim",
@@ -166,7 +166,8 @@ def chances_of(campaign: Campaign, row: dict[str, Any], true_pct: float) -> tupl
         return 0.0, 0.0, 1.0
     spread_pct = 100 * math.sqrt(sum(share**2 for share in shares))
     alpha = 0.05 / max(1, row["m_planned"] or 1)
-    margin = campaign.margin_pct / (1 + campaign.margin_pct / 100) / spread_pct
+    margin_pct = margin_of(campaign.margin_pct).pct
+    margin = margin_pct / (1 + margin_pct / 100) / spread_pct
     equivalent = power_equivalence(n, False, true_pct / spread_pct, margin, alpha)
     different = power_difference(n, False, true_pct / spread_pct, alpha)
     return equivalent, different, max(0.0, 1 - max(equivalent, different))

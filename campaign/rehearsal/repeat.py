@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign.analysis import metrics
 from campaign.config.schema import Campaign
 from campaign.record.store import Store
 from campaign.rehearsal.rehearse import Asked, rehearse
@@ -18,7 +19,6 @@ from campaign.rehearsal.rehearse import Asked, rehearse
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-HEADLINE = "token_throughput_tok_s"
 CLAIMED = ("different", "different_but_negligible")
 BEGAN_UTC_NS = 1_790_000_000 * 10**9
 
@@ -74,7 +74,7 @@ def _claimed(campaign: Campaign, asked: Asked, row: dict[str, Any]) -> Claimed:
 
     turned = {arm for arm, _ in asked.effects.logs}
     truth: float | None = None
-    if row["metric"] == HEADLINE:
+    if row["metric"] == metrics.headline():
         truth = truth_pct(campaign, asked, row)
     elif not turned & {row["treatment"], row["reference"]}:
         truth = 0.0
@@ -139,7 +139,7 @@ def describe(went: list[Went]) -> RenderableType:
     for heading in ("truth %", "different", "equivalent", "interval holds truth"):
         table.add_column(heading, justify="right", overflow="fold")
     every = [claim for one in went for claim in one.claims]
-    throughput = [claim for claim in every if claim.metric == HEADLINE]
+    throughput = [claim for claim in every if claim.metric == metrics.headline()]
     for key in dict.fromkeys((claim.model, claim.treatment, claim.reference) for claim in throughput):
         mine = [claim for claim in throughput if (claim.model, claim.treatment, claim.reference) == key]
         truth = mine[0].truth_pct or 0.0

@@ -46,8 +46,6 @@ TOLD = GPU_TOLD | {
     "attempt_memory_gib",
     "attempt_cpu_s",
 }
-SW_THERMAL, HW_THERMAL = 0x20, 0x40
-"""NVML clocks-event reasons."""
 
 
 def unsupported(gpu: bool) -> dict[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from actors.environments.registry import kind
 from actors.gpu.gate import Reading
+from actors.heat import HW_THERMAL, SW_THERMAL
 from actors.types import Attempt, Exit, ImageIdentity, Launch, Metric, TelemetrySummary
 from campaign.rehearsal import reports, sampling
 from campaign.rehearsal.engine import Course, course, served
@@ -184,7 +185,7 @@ class Program:
         lost = 1 / heat.throttled_speed - 1
         if scene.chance("throttle").random() < scene.settings.faults.throttle:
             lasts_s = HEATED_SHARE * its.steady_s * (1 + lost)
-            doing.throttled = (begins_s, begins_s + lasts_s, sampling.HW_THERMAL)
+            doing.throttled = (begins_s, begins_s + lasts_s, HW_THERMAL)
             doing.counters["hw_therm_slowdown"] = round(lasts_s * 1e6)
             return its.steady_s * (1 + HEATED_SHARE * lost)
         body = scene.state.body.copy()
@@ -196,7 +197,7 @@ class Program:
         if not hot.any():
             return its.steady_s
         first_s, throttled_s = float(grid[np.argmax(hot)]), float(hot.sum()) * step_s * (1 + lost)
-        doing.throttled = (first_s, first_s + throttled_s, sampling.SW_THERMAL)
+        doing.throttled = (first_s, first_s + throttled_s, SW_THERMAL)
         doing.counters["sw_therm_slowdown"] = round(throttled_s * 1e6)
         return its.steady_s + throttled_s * lost
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import cache as evidence
 from campaign.analysis import views
+from campaign.analysis.margin import DEFAULT_PCT
+from campaign.analysis.numbers import present
 from campaign.config.rest import Rest
 from campaign.plan import rest
 from campaign.report.guard import INTERVAL, guard_of
 from campaign.report.table_formats import escape
-from campaign.report.wording import present
 
 if TYPE_CHECKING:
     import duckdb
@@ -125,6 +126,10 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
     margin = config.get("margin_pct")
     if isinstance(margin, int | float):
         said.append(f"The equivalence margin, declared before the first run, is ±{margin:g} %.")
+    else:
+        said.append(
+            f"No equivalence margin was declared before the first run: what is called equivalent is so within {DEFAULT_PCT:g} %, a default."
+        )
     if registered is not None:
         said += registered.sentences()
     facts = facts_of(con, "facts") or {}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from campaign.analysis import metrics
+from campaign.analysis.numbers import present
 from campaign.report import wording
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ PER_CPU = "output_tokens_per_cpu_s"
 
 def told(con: duckdb.DuckDBPyConnection, rows: Sequence[wording.Row]) -> list[str]:
     """Sentences for the first lines of a report, the first of them alone a summary; empty where the machine is quiet enough."""
-    throughput = [row for row in rows if row["metric"] == wording.HEADLINE and wording.verdict_word(row) == "undecided"]
+    throughput = [
+        row for row in rows if row["metric"] == metrics.headline() and wording.verdict_word(row) == "undecided"
+    ]
     if not any(_wide(row) for row in throughput):
         return []
     noisiest = con.execute(
@@ -51,4 +55,4 @@ def _wide(row: wording.Row) -> bool:
     if not wording.bounded(row):
         return True
     low, high = row["pct_low"], row["pct_high"]
-    return not (wording.present(low) and wording.present(high)) or (high - low) / 2 > LIMIT_PCT
+    return not (present(low) and present(high)) or (high - low) / 2 > LIMIT_PCT

@@ -7,26 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import cache as evidence
-from campaign.analysis import views
-from campaign.analysis.statistics.claims import level_text
+from campaign.analysis import inputs, metrics, views
+from campaign.analysis.margin import in_words
+from campaign.analysis.numbers import fixed, interval, level_text, p_value, places_of, plain, present
 from campaign.analysis.statistics.units import FEWEST_UNITS
 from campaign.report import guard
 from campaign.report.methods import facts_of, parsed, reference_of
-from campaign.report.numbers import (
-    change_text,
-    fixed,
-    interval,
-    mean_text,
-    p_value,
-    pct_places,
-    places_of,
-    plain,
-    sd_text,
-    varies,
-    width_places,
-)
+from campaign.report.numbers import change_text, mean_text, pct_places, sd_text, varies, width_places
 from campaign.report.table_formats import Column, Table
-from campaign.report.wording import FAMILIES, HEADLINE, Row, by_contrast, level, present, verdict_word
+from campaign.report.wording import FAMILIES, Row, by_contrast, level, verdict_word
 
 if TYPE_CHECKING:
     import duckdb
@@ -61,16 +50,17 @@ def tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
 
 def brief(rows: list[Row], reference: str) -> Table:
     """Throughput of both arms, and the headline change with its interval: one row per contrast."""
-    rows = [row for group in by_contrast(rows) for row in group if row["metric"] == HEADLINE]
+    rows = [row for group in by_contrast(rows) for row in group if row["metric"] == metrics.headline()]
     several = len({row["reference"] for row in rows}) > 1
+    about = metrics.known()[metrics.headline()]
     columns = (
         *_cell_columns(rows),
         *([Column("Reference")] if several else []),
         Column("Treatment"),
         Column("n ref.", "number"),
-        Column("Ref. (tok/s)", "number"),
+        Column(f"Ref. ({about.unit_of_measure})", "number"),
         Column("n treat.", "number"),
-        Column("Treat. (tok/s)", "number"),
+        Column(f"Treat. ({about.unit_of_measure})", "number"),
         Column("Change (%)", "number"),
         Column("CI (%)", "interval"),
         Column("Level (%)"),
@@ -93,7 +83,7 @@ def brief(rows: list[Row], reference: str) -> Table:
         for row in rows
     )
     against = "" if several else f"; reference: {rows[0]['reference'] if rows else reference}"
-    return Table("results", f"Mean output token throughput by model and arm{against}.", columns, cells, _notes(rows))
+    return Table("results", f"Mean {about.label} by model and arm{against}.", columns, cells, _notes(rows))
 
 
 def families(con: duckdb.DuckDBPyConnection) -> Table:
@@ -130,7 +120,7 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
     )
     notes = (
         "How many headline tests fall below 0.05, plain and adjusted over the comparisons that were planned (m), tested or not. "
-        "BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within the declared margin, Holm."
+        f"BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within {_margin(con)}, Holm."
     )
     if {"F_doc", "F_primary5"} <= {row[0] for row in found}:
         notes += (
@@ -138,6 +128,11 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
             "with the confirmatory ones."
         )
     return Table("families", "Families of comparisons.", columns, cells, notes)
+
+
+def _margin(con: duckdb.DuckDBPyConnection) -> str:
+    chosen = inputs.settings(con)
+    return in_words(chosen["margin_pct"], chosen["margin_declared"])
 
 
 def over_units(con: duckdb.DuckDBPyConnection) -> list[Table]:
@@ -389,11 +384,15 @@ def tests(rows: list[Row]) -> Table:
             {f"{FAMILIES.get(row['family'], row['family'])} (m = {row['m_planned']})" for row in rows if row["family"]}
         )
     )
+    margins = dict.fromkeys(
+        in_words(row["margin_pct"], row["margin_declared"]) for row in rows if present(row["margin_pct"])
+    )
+    told = ", ".join(margins) or "a margin"
     notes = (
         "Difference: treatment minus reference, Welch's interval. Rule: the pre-registered choice among Student's t, Welch and "
         "Mann-Whitney's U. Blocks: paired t. Adjusted: Holm, for secondary metrics Benjamini-Hochberg (BH), of the guarded test that decides. "
         "Rand.: randomisation over the schedule, Holm. "
-        f"TOST: equivalence within the declared margin, Holm. Families: {families or 'none'}."
+        f"TOST: equivalence within {told}, Holm. Families: {families or 'none'}."
     )
     return _by_contrast("tests", "Tests behind the comparisons.", columns, cells, rows, notes)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.analysis import cache as evidence
-from campaign.analysis.statistics.claims import level_text, range_text
+from campaign.analysis import metrics
+from campaign.analysis.numbers import level_text, range_text
 from campaign.report import guard, noise, wording
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
     parts.extend(Text(sentence, style="yellow") for sentence in noise.told(con, rows))
     cells = groupby(rows, key=lambda row: (row["phase"], row["model"], row["workload"], row["reference"]))
     for (phase, model, workload, reference), group in cells:
-        cell = [row for row in group if row["metric"] in wording.SUMMARY and row["verdict"] != "no_data"]
+        cell = [row for row in group if row["metric"] in metrics.summary() and row["verdict"] != "no_data"]
         if not cell:
             continue
-        cell.sort(key=lambda row: list(wording.SUMMARY).index(row["metric"]))
+        cell.sort(key=lambda row: list(metrics.summary()).index(row["metric"]))
         for treatment in dict.fromkeys(row["treatment"] for row in cell):
             mine = [row for row in cell if row["treatment"] == treatment]
             parts.append(_Compared(f"{model} · {workload} · {phase}", reference, treatment, mine))
-        parts.extend(Text(wording.claim(row)) for row in cell if row["metric"] == wording.HEADLINE)
+        parts.extend(Text(wording.claim(row)) for row in cell if row["metric"] == metrics.headline())
         parts.append(Text())
     parts.extend(Text(sentence) for sentence in _beyond_units(con))
     if not rows:
@@ -104,7 +105,7 @@ def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
     found = con.execute(
         """SELECT model, treatment, reference, pct, level, pct_low, pct_high, coalesce(verdict, 'no verdict'), coalesce(words, reason)
         FROM over_units WHERE metric = $1 ORDER BY model, workload, treatment, reference""",
-        [wording.HEADLINE],
+        [metrics.headline()],
     ).fetchall()
     said = []
     for model, treatment, reference, pct, level, low, high, verdict, words in found:
@@ -159,7 +160,7 @@ _STYLES = {True: "red", False: "green", None: ""}
 
 def _metric(row: wording.Row, n: tuple[int, int]) -> str:
     own = row["n_reference"], row["n_treatment"]
-    return f"{wording.SUMMARY[row['metric']]} {row['unit_of_measure']}" + (
+    return f"{metrics.summary()[row['metric']]} {row['unit_of_measure']}" + (
         "" if own == n else f" (n {own[0]}, {own[1]})"
     )
 

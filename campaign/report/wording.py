@@ -4,27 +4,16 @@ read from the rows of ``comparisons``, and summed up over models and arms.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN, decimals, level_text, number, range_text
+from campaign.analysis import metrics
+from campaign.analysis.margin import in_words
+from campaign.analysis.numbers import effect_places, level_text, number, places_of, present, range_text
+from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN
 
 Row = dict[str, Any]
 """One row of ``evidence.rows``."""
-
-HEADLINE = "token_throughput_tok_s"
-SUMMARY = {
-    HEADLINE: "throughput",
-    "latency_mean_ms": "latency",
-    "ttft_p50_ms": "TTFT p50",
-    "ttft_p99_ms": "TTFT p99",
-    "peak_memory_gib": "peak memory",
-    "kv_cache_gib": "KV cache",
-    "output_tokens_per_cpu_s": "per CPU-second",
-    "startup_s": "start-up",
-}
-"""Metrics of the summary tables in order, and what they are called there."""
 
 
 FAMILIES = {
@@ -52,17 +41,13 @@ def by_contrast(rows: Sequence[Row]) -> list[list[Row]]:
     return found
 
 
-def present(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
-
-
 def mean_sd(mean: Any, sd: Any) -> str:
     """``33.30 ± 0.13``: to the second significant digit of the standard deviation."""
     if not present(mean):
         return "–"
     if not present(sd) or sd <= 1e-12 * max(1.0, abs(mean)):
         return number(mean)
-    places = min(6, max(0, 1 - math.floor(math.log10(sd))))
+    places = min(6, places_of(sd))
     return f"{mean:,.{places}f} ± {sd:,.{places}f}".replace(",", "\u202f")
 
 
@@ -107,7 +92,7 @@ def change(row: Row) -> str:
     value = row["pct"]
     if not present(value):
         return "–"
-    places = decimals(row["pct_low"], row["pct_high"]) if bounded(row) else (0 if abs(value) >= 100 else 2)
+    places = effect_places(value, row["pct_low"], row["pct_high"])
     sign = "+" if round(value, places) else ""
     return f"{round(value, places) or 0.0:{sign}.{places}f} %".replace("-", "−") if value else "0 %"
 
@@ -131,7 +116,7 @@ def verdict_word(row: Row) -> str:
     if row["verdict"] == "different" or (row["verdict"] == "deterministic" and row["effect"]):
         return {True: "worse", False: "better", None: "differs"}[worse(row)]
     return {
-        "equivalent": "in margin",
+        "equivalent": "equivalent",
         "inconclusive": "undecided",
         "deterministic": "constant",
         "insufficient_n": "too few",
@@ -155,7 +140,7 @@ def headline(rows: Sequence[Row]) -> str:
     if not contrasts:
         if first:
             return " ".join(first)
-        if any(row["metric"] == HEADLINE and row["kind"] == "screen" for row in rows):
+        if any(row["metric"] == metrics.headline() and row["kind"] == "screen" for row in rows):
             return "Screening only: estimates are biased upwards by the choice among options, and nothing is claimed from them."
         return "Nothing can be claimed yet: no accepted run has a throughput in two arms."
     said = first
@@ -169,7 +154,7 @@ def headline(rows: Sequence[Row]) -> str:
 
 def between_twins(rows: Sequence[Row]) -> list[str]:
     """A sentence for each comparison of arms of one definition (A/A)."""
-    return [_between_twins(row) for row in rows if row["metric"] == HEADLINE and row.get("twins")]
+    return [_between_twins(row) for row in rows if row["metric"] == metrics.headline() and row.get("twins")]
 
 
 def _between_twins(row: Row) -> str:
@@ -179,7 +164,7 @@ def _between_twins(row: Row) -> str:
     if row["verdict"] in DIFFERENT:
         return f"{named}: they differ by {seen}, which casts doubt on every difference of that size here."
     if row["verdict"] == "equivalent":
-        return f"{named}: equivalent within ±{number(row['margin_pct'])} %, as they should be."
+        return f"{named}: equivalent within {_margin(row)}, as they should be."
     if row["verdict"] == "inconclusive":
         return f"{named}: nothing is shown between them, {seen}; smaller differences than that interval's cannot be told here."
     return f"{named}: no verdict ({verdict_word(row)})."
@@ -210,7 +195,7 @@ def _throughput(rows: Sequence[Row]) -> dict[tuple[Any, str, str], list[Row]]:
     The overhead that was measured beside a screen stands only where no other phase measured it.
     """
     found: dict[tuple[Any, str, str], list[Row]] = {}
-    for group in by_contrast([row for row in rows if row["metric"] == HEADLINE and row["kind"] != "screen"]):
+    for group in by_contrast([row for row in rows if row["metric"] == metrics.headline() and row["kind"] != "screen"]):
         found.setdefault((group[0].get("phase"), group[0]["reference"], group[0]["treatment"]), []).extend(group)
     confirmed = {key[1:] for key, group in found.items() if any(row["kind"] != "screen_base" for row in group)}
     return {
@@ -233,11 +218,15 @@ def _alike(row: Row) -> bool:
     return row["verdict"] in ("equivalent", "different_but_negligible")
 
 
+def _margin(row: Row) -> str:
+    return in_words(row["margin_pct"], row["margin_declared"])
+
+
 def _alike_kind(rows: Sequence[Row]) -> str:
     if all(row["verdict"] in OPEN for row in rows):
         return NOT_YET
     if all(_alike(row) for row in rows):
-        return f"equivalent within ±{number(rows[0]['margin_pct'])} % on every model"
+        return f"equivalent within {_margin(rows[0])} on every model"
     return "cannot be told at this N"
 
 
@@ -264,7 +253,7 @@ def _sentence(mine: Sequence[Row]) -> str:
     if (lower or higher) and max(len(lower), len(higher)) < len(mine):
         # The range of those that passed a test is biased away from zero, so all are stated.
         tail += f"; the estimates on all {len(mine)} are {_signed_range(mine)}"
-    within = f"equivalent within ±{number(mine[0].get('margin_pct'))} % {_on(alike, mine)}" if alike else ""
+    within = f"equivalent within {_margin(mine[0])} {_on(alike, mine)}" if alike else ""
     if parts:
         return f"{treatment} {' and '.join(parts)} against {against}{f'; {within}' if within else ''}{tail}."
     if within:

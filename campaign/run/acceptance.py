@@ -7,27 +7,18 @@ that this unit cannot make (no temperature sensor, no GPU) passes as ``None`` wi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from actors import heat
 from actors.gpu.gate import cold_enough
 from actors.types import Evidence, Gate, GateRecord, Report, TelemetrySummary
+from campaign.analysis import metrics
+from campaign.record.attempt import Check
 
 if TYPE_CHECKING:
     from campaign.config.schema import Acceptance
-
-PRIMARY = (
-    "token_throughput_tok_s",
-    "request_throughput_req_s",
-    "latency_mean_ms",
-    "peak_memory_gib",
-    "kv_cache_gib",
-)
-"""The methodology's primary metrics ("Metrics Collection"). All must be there and finite, unless the engine says why not."""
-
-THERMAL = 0x8 | 0x20 | 0x40 | 0x80
-"""NVML clocks-event reasons that reject: HW slowdown, SW thermal, HW thermal, HW power brake."""
 
 SW_THERMAL = "sw_therm_slowdown"
 
@@ -42,15 +33,6 @@ KERNEL = frozenset({"xid", "gpu_lost", "gpu_driver", "oom_kill", "memory_error",
 
 
 @dataclass(frozen=True)
-class Check:
-    check: str
-    passed: bool | None
-    figure: str
-    limit: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
 class Verdict:
     accepted: bool
     checks: tuple[Check, ...]
@@ -58,9 +40,6 @@ class Verdict:
     @property
     def rejected_by(self) -> tuple[str, ...]:
         return tuple(check.check for check in self.checks if check.passed is False)
-
-    def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(check) for check in self.checks]
 
 
 def judge(
@@ -90,7 +69,7 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
     """Sampled reasons and the growth of the cumulative counters, which see what lies between two samples."""
     if telemetry.throttle_reasons is None and not telemetry.throttled_us:
         return Check("throttling", None, "unknown", "none", "this unit reports no throttle reasons")
-    mask = (telemetry.throttle_reasons or 0) & THERMAL
+    mask = (telemetry.throttle_reasons or 0) & heat.THROTTLING
     grown = {name: us for name, us in telemetry.throttled_us.items() if us > 0 and name.startswith(THROTTLE_COUNTERS)}
     figure = ", ".join(f"{name} +{us} µs" for name, us in grown.items()) or f"mask {mask:#x}"
     limit = "no thermal or power-brake reason"
@@ -98,7 +77,7 @@ def _throttling(telemetry: TelemetrySummary, sw_thermal_max_pct: float) -> Check
         limit += f", SW thermal at most {sw_thermal_max_pct:g} % of the run"
         if grown.get(SW_THERMAL, 0) / 1e6 <= sw_thermal_max_pct / 100 * telemetry.duration_s:
             grown.pop(SW_THERMAL, None)
-            mask &= ~0x20
+            mask &= ~heat.SW_THERMAL
     return Check("throttling", not mask and not grown, figure, limit)
 
 
@@ -167,7 +146,7 @@ def _of_process(evidence: Evidence) -> Iterator[Check]:
 
 
 def _of_report(report: Report, rules: Acceptance, identity: str) -> Iterator[Check]:
-    """Everything asked was answered, by the model that was asked, and the primary metrics are there."""
+    """Everything asked was answered, by the model that was asked, and the primary metrics are there and finite, unless the engine says why not."""
     expected, answered, error_rate_max = report.requests_expected, report.requests_answered, rules.error_rate_max
     yield Check(
         "requests_answered",
@@ -191,7 +170,7 @@ def _of_report(report: Report, rules: Acceptance, identity: str) -> Iterator[Che
     values = {metric.name: metric for metric in report.metrics}
     missing = [
         name
-        for name in PRIMARY
+        for name in metrics.primary()
         if name not in values
         or (values[name].value is None and not values[name].reason)
         or not isfinite(values[name].value or 0.0)

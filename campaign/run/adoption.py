@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from campaign.record import untrusted
+from campaign.record.attempt import AttemptRecord
 from campaign.record.journal import State
 from campaign.record.store import Store
 
@@ -30,8 +30,8 @@ def unknown(store: Store, known: set[str]) -> Iterator[Path]:
                     yield place
 
 
-def evidence(store: Store, place: Path, info: dict[str, Any], state: State) -> tuple[dict[str, Any], str]:
-    """Metadata and digest of the attempt in ``place``. Raises :class:`Strange` unless it is the one that the journal says was under
+def evidence(store: Store, place: Path, info: dict[str, Any], state: State) -> tuple[AttemptRecord, str]:
+    """Record and digest of the attempt in ``place``. Raises :class:`Strange` unless it is the one that the journal says was under
     way, whole and with all its files."""
     if place.is_symlink() or not place.is_dir() or not place.name.isdecimal():
         raise Strange("not the folder of an attempt")
@@ -43,25 +43,18 @@ def evidence(store: Store, place: Path, info: dict[str, Any], state: State) -> t
         raise Strange("the journal knows of no such attempt under way")
     try:
         data = untrusted.read_bytes(place / "metadata.json")
-        metadata = json.loads(data)
-        found = {key: metadata[key] for key in ("run_id", "attempt", "unit", "campaign_id")}
-        files = dict(metadata["files"])
-        _ = (
-            [(check["check"], check["passed"]) for check in metadata["verdict"]],
-            metadata["outcome"],
-            metadata["accepted"],
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, untrusted.Unreadable) as problem:
+        record = AttemptRecord.read(data)
+    except (OSError, ValueError, RecursionError, untrusted.Unreadable) as problem:
         raise Strange(f"its metadata.json cannot be read ({type(problem).__name__}: {problem})") from None
     expected = {"run_id": run_id, "attempt": number, "unit": open_[1], "campaign_id": info["campaign_id"]}
     for key, value in expected.items():
-        if found[key] != value:
-            raise Strange(f"its metadata.json speaks of {key} {found[key]}, expected is {value}")
-    for name, digest in files.items():
+        if (found := getattr(record, key)) != value:
+            raise Strange(f"its metadata.json speaks of {key} {found}, expected is {value}")
+    for name, digest in record.files.items():
         try:
             whole = untrusted.sha256(place / name) == digest
         except (OSError, untrusted.Unreadable):
             whole = False
         if not whole:
             raise Strange(f"{untrusted.plain(name)} is not as its metadata.json has it")
-    return metadata, hashlib.sha256(data).hexdigest()
+    return record, hashlib.sha256(data).hexdigest()

@@ -20,26 +20,13 @@ from campaign.config.schema import Campaign
 from campaign.plan import registration
 from campaign.plan.design import Planned, plan, plan_hash, to_table
 from campaign.record import journal, provenance
+from campaign.record.attempt import AttemptRecord, kept_of
 from campaign.record.store import Store, attempt_folder, journalled, stored_name, to_json
 from campaign.run import adoption
 from campaign.run.acceptance import Verdict, canaries
 from campaign.run.orders import identity
 from campaign.run.outliers import outliers
 from campaign.run.shakedown import Finding
-
-JUDGED = {
-    "exit",
-    "gate",
-    "stages",
-    "metrics",
-    "kernel",
-    "kernel_unavailable",
-    "paused_s",
-    "coherence",
-    "started_utc_ns",
-    "ended_utc_ns",
-}
-"""What ``metadata.json`` keeps of the evidence as it is: with the report and the telemetry's summary, all that the verdict rests on."""
 
 Tell = Callable[[str], None]
 
@@ -113,7 +100,7 @@ class Ledger:
         """Journal attempts whose files became durable just before the line that speaks of them."""
         for place in adoption.unknown(self.store, journalled(self.events)):
             try:
-                metadata, digest = adoption.evidence(self.store, place, self.info, self.state)
+                record, digest = adoption.evidence(self.store, place, self.info, self.state)
             except adoption.Strange as problem:
                 where = self.store.set_aside(place)
                 tell(f"set {place.relative_to(self.store.root)} aside: {problem}; it lies in {where}")
@@ -121,14 +108,12 @@ class Ledger:
             self.store.enlist(str(path.relative_to(self.store.root)) for path in place.rglob("*") if path.is_file())
             self.record(
                 "finished",
-                **{key: metadata[key] for key in ("run_id", "attempt", "unit", "outcome", "accepted")},
-                rejected_by=[check["check"] for check in metadata["verdict"] if check["passed"] is False],
+                **{key: getattr(record, key) for key in ("run_id", "attempt", "unit", "outcome", "accepted")},
+                rejected_by=record.rejected_by,
                 evidence=digest,
                 adopted=True,
             )
-            tell(
-                f"took in {metadata['run_id']} attempt {metadata['attempt']}, which had finished when the driver was killed"
-            )
+            tell(f"took in {record.run_id} attempt {record.attempt}, which had finished when the driver was killed")
 
     # --- runs that are measured again ------------------------------------------------------------------------
 
@@ -207,36 +192,26 @@ class Ledger:
             stored_name(name): data if is_binary(name) else redaction.without(data, self._secrets)
             for name, data in evidence.files.items()
         }
-        metadata = {
-            "run_id": row.run_id,
-            "attempt": evidence.attempt,
-            "unit": evidence.unit,
-            "campaign_id": self.info["campaign_id"],
-            **{key: getattr(row, key) for key in ("phase", "model", "environment", "workload", "engine")},
-            **{key: getattr(row, key) for key in ("repetition", "block", "position")},
-            "simulated": evidence.simulated,
-            "outcome": evidence.outcome,
-            "failure": evidence.failure,
-            "accepted": verdict.accepted,
-            "verdict": verdict.to_json(),
-            **evidence.model_dump(mode="json", include=JUDGED),
-            "telemetry": evidence.telemetry.model_dump(mode="json", exclude={"metrics"})
-            if evidence.telemetry
-            else None,
-            "report": evidence.report.model_dump(mode="json", exclude={"metrics"}),
-            "identity": identity(order),
-            "model_identity": order.prepared.model_identity,
-            "gpu_uuid": order.gpu_uuid,
-            "session": self.state.session,
-            "caches_digest": order.prepared.digests.get("caches"),
-            "image_digest": order.image.digest if order.image else None,
-            "userland_digest": order.image.userland if order.image else None,
-            "files": {
+        record = AttemptRecord(
+            **kept_of(evidence),
+            **{name: getattr(row, name) for name in ("phase", "model", "environment", "workload", "engine")},
+            **{name: getattr(row, name) for name in ("repetition", "block", "position")},
+            campaign_id=self.info["campaign_id"],
+            accepted=verdict.accepted,
+            verdict=verdict.checks,
+            identity=identity(order),
+            model_identity=order.prepared.model_identity,
+            gpu_uuid=order.gpu_uuid,
+            session=self.state.session,
+            caches_digest=order.prepared.digests.get("caches"),
+            image_digest=order.image.digest if order.image else None,
+            userland_digest=order.image.userland if order.image else None,
+            files={
                 **{name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
                 **self.store.received_digests(place),
             },
-        }
-        return {**files, "metadata.json": to_json(redaction.published(metadata, self._secrets))}
+        )
+        return {**files, "metadata.json": to_json(redaction.published(record.to_json(), self._secrets))}
 
 
 def is_binary(name: str) -> bool:

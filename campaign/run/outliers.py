@@ -9,10 +9,10 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 
+from campaign.analysis import metrics
 from campaign.plan.design import Planned
 from campaign.record.store import Store
 
-METRIC = "token_throughput_tok_s"
 LEAST = 11
 """In fewer runs no value can lie more than three standard deviations from the mean of all."""
 
@@ -22,8 +22,7 @@ def outliers(store: Store, plan: list[Planned], accepted: dict[str, int], sigma:
     cells: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     for row in plan:
         if row.run_id in accepted:
-            metrics = store.metadata(row.run_id, accepted[row.run_id])["metrics"]
-            value = next((item["value"] for item in metrics if item["name"] == METRIC), None)
+            value = store.record_of(row.run_id, accepted[row.run_id]).value(metrics.headline())
             if value is not None:
                 cells[row.model, row.environment, row.workload][row.run_id] = value
     found = {}
@@ -34,6 +33,6 @@ def outliers(store: Store, plan: list[Planned], accepted: dict[str, int], sigma:
         for run_id, value in values.items():
             if abs(value - mean) > sigma * sd:
                 found[run_id] = (
-                    f"{METRIC} {value:.4g} lies {abs(value - mean) / sd:.1f} SD from its cell's mean {mean:.4g}"
+                    f"{metrics.headline()} {value:.4g} lies {abs(value - mean) / sd:.1f} SD from its cell's mean {mean:.4g}"
                 )
     return found

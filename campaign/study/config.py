@@ -142,10 +142,22 @@ class Study:
         return self.known[name]
 
     def baseline(self) -> str:
-        """The container arm that options add to: of the environments of the study, the one called ``…baseline``, else the first that is not native."""
+        """The container arm that options add to: the ``baseline`` of the study, else the only container among its environments."""
         arms = _names(_keys(self, self.phases[0]).get("environments"))
+        declared = self.root.child("baseline")
+        if declared is not None and isinstance(declared.value, str):
+            if declared.value in arms:
+                return declared.value
+            what = f"'{declared.value}' is not among the environments of {self.phases[0].name}"
+            raise ConfigError(
+                [declared.problem(what, instead(declared.value, arms, f"Name one of {', '.join(arms)}."))]
+            )
         containers = [name for name in arms if registry.kind(self.arm(name).kind).is_container]
-        named = [name for name in containers if "baseline" in name]
+        if len(containers) > 1:
+            what = f"has several container arms ({', '.join(containers)}), and options add to one of them"
+            raise ConfigError(
+                [self.root.problem(what, f"Add `baseline: {containers[0]}`, or the one as it is shipped.")]
+            )
         if not containers:
             raise ConfigError(
                 [
@@ -154,7 +166,7 @@ class Study:
                     )
                 ]
             )
-        return (named or containers)[0]
+        return containers[0]
 
     def sizes(self) -> dict[str, float]:
         """Bytes of weights of every model of the study."""
@@ -236,8 +248,11 @@ def load(path: Path) -> Study:
     for phase, node in zip(found, phases.value, strict=True):
         try:
             _screen_problems(study, phase, node, problems)
-            if not problems:
-                study.campaign(phase.name)
+            if not problems and study.campaign(phase.name).margin_pct is None and phase.phase != "baseline":
+                what = f"{phase.phase} is decided by a margin, and none is declared"
+                problems.append(
+                    node.problem(what, "Add `margin_pct: 1` to the study: what counts as equal, in percent.")
+                )
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
@@ -298,6 +313,8 @@ def _campaign(study: Study, phase: PhaseAsked, choice: Choice) -> Campaign:
             kept = {name: value for name, value in node.value.items() if name in models or name not in every}
             keys[key] = node.with_value(kept)
     screen: Screen | None = None
+    if phase.phase != "baseline":
+        keys["baseline"] = Node(study.baseline(), study.root.file, study.root.line, "baseline")
     if phase.screen is not None:
         screen = _add_screen(study, phase, phase.screen, choice, keys)
     elif phase.phase in ("combination", "validation"):

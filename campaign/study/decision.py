@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from campaign.analysis import inputs, views
+from campaign.analysis import inputs, metrics, views
+from campaign.analysis.margin import margin_of
 from campaign.analysis.statistics import factorial
 from campaign.analysis.statistics.factorial import Groups, by_gain
-from campaign.analysis.statistics.metrics import facts_of
 from campaign.analysis.statistics.output import json_ready
 from campaign.analysis.statistics.runs import alike, pooled_units
 from campaign.analysis.statistics.screen_config import rows_of, traits
@@ -25,8 +25,6 @@ from campaign.record import journal
 from campaign.study.config import OPTIMIZED, Choice, PhaseAsked, Study, privilege, representative
 from campaign.study.record import StudyState, phase_store
 
-METRIC = "token_throughput_tok_s"
-"""By which phases are decided."""
 ALPHA = 0.05
 Event = dict[str, Any]
 
@@ -91,8 +89,9 @@ def _ran(study: Study, folder: Path) -> tuple[list[str], str]:
 # --- options ------------------------------------------------------------------------------------------------------
 
 
-def samples(folder: Path, metric: str = METRIC) -> Groups:
-    """Model to arm to the runs of a results folder that the protocol keeps."""
+def samples(folder: Path) -> Groups:
+    """Model to arm to the runs of a results folder that the protocol keeps, by the metric that phases are decided by."""
+    metric = metrics.headline()
     con = views.connect(folder)
     table = inputs.ask(con).table
     if table.empty or metric not in table:
@@ -101,13 +100,13 @@ def samples(folder: Path, metric: str = METRIC) -> Groups:
     return pooled_units(runs.cells, metric)
 
 
-def screened(campaign: Campaign, folder: Path, metric: str = METRIC) -> dict[str, Any]:
+def screened(campaign: Campaign, folder: Path) -> dict[str, Any]:
     """The analysis of a two-level screen in its results folder."""
     screen = campaign.screen
     assert screen is not None
-    direction = facts_of([metric])[metric].direction
+    direction = metrics.known()[metrics.headline()].direction
     return factorial.screen(
-        samples(folder, metric), rows_of(screen), direction, campaign.margin_pct, traits(screen.factors)
+        samples(folder), rows_of(screen), direction, margin_of(campaign.margin_pct).pct, traits(screen.factors)
     )
 
 
@@ -138,8 +137,8 @@ def _from_screen(
     clash = _incompatible(study, chosen)
     about |= {
         "from": screening.name,
-        "metric": METRIC,
-        "margin_pct": campaign.margin_pct,
+        "metric": metrics.headline(),
+        "margin_pct": margin_of(campaign.margin_pct).pct,
         "refused_on_this_unit": refused,
         "incompatible": clash,
         "chosen": list(chosen),
@@ -206,9 +205,11 @@ def _one_at_a_time(
     """The same for arms that were each run beside the baseline: Dunnett's test in blocks, pooled over the models."""
     assert campaign.screen is not None or factors
     baseline = study.baseline()
-    direction = facts_of([METRIC])[METRIC].direction
+    direction = metrics.known()[metrics.headline()].direction
     groups = samples(folder)
-    pooled = pool_screens(groups, baseline, [factor.option for factor in factors], direction, campaign.margin_pct)
+    pooled = pool_screens(
+        groups, baseline, [factor.option for factor in factors], direction, margin_of(campaign.margin_pct).pct
+    )
     found = pooled["pooled"]
     df = next((x["df"] for x in found.values()), None)
     shrunken = shrink({arm: (100 * x["log_ratio"], 100 * x["se"]) for arm, x in found.items()}, df)["effects"]
@@ -276,7 +277,7 @@ def _for_validation(
     if known.skipped is not None:
         return (), {
             "from": combining.name,
-            "metric": METRIC,
+            "metric": metrics.headline(),
             "chosen": [],
             "candidates": [],
             "flags": [],
@@ -297,8 +298,8 @@ def _for_validation(
     chosen = arms[ranking[0]] if ranking else ()
     return chosen, about | {
         "from": combining.name,
-        "metric": METRIC,
-        "margin_pct": campaign.margin_pct,
+        "metric": metrics.headline(),
+        "margin_pct": margin_of(campaign.margin_pct).pct,
         "arms": {name: list(parts) for name, parts in arms.items()},
         "chosen": list(chosen),
         "confirmatory": False,

@@ -8,9 +8,14 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from campaign.analysis import metrics
+
 Row = Mapping[str, Any]
 WIDTH = 560
-CHANGE = "change of output token throughput (%)"
+
+
+def _change() -> str:
+    return f"change of {metrics.known()[metrics.headline()].label} (%)"
 
 
 def _watermark(simulated: bool, width: int, height: int) -> list[alt.Chart]:
@@ -64,12 +69,12 @@ def effects(
     points = alt.Chart(estimates[estimates.value.notna()]).mark_point(strokeWidth=2, opacity=1)
     layers = [
         *_watermark(simulated, WIDTH, height),
-        band.encode(x=alt.X("low:Q", title=CHANGE), x2="high:Q"),
+        band.encode(x=alt.X("low:Q", title=_change()), x2="high:Q"),
         zero.encode(x="at:Q"),
-        limits.encode(y=y, x=alt.X("low:Q", title=CHANGE), x2="high:Q", color=color),
+        limits.encode(y=y, x=alt.X("low:Q", title=_change()), x2="high:Q", color=color),
         points.encode(
             y=y,
-            x=alt.X("value:Q", title=CHANGE),
+            x=alt.X("value:Q", title=_change()),
             color=color,
             size=alt.Size("estimate:N", sort=kinds, scale=alt.Scale(domain=kinds, range=[150, 45]), legend=None),
             shape=alt.Shape(
@@ -124,7 +129,7 @@ def overheads(rows: Sequence[Row], simulated: bool) -> alt.TopLevelMixin | None:
     y = alt.Y("model:N", sort=models, title=None, axis=_names(models))
     offset = alt.YOffset("arm:N", sort=arms)
     color = alt.Color("arm:N", sort=arms, scale=alt.Scale(domain=arms), legend=alt.Legend(title=None, orient="top"))
-    title = "change of output token throughput against native (%)"
+    title = f"change of {metrics.known()[metrics.headline()].label} against native (%)"
     zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(strokeDash=[3, 3], opacity=0.6)
     base = alt.Chart(table)
     layers = [

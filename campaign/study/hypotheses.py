@@ -135,7 +135,7 @@ def _pinning(known: Mapping[str, Part]) -> Answer:
         screen = part.campaign.screen
         if kind == "combination":  # one option against the baseline, nothing else between them
             pinned = {name for name in pinned if name != OPTIMIZED}
-            plain = {name for name in plain if "baseline" in name and name != AGAIN}
+            plain &= {part.campaign.baseline}
         elif screen is not None and screen.design == "one_at_a_time":
             plain &= {screen.baseline}
         if pinned and plain:

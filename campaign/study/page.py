@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from actors.files.publish import publish
-from campaign.analysis import cache, views
+from campaign.analysis import cache, metrics, views
+from campaign.analysis.margin import margin_of
 from campaign.analysis.rows import screen_contrasts
 from campaign.analysis.statistics.reduction import against_prediction, paired_reduction
 from campaign.record import journal
 from campaign.report import wording
 from campaign.study import figures, hypotheses, record
 from campaign.study.config import AGAIN, OPTIMIZED
-from campaign.study.decision import METRIC, samples, screened
+from campaign.study.decision import samples, screened
 from campaign.study.hypotheses import Part
 from campaign.study.wording import (
     chosen_words,
@@ -230,7 +231,7 @@ def _box(phase: Mapping[str, Any], folder: Path, state: record.StudyState, known
 def _baseline(part: Part | None, rows: list[wording.Row], simulated: bool) -> dict[str, Any] | None:
     if part is None:
         return None
-    mine = [row for row in rows if row["metric"] == METRIC and row["reference"] == part.campaign.reference]
+    mine = [row for row in rows if row["metric"] == metrics.headline() and row["reference"] == part.campaign.reference]
     return {
         "name": part.name,
         "sentences": wording.between_twins(rows) + wording.sentences(rows),
@@ -303,7 +304,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
 
         aliases = list(alias_lines(screen))
     found = figures.effects(
-        evidence.get("candidates", ()), evidence.get("chosen", ()), part.campaign.margin_pct, simulated
+        evidence.get("candidates", ()), evidence.get("chosen", ()), margin_of(part.campaign.margin_pct).pct, simulated
     )
     one_at_a_time = screen is not None and screen.design == "one_at_a_time"
     contrasts = pd.DataFrame() if one_at_a_time else _contrasts(part)
@@ -319,7 +320,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
         "effects": _figure(
             found,
             "What the screen saw",
-            f"Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the winner's curse; grey: the margin of ±{part.campaign.margin_pct:g} %. Chosen on these data, confirmed by none of them.",
+            f"Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the winner's curse; grey: the margin of ±{margin_of(part.campaign.margin_pct).pct:g} %. Chosen on these data, confirmed by none of them.",
             "the screen is not finished",
         ),
         "half_normal": _figure(
@@ -334,7 +335,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
 def _contrasts(part: Part) -> pd.DataFrame:
     """Columns of the design by model, as the half-normal plot takes them; empty where blocks are incomplete."""
     found = screened(part.campaign, part.folder)
-    told = {"factorial": {METRIC: found}} if "design" in found else {}
+    told = {"factorial": {metrics.headline(): found}} if "design" in found else {}
     return pd.DataFrame(list(screen_contrasts(told)))
 
 
@@ -362,7 +363,9 @@ def _combination(
             if why
             else None
         )
-    found = figures.effects(evidence.get("candidates", ()), [_arm_of(evidence)], part.campaign.margin_pct, simulated)
+    found = figures.effects(
+        evidence.get("candidates", ()), [_arm_of(evidence)], margin_of(part.campaign.margin_pct).pct, simulated
+    )
     return {
         "name": name,
         "skipped": None,
@@ -387,7 +390,7 @@ def _validation(part: Part | None, rows: list[wording.Row], simulated: bool) -> 
     if part is None:
         return None
     reference, baseline, third = hypotheses.trio(part)
-    mine = [row for row in rows if row["metric"] == METRIC]
+    mine = [row for row in rows if row["metric"] == metrics.headline()]
     groups = samples(part.folder)
     blocks = hypotheses.complete(groups, (reference, baseline, third))
     won = [_share(model, paired_reduction(*values), len(values[0])) for model, values in blocks.items()]

@@ -7,10 +7,11 @@ performance" are not here: that two arms are alike may be said only as *equivale
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from campaign.analysis.margin import in_words
+from campaign.analysis.numbers import decimals, level_text, number, range_text
 from campaign.analysis.statistics.metrics import Better
 
 DIFFERENT = ("different", "different_but_negligible")
@@ -75,6 +76,8 @@ class Claim:
     m_planned: int | None
     adjustment: str | None
     margin_pct: float
+    margin_declared: bool
+    """Whether anybody declared the margin; else it is the default, and no claim rests on it without saying so."""
     better: Better | None
     better_source: str | None
     noninferior: bool | None
@@ -145,13 +148,14 @@ def _sentence(c: Claim) -> str:
     name = c.label or c.metric
     what = f"{name} under {c.treatment}"
     what = what[0].upper() + what[1:] if c.label else what
-    margin = f"±{number(c.margin_pct)} %"
+    margin = in_words(c.margin_pct, c.margin_declared)
     if c.verdict in OPEN:
         return _open(c, what)
     if c.screening and c.verdict in (*DIFFERENT, "inconclusive"):
         return _screened(c, what)
     if c.verdict in DIFFERENT:
-        inside = f", inside the {margin} margin" if c.verdict == "different_but_negligible" else ""
+        near = f"the {margin} margin" if c.margin_declared else f"a margin of {margin}"
+        inside = f", inside {near}" if c.verdict == "different_but_negligible" else ""
         side = f", which is {c.side}" if c.side else ""
         within = f"{within_limits(c.interval, c)}; " if c.interval else ""
         if c.scale == "ratio" and c.effect is not None:
@@ -163,7 +167,7 @@ def _sentence(c: Claim) -> str:
         return f"{what} is equivalent to {c.reference} within {margin} ({within}{c.n})."
     if c.verdict == "inconclusive":
         seen = f"; {compatible(c.interval, c)}" if c.interval else ""
-        worse = f" It is no worse than {c.reference} by more than {number(c.margin_pct)} %." if c.noninferior else ""
+        worse = f" It is no worse than {c.reference} by more than {margin.removeprefix('±')}." if c.noninferior else ""
         return f"{what}: undecided. A difference from {c.reference} cannot be told at this N{seen} ({c.n}){_needs(c)}.{worse}"
     if c.verdict == "deterministic":
         same = "the same value in every run" if not c.effect else f"{size(c, signed=True)} against {c.reference}"
@@ -216,26 +220,6 @@ def compatible(limits: Limits, c: Claim) -> str:
     return f"anything {within}{range_text(limits.low, limits.high, unit)} ({level}) is compatible with the data"
 
 
-def level_text(level: float) -> str:
-    """A confidence level in percent, with as many digits as tell it from 100."""
-    short = 100 - level
-    places = min(6, max(1, 1 - math.floor(math.log10(short)))) if short > 0 else 0
-    text = f"{level:.{places}f}"
-    return text.rstrip("0").rstrip(".") if places else text
-
-
-def range_text(low: float | None, high: float | None, unit: str) -> str:
-    """``−2.1 to −0.9 %``: two significant digits of the width, and the sign of each limit."""
-    tail = f" {unit}" if unit else ""
-    if low is None or high is None:
-        if low is None and high is None:
-            return "without limits"
-        known = high if low is None else low
-        return f"{'below' if low is None else 'above'} {number(known)}{tail}"
-    places = decimals(low, high)
-    return f"{low:+.{places}f} to {high:+.{places}f}{tail}".replace("-", "−")
-
-
 def size(c: Claim, signed: bool = False) -> str:
     """The effect to the precision of its interval (two digits without one), with its unit."""
     value = c.effect
@@ -252,31 +236,3 @@ def size(c: Claim, signed: bool = False) -> str:
         return f"{text} {unit}".strip()
     shown = f"{value:+.{places}f}" if signed else f"{abs(value):.{places}f}"
     return f"{shown} {unit}".strip().replace("-", "−")
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """At most ``digits`` significant digits without exponent; a dash where there is no value."""
-    if value is None or math.isnan(value):
-        return "–"
-    if value == 0:
-        return "0"
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    if places > 9:
-        return f"{value:.{digits - 1}e}".replace("-", "−")
-    text = f"{value:,.{places}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return text.replace(",", "\u202f").replace("-", "−")
-
-
-def decimals(low: float, high: float) -> int:
-    """Decimal places for an interval: two significant digits of its width but no more than three of its larger limit, and no
-    limit that rounds to zero; at most 4 (12 for an interval narrower than that)."""
-    width = high - low
-    if not math.isfinite(width) or width <= 0:
-        return 2
-    largest = max(abs(low), abs(high))
-    most = 4 if width > 1e-3 else 12
-    places = min(most, max(0, min(1 - math.floor(math.log10(width)), 2 - math.floor(math.log10(largest)))))
-    while places < most and any(limit != 0 and round(limit, places) == 0 for limit in (low, high)):
-        places += 1
-    return places

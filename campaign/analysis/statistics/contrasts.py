@@ -1,8 +1,14 @@
-"""Which arm is set against which: the question follows from the phase and from the arms that it has."""
+"""Which arm is set against which: the question follows from the phase and from the roles of its arms.
+
+A campaign declares the roles (``reference``, ``baseline``, ``options`` of its file). Only where nobody could, in a table of runs and in a folder of
+before there were such keys, they are taken from the arms' names, by the rule of :func:`by_name`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 SCREENING_PHASES = frozenset({"2b", "screening", "2c", "combination"})
 VALIDATION_PHASES = frozenset({"2d", "validation"})
@@ -17,37 +23,69 @@ class Contrast:
     kind: str
 
 
-def baseline_arm(environments: list[str], base: str) -> str | None:
-    """The Docker arm as shipped, against which options are judged: the one whose name says baseline, else the only other."""
-    others = [e for e in environments if e != base]
+@dataclass(frozen=True)
+class Roles:
+    """What each arm is there for. Without a baseline every arm is set against the reference."""
+
+    reference: str
+    baseline: str | None = None
+    """The arm as it is shipped, against which options are judged."""
+    options: tuple[str, ...] = ()
+    declared: bool = True
+    """Else by :func:`by_name`."""
+
+    def among(self, environments: Sequence[str]) -> Roles:
+        """Those that a phase has; no baseline where it has no option to judge against it."""
+        options = tuple(e for e in environments if e in self.options)
+        baseline = self.baseline if self.baseline in environments and options else None
+        return Roles(self.reference, baseline, options if baseline is not None else (), self.declared)
+
+
+def roles_of(config: Mapping[str, Any] | None) -> Roles | None:
+    """Of a resolved config (as ``campaign.json`` has it); None for one of before it declared any."""
+    if not config or "baseline" not in config or not config.get("reference"):
+        return None
+    return Roles(str(config["reference"]), config["baseline"], tuple(config.get("options") or ()))
+
+
+def by_name(environments: Sequence[str], reference: str) -> Roles:
+    """Where nobody declared roles: the baseline is the arm whose name says so, else the only other; the options are the rest."""
+    others = [e for e in environments if e != reference]
     named = [e for e in others if "baseline" in e.lower()]
-    return named[0] if named else others[0] if len(others) == 1 else None
+    baseline = named[0] if named else others[0] if len(others) == 1 else None
+    options = tuple(e for e in others if e != baseline) if baseline is not None else ()
+    return Roles(reference, baseline, options, declared=False)
 
 
-def optimized_arm(environments: list[str], base: str) -> str | None:
-    """The arm whose name says optimised, else the third of three."""
-    others = [e for e in environments if e not in (base, baseline_arm(environments, base))]
-    named = [e for e in others if "optimi" in e.lower()]
-    return named[0] if named else others[0] if len(others) == 1 else None
+def phase_kind(phase: str | None, roles: Roles) -> str:
+    """``main`` (every arm against the reference), ``screen`` or ``three_arm``, of the roles that a phase has.
 
-
-def phase_kind(phase: str | None, environments: list[str], base: str) -> str:
-    """``main``, ``screen`` or ``three_arm``: by the phase's name, else by its arms."""
-    others = [e for e in environments if e != base]
-    baseline = baseline_arm(environments, base)
-    if baseline is None or len(others) < 2:
+    By the phase; without declared roles a table of more than two options is taken for a screen, and one whose only option is called optimised
+    for a validation.
+    """
+    if roles.baseline is None or not roles.options:
         return "main"
-    if (phase or "").lower() in SCREENING_PHASES:
+    name, several = (phase or "").lower(), len(roles.options) > 1
+    if name in SCREENING_PHASES:
         return "screen"
-    validating = (phase or "").lower() in VALIDATION_PHASES or any("optimi" in e.lower() for e in others)
-    if validating and len(others) == 2:
-        return "three_arm"
-    return "screen" if len(others) > 2 else "main"
+    if name in VALIDATION_PHASES:
+        return "screen" if several else "three_arm"
+    if roles.declared:
+        return "main"
+    return "screen" if several else "three_arm" if "optimi" in roles.options[0].lower() else "main"
 
 
-def plan_contrasts(phase: str | None, environments: list[str], base: str) -> list[Contrast]:
-    """Baseline against reference; in a screen every config against the baseline; with three arms all three pairs."""
-    kind, baseline = phase_kind(phase, environments, base), baseline_arm(environments, base)
+def optimized_arm(roles: Roles) -> str | None:
+    """The option of a validation; of several (without declared roles) the one whose name says optimised."""
+    named = [e for e in roles.options if not roles.declared and "optimi" in e.lower()]
+    return named[0] if named else roles.options[0] if len(roles.options) == 1 else None
+
+
+def plan_contrasts(phase: str | None, environments: Sequence[str], roles: Roles | str) -> list[Contrast]:
+    """Baseline against reference; in a screen every config against the baseline; with three arms all three pairs. ``roles`` may be the
+    reference alone, where nobody declared more."""
+    its = (by_name(environments, roles) if isinstance(roles, str) else roles).among(environments)
+    kind, base, baseline = phase_kind(phase, its), its.reference, its.baseline
     others = [e for e in environments if e != base]
     if kind == "main":
         # A table of one arm still says which comparison is missing.
@@ -55,8 +93,14 @@ def plan_contrasts(phase: str | None, environments: list[str], base: str) -> lis
     assert baseline is not None
     if kind == "screen":
         first = [Contrast(baseline, base, "screen_base")] if base in environments else []
-        return first + [Contrast(e, baseline, "screen") for e in others if e != baseline]
-    optimized = optimized_arm(environments, base)
+        rest = [e for e in others if e != baseline and e not in its.options]
+        return [
+            *first,
+            *(Contrast(e, base, "main") for e in rest),
+            *(Contrast(e, baseline, "screen") for e in its.options),
+        ]
+    optimized = optimized_arm(its)
     assert optimized is not None
     pairs = ((baseline, base), (optimized, base), (optimized, baseline))
-    return [Contrast(t, r, "three_arm") for t, r in pairs]
+    rest = [e for e in others if e not in (baseline, optimized)]
+    return [*(Contrast(t, r, "three_arm") for t, r in pairs), *(Contrast(e, base, "main") for e in rest)]

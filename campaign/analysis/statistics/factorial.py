@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.margin import DEFAULT_PCT
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, f_upper, t_quantile, t_two_sided
 from campaign.analysis.statistics.dunnett import largest_p, modulus_p
 from campaign.analysis.statistics.families import holm
@@ -59,7 +60,7 @@ class _Data:
 
 
 def screen(
-    groups: Groups, rows: Rows, better: int, margin_pct: float = 2.0, traits: Mapping[str, Trait] | None = None
+    groups: Groups, rows: Rows, better: int, margin_pct: float = DEFAULT_PCT, traits: Mapping[str, Trait] | None = None
 ) -> dict[str, Any]:
     """The analysis of a screen. ``better`` is 1 where more of the metric is better, -1 where less is."""
     fold = bool(rows.second)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from campaign.analysis.margin import Margin
 from campaign.analysis.parallel import Work
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.claims import OPEN, Claim, Limits
@@ -60,12 +61,13 @@ def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bo
     confirmatory = any(fact.role == "confirmatory" for fact in settings.facts.values())
     found, series = [], []
     for cell in runs.cells:
-        for contrast in plan_contrasts(cell.phase, runs.environments[cell.phase], settings.reference):
+        arms = runs.environments[cell.phase]
+        for contrast in plan_contrasts(cell.phase, arms, settings.roles(arms)):
             for metric in runs.metrics:
                 found.append(_one(cell, contrast, metric, settings, verdict, confirmatory))
                 series += series_of(cell, contrast, metric, settings) if diagnostics else []
     return {
-        "settings": {"margin_pct": settings.margin_pct},
+        "settings": {"margin_pct": settings.margin_pct, "margin_not_declared": sorted(settings.undeclared)},
         "comparisons": found,
         "families": {},
         "series": series,
@@ -80,7 +82,7 @@ def compare_so_far(table: pd.DataFrame, verdict: str, *, diagnostics: bool, **to
     runs = check_runs(table)
     settings = settings_of(
         runs, told["reference"], told["seed"], told["m_planned"], told["margin_pct"], told["planned"],
-        told["planned_repetitions"], told["refused"], None, told["units"],
+        told["planned_repetitions"], told["refused"], None, told["units"], told["roles"],
     )  # fmt: skip
     return Work([partial(so_far, runs, settings, verdict, diagnostics=diagnostics)], lambda found: found[0])
 
@@ -113,9 +115,8 @@ def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdic
     level, family, m = _level(out, settings, confirmatory)
     seen = any_time(*_blocks(t, r), level)
     alone = any_time(*_blocks(t, r), ALPHA)
-    claim = open_claim(
-        out, (t, r), seen, alone, (level, family, m), fact, settings.margin_pct[metric], status or verdict
-    )
+    margin = Margin(settings.margin_pct[metric], metric not in settings.undeclared)
+    claim = open_claim(out, (t, r), seen, alone, (level, family, m), fact, margin, status or verdict)
     effect = seen.estimate
     percent = effect if seen.percent else None
     return out | {
@@ -123,7 +124,12 @@ def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdic
         "pct_change": percent,
         "overhead_pct": None if percent is None or not fact.direction else -fact.direction * percent,
         "verdict": claim.verdict,
-        "verdict_detail": {"margin_pct": claim.margin_pct, "family": family, "m_planned": m},
+        "verdict_detail": {
+            "margin_pct": margin.pct,
+            "margin_declared": margin.declared,
+            "family": family,
+            "m_planned": m,
+        },
         "claim": claim.sentence,
         "claim_detail": claim.as_dict(),
         "reason": claim.reason,
@@ -157,7 +163,7 @@ def open_claim(
     alone: AnyTime,
     level: tuple[float, str | None, int | None],
     fact: Fact,
-    margin_pct: float,
+    margin: Margin,
     verdict: str,
 ) -> Claim:
     """A claim that decides nothing. ``level`` is that of ``seen``, with its family and how many that counts."""
@@ -194,7 +200,8 @@ def open_claim(
         family=level[1],
         m_planned=level[2],
         adjustment=None,
-        margin_pct=margin_pct,
+        margin_pct=margin.pct,
+        margin_declared=margin.declared,
         better=fact.better,
         better_source=fact.source,
         noninferior=None,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from campaign.analysis.numbers import number
 from campaign.analysis.result import get
 from campaign.analysis.statistics import deciding, planning
-from campaign.analysis.statistics.claims import DIFFERENT, Claim, Limits, Needs, number
+from campaign.analysis.statistics.claims import DIFFERENT, Claim, Limits, Needs
 from campaign.analysis.statistics.families import adjust, holm, local_level
 from campaign.analysis.statistics.independent import ALPHA
 from campaign.analysis.statistics.metrics import Fact
@@ -49,12 +50,13 @@ def judge(
     facts: Facts,
     *,
     claims: bool,
+    undeclared: Collection[str] = (),
 ) -> dict[str, Any]:
     """Set ``headline_test``, ``verdict``, ``verdict_detail`` and (with ``claims``) ``claimed``, a :class:`Claim`, of every comparison in
     place; return the families.
 
     ``comparisons`` are all of one analysis set, of every unit: units pay for each other. ``margin_of`` gives each metric's equivalence
-    margin in percent; ``planned`` overrides the size of a family, which is otherwise the number of its comparisons, testable or not.
+    margin in percent, ``undeclared`` the metrics for which nobody declared one; ``planned`` overrides the size of a family, which is otherwise the number of its comparisons, testable or not.
     """
     confirmatory_exists = any(facts[c["metric"]].role == "confirmatory" for c in comparisons)
     members: dict[tuple[Any, ...], list[Comparison]] = {}
@@ -71,7 +73,7 @@ def judge(
     for (name, phase), group in members.items():
         several = sum(key[0] == name for key in members) > 1
         label = f"{name}@{phase}" if several and phase is not None else name
-        out[label] = _family(name, group, margin_of, planned, facts, claims)
+        out[label] = _family(name, group, margin_of, planned, facts, claims, undeclared)
     if "F_doc" in out:
         known = ("labels", "m_planned")
         out["F_equiv"] = {key: out["F_doc"][key] for key in known} | out["F_doc"]["equivalence"]
@@ -91,6 +93,7 @@ def _family(
     planned: Mapping[str, int],
     facts: Facts,
     claims: bool,
+    undeclared: Collection[str],
 ) -> dict[str, Any]:
     layers = [layer_of(c) for c in group]
     p = [None if layer is None else layer.p_difference() for layer in layers]
@@ -125,6 +128,7 @@ def _family(
             "randomisation_p_adjusted": random[i],
             "adjustment": method,
             "margin_pct": margin_of[c["metric"]],
+            "margin_declared": c["metric"] not in undeclared,
             "family": name,
             "m_planned": m,
         }
@@ -224,6 +228,7 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
         m_planned=detail["m_planned"],
         adjustment=detail["adjustment"],
         margin_pct=detail["margin_pct"],
+        margin_declared=detail["margin_declared"],
         better=fact.better,
         better_source=fact.source,
         noninferior=None

@@ -16,6 +16,7 @@ import pandas as pd
 import scipy
 
 from campaign.analysis.parallel import Work, together
+from campaign.analysis.statistics.contrasts import by_name
 from campaign.analysis.statistics.descriptive import is_constant, median, quantiles
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, t_quantile
 from campaign.analysis.statistics.seeds import derived_seed, generator
@@ -186,8 +187,8 @@ def _latency(runs: dict[str, Runs], model: str, metric: str, base: str, seed: in
             arm, arms[base], (name, base), (model, metric, seed), two_level=two_level
         )
     if contrasts:
-        named = [name for name in contrasts if "baseline" in name] or list(contrasts)
-        out |= contrasts[named[0]]
+        baseline = by_name(list(arms), base).baseline  # the figures beside all contrasts are of this one
+        out |= contrasts.get(f"{baseline}_vs_{base}") or next(iter(contrasts.values()))
     else:
         out |= {"run_level_welch": None, "hierarchical_bootstrap": None, "reason": "missing_arm"}
     return out | ({"contrasts": contrasts} if len(contrasts) > 1 else {})

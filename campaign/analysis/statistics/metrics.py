@@ -1,51 +1,13 @@
-"""What is known of a metric: which way is better, and which family of tests pays for it.
-
-The one home of these facts is ``metric_facts`` (and ``metric_aliases``) in ``sql/30_metrics.sql``. A name that is not there has no better
-side unless somebody declares one; nothing is read from how a name sounds.
-"""
+"""What a run table's metrics are: what ``metric_facts`` knows of their names, or what somebody declares of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Literal
+from dataclasses import replace
 
-Role = Literal["confirmatory", "derived", "secondary"]
-Better = Literal["higher", "lower"]
+from campaign.analysis.metrics import Better, Fact, Role, known
 
-
-@dataclass(frozen=True)
-class Fact:
-    """Direction and role of a metric, and where the direction was taken from: ``metric_facts``, ``declared``, or None for none."""
-
-    better: Better | None = None
-    role: Role = "secondary"
-    source: Literal["metric_facts", "declared"] | None = None
-    label: str | None = None
-    unit_of_measure: str | None = None
-
-    @property
-    def direction(self) -> int:
-        """1 where higher is better, -1 where lower is better, 0 where neither is known to be."""
-        return {"higher": 1, "lower": -1, None: 0}[self.better]
-
-
-@cache
-def known() -> Mapping[str, Fact]:
-    """Every metric of the table and every alias."""
-    import duckdb
-
-    from campaign.analysis import views
-
-    with duckdb.connect() as con:
-        for table in ("metric_facts", "metric_aliases"):
-            con.execute(views.definition(table))
-        rows = con.execute(
-            """SELECT name, better, role, CASE WHEN name = metric THEN label END FROM metric_facts AS f
-            JOIN (SELECT metric AS name, metric FROM metric_facts UNION ALL SELECT alias, metric FROM metric_aliases) USING (metric)"""
-        ).fetchall()
-    return {name: Fact(better, role, "metric_facts", label) for name, better, role, label in rows}
+__all__ = ["Better", "Fact", "Role", "declared", "facts_of", "known"]
 
 
 def facts_of(
@@ -53,7 +15,8 @@ def facts_of(
     declared: Mapping[str, Better | None] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> dict[str, Fact]:
-    """The facts of each metric. A declaration goes before the table; ``None`` declares that neither way is better. ``units`` are of measure.
+    """The facts of each metric. A declaration goes before the table; ``None`` declares that neither way is better. ``units`` are the figures' own of
+    measure, and go before the table's.
 
     Raises ValueError for a direction that is neither ``higher`` nor ``lower``.
     """
@@ -65,7 +28,7 @@ def facts_of(
             if way not in ("higher", "lower", None):
                 raise ValueError(f"which way {metric} is better is {way!r}: write higher or lower")
             fact = replace(fact, better=way, source="declared")
-        found[metric] = replace(fact, unit_of_measure=(units or {}).get(metric))
+        found[metric] = replace(fact, unit_of_measure=(units or {}).get(metric, fact.unit_of_measure))
     return found
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from campaign.analysis.margin import Margin, margin_of
 from campaign.analysis.parallel import Job, Work, together
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics import factorial
-from campaign.analysis.statistics.contrasts import Contrast, baseline_arm, optimized_arm, phase_kind, plan_contrasts
+from campaign.analysis.statistics.contrasts import Contrast, Roles, by_name, optimized_arm, phase_kind, plan_contrasts
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.factorial import Rows, Trait
@@ -53,7 +54,7 @@ PUBLISHED = {ALL_VALID: "all_valid"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the analysis was told. ``margin_pct`` by metric, or one number for all; ``planned`` by family."""
+    """What the analysis was told. ``margin_pct`` is by metric, ``planned`` by family."""
 
     reference: str
     seed: int
@@ -66,6 +67,13 @@ class Settings:
     """Direction and role of each metric."""
     screen: tuple[Rows, Mapping[str, Trait]] | None = None
     """Rows of a two-level screen, and what is known of its factors."""
+    undeclared: frozenset[str] = frozenset()
+    """Metrics for which nobody declared a margin: theirs is the default, and what is said with it says so."""
+    declared_roles: Roles | None = None
+
+    def roles(self, environments: list[str]) -> Roles:
+        """Of the arms of a phase: as declared, else by their names."""
+        return self.declared_roles.among(environments) if self.declared_roles else by_name(environments, self.reference)
 
 
 def analyze_runs(
@@ -74,7 +82,7 @@ def analyze_runs(
     reference: str | None = None,
     seed: int = 0,
     m_planned: int = 30,
-    margin_pct: float | Mapping[str, float] = 2.0,
+    margin_pct: float | Mapping[str, float] | None = None,
     planned: Mapping[str, int] | None = None,
     planned_repetitions: int | None = None,
     refused: Mapping[str, str] | None = None,
@@ -85,7 +93,8 @@ def analyze_runs(
     ``reference`` is the base arm (default: the one called ``native`` or beginning with it). ``m_planned`` is behind the ``*_bonferroni``
     fields; ``planned`` fixes family sizes by id (``F_doc``, …). ``refused`` maps a model to an ``error_*`` status found elsewhere
     (identity, plausibility): its comparisons get no statistics. ``better`` declares which way a metric is better that ``metric_facts``
-    does not know (or knows otherwise). Raises ``TableError`` where the table cannot be analysed.
+    does not know (or knows otherwise). ``margin_pct``, one number or one by metric, is the equivalence margin that was declared; without one the
+    default is taken and said to be none. Raises ``TableError`` where the table cannot be analysed.
     """
     runs = alike(check_runs(table))
     settings = settings_of(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
@@ -108,13 +117,14 @@ def compare_runs(
     reference: str | None,
     seed: int,
     m_planned: int,
-    margin_pct: float | Mapping[str, float],
+    margin_pct: float | Mapping[str, float] | None,
     planned: Mapping[str, int],
     planned_repetitions: int | None,
     refused: Mapping[str, str],
     better: Mapping[str, Better | None] | None = None,
     units: Mapping[str, str] | None = None,
     screen: tuple[Rows, Mapping[str, Trait]] | None = None,
+    roles: Roles | None = None,
 ) -> Work:
     """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series, decisions between phases.
 
@@ -122,7 +132,7 @@ def compare_runs(
     """
     runs = alike(check_runs(table))
     settings = settings_of(
-        runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units
+        runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, units, roles
     )
     return _comparing(runs, replace(settings, screen=screen))
 
@@ -132,17 +142,17 @@ def settings_of(
     reference: str | None,
     seed: int,
     m_planned: int,
-    margin_pct: float | Mapping[str, float],
+    margin_pct: float | Mapping[str, float] | None,
     planned: Mapping[str, int] | None,
     planned_repetitions: int | None,
     refused: Mapping[str, str] | None,
     better: Mapping[str, Better | None] | None,
     units: Mapping[str, str] | None = None,
+    roles: Roles | None = None,
 ) -> Settings:
     everywhere = list(dict.fromkeys(e for arms in runs.environments.values() for e in arms))
-    margins = {
-        x: float(margin_pct if isinstance(margin_pct, int | float) else margin_pct.get(x, 2.0)) for x in runs.metrics
-    }
+    told = margin_pct if isinstance(margin_pct, Mapping) else dict.fromkeys(runs.metrics, margin_pct)
+    margins = {metric: margin_of(told.get(metric)) for metric in runs.metrics}
     base = reference_arm(everywhere, reference)
     unknown = sorted(set(better or {}) - set(runs.metrics))
     if unknown:
@@ -153,7 +163,11 @@ def settings_of(
         facts = facts_of(runs.metrics, better, units)
     except ValueError as error:
         raise TableError(str(error)) from error
-    return Settings(base, seed, m_planned, margins, planned or {}, planned_repetitions, refused or {}, facts)
+    return Settings(
+        base, seed, m_planned, {metric: margin.pct for metric, margin in margins.items()}, planned or {}, planned_repetitions,
+        refused or {}, facts, undeclared=frozenset(metric for metric, margin in margins.items() if not margin.declared),
+        declared_roles=roles,
+    )  # fmt: skip
 
 
 def alike(runs: RunTable) -> RunTable:
@@ -197,7 +211,14 @@ def _compared(
         series += checks
     margins = settings.margin_pct
     families = {
-        name: judge(found, margins, settings.planned, settings.facts, claims=name in (PROTOCOL, ALL_VALID))
+        name: judge(
+            found,
+            margins,
+            settings.planned,
+            settings.facts,
+            claims=name in (PROTOCOL, ALL_VALID),
+            undeclared=settings.undeclared,
+        )
         for name, found in by_set.items()
     }
     plain = plain_families(by_set[PROTOCOL], settings.planned, settings.facts)
@@ -212,6 +233,7 @@ def _compared(
             "m_planned_for_bonferroni_fields": settings.m,
             "tost_margins_pct": sorted({*MARGINS_PCT, *margins.values()}),
             "margin_pct": margins,
+            "margin_not_declared": sorted(settings.undeclared),
             "directions": {
                 metric: {"better": fact.better, "source": fact.source} for metric, fact in settings.facts.items()
             },
@@ -235,7 +257,7 @@ def _compare_cell(
     """Every contrast and metric of a cell: the comparison in all analysis sets, and the series."""
     pairs = [
         (contrast, metric)
-        for contrast in plan_contrasts(cell.phase, environments, settings.reference)
+        for contrast in plan_contrasts(cell.phase, environments, settings.roles(environments))
         for metric in metrics
     ]
     screened = _dunnett(cell, environments, metrics, settings)
@@ -364,10 +386,11 @@ def _dunnett(
     cell: Cell, environments: list[str], metrics: list[str], settings: Settings
 ) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Option, metric and analysis set to Dunnett's comparison with the baseline, in a phase that screens."""
-    baseline = baseline_arm(environments, settings.reference)
-    if phase_kind(cell.phase, environments, settings.reference) != "screen" or baseline is None:
+    roles = settings.roles(environments)
+    baseline = roles.baseline
+    if phase_kind(cell.phase, roles) != "screen" or baseline is None:
         return {}
-    options = [e for e in environments if e not in (settings.reference, baseline) and e in cell.arms]
+    options = [e for e in roles.options if e in cell.arms]
     out = {}
     for metric in metrics:
         for name in ANALYSIS_SETS:
@@ -517,7 +540,7 @@ def _models(
     """Per model and phase: the inference over units and the analysis sets of the first metric, all metrics under ``by_metric``."""
     out = []
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in cells):
-        contrast = plan_contrasts(phase, environments[phase], settings.reference)[0]
+        contrast = plan_contrasts(phase, environments[phase], settings.roles(environments[phase]))[0]
         mine = [c for c in cells if (c.phase, c.model) == (phase, model) and not fatal(c, contrast, settings)[0]]
         by_metric = {}
         for metric in metrics:
@@ -557,7 +580,8 @@ def _beyond_units(runs: RunTable, settings: Settings) -> list[dict[str, Any]]:
     rows, entries = [], []
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in runs.cells):
         cells = [cell for cell in runs.cells if (cell.phase, cell.model) == (phase, model)]
-        for contrast in plan_contrasts(phase, runs.environments[phase], settings.reference):
+        arms = runs.environments[phase]
+        for contrast in plan_contrasts(phase, arms, settings.roles(arms)):
             mine = [cell for cell in cells if not fatal(cell, contrast, settings)[0]]
             if contrast.kind == "screen" or not mine:
                 continue
@@ -581,7 +605,10 @@ def _beyond_units(runs: RunTable, settings: Settings) -> list[dict[str, Any]]:
     confirmatory = [metric for metric in runs.metrics if settings.facts[metric].role == "confirmatory"] or runs.metrics
     for family in (True, False):
         chosen = [i for i, row in enumerate(rows) if (row["metric"] in confirmatory) is family]
-        over_units([entries[i] for i in chosen], [settings.margin_pct[rows[i]["metric"]] for i in chosen])
+        of = [rows[i]["metric"] for i in chosen]
+        over_units(
+            [entries[i] for i in chosen], [Margin(settings.margin_pct[x], x not in settings.undeclared) for x in of]
+        )
     return [row | {"over_units": entry["over_units"]} for row, entry in zip(rows, entries, strict=True)]
 
 
@@ -594,11 +621,12 @@ def _phases(
 ) -> PhaseJobs:
     out: PhaseJobs = []
     for phase, arms in environments.items():
-        kind, baseline = phase_kind(phase, arms, settings.reference), baseline_arm(arms, settings.reference)
-        if kind == "main" or baseline is None or (kind == "screen" and settings.screen is not None):
+        roles = settings.roles(arms)
+        kind = phase_kind(phase, roles)
+        if kind == "main" or (kind == "screen" and settings.screen is not None):
             continue
         mine = [c for c in cells if c.phase == phase and not c.duplicates]
-        decide = partial(_screened if kind == "screen" else _validated, arms, baseline, settings)
+        decide = partial(_screened if kind == "screen" else _validated, roles, settings)
         out.append((kind, [partial(decide, metric, pooled_units(mine, metric)) for metric in metrics]))
     return out
 
@@ -628,23 +656,20 @@ def _decisions(phases: PhaseJobs, metrics: list[str], found: list[dict[str, Any]
     return out
 
 
-def _screened(
-    arms: list[str], baseline: str, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]
-) -> dict[str, Any]:
-    configs = [e for e in arms if e not in (settings.reference, baseline)]
+def _screened(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:
+    baseline, configs = roles.baseline, list(roles.options)
+    assert baseline is not None
     better = settings.facts[metric].direction
     screens = {
         model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
     }
-    return {"screen": screens} | pool_screens(groups, baseline, configs, better)
+    return {"screen": screens} | pool_screens(groups, baseline, configs, better, settings.margin_pct[metric])
 
 
-def _validated(
-    arms: list[str], baseline: str, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]
-) -> dict[str, Any]:
-    optimized = optimized_arm(arms, settings.reference)
-    assert optimized is not None
-    trio = (settings.reference, baseline, optimized)
+def _validated(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:
+    optimized = optimized_arm(roles)
+    assert roles.baseline is not None and optimized is not None
+    trio = (settings.reference, roles.baseline, optimized)
     return {
         "validation": {
             model: validate_model(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from campaign.analysis.margin import margin_of
 from campaign.analysis.statistics import factorial, two_level
 from campaign.analysis.statistics.analyze import read_files, run_table
 from campaign.analysis.statistics.factorial import Rows, Trait
@@ -36,7 +37,7 @@ def analyze_screen_file(
     out: Path,
     asked: Asked | None = None,
     nested: Sequence[tuple[str, str]] | None = None,
-    margin_pct: float = 2.0,
+    margin_pct: float | None = None,
 ) -> dict[str, Any]:
     """Analyse a screen's run table by the design in ``design`` (CSV) and write the JSON (``screens``); returns it. ``nested`` are pairs
     of child and parent, where the names do not tell. Raises TableError."""
@@ -59,7 +60,9 @@ def analyze_screen_file(
     return result
 
 
-def analyze_screen(table: pd.DataFrame, rows: Rows, better: Any = None, margin_pct: float = 2.0) -> dict[str, Any]:
+def analyze_screen(
+    table: pd.DataFrame, rows: Rows, better: Any = None, margin_pct: float | None = None
+) -> dict[str, Any]:
     """The screen of a run table's first metric."""
     runs = alike(check_runs(table))
     metric = runs.metrics[0]
@@ -71,13 +74,15 @@ def analyze_screen(table: pd.DataFrame, rows: Rows, better: Any = None, margin_p
         raise TableError(
             f"no run has an arm of the design ({', '.join(rows.arms[:3])}, …); arms are {', '.join(sorted(known))}"
         )
-    found = factorial.screen(pooled_units(runs.cells, metric), rows, direction, margin_pct, TRAITS)
+    margin = margin_of(margin_pct)
+    found = factorial.screen(pooled_units(runs.cells, metric), rows, direction, margin.pct, TRAITS)
     settings = {
         "metric": metric,
         "design_name": rows.design.name,
         "nested": [list(pair) for pair in rows.design.nested],
         "fold": bool(rows.second),
-        "margin_pct": margin_pct,
+        "margin_pct": margin.pct,
+        "margin_declared": margin.declared,
     }
     return json_ready(found | {"settings": settings})  # type: ignore[no-any-return]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from campaign.analysis.margin import DEFAULT_PCT
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.dunnett import adjusted_p, critical, one_factor_p, one_way_loadings, simultaneous
@@ -222,7 +223,7 @@ def never_chosen(option: str) -> str | None:
 
 
 def pool_screens(
-    groups: Mapping[str, Group], baseline: str, configs: list[str], better: int, margin_pct: float = 2.0
+    groups: Mapping[str, Group], baseline: str, configs: list[str], better: int, margin_pct: float = DEFAULT_PCT
 ) -> dict[str, Any]:
     """ln y ~ model:repetition + config over all models: the ranking, best first, and what the selection rule takes."""
     usable = {m: g for m, g in groups.items() if baseline in g and all((s.value > 0).all() for s in g.values())}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from actors.heat import CEILING_C
 from campaign.analysis.statistics.descriptive import three_sigma
 from campaign.analysis.statistics.distributions import BoolArray, FloatArray, IntArray
 
@@ -17,8 +18,8 @@ ALL_VALID, PROTOCOL, RERUN, MINUS_OUTLIERS = (
     "document_rerun_outliers",
     "protocol_minus_outliers",
 )
+TOO_WARM = f"start_temp_not_below_{CEILING_C:g}"
 ANALYSIS_SETS = (ALL_VALID, PROTOCOL, RERUN, MINUS_OUTLIERS)
-CEILING_C = 45.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def exclusions(arms: list[Attempts], metric: str) -> dict[str, list[str]]:
     for name in (
         "failed",
         "throttled",
-        "start_temp_not_below_45",
+        TOO_WARM,
         "missing_value",
         "outlier_3sigma_within_protocol_set",
     ):
@@ -159,7 +160,7 @@ def _excluded(arm: Attempts, metric: str, reason: str) -> list[str]:
     mask = {
         "failed": ~arm.ok,
         "throttled": arm.throttled,
-        "start_temp_not_below_45": ~arm.cool(),
+        TOO_WARM: ~arm.cool(),
         "missing_value": arm.ok & ~np.isfinite(arm.values[metric]),
     }[reason]
     return [arm.run_ids[i] for i in np.flatnonzero(mask)]

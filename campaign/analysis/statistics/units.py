@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from campaign.analysis.margin import Margin
 from campaign.analysis.statistics import deciding, meta, mixed
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray, f_upper, t_quantile, t_two_sided
@@ -113,7 +114,7 @@ def _over_units(
     return out
 
 
-def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
+def over_units(entries: list[dict[str, Any]], margins: list[Margin]) -> None:
     """Set ``over_units`` of each entry of :func:`analyze_units`: what may be said of units beyond the tested ones. The entries are a family.
 
     The unit is the experimental unit: one log ratio each, t with k - 1, guarded as every decision is. Below :data:`FEWEST_UNITS` there is
@@ -122,8 +123,8 @@ def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
     layers = [unit_layer(_log_ratios(entry)) for entry in entries]
     p = [None if layer is None else layer.p_difference() for layer in layers]
     sides = [
-        None if layer is None else _equivalence(layer, margin)
-        for layer, margin in zip(layers, margins_pct, strict=True)
+        None if layer is None else _equivalence(layer, margin.pct)
+        for layer, margin in zip(layers, margins, strict=True)
     ]
     m = len(entries)
     adjusted, alike = holm(p, m), holm(sides, m)
@@ -155,7 +156,8 @@ def over_units(entries: list[dict[str, Any]], margins_pct: list[float]) -> None:
             "p_adjusted": adjusted[i],
             "tost_p": sides[i],
             "tost_p_adjusted": alike[i],
-            "margin_pct": margins_pct[i],
+            "margin_pct": margins[i].pct,
+            "margin_declared": margins[i].declared,
             "m_planned": m,
             "adjustment": "holm",
             "words": f"{layer.n} units"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
+from campaign.analysis.numbers import p_value
 from campaign.report.drawn import look
 from campaign.report.drawn.shared import (
     COLUMN_PT,
@@ -104,7 +105,8 @@ def _against_normal(runs: pd.DataFrame, arms: list[str]) -> tuple[pd.DataFrame, 
         parts.append(pd.DataFrame({"normal": special.ndtri(positions), "z": z, "environment": arm}))
         said[arm] = f"n = {n}" if n < 3 else "constant"
         if test:
-            said[arm] = f"p = {test.p:.3f}" if test.p >= 0.001 else "p < 0.001"
+            p = p_value(test.p) or "–"
+            said[arm] = f"p < {p[1:]}" if p.startswith("<") else f"p = {p}"
     return pd.concat(parts), said
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
-from campaign.analysis import inputs
+from campaign.analysis import inputs, metrics
 from campaign.report import wording
 from campaign.report.drawn import look
 from campaign.report.drawn.shared import (
@@ -84,7 +84,7 @@ def overheads(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     (reference,) = con.execute("SELECT any_value(reference) FROM campaign").fetchall()[0]
     found = []
     for row in evidence.rows(con):
-        shown = row["metric"] == wording.HEADLINE and row["reference"] == reference and row["pct"] is not None
+        shown = row["metric"] == metrics.headline() and row["reference"] == reference and row["pct"] is not None
         if not shown or row["verdict"] == "not_interpretable":
             continue
         bounded = wording.bounded(row)
@@ -155,10 +155,10 @@ def screened(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, pd.DataFrame
     """Options of screening phases against their baseline: intervals (``comparisons``), single runs in percent, and arms in order."""
     from campaign.analysis import cache as evidence
 
-    runs = runs_of(con, [wording.HEADLINE], by_unit=True)
+    runs = runs_of(con, [metrics.headline()], by_unit=True)
     intervals, dots = [], []
     for row in evidence.rows(con):
-        if row["metric"] != wording.HEADLINE or row["kind"] != "screen" or row["pct"] is None:
+        if row["metric"] != metrics.headline() or row["kind"] != "screen" or row["pct"] is None:
             continue
         cell = runs[(runs[KEYS] == [row[key] for key in KEYS]).all(axis=1)]
         for arm in (row["reference"], row["treatment"]):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import pandas as pd
 
+from campaign.analysis import metrics
 from campaign.report.drawn.look import PRINT, Look
 from campaign.report.drawn.shared import (
     COLUMN_PT,
@@ -46,7 +47,7 @@ def throughput(con: duckdb.DuckDBPyConnection, width: float | None = None, look:
     if runs.empty:
         return None
     width, means, arms = width or look.width, means_of(con, ["token_throughput_tok_s"]), arms_of(con)
-    quantity = "output tokens (tok/s)" if look.printed else "output token throughput (tok/s)"
+    quantity = metrics.titled(metrics.headline())
     groups = list(runs.groupby(KEYS, sort=False))
     columns, inner = look.grid(len(groups), width, 42, max(300, 62 * len(arms)))
     height = look.height(len(groups), columns, 84, 34, 240)
@@ -100,21 +101,13 @@ def _arm_axis(arms: list[str], look: Look) -> alt.Axis:
 
 def memory(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """The engine's peak memory, its KV cache, and the unit's unified memory in use at peak, by model and arm."""
-    quantities = {
-        "peak_memory_gib": "peak memory of the engine (GiB)",
-        "kv_cache_gib": "KV cache (GiB)",
-        "peak_unified_memory_gib": "unified memory in use, peak (GiB)",
-    }
+    quantities = {name: metrics.titled(name) for name in ("peak_memory_gib", "kv_cache_gib", "peak_unified_memory_gib")}
     return _model_rows(con, quantities, width)
 
 
 def power_energy(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """Mean power, energy, and energy per output token, by model and arm."""
-    quantities = {
-        "power_mean_w": "mean power (W)",
-        "energy_j": "energy of a run (J)",
-        "energy_per_output_token_j": "energy per output token (J)",
-    }
+    quantities = {name: metrics.titled(name) for name in ("power_mean_w", "energy_j", "energy_per_output_token_j")}
     return _model_rows(con, quantities, width)
 
 

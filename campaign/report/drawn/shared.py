@@ -40,7 +40,7 @@ def runs_of(con: duckdb.DuckDBPyConnection, metrics: list[str], by_unit: bool = 
     """Run-level values; ``by_unit`` names the unit beside the model where there are several, as ``evidence.rows`` does."""
     model = "CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model"
     runs: pd.DataFrame = con.execute(
-        f"WITH {OBSERVED} SELECT phase, {model if by_unit else 'model'}, workload, environment, repetition, metric, value FROM observed "
+        f"SELECT phase, {model if by_unit else 'model'}, workload, environment, repetition, metric, value FROM observations "
         "WHERE list_contains($1, metric) ORDER BY run_index",
         [metrics],
     ).df()
@@ -50,25 +50,14 @@ def runs_of(con: duckdb.DuckDBPyConnection, metrics: list[str], by_unit: bool = 
 def means_of(con: duckdb.DuckDBPyConnection, metrics: list[str]) -> pd.DataFrame:
     found: pd.DataFrame = with_interval(
         con.execute(
-            f"WITH {OBSERVED} SELECT phase, model, workload, environment, metric, count(*) AS n, avg(value) AS mean, "
-            "stddev_samp(value) / sqrt(count(*)) AS se FROM observed WHERE list_contains($1, metric) "
+            "SELECT phase, model, workload, environment, metric, count(*) AS n, avg(value) AS mean, "
+            "stddev_samp(value) / sqrt(count(*)) AS se FROM observations WHERE list_contains($1, metric) "
             "GROUP BY ALL ORDER BY min(run_index)",
             [metrics],
         ).df(),
         guard_of(con).fixed,
     )
     return found
-
-
-OBSERVED = """observed AS (
-    SELECT phase, unit, model, workload, environment, repetition, run_index, metric, value FROM observations
-    UNION ALL
-    SELECT o.phase, o.unit, o.model, o.workload, o.environment, o.repetition, o.run_index, 'energy_per_output_token_j', o.value / nullif(a.tokens_generated, 0)
-    FROM observations AS o
-    JOIN attempts AS a USING (run_id, attempt)
-    WHERE o.metric = 'energy_j' AND a.tokens_generated > 0
-        AND NOT EXISTS (SELECT 1 FROM observations WHERE metric = 'energy_per_output_token_j')
-)"""
 
 
 def panel_of(means: pd.DataFrame, key: Any) -> pd.DataFrame:

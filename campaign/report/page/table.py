@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis.statistics.claims import number
+from campaign.analysis.numbers import number
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.analysis import cache as evidence
-from campaign.analysis import views
+from campaign.analysis import metrics, views
 from campaign.plan import registration
 from campaign.report.methods import methods
 from campaign.report.table_formats import FORMS, Table, escape
 from campaign.report.tables import tables
-from campaign.report.wording import HEADLINE, by_contrast, claim, headline
+from campaign.report.wording import by_contrast, claim, headline
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,7 +85,7 @@ def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Pat
 def _in_words(con: duckdb.DuckDBPyConnection) -> list[str]:
     """What the page and the terminal say: of the whole campaign, then of the throughput of each cell, which is named by what differs."""
     rows = [row for group in by_contrast(evidence.rows(con)) for row in group]
-    told = [row for row in rows if row["metric"] == HEADLINE and row["verdict"] != "no_data"]
+    told = [row for row in rows if row["metric"] == metrics.headline() and row["verdict"] != "no_data"]
     parts = [name for name in ("phase", "model", "workload") if name == "model" or len({row[name] for row in told}) > 1]
     return [headline(rows), *(f"{', '.join(str(row[part]) for part in parts)}: {claim(row)}" for row in told)]
 

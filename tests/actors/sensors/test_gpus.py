@@ -13,8 +13,8 @@ from actors.gpu.gate import Observe
 from actors.sensors.gpus import Gpu, gpus, handle_of, load, pick
 from actors.sensors.nvml import NvmlSensor
 from actors.sensors.recorded import RecordedNvml
+from actors.sensors.registry import standard_sensors
 from actors.sensors.trouble import Trouble
-from actors.telemetry.actor import standard_sensors
 
 MACHINES = Path(__file__).parents[2] / "machines"
 TWO = MACHINES / "h100-x2"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from synthetic import write
 
-from campaign.analysis import cache, inputs, looks, views
+from campaign.analysis import cache, inputs, looks, metrics, views
 from campaign.audit.legality import illegal
 from campaign.config.loading import load
 from campaign.record import journal
@@ -141,7 +141,7 @@ def test_an_unfinished_campaign_shows_no_p_and_no_verdict_and_says_why(
     assert {row["verdict"] for row in rows} == {"unfinished"}
     for table, column in con.execute(P_VALUES).fetchall():
         assert con.execute(f'SELECT count("{column}") FROM {table}').fetchall() == [(0,)], (table, column)
-    throughput = next(row for row in rows if row["metric"] == wording.HEADLINE)
+    throughput = next(row for row in rows if row["metric"] == metrics.headline())
     assert throughput["pct_level"] == pytest.approx(100 * (1 - 0.05 / 6))
     assert "the campaign is not finished, so nothing is claimed" in throughput["claim"]
     assert "is not decided, because the campaign is not finished" in wording.headline(rows)

@@ -11,6 +11,7 @@ from actors import host
 from campaign import cli, errors
 from campaign.analysis import cache as evidence
 from campaign.analysis import inputs, views
+from campaign.analysis.margin import DEFAULT_PCT
 from campaign.audit import verification
 from campaign.audit.legality import illegal
 from campaign.config import loading as config
@@ -87,7 +88,8 @@ def test_it_says_what_is_asked_and_how_it_is_decided(loaded):
     assert registered["code"]["digest"] == host.code_digest()
     (question,) = registered["questions"]
     assert (question["treatment"], question["reference"]) == ("docker-baseline", "native-chroot")
-    assert set(registered["margins_pct"].values()) == {loaded.margin_pct}
+    assert loaded.margin_pct is None
+    assert (set(registered["margins_pct"].values()), registered["margin_declared"]) == ({DEFAULT_PCT}, False)
     assert registered["exclusion"]["acceptance"]["coverage_min_pct"] == loaded.acceptance.coverage_min_pct
     assert registered["deciding_rule"]["unseen_runs_equivalence"] == 14
     assert list(registered) == sorted(registered)

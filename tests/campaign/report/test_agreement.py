@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from campaign.analysis import cache as evidence
+from campaign.analysis import metrics
 from campaign.report import page, table_formats, tables, terminal, wording
 from campaign.report.drawn import effects
 from tests import synthetic
@@ -31,7 +32,7 @@ def con(results):
 
 @pytest.fixture(scope="module")
 def rows(con):
-    return [row for row in evidence.rows(con) if row["metric"] == wording.HEADLINE]
+    return [row for row in evidence.rows(con) if row["metric"] == metrics.headline()]
 
 
 def text(con) -> str:
@@ -83,8 +84,9 @@ def test_the_tables_print_what_the_comparisons_hold(con, rows):
         ]
         for printed in (one, brief):
             limits = [float(printed[f"CI (%) {limit}"]) for limit in ("low", "high")]
-            width = row["pct_high"] - row["pct_low"]
-            assert limits == pytest.approx([row["pct_low"], row["pct_high"]], abs=0.05 * width)
+            said = wording.brackets(row).strip("[]").replace("−", "-").split(", ")
+            assert limits == [float(limit) for limit in said], "page and paper print other digits of one interval"
+            assert printed["Change (%)"] == wording.change(row).removesuffix(" %").replace("−", "-").lstrip("+")
             assert printed["Verdict"] == wording.verdict_word(row)
         (tested,) = [
             it

@@ -7,7 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.report import numbers, table_formats, tables
+from campaign.analysis import numbers
+from campaign.report import table_formats, tables
 
 
 def split(row: str) -> list[str]:

@@ -8,6 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
+from campaign.analysis import metrics
 from campaign.exchange.imports import import_runs
 from campaign.report import terminal, wording
 
@@ -24,7 +25,7 @@ def test_no_figure_is_cut_at_any_width(con, width):
     text = shown(con, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
-    rows = [row for row in map(wording.readable, terminal.evidence.rows(con)) if row["metric"] == wording.HEADLINE]
+    rows = [row for row in map(wording.readable, terminal.evidence.rows(con)) if row["metric"] == metrics.headline()]
     for row in rows:
         for arm in ("reference", "treatment"):
             assert wording.mean_sd(row[f"mean_{arm}"], row[f"sd_{arm}"]) in text

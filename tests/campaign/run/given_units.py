@@ -26,13 +26,13 @@ from actors.types import (
     TelemetrySummary,
     UnitFacts,
 )
+from campaign.analysis.metrics import primary
 from campaign.cluster import Unit
 from campaign.config.loading import load
 from campaign.config.schema import Campaign
 from campaign.record import journal
 from campaign.record.snapshot import Snapshot
 from campaign.record.store import Store
-from campaign.run.acceptance import PRIMARY
 from campaign.run.driver import Driver
 
 PROJECT = Path(__file__).parents[3]
@@ -72,7 +72,7 @@ def good(order: Attempt, throughput: float = 100.0) -> Evidence:
             unit_of_measure="x",
             source="engine",
         )
-        for name in PRIMARY
+        for name in primary()
     )
     requests = order.workload.requests
     return Evidence(

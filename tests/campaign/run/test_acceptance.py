@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 
 from actors.types import Evidence, Exit, Gate, GateRecord, KernelEvent, Metric, Report, TelemetrySummary
+from campaign.analysis.metrics import primary
 from campaign.config.schema import Acceptance
-from campaign.run.acceptance import PRIMARY, judge
+from campaign.run.acceptance import judge
 
 GATE = Gate(cooldown_s=1, ceiling_c=45)
 
 
 def good(**changes) -> Evidence:
-    metrics = tuple(Metric(name=name, value=1.0, unit_of_measure="x", source="engine") for name in PRIMARY)
+    metrics = tuple(Metric(name=name, value=1.0, unit_of_measure="x", source="engine") for name in primary())
     report = Report(
         metrics=metrics,
         model_identity="m",

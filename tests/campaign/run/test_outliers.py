@@ -5,7 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.types import Metric
 from campaign.plan.design import Planned
+from campaign.record.attempt import AttemptRecord
 from campaign.record.store import Store
 from campaign.run.outliers import outliers
 
@@ -16,8 +18,13 @@ def cell(folder, values):
     plan = []
     for number, value in enumerate(values, 1):
         run_id = f"m__e__w__r{number:02d}"
-        metadata = {"metrics": [{"name": "token_throughput_tok_s", "value": value}]}
-        store.commit_attempt(run_id, 1, {"metadata.json": json.dumps(metadata).encode()})
+        speed = Metric(name="token_throughput_tok_s", value=value, unit_of_measure="tok/s", source="engine")
+        record = AttemptRecord(
+            run_id=run_id, attempt=1, unit="u", campaign_id="c", phase="baseline", model="m", environment="e", workload="w",
+            engine="llamacpp", repetition=number, block=f"m__w__r{number:02d}", position=1, outcome="completed", accepted=True,
+            metrics=(speed,),
+        )  # fmt: skip
+        store.commit_attempt(run_id, 1, {"metadata.json": json.dumps(record.to_json()).encode()})
         plan.append(
             Planned(
                 index=number, run_id=run_id, phase="baseline", model="m", environment="e", workload="w", engine="llamacpp",

@@ -33,6 +33,7 @@ phases:
         seccomp: docker-seccomp-unconfined
   - {{name: 2C, phase: combination, repetitions: 4}}
   - {{name: 2D, phase: validation, repetitions: 5}}
+margin_pct: 2
 """
 
 
@@ -105,6 +106,18 @@ def test_a_decision_makes_the_campaign_of_the_next_phase(tmp_path: Path) -> None
     one = made.campaign("2C", Choice(models=("random-llama-8m",), options=two[:1]))
     assert [model.name for model in one.models] == ["random-llama-8m"]
     assert one.environments[-1].name == "docker-net-host"
+
+
+def test_a_study_needs_a_margin_and_to_know_what_options_add_to(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="screening is decided by a margin, and none is declared"):
+        study(tmp_path, STUDY.replace("margin_pct: 2\n", ""))
+    two = STUDY.replace("docker-baseline]", "docker-baseline, docker-memory-unlimited]")
+    with pytest.raises(ConfigError, match=r"several container arms .*Add `baseline: docker-baseline`"):
+        study(tmp_path, two)
+    named = study(tmp_path, two.replace("without:", "baseline: docker-memory-unlimited\nwithout:"))
+    assert named.baseline() == "docker-memory-unlimited"
+    validation = study(tmp_path).campaign("2D")
+    assert (validation.baseline, validation.options) == ("docker-baseline", ("docker-optimized",))
 
 
 def test_where_nothing_helps_the_baseline_runs_once_more(tmp_path: Path) -> None:

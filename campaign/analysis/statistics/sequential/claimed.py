@@ -17,7 +17,7 @@ Row = dict[str, Any]
 def overlaid(found: Row, conduct: Conduct, course: Course, *, over: bool) -> Row:
     """A comparison as :mod:`campaign.analysis.statistics.interim` made it, with what the looks say of it. ``over`` is whether the campaign is
     finished: until then the undecided goes on, with the interval that holds at any time."""
-    detail = _detail(conduct, course, found["verdict_detail"]["margin_pct"])
+    detail = _detail(conduct, course, found["verdict_detail"])
     verdict = course.verdict
     if found["verdict"].startswith("error") or found["verdict"] == "not_interpretable":
         return found
@@ -58,7 +58,7 @@ def _look(conduct: Conduct, course: Course) -> str:
     return f"look {taken} of {planned}" if taken else f"no look of {planned} yet"
 
 
-def _detail(conduct: Conduct, course: Course, margin_pct: float) -> Row:
+def _detail(conduct: Conduct, course: Course, detail: Row) -> Row:
     at = list(conduct.courses).index(course.key)
     different, equivalent = (conduct.adjusted(claim)[at] for claim in ("different", "equivalent"))
     return {
@@ -70,7 +70,8 @@ def _detail(conduct: Conduct, course: Course, margin_pct: float) -> Row:
         "adjustment": conduct.design.multiplicity,
         "family": "F_seq",
         "m_planned": conduct.design.m,
-        "margin_pct": margin_pct,
+        "margin_pct": detail["margin_pct"],
+        "margin_declared": detail["margin_declared"],
     }
 
 

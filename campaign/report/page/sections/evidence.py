@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+from campaign.analysis import metrics
+from campaign.analysis.numbers import present
 from campaign.analysis.views import quoted
 from campaign.report import wording
 from campaign.report.page.section import Built, Material, Section
@@ -26,7 +28,7 @@ def build(of: Material) -> Built | None:
 
 
 def method_line(of: Material) -> str:
-    methods = list(dict.fromkeys(row["method"] for row in of.rows if wording.present(row["pct_low"])))
+    methods = list(dict.fromkeys(row["method"] for row in of.rows if present(row["pct_low"])))
     intervals = (
         f" Intervals: {' / '.join(methods)}, each dual to its verdict at the level of its family (of equivalence where that is the verdict, "
         "else of the difference)."
@@ -37,10 +39,10 @@ def method_line(of: Material) -> str:
 
 
 def _cell(rows: list[wording.Row], several: bool) -> dict[str, Any]:
-    first, order = rows[0], list(wording.SUMMARY)
+    first, order = rows[0], list(metrics.summary())
     summary = sorted((row for row in rows if row["metric"] in order), key=lambda row: order.index(row["metric"]))
     others = [row for row in rows if row["metric"] not in order]
-    claims = [wording.claim(row) for row in summary if row["metric"] == wording.HEADLINE]
+    claims = [wording.claim(row) for row in summary if row["metric"] == metrics.headline()]
     arm = f" · {first['treatment']}" if several else ""
     return {
         "id": place(first),
@@ -82,7 +84,7 @@ def figures(row: wording.Row) -> dict[str, Any]:
         "treatment": row["treatment"],
         "reference": row["reference"],
         "place": place(row),
-        "label": row["label"] if wording.present(row["label"]) else row["metric"],
+        "label": row["label"] if present(row["label"]) else row["metric"],
         "unit": row["unit_of_measure"],
         "reference_value": wording.mean_sd(row["mean_reference"], row["sd_reference"]),
         "treatment_value": wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import inputs
 from campaign.analysis import views as sql
+from campaign.analysis.margin import in_words
+from campaign.analysis.numbers import number
 from campaign.analysis.statistics import deciding
-from campaign.analysis.statistics.claims import MINIMUM_N, number
+from campaign.analysis.statistics.claims import MINIMUM_N
+from campaign.analysis.statistics.contrasts import roles_of
 from campaign.plan import rest
 from campaign.record import interim_views
 from campaign.report import checklist, guard, methods
@@ -52,8 +55,8 @@ def _rules(of: Material) -> list[str]:
         "Whether a metric is better higher or lower is taken from `metric_facts`, or declared; without either no side is called better.",
         "A randomisation test (arms swapped within blocks, else labels permuted; exact up to 2^20 rearrangements, else 9 999 seeded draws; its interval by "
         "inversion) stands beside every verdict; where it does not show a difference that is claimed, the comparison is flagged `randomisation_disagrees`.",
-        f"Two arms are called equivalent only where two one-sided tests put their ratio within ±{number(chosen['margin_pct'])} % "
-        f"({'declared in the config' if chosen['margin_declared'] else 'the default: the config declares none'}), the lower bound being the inverse of the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
+        f"Two arms are called equivalent only where two one-sided tests put their ratio within "
+        f"{in_words(chosen['margin_pct'], chosen['margin_declared'])}{', declared in the config' if chosen['margin_declared'] else ''}, the lower bound being the inverse of the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
         f"p values are adjusted after Holm over the {planned['F_doc']} planned comparisons of throughput, mean latency and peak memory (the "
         f"confirmatory family; {planned['F_primary5']} with request throughput and KV cache, the primary family); secondary metrics by "
         "Benjamini-Hochberg. Bonferroni, Benjamini-Hochberg and the rule as first written down (Student, Welch or Mann-Whitney, by tests of "
@@ -61,6 +64,7 @@ def _rules(of: Material) -> list[str]:
         f"Bootstrap intervals are BCa with 10 000 resamples of runs; seeds derive from the campaign's seed {chosen['seed']} by SHA-256.",
         "Quantiles are type 7 (linear); standard deviations have n − 1. Throughput counts output tokens only.",
     ]
+    lines += _roles(of)
     if views := interim_views.read(of.results):
         first, last = (datetime.fromtimestamp(it["t_utc_ns"] / 1e9, UTC) for it in (views[0], views[-1]))
         lines.append(
@@ -77,6 +81,20 @@ def _rules(of: Material) -> list[str]:
     if found:
         lines.append(f"The gate could not check on this host: {', '.join(str(name) for (name,) in found)}.")
     return lines
+
+
+def _roles(of: Material) -> list[str]:
+    """What options are judged against, and by what that is known; nothing where every arm is set against the reference."""
+    kinds = {kind for (kind,) in of.con.execute("SELECT DISTINCT kind FROM comparisons").fetchall()}
+    if not kinds - {"main"}:
+        return []
+    (config,) = of.con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
+    roles = roles_of(json.loads(config) if config else None)
+    if roles is not None:
+        return [f"Options are judged against {roles.baseline}, as the config declares."]
+    return [
+        "Which arm options are judged against is taken from the arms' names: this campaign was planned before a config declared it (`baseline`)."
+    ]
 
 
 def _provenance(campaign: dict[str, Any], heads: dict[str, str]) -> list[tuple[str, str]]:

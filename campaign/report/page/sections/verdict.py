@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from campaign.analysis.statistics.claims import number
+from campaign.analysis import metrics
+from campaign.analysis.margin import in_words
+from campaign.analysis.numbers import present
 from campaign.report import guard, noise, wording
 from campaign.report.page.section import Built, Material, Section
 from campaign.report.page.sections.evidence import figures
@@ -16,18 +18,20 @@ if TYPE_CHECKING:
 
 SQL = """SELECT model, treatment, reference, decided_on, decided_n_reference, decided_mean_reference, decided_sd_reference,
     decided_n_treatment, decided_mean_treatment, decided_sd_treatment, pct, pct_low, pct_high, pct_level,
-    method, p_adjusted, tost_p_adjusted, margin_pct, verdict, needs_n, claim
+    method, p_adjusted, tost_p_adjusted, margin_pct, margin_declared, verdict, needs_n, claim
 FROM comparisons
 WHERE metric = 'token_throughput_tok_s' AND analysis_set = 'protocol' AND pct IS NOT NULL
 ORDER BY place, treatment, unit"""
 
 
 def build(of: Material) -> Built:
-    rows = [row for row in of.rows if row["metric"] == wording.HEADLINE and wording.present(row["pct"])]
+    rows = [row for row in of.rows if row["metric"] == metrics.headline() and present(row["pct"])]
     low, high = _span(rows)
     sentences = wording.sentences(of.rows)
     noisy = noise.told(of.con, of.rows)
-    margins = list(dict.fromkeys(row["margin_pct"] for row in rows if wording.present(row["margin_pct"])))
+    margins = list(
+        dict.fromkeys(in_words(row["margin_pct"], row["margin_declared"]) for row in rows if present(row["margin_pct"]))
+    )
     return {
         "noise": noisy,
         "headline": wording.headline(of.rows),
@@ -35,7 +39,7 @@ def build(of: Material) -> Built:
         "lead": _lead(of),
         "warnings": _warnings(of),
         "forest": [figures(row) | {"whisker": _whisker(row, low, high)} for row in rows],
-        "margins": [f"±{number(margin)} %" for margin in margins],
+        "margins": margins,
         "workloads": list(dict.fromkeys(row["workload"] for row in rows)),
         "references": list(dict.fromkeys(row["reference"] for row in rows)),
         "sql": SQL,
@@ -111,8 +115,8 @@ def _count(of: Material, query: str) -> int:
 
 def _span(rows: Sequence[wording.Row]) -> tuple[float, float]:
     """Common axis of the intervals, in percent, with zero inside."""
-    margins = [row["margin_pct"] for row in rows if wording.present(row["margin_pct"])]
-    drawn = [float(row[key]) for row in rows for key in ("pct", "pct_low", "pct_high") if wording.present(row[key])]
+    margins = [row["margin_pct"] for row in rows if present(row["margin_pct"])]
+    drawn = [float(row[key]) for row in rows for key in ("pct", "pct_low", "pct_high") if present(row[key])]
     values = [0.0, *margins, *(-margin for margin in margins), *drawn]
     low, high = min(values), max(values)
     beside = 0.08 * (high - low) or 1.0
@@ -127,12 +131,12 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
         return 100 * (value - low) / (high - low)
 
     bar, band = Markup(""), Markup("")
-    if wording.present(row["margin_pct"]):
+    if present(row["margin_pct"]):
         left, right = x(-row["margin_pct"]), x(row["margin_pct"])
         band = Markup(f'<rect class="margin" x="{left:.2f}%" width="{right - left:.2f}%" y="2" height="31"/>')
     limits = row["pct_low"], row["pct_high"]
-    if any(map(wording.present, limits)):  # an open side goes to the edge
-        left, right = (x(at) if wording.present(at) else edge for at, edge in zip(limits, (0, 100), strict=True))
+    if any(map(present, limits)):  # an open side goes to the edge
+        left, right = (x(at) if present(at) else edge for at, edge in zip(limits, (0, 100), strict=True))
         bar = Markup(f'<line class="limits" x1="{left:.2f}%" x2="{right:.2f}%" y1="17" y2="17"/>')
     said = f"change {wording.change(row)}, interval {wording.interval(row)}"
     return Markup(

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from run_tables import METRIC, drawn, run_table
 
+from campaign.analysis.numbers import decimals, level_text, number, range_text
 from campaign.analysis.statistics import TableError, analyze_requests, analyze_runs, deciding
-from campaign.analysis.statistics.claims import Claim, Limits, decimals, level_text, number, range_text
+from campaign.analysis.statistics.claims import Claim, Limits
 from campaign.analysis.statistics.families import holm, local_level
 from campaign.analysis.statistics.metrics import declared, facts_of, known
 
@@ -364,7 +365,7 @@ def claim(**changes: Any) -> Claim:
         "reference": "native-chroot", "verdict": "different", "reason": None, "analysis_set": "protocol", "decided_on": "all runs",
         "test": "welch", "n_reference": 10, "n_treatment": 10, "mean_reference": 100.0, "mean_treatment": 98.5, "sd_reference": 1.0,
         "sd_treatment": 1.0, "scale": "ratio", "effect": -1.5, "interval": limits, "difference_interval": limits,
-        "equivalence_interval": limits, "alone": limits, "family": "F_doc", "m_planned": 1, "adjustment": "holm", "margin_pct": 2.0,
+        "equivalence_interval": limits, "alone": limits, "family": "F_doc", "m_planned": 1, "adjustment": "holm", "margin_pct": 2.0, "margin_declared": True,
         "better": "higher", "better_source": "metric_facts", "noninferior": None, "needs": None, "screening": False,
     }  # fmt: skip
     return Claim(**(plain | changes))

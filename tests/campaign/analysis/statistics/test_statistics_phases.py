@@ -8,7 +8,7 @@ import pytest
 from run_tables import METRIC
 
 from campaign.analysis.statistics import analyze_runs
-from campaign.analysis.statistics.contrasts import plan_contrasts
+from campaign.analysis.statistics.contrasts import Roles, by_name, plan_contrasts, roles_of
 from campaign.analysis.statistics.reduction import against_prediction
 
 
@@ -42,6 +42,35 @@ def test_contrasts_follow_from_the_arms() -> None:
 def test_an_aa_arm_is_compared_with_the_reference_like_any_other() -> None:
     contrasts = plan_contrasts(None, ["native", "native-again", "docker-baseline"], "native")
     assert {c.reference for c in contrasts} == {"native"}
+
+
+def test_declared_roles_hold_whatever_the_arms_are_called() -> None:
+    arms = ["bare", "shipped", "a", "b"]
+    roles = Roles("bare", "shipped", ("a", "b"))
+    screen = plan_contrasts("screening", arms, roles)
+    assert [(c.treatment, c.reference, c.kind) for c in screen] == [
+        ("shipped", "bare", "screen_base"), ("a", "shipped", "screen"), ("b", "shipped", "screen"),
+    ]  # fmt: skip
+    three = plan_contrasts("validation", arms[:3], roles)
+    assert [(c.treatment, c.reference, c.kind) for c in three] == [
+        ("shipped", "bare", "three_arm"), ("a", "bare", "three_arm"), ("a", "shipped", "three_arm"),
+    ]  # fmt: skip
+    assert {c.kind for c in plan_contrasts("baseline", arms, roles)} == {"main"}
+
+
+def test_without_a_declared_baseline_names_decide_nothing() -> None:
+    arms = ["native", "docker-baseline", "docker-optimised", "docker-a"]
+    contrasts = plan_contrasts("baseline", arms, Roles("native"))
+    assert [(c.treatment, c.reference, c.kind) for c in contrasts] == [(arm, "native", "main") for arm in arms[1:]]
+    assert {c.kind for c in plan_contrasts("baseline", arms, by_name(arms, "native"))} == {"screen_base", "screen"}
+
+
+def test_a_folder_of_before_there_were_roles_says_that_nobody_declared_any() -> None:
+    assert roles_of({"reference": "native"}) is None
+    assert roles_of(None) is None
+    declared = {"reference": "native", "baseline": "docker", "options": ["a"]}
+    assert roles_of(declared) == Roles("native", "docker", ("a",))
+    assert roles_of({"reference": "native", "baseline": None, "options": []}) == Roles("native")
 
 
 def test_the_screen_finds_the_option_that_helps_and_promises_nothing() -> None:

@@ -35,9 +35,23 @@ def test_a_large_difference_is_claimed_with_its_interval_and_its_side() -> None:
 
 
 def test_a_small_certain_difference_is_called_negligible_only_with_the_margin() -> None:
-    found = analyze_runs(drawn(30, shift=-1.0))["comparisons"][0]
+    found = analyze_runs(drawn(30, shift=-1.0), margin_pct=2.0)["comparisons"][0]
     assert found["verdict"] == "different_but_negligible"
     assert "inside the ±2 % margin" in found["claim"]
+
+
+def test_a_margin_that_nobody_declared_is_said_to_be_none() -> None:
+    table = drawn(30)
+    found = analyze_runs(table)
+    equal, negligible = found["comparisons"][0], analyze_runs(drawn(30, shift=-1.0))["comparisons"][0]
+    assert (equal["verdict"], negligible["verdict"]) == ("equivalent", "different_but_negligible")
+    for one in (equal, negligible):
+        assert "±2 % (the default, no margin was declared)" in one["claim"]
+        assert one["claim_detail"]["margin_declared"] is False
+    assert found["settings"]["margin_not_declared"] == [METRIC]
+    declared = analyze_runs(table, margin_pct=2.0)
+    assert "no margin was declared" not in declared["comparisons"][0]["claim"]
+    assert declared["settings"]["margin_not_declared"] == []
 
 
 def test_the_declared_margin_decides() -> None:
