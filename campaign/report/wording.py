@@ -116,7 +116,7 @@ def verdict_word(row: Row) -> str:
     if row["verdict"] == "different" or (row["verdict"] == "deterministic" and row["effect"]):
         return {True: "worse", False: "better", None: "differs"}[worse(row)]
     return {
-        "equivalent": "in margin",
+        "equivalent": "equivalent",
         "inconclusive": "undecided",
         "deterministic": "constant",
         "insufficient_n": "too few",
