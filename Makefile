@@ -21,8 +21,8 @@ setup:  ## make .venv exactly as uv.lock says
 campaign: setup  ## run a whole native-versus-Docker campaign, or resume it (CONFIG=, NEW=1, ARGS=)
 	@$(BIN)/campaign run $(if $(CONFIG),'$(CONFIG)') $(if $(NEW),--new) $(ARGS)
 
-rehearse: setup  ## the study on a simulated DGX Spark in virtual time, with its report (CONFIG=, ARGS=)
-	@$(BIN)/campaign rehearse $(or $(CONFIG),configs/campaigns/spark-amended.yaml) $(ARGS)
+rehearse: setup  ## the whole study, 2A to 2D, on a simulated DGX Spark in virtual time, with its report (CONFIG=, ARGS=)
+	@$(BIN)/campaign rehearse $(or $(CONFIG),configs/campaigns/spark-study.yaml) $(ARGS)
 
 report: setup  ## write the report of the newest campaign again (RESULTS=, ARGS=)
 	@$(BIN)/campaign report $(if $(RESULTS),'$(RESULTS)') $(ARGS)

@@ -8,7 +8,8 @@ with looks is the beginning of the same one, since every draw has a key of its o
 `campaign verify` take them by. ``--check`` seeds are carried out by the driver with looks as well, and must come to the same claims and stop.
 
 Noise is that of every rehearsal (0.5 % from run to run, half of it passing on from run to run, one run in a hundred an outlier), so a block's difference spreads by
-about 0.7 %; ``--plain`` leaves memory and outliers out, as the reference case s04 has it.
+about 0.7 %; ``--plain`` leaves memory and outliers out, as the reference case s04 has it. With ``--json`` of a file that is there, seeds that it has are not carried
+out again.
 """
 
 from __future__ import annotations
@@ -238,6 +239,16 @@ def summary(went: dict[str, list[Went]]) -> dict[str, Any]:
     return found
 
 
+def kept(data: dict[str, Any], plain: bool) -> dict[str, list[Went]]:
+    """What an earlier call of the same noise came to."""
+    if data["plain"] != plain:
+        raise SystemExit("the file holds rehearsals with other noise: name another")
+    return {
+        design: [Went(**one | {"told": tuple(Told(**it) for it in one["told"])}) for one in every]
+        for design, every in data["went"].items()
+    }
+
+
 def show(told: dict[str, Any]) -> None:
     first = next(iter(told.values()))
     print(f"\n{'':<48}" + "".join(f"{design:>26}" for design in told))
@@ -265,10 +276,16 @@ def main() -> int:
     fixed, sequential = made(False), made(True)
     went: dict[str, list[Went]] = {"fixed": [], "looks": []}
     began, cpu = time.monotonic(), time.process_time()
+    if given.json and given.json.exists():
+        went = kept(json.loads(given.json.read_text()), given.plain)
+    known = {one.seed for one in went["fixed"]}
+    seeds = [seed for seed in range(given.seed, given.seed + given.repeat) if seed not in known]
     with parallel.helpers("benchmarks.designs") as spread:
-        for first in range(0, given.repeat, 10):
-            numbers = range(first, min(given.repeat, first + 10))
-            jobs = [partial(once, fixed, sequential, given.seed + i, given.plain, i < given.check) for i in numbers]
+        for first in range(0, len(seeds), 10):
+            some = seeds[first : first + 10]
+            jobs = [
+                partial(once, fixed, sequential, seed, given.plain, seed < given.seed + given.check) for seed in some
+            ]
             for found in spread(jobs):
                 for design, one in found.items():
                     went[design].append(one)

@@ -4,7 +4,7 @@
 
 FOLDER holds cases, each with ``runs.csv`` and ``expected.json`` (default: tests/fixtures/stats). Every number, word and list in
 ``expected.json`` is looked up under the same path in the analysis and compared within the tolerance stored in the case.
-``--all`` prints every quantity, ``--strict`` holds everything closed-form to 1e-9. Exit status 1 on any failure.
+``--all`` prints every quantity, ``--shown`` the table of docs/statistics.md, ``--strict`` holds everything closed-form to 1e-9. Exit status 1 on any failure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,38 @@ IN_TOLERANCES = {"resampled", "dunnett", "max-t"}
 CLUSTER = ("_cluster", "diff_cluster", "two_level", "block_bootstrap")
 PRINTED_DIGITS = 1e-9
 """The reference values are printed with twelve digits."""
+
+
+SHOWN = {
+    "s04_sequential": {
+        "vectors.boundaries[0].c[0]": "boundary at look 1 of 3, normal, 0.05/9",
+        "vectors.boundaries[0].c[2]": "at look 3",
+        "vectors.exact_t[0].nominal_exact_t[0]": "nominal level at look 1, exact t, 0.05/9",
+        "vectors.exact_t[0].nominal_exact_t[2]": "at look 3",
+        "main.alpha-7b.token_throughput_tps.looks[0].p_tost": "p of equivalence at look 1",
+        "main.alpha-7b.token_throughput_tps.looks[0].p_seq_equiv": "sequential p of it",
+        "main.alpha-7b.token_throughput_tps.looks[0].p_adj_equiv": "after Holm over the family",
+        "main.alpha-7b.token_throughput_tps.looks[0].rci.ci95.low_pct": "repeated 95 % interval, from (%)",
+        "main.alpha-7b.token_throughput_tps.looks[0].rci.ci95.high_pct": "to (%)",
+        "main.eta-4b.token_throughput_tps.estimate.pct": "median-unbiased estimate after a stop at look 2 (%)",
+        "vectors.confidence_sequence[0].radius_se": "interval at any time, 10 blocks, in standard errors",
+        "plan[1].expected_blocks": "expected blocks, margin 1 %, spread 0.71 %, no difference",
+        "main.blocks_used.alpha-7b": "blocks used by a model decided at look 1",
+    },
+    "s05_factorial": {
+        "screens.pb12.pooled.effects.cpu_performance.pct": "pb12, three models: effect of cpu_performance (%)",
+        "screens.pb12.pooled.effects.cpu_performance.se": "its standard error (log)",
+        "screens.pb12.pooled.effects.net_host.pct": "effect of net_host (%)",
+        "screens.pb12.pooled.effects.net_host.p_maxt": "its p over all factors (max-t)",
+        "screens.pb12.pooled.lack_of_fit.F": "lack of fit, F",
+        "screens.pb12.shrinkage.effects.cpu_performance.shrunken": "cpu_performance, shrunken (%)",
+        "screens.pb12.contrasts.alpha-7b.lenth.pse": "Lenth's pseudo standard error, one model (%)",
+        "screens.pb12.selection.selected": "chosen",
+        "design_table[res4_16 x 2, 1].critical_maxt": "res4_16, two blocks: critical t over six factors",
+        "design_table[res4_16 x 2, 1].mde80_over_sigma": "smallest effect found with 80 %, in σ",
+    },
+}
+"""What docs/statistics.md prints of the newer cases: path to what it is."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +250,30 @@ def limits(path: str, tolerance: dict[str, Any], strict: bool) -> tuple[float, f
     return *of("default"), "closed form"
 
 
+def shown(cases: Iterable[Path]) -> Iterator[str]:
+    """Reference values beside ours, as Markdown."""
+    yield "| case | what | reference | ours | difference |"
+    yield "| --- | --- | ---: | ---: | ---: |"
+    for case in cases:
+        checks = {check.path: check for check in check_case(case)} if case.name in SHOWN else {}
+        for path, what in SHOWN.get(case.name, {}).items():
+            check = checks[path]
+            told = "none" if check.difference in (None, 0.0) else f"{check.difference:.1g}"
+            told += " of tolerance" if check.kind in IN_TOLERANCES else ""
+            yield f"| `{case.name[:3]}` | {what} | {_figure(check.expected)} | {_figure(check.obtained)} | {told if check.passed else 'FAILED'} |"
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
 def main(arguments: list[str]) -> int:
     """Print the table; 0 when everything agrees."""
+    if "--shown" in arguments:
+        print("\n".join(shown(DEFAULT / name for name in SHOWN)))
+        return 0
     strict, everything = "--strict" in arguments, "--all" in arguments
     folders = [Path(a) for a in arguments if not a.startswith("--")]
     cases = sorted(p.parent for p in (folders[0] if folders else DEFAULT).glob("*/expected.json"))

@@ -320,7 +320,7 @@ def phase_decisions(result: Mapping[str, Any], screen: Screen | None = None) -> 
                 "estimate": pooled["pct"],
                 "p": pooled["dunnett_p"],
                 "rank": rank,
-                "decision": "candidate" if arm in found["selection"] else _why_not(arm),
+                "decision": "candidate" if arm in found["selection"] else _why_not(found["never_chosen"].get(arm)),
             }
     for metric, found in (result.get("validation_by_metric") or {}).items():
         for model, trio in found["validation"].items():
@@ -410,13 +410,11 @@ def screen_contrasts(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _why_not(arm: str) -> str:
-    from campaign.analysis.statistics.screening import never_chosen
-
-    why = never_chosen(arm)
-    return "not carried on" if why is None else f"not carried on: {why}"
+def _why_not(why: str | None) -> str:
+    return "not carried on" if why is None else f"not carried on: {NEVER.get(why, why.replace('_', ' '))}"
 
 
+NEVER = {"ablation": "ablation of the baseline"}
 NOT_FIXED = "no interval for a fixed number of runs: the campaign could be, or was, stopped early"
 _FOR_FIXED_N = ("low", "high", "diff_low", "diff_high", "run_level_p")
 

@@ -219,12 +219,15 @@ def hash_of(config: Any) -> str:
 
 
 def _campaign(info: dict[str, Any]) -> Any:
+    """The config as it is read here; None where it cannot be, or where a name in it leads nowhere: no file says that, only damage does."""
     from campaign.config.schema import Campaign
 
     try:
-        return Campaign.model_validate_json(json.dumps(info.get("config")))
+        found = Campaign.model_validate_json(json.dumps(info.get("config")))
     except (ValidationError, ValueError):
         return None
+    models, arms = {model.name for model in found.models}, {arm.name for arm in found.environments}
+    return found if models == set(found.repetitions) and found.reference in arms else None
 
 
 def _other_code(info: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -35,7 +35,7 @@ def status(
         return
     snapshot, running = standing(place)
     if as_json:
-        print(json.dumps(snapshot.to_json(), indent=1))
+        print(json.dumps(snapshot.to_json() | _looks_as_json(place), indent=1))
         return
     if watch and running:
         from rich.live import Live
@@ -48,9 +48,21 @@ def status(
     out.print(panel(snapshot))
     out.print(f"{place}: {'running, driver PID ' + str(snapshot.pid) if running else snapshot.stage}", style="dim")
     from actors.gpu.hold import held
+    from campaign.plan import progress
+
+    progress.show(place, out.print)
 
     for name, holder in held().items():
         out.print(f"measured here now: {name}, by {holder}", style="dim", soft_wrap=True)
+
+
+def _looks_as_json(place: Path) -> dict[str, Any]:
+    """``looks`` and ``interim_views`` of a campaign that has any."""
+    from campaign.plan import progress
+    from campaign.record import interim_views
+
+    stand = progress.standing(place)
+    return {"looks": [its.to_json() for its in stand], "interim_views": len(interim_views.read(place))} if stand else {}
 
 
 @app.command(rich_help_panel=PANEL, epilog="Examples:\n\n  campaign retry\n\n  campaign retry results/local --run RUN")

@@ -38,8 +38,9 @@ def report(
     """Write the HTML report and its figures, of a finished or a running campaign or study."""
     from campaign.analysis import cache as evidence
     from campaign.cli import study
+    from campaign.record import interim_views
     from campaign.record.store import Store
-    from campaign.report import page, terminal
+    from campaign.report import guard, page, terminal
 
     place = latest(folder, results, studies=True)
     if study.is_study(place):
@@ -47,8 +48,14 @@ def report(
         return
     Store(place).info(imported=True)
     with doing("statistics"):
-        said = terminal.summary(evidence.connect(place))
+        con = evidence.connect(place)
+        said = terminal.summary(con)
     out.print(said)
+    if (views := guard.noted(con, place)) is not None:
+        out.print(
+            f"opened before the end, {views} time{'' if views == 1 else 's'} by now: noted in {interim_views.NAME}",
+            style="dim",
+        )
     with doing("page") as reached:
         written = page.write(place, reached)
     out.print(f"report {written}", soft_wrap=True)

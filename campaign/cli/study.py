@@ -50,6 +50,7 @@ def show_status(folder: Path, as_json: bool) -> None:
     """How each phase stands, and what it was decided to be."""
     from rich.table import Table
 
+    from campaign.plan import progress
     from campaign.record.status import standing
     from campaign.run.display import panel
     from campaign.study import record, wording
@@ -75,7 +76,7 @@ def show_status(folder: Path, as_json: bool) -> None:
         elif store.exists():
             snapshot, running = standing(store.root)
             row |= {"accepted": snapshot.accepted, "total": snapshot.total, "state": snapshot.stage}
-            current = snapshot if running else current
+            current = (snapshot, store.root) if running else current
         rows.append(row)
     if as_json:
         print(json.dumps({"study": about["study"], "completed": state.completed, "phases": rows}, indent=1))
@@ -90,7 +91,8 @@ def show_status(folder: Path, as_json: bool) -> None:
         table.add_row(str(row["phase"]), str(row["kind"]), runs, str(row["state"]), decided)
     out.print(table)
     if current is not None:
-        out.print(panel(current))
+        out.print(panel(current[0]))
+        progress.show(current[1], out.print)
     for phase in about["phases"]:
         for line in wording.decision_lines(phase["name"], state.phase(phase["name"])):
             out.print(line, style="dim", markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 REMOVED = "[removed]"
@@ -31,6 +32,7 @@ _HOST = ("HOSTNAME",)
 """Variables that name the machine."""
 
 
+@lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Whether the value of a variable, option or key of this name must not be published."""
     return bool(_SECRET.search(name)) and not _NOT_SECRET.search(name)

@@ -85,6 +85,7 @@ DERIVED = (
     ".driver.lock",
     "MANIFEST.sha256",
     "journal.jsonl",
+    "interim_views.jsonl",
 )
 """Beginnings of names that the manifest does not list: derived, set aside, or still growing."""
 

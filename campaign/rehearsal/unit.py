@@ -273,7 +273,7 @@ class Marked:
         report = self._engine.parse(output, model, workload, prepared)
         path = output.parent / "requests.parquet"
         if path.exists():
-            rows = parquet.ParquetFile(io.BytesIO(path.read_bytes())).read()
+            rows = parquet.ParquetFile(io.BytesIO(path.read_bytes())).read(use_threads=False)
             rows = rows.append_column("simulated", pa.repeat(pa.scalar(True), len(rows)))
             parquet.write_table(rows, path, compression="zstd")
         return report

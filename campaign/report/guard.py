@@ -7,12 +7,14 @@ could end it early, a report has estimates with intervals that hold at every mom
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
 
 from campaign.analysis import inputs
+from campaign.record import interim_views
 
 WHY_UNFINISHED = (
     "The campaign is not finished: estimates stand here with intervals that hold at every moment, without p values and without verdicts. Whoever "
@@ -52,6 +54,23 @@ class Guard:
         if self.sequential:
             return WHY_LOOKS if self.finished else WHY_CONTINUING
         return None if self.finished else WHY_UNFINISHED
+
+
+def noted(con: duckdb.DuckDBPyConnection, results: Path) -> int | None:
+    """Note that somebody reads the report of an unfinished campaign; how often that was by now. None for a finished one, for imported runs, and where
+    the folder cannot be written to."""
+    if guard_of(con).finished or not (results / "journal.jsonl").exists():
+        return None
+    blocks = con.execute(
+        """SELECT model || '__' || workload, count(*) FILTER (complete) FROM (
+            SELECT model, workload, block, bool_and(status IN ('accepted', 'exhausted', 'left_out')) AS complete FROM runs GROUP BY ALL
+        ) GROUP BY ALL ORDER BY ALL"""
+    ).fetchall()
+    (simulated,) = con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall()[0]
+    try:
+        return interim_views.note(results, dict(blocks), simulated=bool(simulated))
+    except OSError:
+        return None
 
 
 def guard_of(con: duckdb.DuckDBPyConnection) -> Guard:

@@ -7,7 +7,7 @@ before there were such keys, they are taken from the arms' names, by the rule of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 SCREENING_PHASES = frozenset({"2b", "screening", "2c", "combination"})
@@ -33,19 +33,36 @@ class Roles:
     options: tuple[str, ...] = ()
     declared: bool = True
     """Else by :func:`by_name`."""
+    never: Mapping[str, str] = field(default_factory=dict)
+    """Options that may not be chosen whatever they gain, with the reason."""
 
     def among(self, environments: Sequence[str]) -> Roles:
         """Those that a phase has; no baseline where it has no option to judge against it."""
         options = tuple(e for e in environments if e in self.options)
         baseline = self.baseline if self.baseline in environments and options else None
-        return Roles(self.reference, baseline, options if baseline is not None else (), self.declared)
+        return Roles(self.reference, baseline, options if baseline is not None else (), self.declared, self.never)
 
 
 def roles_of(config: Mapping[str, Any] | None) -> Roles | None:
     """Of a resolved config (as ``campaign.json`` has it); None for one of before it declared any."""
     if not config or "baseline" not in config or not config.get("reference"):
         return None
-    return Roles(str(config["reference"]), config["baseline"], tuple(config.get("options") or ()))
+    options = tuple(config.get("options") or ())
+    return Roles(str(config["reference"]), config["baseline"], options, never=_never(config, options))
+
+
+def _never(config: Mapping[str, Any], options: Sequence[str]) -> dict[str, str]:
+    """By what an option sets: more privilege than serving needs, or less than the baseline has (an ablation). A study's screen says so itself."""
+    told = {it["option"]: it["never"] for it in (config.get("screen") or {}).get("factors", ()) if it.get("never")}
+    arms = {arm["name"]: arm for arm in config.get("environments") or () if isinstance(arm, dict) and "name" in arm}
+    base = arms.get(config["baseline"], {})
+    for option in options:
+        arm = arms.get(option, {})
+        if arm.get("privileged"):
+            told.setdefault(option, "diagnostic_only")
+        elif base.get("ipc") == "host" and arm.get("ipc") != "host":
+            told.setdefault(option, "ablation")
+    return told
 
 
 def by_name(environments: Sequence[str], reference: str) -> Roles:
@@ -54,7 +71,15 @@ def by_name(environments: Sequence[str], reference: str) -> Roles:
     named = [e for e in others if "baseline" in e.lower()]
     baseline = named[0] if named else others[0] if len(others) == 1 else None
     options = tuple(e for e in others if e != baseline) if baseline is not None else ()
-    return Roles(reference, baseline, options, declared=False)
+    never = {option: why for option in options if (why := _never_by_name(option)) is not None}
+    return Roles(reference, baseline, options, declared=False, never=never)
+
+
+def _never_by_name(option: str) -> str | None:
+    words = option.lower().replace("_", "-")
+    if "privileged" in words:
+        return "diagnostic_only"
+    return "ablation" if "ipc-default" in words or "ipc-private" in words else None
 
 
 def phase_kind(phase: str | None, roles: Roles) -> str:

@@ -663,7 +663,8 @@ def _screened(roles: Roles, settings: Settings, metric: str, groups: dict[str, d
     screens = {
         model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
     }
-    return {"screen": screens} | pool_screens(groups, baseline, configs, better, settings.margin_pct[metric])
+    found = pool_screens(groups, baseline, configs, better, settings.margin_pct[metric], roles.never)
+    return {"screen": screens, "never_chosen": dict(roles.never)} | found
 
 
 def _validated(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -214,18 +214,15 @@ def _swept(columns: FloatArray, of: Any) -> FloatArray:
     return np.asarray(columns - (sums / counts)[of])
 
 
-def never_chosen(option: str) -> str | None:
-    """Why an option may not be chosen whatever it gains: more privilege than serving needs, or less than the baseline has (an ablation)."""
-    words = option.lower().replace("_", "-")
-    if "privileged" in words:
-        return "diagnostic only"
-    return "ablation of the baseline" if "ipc-default" in words or "ipc-private" in words else None
-
-
 def pool_screens(
-    groups: Mapping[str, Group], baseline: str, configs: list[str], better: int, margin_pct: float = DEFAULT_PCT
+    groups: Mapping[str, Group],
+    baseline: str,
+    configs: list[str],
+    better: int,
+    margin_pct: float = DEFAULT_PCT,
+    never: Collection[str] = (),
 ) -> dict[str, Any]:
-    """ln y ~ model:repetition + config over all models: the ranking, best first, and what the selection rule takes."""
+    """ln y ~ model:repetition + config over all models: the ranking, best first, and what the selection rule takes; ``never`` may not be taken."""
     usable = {m: g for m, g in groups.items() if baseline in g and all((s.value > 0).all() for s in g.values())}
     arms: dict[str, Sample] = {}
     blocks: dict[str, Any] = {}
@@ -262,7 +259,7 @@ def pool_screens(
         c
         for c in ranking
         if better
-        and not never_chosen(c)
+        and c not in never
         and pooled[c]["dunnett_p"] < ALPHA
         and better * pooled[c]["log_ratio"] > 0
         and not harmed[c]

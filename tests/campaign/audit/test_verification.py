@@ -328,6 +328,14 @@ def test_it_is_noticed(name, mutate, folder):
     assert verify(Store(folder)) != []
 
 
+def test_a_model_in_the_config_that_is_no_longer_its_own_is_damage_and_no_traceback(folder):
+    path = folder / "campaign.json"
+    info = json.loads(path.read_bytes())
+    info["config"]["repetitions"] = {f"{name}x": count for name, count in info["config"]["repetitions"].items()}
+    path.write_text(json.dumps(info))
+    assert any("its config cannot be read" in str(problem) for problem in verify(Store(folder)))
+
+
 def made_anew(folder: Path) -> None:
     """Somebody who changes a figure and then everything that speaks of it."""
     forged_attempt(faster)(folder)

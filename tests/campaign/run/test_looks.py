@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from actors.types import Attempt, Evidence
 from campaign.audit.verification import verify
+from campaign.cli import app
 from campaign.errors import DriverError
+from campaign.record import interim_views
 from campaign.record.store import Store
 from tests.campaign.run.given_units import Site, Units, good, site
 
@@ -64,11 +68,31 @@ def test_a_start_after_a_look_goes_on_from_it(tmp_path: Path) -> None:
     assert driver.run().stage == "stopped"
     driver.store.unlock()
     assert here.state.closed == {f"{CLEAR}__tiny": "all_decided"}
+    _stands_between_looks(here.root)
     again = Units("a", script=measured)
     assert here.run(again).stage == "completed"
     assert not [run_id for _, run_id, _ in again.ordered if run_id.startswith(f"{CLEAR}__")]
     assert [(e["model"], e["look"]) for e in here.of_kind("look")] == [(CLEAR, 1), (NOISY, 1), (NOISY, 2)]
     assert verify(Store(here.root)) == []
+
+
+def _stands_between_looks(root: Path) -> None:
+    """What is told of a campaign whose one model is decided and whose other waits for its second look; and that a reader is noted."""
+    told = json.loads(CliRunner().invoke(app, ["status", str(root), "--json"]).output)
+    clear, noisy = told["looks"]
+    assert (clear["model"], clear["blocks"], clear["next_blocks"], clear["stopped"]) == (CLEAR, 5, None, "all_decided")
+    assert clear["decided"] == clear["comparisons"]  # the others have no values at all
+    assert "docker-baseline token_throughput_tok_s: different" in clear["claims"]
+    assert (noisy["model"], noisy["blocks"], noisy["next_blocks"], noisy["worst_blocks"]) == (NOISY, 5, 8, 3)
+    assert 0 < noisy["expected_blocks"] <= 3 and noisy["expected_s"] <= noisy["worst_s"]
+    assert told["interim_views"] == 0
+    seen = CliRunner().invoke(app, ["report", str(root)])
+    assert "opened before the end, 1 time by now" in seen.output, seen.output
+    assert "The report was opened 1 time before the end" in (root / "report" / "index.html").read_text()
+    shown = CliRunner().invoke(app, ["status", str(root)], env={"COLUMNS": "100"}).output
+    assert "after 8" in shown and "who opens it is noted" in shown and "opened 1 time before the end" in shown
+    (view,) = interim_views.read(root)
+    assert view["blocks"] == {f"{CLEAR}__tiny": 5, f"{NOISY}__tiny": 5}
 
 
 def test_looks_over_several_units_are_refused_before_anything_is_measured(tmp_path: Path) -> None:

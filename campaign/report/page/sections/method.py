@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import inputs
@@ -13,6 +14,7 @@ from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.claims import MINIMUM_N
 from campaign.analysis.statistics.contrasts import roles_of
 from campaign.plan import rest
+from campaign.record import interim_views
 from campaign.report import checklist, guard, methods
 from campaign.report.page.section import Built, Material, Section
 
@@ -63,6 +65,12 @@ def _rules(of: Material) -> list[str]:
         "Quantiles are type 7 (linear); standard deviations have n − 1. Throughput counts output tokens only.",
     ]
     lines += _roles(of)
+    if views := interim_views.read(of.results):
+        first, last = (datetime.fromtimestamp(it["t_utc_ns"] / 1e9, UTC) for it in (views[0], views[-1]))
+        lines.append(
+            f"The report was opened {len(views)} time{'' if len(views) == 1 else 's'} before the end, first on {first:%Y-%m-%d %H:%M} and last on "
+            f"{last:%Y-%m-%d %H:%M} UTC (`interim_views.jsonl`); it then had intervals that hold at every moment, and no verdict."
+        )
     if (calibrated := methods.rest_of(con)) is not None:
         lines.append(
             f"The rest was calibrated by the pilot {calibrated.pilot} ({calibrated.campaign_id}, head of its journal {calibrated.journal}): {rest.sentence(calibrated)}"

@@ -65,6 +65,17 @@ def test_without_a_declared_baseline_names_decide_nothing() -> None:
     assert {c.kind for c in plan_contrasts("baseline", arms, by_name(arms, "native"))} == {"screen_base", "screen"}
 
 
+def test_what_an_option_sets_and_not_its_name_forbids_to_choose_it() -> None:
+    arms = [
+        {"name": "native"}, {"name": "shipped", "ipc": "host"}, {"name": "harmless", "ipc": "host", "privileged": True},
+        {"name": "not-privileged", "ipc": "host"}, {"name": "apart", "ipc": "private"},
+    ]  # fmt: skip
+    config = {"reference": "native", "baseline": "shipped", "environments": arms}
+    roles = roles_of(config | {"options": ["harmless", "not-privileged", "apart"]})
+    assert roles is not None
+    assert roles.never == {"harmless": "diagnostic_only", "apart": "ablation"}
+
+
 def test_a_folder_of_before_there_were_roles_says_that_nobody_declared_any() -> None:
     assert roles_of({"reference": "native"}) is None
     assert roles_of(None) is None

@@ -29,6 +29,7 @@ def reference_cases() -> ModuleType:
 def test_every_expected_value_is_obtained(case: Path, reference_cases: ModuleType) -> None:
     checks = reference_cases.check_case(case, strict=True)
     assert len(checks) > 50
+    assert set(reference_cases.SHOWN.get(case.name, {})) <= {c.path for c in checks}  # what docs/statistics.md prints
     wrong = [f"{c.path}: expected {c.expected}, obtained {c.obtained}" for c in checks if not c.passed]
     assert not wrong, "\n".join(wrong)
 
