@@ -22,7 +22,9 @@ LOOKS = "{looks: [5, 8], spending: pocock}"
 
 
 def two_models(folder: Path) -> Site:
-    return site(folder, models=f"[{CLEAR}, {NOISY}]", repetitions=8, nesting="repetition", sequential=LOOKS, margin_pct=1)
+    return site(
+        folder, models=f"[{CLEAR}, {NOISY}]", repetitions=8, nesting="repetition", sequential=LOOKS, margin_pct=1
+    )
 
 
 def noise(run_id: str) -> float:
