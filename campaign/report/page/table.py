@@ -82,9 +82,20 @@ def _cells(names: list[str], row: tuple[Any, ...], links: Links) -> list[Cell]:
     attempt = row[names.index("attempt")] if "attempt" in names else None
     leads = {"run": lambda value: links.run(value, attempt), "file": links.file}
     return [
-        Cell(cell_text(value), leads[name](value) if name in leads and isinstance(value, str) else None)
+        Cell(
+            _p(name, value) or cell_text(value),
+            leads[name](value) if name in leads and isinstance(value, str) else None,
+        )
         for name, value in zip(names, row, strict=True)
     ]
+
+
+P_COLUMN = re.compile(r"\bp\b|^(Bonferroni|BH|BY)$|^adjusted ?$")
+
+
+def _p(name: str, value: Any) -> str | None:
+    """A p value that is smaller than the arithmetic can tell from 0, which none is; None for anything else."""
+    return "< 1e-16" if isinstance(value, float) and 0 <= value < 1e-16 and P_COLUMN.search(name) else None
 
 
 def cell_text(value: Any) -> str:

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from rich.console import Console
 
@@ -18,7 +19,9 @@ from campaign.exchange.imports import import_runs
 from campaign.report import figures, page, table_formats, tables, terminal
 from campaign.report.drawn import effects, runs
 from campaign.report.drawn.look import PAGE
+from campaign.report.page import links
 from campaign.report.page.sections import quality, statistics
+from campaign.report.page.table import Table, filled
 from tests import synthetic
 
 
@@ -355,3 +358,14 @@ def test_an_interval_with_one_open_side_is_drawn_to_the_edge_and_told(tmp_path):
     assert r"{[\num{-46.50}, --]}" in table_formats.latex(made["results"])
     assert r"{[--, \num{56.66}]}" in table_formats.latex(made["results"])
     assert ",-46.50,," in table_formats.as_csv(made["results"])
+
+
+def test_no_p_value_is_printed_as_nothing(tmp_path):
+    table = Table(
+        "x",
+        "",
+        "",
+        'SELECT 0.0::DOUBLE AS p, 1e-20::DOUBLE AS "TOST p adjusted", 0.03::DOUBLE AS "Welch p", 0.0::DOUBLE AS change',
+    )
+    (row,) = filled(duckdb.connect(), table, links.Links(tmp_path)).rows
+    assert [cell.text for cell in row] == ["< 1e-16", "< 1e-16", "0.03", "0"]
