@@ -227,6 +227,8 @@ def _alike_kind(rows: Sequence[Row]) -> str:
         return NOT_YET
     if all(_alike(row) for row in rows):
         return f"equivalent within {_margin(rows[0])} on every model"
+    if count := sum(map(_alike, rows)):
+        return f"equivalent within {_margin(rows[0])} on {count} of {len(rows)} models (the others cannot be told)"
     return "cannot be told at this N"
 
 

@@ -145,6 +145,12 @@ def test_several_arms_are_grouped_by_what_is_known_of_them():
     assert len(wording.sentences(rows)) == 3
 
 
+def test_an_arm_that_is_equivalent_on_some_models_is_not_called_untold():
+    equal = ROW | {"model": "one", "treatment": "docker-again", "verdict": "equivalent", "side": None}
+    rows = [ROW, equal, equal | {"model": "two"} | INCONCLUSIVE_LIMITS | {"verdict": "inconclusive"}]
+    assert "on 1 of 2 models (the others cannot be told) under docker-again" in wording.headline(rows)
+
+
 def test_each_arm_is_held_against_the_arm_that_it_was_compared_with():
     option = ROW | {
         "reference": "docker-baseline",
