@@ -146,7 +146,13 @@ def test_several_arms_are_grouped_by_what_is_known_of_them():
 
 
 def test_an_arm_that_is_equivalent_on_some_models_is_not_called_untold():
-    equal = ROW | {"model": "one", "treatment": "docker-again", "verdict": "equivalent", "side": None}
+    equal = ROW | {
+        "model": "one",
+        "treatment": "docker-again",
+        "verdict": "equivalent",
+        "side": None,
+        "margin_declared": True,
+    }
     rows = [ROW, equal, equal | {"model": "two"} | INCONCLUSIVE_LIMITS | {"verdict": "inconclusive"}]
     assert "on 1 of 2 models (the others cannot be told) under docker-again" in wording.headline(rows)
 
