@@ -25,7 +25,8 @@ def is_checkout() -> bool:
 
 def shipped(name: str) -> Path:
     """What comes with the code and is none: ``sql``, ``configs``, licences. At the top of a checkout, within the package in a wheel."""
-    return ROOT / name if is_checkout() else ROOT / "campaign" / name
+    within = ROOT / "campaign" / name
+    return within if within.exists() else ROOT / name
 
 
 def home() -> Path:
