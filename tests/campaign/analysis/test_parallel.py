@@ -24,7 +24,15 @@ def test_an_error_of_a_job_reaches_the_caller_wherever_it_was_done():
         spread(jobs)
 
 
-def test_an_interrupt_waits_for_no_job_and_begins_none():
+@pytest.fixture
+def heeded():
+    """SIGINT, which a shell lets what it starts in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_waits_for_no_job_and_begins_none(heeded):
     jobs = [partial(time.sleep, 60) for _ in range(20)]
     began = time.monotonic()
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
