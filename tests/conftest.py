@@ -37,21 +37,24 @@ SLOW = (
     "test_benchmarks.py", "test_campaign.py", "test_cells_that_cannot_run.py", "test_infrastructure.py", "test_kills.py", "test_replicas.py",
     "test_setup.py", "test_sudo.py", "campaign/test_cluster.py", "campaign/run/test_units.py",
     "campaign/run/test_driver.py", "campaign/run/test_drift.py", "campaign/run/test_looks.py", "campaign/study/test_conduct.py", "campaign/preflight/test_preflight_units.py",
-    "campaign/report/paper", "notebooks",
+    "notebooks",
 )  # fmt: skip
-"""Files and folders below tests/ that start Ray, whole campaigns or a browser, or draw every figure."""
+"""Files and folders below tests/ that start Ray or whole campaigns: no two of them at once on a machine."""
+DRAWN = ("campaign/report/paper",)
+"""Those that take their time and nothing of the machine: they draw every figure."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a test takes, as markers: ``docker`` and ``root`` from what it asks for, ``slow`` from the list above."""
+    """What a test takes, as markers: ``docker`` and ``root`` from what it asks for, ``slow`` and ``drawn`` from the lists above."""
     for item in items:
         place = item.path.relative_to(PROJECT / "tests").as_posix()
         if {"docker_engine", "finished", "local_image"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("docker")
         if any("root" in str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
             item.add_marker("root")
-        if any(place == slow or place.startswith(f"{slow}/") for slow in SLOW):
-            item.add_marker("slow")
+        for mark, places in (("slow", SLOW), ("drawn", DRAWN)):
+            if any(place == one or place.startswith(f"{one}/") for one in places):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")

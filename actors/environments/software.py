@@ -58,7 +58,10 @@ class Arms:
 
     def variants(self) -> dict[str, Environment]:
         """Every software that arms run, to the first arm that does."""
-        return {self.variant(arm): arm for arm in reversed(self.environments)}
+        found: dict[str, Environment] = {}
+        for arm in self.environments:
+            found.setdefault(self.variant(arm), arm)
+        return found
 
 
 def image_of(arm: Environment, campaigns: Image) -> Image:
