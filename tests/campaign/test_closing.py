@@ -19,15 +19,15 @@ def ends(monkeypatch: pytest.MonkeyPatch):
     def as_told(*codes: int) -> list[list[str]]:
         started: list[list[str]] = []
         left = list(codes)
-        run = subprocess.run
+        real = subprocess.Popen
 
-        def instead(words: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        def instead(words: list[str], **options: object) -> subprocess.Popen[bytes]:
             started.append(words)
             code = left.pop(0)
             dying = f"import os, signal; os.kill(os.getpid(), {-code})" if code < 0 else f"raise SystemExit({code})"
-            return run([sys.executable, "-c", dying], check=False, text=True)
+            return real([sys.executable, "-c", dying])
 
-        monkeypatch.setattr(subprocess, "run", instead)
+        monkeypatch.setattr(subprocess, "Popen", instead)
         return started
 
     return as_told
