@@ -322,10 +322,9 @@ def _missing_images(campaign: Campaign, home: Path) -> list[str]:
     return found
 
 
-def missing_here(campaign: Campaign) -> Iterator[str]:
+def missing_here(campaign: Campaign) -> list[str]:
     """:func:`missing` on the machine that this runs on."""
-    for line in missing(campaign, host.home()):  # noqa: UP028 - Ray calls `send`, which the iterator of a list has not
-        yield line
+    return missing(campaign, host.home())
 
 
 def require(campaign: Campaign, home: Path) -> None:

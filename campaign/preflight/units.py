@@ -29,21 +29,30 @@ def joined(address: str) -> Iterator[cluster.Unit]:
 
 
 def answers(unit: cluster.Unit, work: Callable[..., Iterable[T]], *arguments: Any) -> Iterator[T]:
-    """What ``work(*arguments)`` yields on the unit. An error of ours there is raised here, with the unit's name."""
+    """What ``work(*arguments)`` gives on the unit, one after the other. Raises UnitFailed, with the unit's name and the exit code of what
+    was raised there."""
     import ray
 
-    task = ray.remote(work).options(
+    task = ray.remote(_each).options(
         num_cpus=0, num_returns="streaming", max_retries=0, scheduling_strategy=cluster.on(unit)
     )
     try:
-        for reference in task.remote(*arguments):
+        for reference in task.remote(work, *arguments):
             yield ray.get(reference)
     except ray.exceptions.RayTaskError as problem:
-        if isinstance(problem.cause, CampaignError):
-            raise type(problem.cause)(f"{unit.name}: {problem.cause}") from None
-        raise UnitFailed(f"{unit.name}: {type(problem.cause).__name__}: {problem.cause}") from problem
+        cause = problem.cause
+        if not isinstance(cause, CampaignError):
+            raise UnitFailed(f"{unit.name}: {type(cause).__name__}: {cause}") from problem
+        failed = UnitFailed(f"{unit.name}: {cause}")
+        failed.exit_code = cause.exit_code
+        raise failed from None
     except ray.exceptions.RayError as problem:
         raise UnitFailed(f"{unit.name} is gone: {str(problem).splitlines()[0]}") from None
+
+
+def _each(work: Callable[..., Iterable[T]], *arguments: Any) -> Iterator[T]:
+    for one in work(*arguments):  # noqa: UP028 - Ray calls `send`, which the iterator of a list has not
+        yield one
 
 
 class UnitFailed(CampaignError):

@@ -86,6 +86,31 @@ def test_a_doctor_asks_every_unit(two_units: tuple[str, dict[str, Path]]) -> Non
     assert told == [["a", "python"], ["a", "cores"], ["b", "python"], ["b", "cores"]]
 
 
+FAILS = """
+import sys
+from campaign.preflight import units
+
+def work():
+    from campaign.config.loading import ConfigError
+    from campaign.config.yaml_nodes import Problem
+    raise ConfigError([Problem("my.yaml", 3, "gate", "is wrong", "Mend it.")])
+
+try:
+    for unit in units.joined(sys.argv[1]):
+        list(units.answers(unit, work))
+except units.UnitFailed as problem:
+    print(problem.exit_code, problem)
+"""
+
+
+def test_what_is_wrong_on_a_unit_has_its_words_its_name_and_its_exit_code(
+    two_units: tuple[str, dict[str, Path]],
+) -> None:
+    """Of an error that is made from a list: it cannot be made anew from its words."""
+    done = subprocess.run([sys.executable, "-c", FAILS, two_units[0]], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 a: my.yaml:3: gate: is wrong. Mend it.\n"
+
+
 def test_a_run_names_the_units_that_are_not_prepared(two_units: tuple[str, dict[str, Path]], tmp_path: Path) -> None:
     address, homes = two_units
     config = write_config(tmp_path, environments="[native-host]", without="[]", engine="vllm", models="[qwen2-1.5b]")
