@@ -18,7 +18,6 @@ from actors.clock import Clock
 from actors.engines import Engine, EngineError
 from actors.engines.registry import engine as engine_of
 from actors.environments import software
-from actors.environments.registry import kind as kind_of
 from actors.gpu import attempt as attempts
 from actors.gpu.evidence import discard
 from actors.types import (
@@ -125,10 +124,8 @@ class SimulatedUnit:
         program = engine_of(engine)
         ready: dict[str, Prepared] = {}
         refused: dict[str, str] = {}
-        variants: dict[str, Environment] = {}
-        for environment in environments:
-            variants.setdefault(software.variant(environment, image, engine), environment)
-        for (variant, environment), (model, workload) in itertools.product(variants.items(), pairs):
+        arms = software.Arms(environments, image, engine)
+        for (variant, environment), (model, workload) in itertools.product(arms.variants().items(), pairs):
             key = software.prepared_key(model.name, workload.name, variant)
             own = software.model_in(environment, model, engine)
             try:
@@ -138,14 +135,10 @@ class SimulatedUnit:
             except EngineError as error:
                 refused[key] = str(error)
         images = {}
-        for environment in environments:
-            if kind_of(environment.kind).needs_image:
-                own_image = software.image_of(environment, image)
-                reference = software.name_of(own_image)
-                digest = reports.digest("image", reference)
-                images[software.image_key(environment, image)] = ImageIdentity(
-                    reference=reference, digest=f"sha256:{digest}", content_digest=digest
-                )
+        for key, wanted in arms.images().items():
+            reference = software.name_of(wanted)
+            digest = reports.digest("image", reference)
+            images[key] = ImageIdentity(reference=reference, digest=f"sha256:{digest}", content_digest=digest)
         kind = self.settings.kind
         return UnitFacts(
             unit=self.name,
