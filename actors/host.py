@@ -29,6 +29,12 @@ def shipped(name: str) -> Path:
     return within if within.exists() else ROOT / name
 
 
+def existing(path: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
 def home() -> Path:
     """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code, else, where root acts for
     the person whose checkout this is, what root keeps for it (:func:`actors.account.state`). Where the code was installed from a wheel,

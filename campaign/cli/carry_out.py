@@ -19,6 +19,10 @@ from campaign.cli.doing import doing
 from campaign.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_PAUSED, EXIT_REFUSED
 
 PANEL = "Carry out"
+Address = Annotated[str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")]
+AcceptDrift = Annotated[
+    bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
+]
 
 
 @app.command(
@@ -30,12 +34,8 @@ def run(
         bool, typer.Option("--new", help="Start another campaign instead of going on with the last.")
     ] = False,
     results: ResultsRoot = Path("results"),
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
-    ] = None,
-    accept_drift: Annotated[
-        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
-    ] = False,
+    address: Address = None,
+    accept_drift: AcceptDrift = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave the HTML report out.")] = False,
     without: Annotated[
         bool, typer.Option("--without", help="Go on without the cells that the shakedown finds unable to run.")
@@ -63,12 +63,8 @@ def run(
 def shakedown(
     config: Config = None,
     results: ResultsRoot = Path("results"),
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
-    ] = None,
-    accept_drift: Annotated[
-        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
-    ] = False,
+    address: Address = None,
+    accept_drift: AcceptDrift = False,
 ) -> None:
     """Try every cell once with a handful of requests: what runs, what does not and why, how long the campaign takes."""
     raise typer.Exit(run_campaign(config, False, results, address, accept_drift, True, "stop", only_shakedown=True))
@@ -87,12 +83,8 @@ def pilot(
     phase: Phase = None,
     new: Annotated[bool, typer.Option("--new", help="Another pilot instead of going on with the last.")] = False,
     results: ResultsRoot = Path("results"),
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster whose units share the campaign (`auto`, or HOST:PORT).")
-    ] = None,
-    accept_drift: Annotated[
-        bool, typer.Option("--accept-drift", help="Go on although config, code or image changed; journalled.")
-    ] = False,
+    address: Address = None,
+    accept_drift: AcceptDrift = False,
 ) -> None:
     """Measure a few runs of every cell, in NAME-pilot: where they vary, what plan costs least, how short the rest can be."""
     from campaign.plan import pilot as pilots

@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from actors import host
 from campaign.errors import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_REFUSED, CampaignError
 
 OTHERS = (("duckdb", "Error"), ("builtins", "OSError"))
@@ -68,15 +69,10 @@ def _full(problem: OSError) -> str:
         return f"the quota is used up ({problem})."
     if problem.filename is not None:
         with contextlib.suppress(OSError):
-            facts = os.statvfs(_existing(Path(os.fsdecode(problem.filename))))
+            facts = os.statvfs(host.existing(Path(os.fsdecode(problem.filename))))
             if facts.f_files and not facts.f_favail:
                 return f"the disk holds as many files as it can ({problem}; `df -i` tells, removing files helps)."
     return f"the disk is full ({problem})."
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the nearest above it that is there."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def _defect(problem: Exception) -> str:

@@ -43,7 +43,8 @@ UNITS = {
 """Every metric of this engine, in the order reported."""
 
 
-NO_CPU = "the report tells no CPU time"
+WHY_NONE = {"output_tokens_per_cpu_s": "the report tells no CPU time"}
+"""Why a figure can be missing from a valid report, where it is not for want of an answered request."""
 
 MOST = 2**62
 """Of anything that is counted; 10 to the 400th is JSON as well, and no float."""
@@ -310,7 +311,7 @@ def metrics(report: EngineReport, tally: Tally) -> tuple[Metric, ...]:
     values: dict[str, tuple[float | None, str]] = {
         "output_tokens_per_cpu_s": (
             report.tokens.output / cpu_s if cpu_s else None,
-            "report.json: getrusage over the steady state",
+            "report.json: CPU time of the process over the steady state",
         ),
         "token_throughput_tok_s": (report.performance.token_throughput_tok_s, "report.json"),
         "total_token_throughput_tok_s": ((report.tokens.input + report.tokens.output) / steady_s, "report.json"),
@@ -340,11 +341,7 @@ def metrics(report: EngineReport, tally: Tally) -> tuple[Metric, ...]:
             value=values[name][0],
             unit_of_measure=unit,
             source=values[name][1],
-            reason=None
-            if values[name][0] is not None
-            else NO_CPU
-            if name == "output_tokens_per_cpu_s"
-            else "no request gave a sample",
+            reason=WHY_NONE.get(name, "no request gave a sample") if values[name][0] is None else None,
         )
         for name, unit in UNITS.items()
     )

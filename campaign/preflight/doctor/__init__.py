@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from actors import host
 from actors.environments.registry import kind
-from actors.gpu.actor import choose_gpu
 from campaign.preflight.doctor import containers, disk, gpu, machine, memory, models, project, tenants
 from campaign.preflight.doctor.finding import Asked, Check, Finding, Status
 from campaign.preflight.doctor.gpu import low_power, under_load
@@ -34,6 +33,8 @@ def here(
     hears of each before it is made."""
     uuid = None
     if campaign is not None and campaign.gpus:
+        from actors.gpu.actor import choose_gpu  # with it comes Ray
+
         uuid = choose_gpu(campaign.gpus).uuid
     yield from checks(host.home(), campaign, gpu_uuid=uuid, without=without, tell=tell)
 

@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from actors import host
 from actors.engines.registry import engine as engine_of
 from actors.types import Model
 from campaign.config.schema import Campaign
-from campaign.preflight.doctor.finding import Asked, Finding, existing
+from campaign.preflight.doctor.finding import Asked, Finding
 
 IMAGE_BYTES = 40 * 10**9
 """An engine's image from a registry, unpacked, while it is not here: those of NVIDIA for GB10 have 25 to 37 GB."""
@@ -47,7 +48,7 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
     from campaign.plan.design import plan
     from campaign.plan.forecast import forecast
 
-    home, results = existing(asked.home), existing(asked.results)
+    home, results = host.existing(asked.home), host.existing(asked.results)
     campaign = asked.campaign
     if campaign is None:
         return {"results": (results, SPARE_BYTES), "home": (home, SPARE_BYTES)}
@@ -117,7 +118,7 @@ def _weights(model: Model, campaign: Campaign, home: Path) -> int:
 
 def results(asked: Asked) -> Finding:
     """Written, synced, renamed and synced again, as the store does for each attempt."""
-    folder = existing(asked.results)
+    folder = host.existing(asked.results)
     try:
         with tempfile.TemporaryDirectory(prefix=".campaign-doctor-", dir=folder) as trial:
             replaced = _write_as_the_store_does(Path(trial))

@@ -57,9 +57,3 @@ def commands(root: Path) -> dict[int, tuple[str, str]]:
         if name := read(folder / "comm"):
             found[int(folder.name)] = name, read(folder / "cmdline").replace("\0", " ").strip()
     return dict(sorted(found.items()))
-
-
-def existing(path: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())

@@ -69,6 +69,14 @@ def test_a_crash_while_writing_leaves_nothing_that_counts(store):
     assert not any("left by a crash" in str(it) for it in verify(store))
 
 
+def on_a_small_filesystem(place, options, script):
+    """What a script of Python says that ends well with a tmpfs at ``place``, which ends with it."""
+    mount = f'mount -t tmpfs -o {options} tmpfs {place} && exec {sys.executable} -c "$0"'
+    done = subprocess.run(["unshare", "-m", "sh", "-c", mount, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     """On a real small filesystem: one megabyte of tmpfs."""
     place = tmp_path / "small"
@@ -81,10 +89,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         "except OSError as problem: assert path.read_bytes() == b'old', 'lost'; assert len(list(path.parent.iterdir())) == 1; print(problem)\n"
         "else: sys.exit('it fitted')\n"
     )
-    mount = f'mount -t tmpfs -o size=1m tmpfs {place} && exec {sys.executable} -c "$0"'
-    done = subprocess.run(["unshare", "-m", "sh", "-c", mount, script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "No space left" in done.stdout
+    assert "No space left" in on_a_small_filesystem(place, "size=1m", script)
 
 
 def test_a_disk_that_holds_no_more_files_is_told_from_a_full_one(tmp_path):
@@ -99,11 +104,9 @@ def test_a_disk_that_holds_no_more_files_is_told_from_a_full_one(tmp_path):
         "assert not list(place.glob('.*'))\n"
         "print(len(list(place.iterdir())))\n"
     )
-    mount = f'mount -t tmpfs -o size=1m,nr_inodes=20 tmpfs {place} && exec {sys.executable} -c "$0"'
-    done = subprocess.run(["unshare", "-m", "sh", "-c", mount, script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "the disk holds as many files as it can" in done.stdout and "`df -i` tells" in done.stdout
-    assert done.stdout.split()[-1] == "19"
+    said = on_a_small_filesystem(place, "size=1m,nr_inodes=20", script)
+    assert "the disk holds as many files as it can" in said and "`df -i` tells" in said
+    assert said.split()[-1] == "19"
 
 
 def test_two_drivers_do_not_share_a_campaign(store):
