@@ -1,9 +1,10 @@
-"""Who the person is where root acts for one: ``sudo make campaign`` measures as root and leaves nothing of root's behind.
+"""Who the person is where root acts for one: ``sudo make campaign`` measures as
+root and leaves nothing of root's behind.
 
-Root is needed for the chroot, the page cache and the owners of an image's files. Everything else is the person's, known by
-what sudo says (``SUDO_UID``). One rule decides: what root makes in a folder of the person's is the person's (:func:`give`).
-What must stay root's lies where root's things lie, below ``/var/lib/campaign``, a folder for each checkout (:func:`state`).
-Standard library only: it is imported before anything else.
+Root is needed for the chroot, the page cache and the owners of an image's files. Everything else is the person's, known
+by what sudo says (``SUDO_UID``). One rule decides: what root makes in a folder of the person's is the person's
+(:func:`give`). What must stay root's lies where root's things lie, below ``/var/lib/campaign``, a folder for each
+checkout (:func:`state`). Standard library only: it is imported before anything else.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def folder(path: Path) -> Path:
 
 
 def hand_over(root: Path, since_ns: int = 0) -> int:
-    """The same for all that root owns at and below ``root`` and that changed after ``since_ns``; returns how many there were.
-    Neither links are followed nor other file systems entered."""
+    """The same for all that root owns at and below ``root`` and that changed after ``since_ns``; returns how many there
+    were. Neither links are followed nor other file systems entered."""
     who = person()
     if who is None:
         return 0
@@ -100,8 +101,8 @@ def hand_over(root: Path, since_ns: int = 0) -> int:
 
 
 def leave(checkout: Path, words: list[str], since_ns: int) -> None:
-    """At the end of a command: hand over the results, what Python compiled before :func:`settle`, and what the command made at
-    any path that its ``words`` name."""
+    """At the end of a command: hand over the results, what Python compiled before :func:`settle`, and what the command
+    made at any path that its ``words`` name."""
     if person() is None:
         return
     compiled = [checkout / name / "__pycache__" for name in ("actors", "campaign", "campaign/cli")]
@@ -134,8 +135,8 @@ def _tree(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def state(checkout: Path) -> Path:
-    """Where root keeps what belongs to ``checkout``: known by the checkout's inode, so that it is found again after a move, and
-    by its path, so that a fresh clone in the same place takes over. Touches nothing."""
+    """Where root keeps what belongs to ``checkout``: known by the checkout's inode, so that it is found again after a
+    move, and by its path, so that a fresh clone in the same place takes over. Touches nothing."""
     checkout, inode = checkout.absolute(), checkout.stat().st_ino
     records = {record.parent: _read(record) for record in sorted(STATE.glob(f"*/{RECORD}"))}
     same = [place for place, (path, number) in records.items() if number == inode and _moved(path, inode, checkout)]
@@ -179,8 +180,9 @@ def claim(place: Path, checkout: Path) -> None:
 def settle(home: Path, checkout: Path) -> None:
     """Once, before anything else is imported: keep this root process and its children out of the person's folders.
 
-    ``home`` is the project's. Their ``HOME`` becomes a folder in it (Ray's token, caches of libraries), what Python compiles
-    goes there too, and the person's login at a registry stays known. Does nothing unless root acts for a person.
+    ``home`` is the project's. Their ``HOME`` becomes a folder in it (Ray's token, caches of libraries), what Python
+    compiles goes there too, and the person's login at a registry stays known. Does nothing unless root acts for a
+    person.
     """
     who = person()
     if who is None:

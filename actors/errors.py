@@ -1,4 +1,5 @@
-"""What is raised on purpose, and the exit code that goes with each cause. Every message is for the person: what is wrong, where, what to do."""
+"""What is raised on purpose, and the exit code that goes with each cause. Every message is for the person: what is
+wrong, where, what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ class CampaignError(Exception):
     exit_code = EXIT_REFUSED
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it is, not made anew from its message: it may have been made of something else, and comes from other machines."""
+        """As it is, not made anew from its message: it may have been made of something else,
+        and comes from other machines."""
         return _as_it_was, (type(self), self.args, self.__dict__)
 
 

@@ -1,4 +1,5 @@
-"""What of a device's heat spoils a run: the method's ceiling at the start, and the reasons for which NVML slows a clock that are no part of normal work."""
+"""What of a device's heat spoils a run: the method's ceiling at the start, and the reasons for which NVML slows a clock
+that are no part of normal work."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ def is_checkout() -> bool:
 
 
 def shipped(name: str) -> Path:
-    """What comes with the code and is none: ``sql``, ``configs``, licences. At the top of a checkout, within the package in a wheel."""
+    """What comes with the code and is none: ``sql``, ``configs``, licences. At the top of a checkout,
+    within the package in a wheel."""
     within = ROOT / "campaign" / name
     return within if within.exists() else ROOT / name
 
@@ -36,9 +37,9 @@ def existing(path: Path) -> Path:
 
 
 def home() -> Path:
-    """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code, else, where root acts for
-    the person whose checkout this is, what root keeps for it (:func:`actors.account.state`). Where the code was installed from a wheel,
-    the user's ``$XDG_STATE_HOME/campaign``."""
+    """Where the project keeps its own things: ``$CAMPAIGN_HOME``, else ``.campaign`` beside the code, else, where root
+    acts for the person whose checkout this is, what root keeps for it (:func:`actors.account.state`). Where the code
+    was installed from a wheel, the user's ``$XDG_STATE_HOME/campaign``."""
     if named := os.environ.get("CAMPAIGN_HOME"):
         return Path(named).absolute()
     who = account.person()
@@ -50,7 +51,8 @@ def home() -> Path:
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """sha256 over the names and contents of the code that decides, measures and aggregates; the same from a checkout and from its wheel."""
+    """sha256 over the names and contents of the code that decides, measures and aggregates;
+    the same from a checkout and from its wheel."""
     total = hashlib.sha256()
     for folder in MEASURING:
         place = root / folder if (root / folder).is_dir() else root / "campaign" / folder
@@ -66,8 +68,8 @@ def mem_total_gib() -> float:
 
 
 def describe() -> dict[str, Any]:
-    """Kernel, firmware, CPU and distribution, as the machine itself names them. It is published with the results: nothing in it tells
-    whose machine it is or when it was started (no host name, boot ID or kernel command line)."""
+    """Kernel, firmware, CPU and distribution, as the machine itself names them. It is published with the results:
+    nothing in it tells whose machine it is or when it was started (no host name, boot ID or kernel command line)."""
     uname = platform.uname()
     release: dict[str, str] = {}
     with contextlib.suppress(OSError):

@@ -1,7 +1,8 @@
 """Processes of this machine as /proc tells of them (proc(5)): who there is, what started them, whose children they are.
 
-Everything here answers for a process that ends meanwhile, or that belongs to another user: with None, nothing, or an empty text. The
-supervisor and the sampler read for themselves: one must be a file of its own, the other may take no longer than a tick.
+Everything here answers for a process that ends meanwhile, or that belongs to another user: with None, nothing, or an
+empty text. The supervisor and the sampler read for themselves: one must be a file of its own, the other may take no
+longer than a tick.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ class Workload(Frozen):
 
 
 class GpuAccess(Frozen):
-    """How a container reaches the GPU. ``devices`` names nodes and read-only mounts by hand, where there is no toolkit."""
+    """How a container reaches the GPU. ``devices`` names nodes and read-only mounts by hand,
+    where there is no toolkit."""
 
     by: Literal["none", "toolkit", "cdi", "devices"] = "none"
     devices: tuple[str, ...] = ()
@@ -137,15 +138,17 @@ class Image(Frozen):
 
 
 class Environment(Frozen):
-    """A treatment arm: image, environment and engine options. Of the options only ``variables``, ``mounts``, ``cpuset``, ``ulimits``
-    apply to the native kinds; the others are namespaces and cgroups, which a native arm does not have."""
+    """A treatment arm: image, environment and engine options. Of the options only ``variables``, ``mounts``,
+    ``cpuset``, ``ulimits`` apply to the native kinds; the others are namespaces and cgroups,
+    which a native arm does not have."""
 
     name: Name
     description: str = ""
     kind: str
     """One of :mod:`actors.environments.registry`."""
     image: Image | None = None
-    """Its own userland; None is the campaign's. Arms of two images are compared as they are: with all that is in them."""
+    """Its own userland; None is the campaign's. Arms of two images are compared as they are:
+    with all that is in them."""
     engine_options: dict[str, dict[str, Any]] = {}
     """By engine, options that this arm gives it over those of the model's entry."""
     gpu: GpuAccess = GpuAccess()
@@ -196,7 +199,8 @@ class Watchdog(Frozen):
     stall_s: Annotated[float, Field(gt=0)] = 600.0
     """Without new output, without an answered request and without the device computing: hung."""
     factor: Annotated[float, Field(ge=1)] = 3.0
-    """How many times as long as expected (the forecast's, the shakedown's, then the longest accepted run of the cell) it may take."""
+    """How many times as long as expected (the forecast's, the shakedown's,
+    then the longest accepted run of the cell) it may take."""
     slack_s: Annotated[float, Field(ge=0)] = 300.0
     """Added to that, so that short runs are not cut off by a slow disk."""
     driver_s: Annotated[float, Field(gt=0)] = 120.0
@@ -223,12 +227,13 @@ class ImageIdentity(Frozen):
     user: str = ""
     """``Config.User`` of the image; empty is root."""
     entrypoint: tuple[str, ...] = ()
-    """``Config.Entrypoint`` of the image: in both arms the engine's argv is handed to it, as ``docker run IMAGE COMMAND`` does."""
+    """``Config.Entrypoint`` of the image: in both arms the engine's argv is handed to it,
+    as ``docker run IMAGE COMMAND`` does."""
     rootfs: str | None = None
     """Folder of the exported root filesystem, once there is one."""
     content_digest: str | None = None
-    """sha256 over what a local or archived image holds: the same on every unit and after every import, which the image ID,
-    having a creation time in it, is not."""
+    """sha256 over what a local or archived image holds: the same on every unit and after every import, which the image
+    ID, having a creation time in it, is not."""
     repo_digest: str | None = None
     """``name@sha256:…`` of an image from a registry."""
     engine: str = "docker"
@@ -248,7 +253,8 @@ class Prepared(Frozen):
     digests: dict[str, str] = {}
     """Role to sha256."""
     facts: dict[str, float | int | str] = {}
-    """Anything worth a line in provenance (parameter count, weight bytes, …). ``model_identity`` is what the engine must say it ran."""
+    """Anything worth a line in provenance (parameter count, weight bytes, …).
+    ``model_identity`` is what the engine must say it ran."""
 
     @property
     def model_identity(self) -> str:
@@ -300,7 +306,8 @@ class Report(Frozen):
     """Named failure (``out_of_memory``, ``report_missing``, …) with its detail, or None."""
     engine_version: str | None = None
     ready_utc_ns: int | None = None
-    """When the harness saw the line by which the engine takes requests; the attempt counts ``load_s`` from its exec to it."""
+    """When the harness saw the line by which the engine takes requests;
+    the attempt counts ``load_s`` from its exec to it."""
 
 
 # --- what travels between driver and unit --------------------------------------------------------------------
@@ -327,9 +334,11 @@ class Attempt(Frozen):
     """A fixed probe of the machine's speed before and after."""
     watchdog: Watchdog = Watchdog()
     limit_s: float | None = None
-    """Seconds after which a run of this cell counts as hung, from what is known of it; None where only ``timeout_s`` holds."""
+    """Seconds after which a run of this cell counts as hung, from what is known of it;
+    None where only ``timeout_s`` holds."""
     usual_power_w: float | None = None
-    """Mean GPU power of the cell's earlier runs: a device that draws less than half of it is not computing, whatever its utilisation."""
+    """Mean GPU power of the cell's earlier runs: a device that draws less than half of it is not computing,
+    whatever its utilisation."""
     caches: str | None = None
     """Host folder of the engine's compile caches. A measured attempt works on a copy of it."""
     fills_caches: bool = False
@@ -450,7 +459,8 @@ class Evidence(Frozen):
     kernel_unavailable: str | None = None
     """Why its log could not be read, or not all of it."""
     paused_s: float | None = None
-    """How long the engine stood still by no fault of its own while it ran: stopped by a signal, or the machine suspended."""
+    """How long the engine stood still by no fault of its own while it ran: stopped by a signal,
+    or the machine suspended."""
     coherence: Coherence | None = None
     """Of the shakedown's attempts that ended well."""
     started_utc_ns: int = 0
@@ -498,7 +508,8 @@ class UnitFacts(Frozen):
     unprepared: dict[str, str] = {}
     """The same to why it cannot run and what to do, where the engine refuses it."""
     caches: dict[str, str] = {}
-    """``<model>``, or ``<model>@<variant>``, to the host folder of its compile caches on this unit; empty where the engine compiles nothing."""
+    """``<model>``, or ``<model>@<variant>``, to the host folder of its compile caches on this unit; empty where the
+    engine compiles nothing."""
     gpu_uuid: str | None = None
     conditions: dict[str, str] = {}
     """Versions, firmware, locks and limits that must not change in silence (``actors.gpu.machine``)."""

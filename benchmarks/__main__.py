@@ -1,4 +1,5 @@
-"""``python -m benchmarks`` runs every benchmark of the harness; ``python -m benchmarks NAME …`` one, with its own arguments."""
+"""``python -m benchmarks`` runs every benchmark of the harness; ``python -m benchmarks NAME …`` one,
+with its own arguments."""
 
 from __future__ import annotations
 

@@ -2,18 +2,21 @@
 
     python -m benchmarks analysis [--folder DIR] [--rounds 1] [--without-peer]
 
-The campaign never ran; it is written in the layout of the store and marked as simulated: ten models in three arms, 30 repetitions, 900
-runs of nine minutes sampled at 10 Hz (5 million samples, one Parquet file for each run, as the driver leaves them), 1000 requests a run without
-times per token, as TensorRT-LLM gives them, and every metric and sensor of a GPU unit. ``--folder`` keeps it and takes it again.
+The campaign never ran; it is written in the layout of the store and marked as simulated: ten models in three arms, 30
+repetitions, 900 runs of nine minutes sampled at 10 Hz (5 million samples, one Parquet file for each run, as the driver
+leaves them), 1000 requests a run without times per token, as TensorRT-LLM gives them, and every metric and sensor of a
+GPU unit. ``--folder`` keeps it and takes it again.
 
 Each part runs in a process of its own, its time taken from outside with start and imports:
 
-analysis  connect, run table, every test with 10 000 BCa resamples for every comparison, latency percentiles with 10 000 resamples of runs, tables
-          as Parquet; nothing of it is there before. Then every sample summarised by attempt and stage.
+analysis  connect, run table, every test with 10 000 BCa resamples for every comparison, latency percentiles with 10 000
+          resamples of runs, tables as Parquet; nothing of it is there before. Then every sample summarised by attempt
+          and stage.
 report    the HTML page with its figures and tables, the analysis being there.
 print     every figure at both widths as PDF, SVG and PNG; the tables as LaTeX, Markdown and CSV.
-pandas    ``benchmarks/pandas_pingouin.py`` over the same files, in an environment of its own that uv makes. Its bootstrap of runs for the
-          latency percentiles, a loop, does a hundredth of the resamples; what all of them would take is added and said.
+pandas    ``benchmarks/pandas_pingouin.py`` over the same files, in an environment of its own that uv makes. Its
+          bootstrap of runs for the latency percentiles, a loop, does a hundredth of the resamples; what all of them
+          would take is added and said.
 """
 
 from __future__ import annotations
@@ -139,7 +142,8 @@ def _seconds(command: list[str]) -> tuple[float, str]:
 def agreement(results: Path, theirs: Path) -> tuple[int, dict[str, float]]:
     """Comparisons that both have, and the greatest difference by figure.
 
-    Relative for closed forms; for a limit of an interval in widths of the interval, since both resample by other streams.
+    Relative for closed forms; for a limit of an interval in widths of the interval, since both resample by other
+    streams.
     """
     import duckdb
     import pandas as pd
@@ -174,7 +178,8 @@ def size(results: Path) -> str:
 
     con = views.connect(results)
     runs, samples, requests, comparisons = con.execute(
-        """SELECT (SELECT count(*) FROM runs WHERE accepted), (SELECT count(*) FROM telemetry), (SELECT count(*) FROM requests),
+        """SELECT (SELECT count(*) FROM runs WHERE accepted), (SELECT count(*) FROM telemetry), (SELECT count(*)
+        FROM requests),
             (SELECT count(*) FROM comparisons WHERE analysis_set = 'protocol' AND bca_diff_low IS NOT NULL)"""
     ).fetchall()[0]
     return (
@@ -255,7 +260,8 @@ def show(before: str, ours: dict[str, list[float]], theirs: list[tuple[float, fl
         median = statistics.median(ours["analysis"])
         measured, full = (statistics.median(column) for column in zip(*theirs, strict=True))
         print(
-            f"pandas + pingouin take {measured / median:.1f} times as long as measured, {full / median:.0f} times with all resamples."
+            f"pandas + pingouin take {measured / median:.1f} times as long as measured, "
+            f"{full / median:.0f} times with all resamples."
         )
 
 

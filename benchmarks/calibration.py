@@ -3,15 +3,17 @@
     python benchmarks/calibration.py [--campaigns 1000] [--seed 1] [--figure calibration.svg] [--json calibration.json]
     python benchmarks/calibration.py --rule [--tables 2000]
 
-Without ``--rule`` the plain tests first, then the rule. ``--rule`` is about the rule that decides (``campaign.analysis.statistics.deciding``): coverage of its 95 % interval and chance of calling
-equivalent what lies exactly at the margin (the worse side), over kinds of data that people have, beside those of the plain paired t, of
-the sign-flip randomisation test, and of both together; of the two-stage interval over units; and of the interval of a pooled percentile.
+Without ``--rule`` the plain tests first, then the rule. ``--rule`` is about the rule that decides
+(``campaign.analysis.statistics.deciding``): coverage of its 95 % interval and chance of calling equivalent what lies
+exactly at the margin (the worse side), over kinds of data that people have, beside those of the plain paired t, of the
+sign-flip randomisation test, and of both together; of the two-stage interval over units;
+and of the interval of a pooled percentile.
 
-A campaign is a family of 30 comparisons (ten models, three metrics) of 30 runs per arm, in blocks for the paired tests and spread at random
-for the independent ones. Its run data are normal, skewed (lognormal), heteroscedastic (the Docker arm twice as variable)
-or autocorrelated (AR(1) over the 60 runs), at 1 % coefficient of variation. Three worlds: no effect (error of the tests of difference, one by one and of the family after Holm), a true
-difference exactly at the 2 % margin (error of the equivalence tests), and d = 0.5 (power, against the prediction).
-Bars are 95 % Monte-Carlo limits.
+A campaign is a family of 30 comparisons (ten models, three metrics) of 30 runs per arm, in blocks for the paired tests
+and spread at random for the independent ones. Its run data are normal, skewed (lognormal), heteroscedastic (the Docker
+arm twice as variable) or autocorrelated (AR(1) over the 60 runs), at 1 % coefficient of variation. Three worlds: no
+effect (error of the tests of difference, one by one and of the family after Holm), a true difference exactly at the 2 %
+margin (error of the equivalence tests), and d = 0.5 (power, against the prediction). Bars are 95 % Monte-Carlo limits.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ from campaign.analysis.statistics.units import unit_layer
 KINDS = ("normal", "skewed", "heteroscedastic", "autocorrelated")
 BLOCKS, FAMILY, CV, MARGIN, MEDIUM = 30, 30, 0.01, 2.0, 0.5
 SHARE = {"independent": 0.0, "blocks": 0.5}
-"""Share of a run's variance that both runs of a block have in common (autocorrelated data share through time instead)."""
+"""Share of a run's variance that both runs of a block have in common
+(autocorrelated data share through time instead)."""
 SIGMA = 0.75
 """Of the logarithm, in skewed data."""
 TESTS = {
@@ -69,8 +72,8 @@ COLOURS = {
 def arms(kind: str, design: str, rng: np.random.Generator, ratio: float) -> tuple[FloatArray, FloatArray]:
     """Treatment and reference, ``BLOCKS`` runs each; means ``ratio`` and 1, standard deviation ``CV`` of the reference.
 
-    In ``blocks`` the two runs of a repetition are neighbours in time, in random order, and share part of their variance; an
-    ``independent`` design spreads the arms at random over all runs.
+    In ``blocks`` the two runs of a repetition are neighbours in time, in random order, and share part of their
+    variance; an ``independent`` design spreads the arms at random over all runs.
     """
     share = SHARE[design]
     z = math.sqrt(1 - share) * rng.standard_normal((2, BLOCKS)) + math.sqrt(share) * rng.standard_normal(BLOCKS)
@@ -243,7 +246,8 @@ def blocks_of(kind: str, n: int, rng: np.random.Generator) -> tuple[FloatArray, 
 
 
 def rule_rates(kind: str, n: int, tables: int, seed: int) -> dict[str, float]:
-    """Coverage and type I at the margin of each way of deciding, over ``tables`` tables (randomisation: every eighth of them, for time)."""
+    """Coverage and type I at the margin of each way of deciding, over ``tables`` tables (randomisation:
+    every eighth of them, for time)."""
     rng = np.random.default_rng([seed, ROWS.index(kind), n])
     low, high = deciding.margins(MARGIN)
     covered = dict.fromkeys(("t", "flips", "rule"), 0)
@@ -388,7 +392,8 @@ def main() -> None:
             f"{row['data']:<16}{row['world']:<8}{row['test']:<13}{row['scope']:<15}{row['rate']:>8.4f}{limits:>26}{aim:>10}"
         )
     print(
-        f"{chosen.campaigns} campaigns of {FAMILY} comparisons each, seed {chosen.seed}, {time.monotonic() - started:.0f} s"
+        f"{chosen.campaigns} campaigns of {FAMILY} comparisons each, seed {chosen.seed}, "
+        f"{time.monotonic() - started:.0f} s"
     )
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")

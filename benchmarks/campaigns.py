@@ -1,7 +1,8 @@
-"""A real campaign of the benchmarks' own: ``campaign run`` as a user types it, in a folder of its own, that can stand still.
+"""A real campaign of the benchmarks' own: ``campaign run`` as a user types it, in a folder of its own,
+that can stand still.
 
-Its journal is looked at ten times a second. While it stands still every process of the harness is stopped (SIGSTOP): driver,
-gcs_server, raylet, actors and what belongs to them. Nothing that it did not start is touched.
+Its journal is looked at ten times a second. While it stands still every process of the harness is stopped (SIGSTOP):
+driver, gcs_server, raylet, actors and what belongs to them. Nothing that it did not start is touched.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class Running:
                 if len(events) >= count:
                     if not events[count - 1]["accepted"]:
                         raise BenchmarkFailed(
-                            f"{events[count - 1]['run_id']} was rejected by {', '.join(events[count - 1]['rejected_by'])}"
+                            f"{events[count - 1]['run_id']} was rejected by "
+                            f"{', '.join(events[count - 1]['rejected_by'])}"
                         )
                     return events[count - 1]
             if self.process.poll() is not None:
@@ -193,7 +195,8 @@ def wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def elsewhere(command: dict[str, Any], output: Path, compiled: Path | None = None) -> str:
-    """The attempt's shell line with another output folder, and with ``compiled`` for its copy of the compile caches, which went with it."""
+    """The attempt's shell line with another output folder, and with ``compiled`` for
+    its copy of the compile caches, which went with it."""
     line, places = str(command["shell"]), {OUTPUT: output, CACHE: compiled}
     for mount in command["mounts"]:
         if (place := places.get(mount["target"])) is not None:

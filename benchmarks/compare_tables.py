@@ -1,15 +1,19 @@
-"""Do two versions of the code compute the same figures from the same results? Compares the tables that each wrote, to the digit.
+"""Do two versions of the code compute the same figures from the same results? Compares the tables that each wrote,
+to the digit.
 
     python -m benchmarks compare_tables keep OUT [FOLDER …]       what this code computes, kept below OUT
-    python -m benchmarks compare_tables compare BEFORE AFTER      the tables of two such folders, or of any two folders with tables
+    python -m benchmarks compare_tables compare BEFORE AFTER      the tables of two such folders,
+    or of any two folders with tables
 
-``keep`` takes the examples (``examples/phase1`` imported, ``examples/h100-vllm`` unpacked) and every results folder given, analyses a copy of each
-from nothing, and keeps ``analysis/*.parquet`` and the answers of the views in ``VIEWS`` as Parquet. Run it in a checkout of each version.
+``keep`` takes the examples (``examples/phase1`` imported, ``examples/h100-vllm`` unpacked) and every results folder
+given, analyses a copy of each from nothing, and keeps ``analysis/*.parquet`` and the answers of the views in ``VIEWS``
+as Parquet. Run it in a checkout of each version.
 
-``compare`` names every file that only one of them has; of a table both have, the columns that only one has, and in the others each value that
-differs. Rows are paired by their words and whole numbers, because DuckDB writes those of a view as its threads come by. Figures are the same to the bit,
-or to one part in 10^10 where threads add up in another order; how many those are is told. Columns of words are told apart from columns of figures,
-since a sentence may change where no figure does. Exit status 1 where a figure differs, or a row, a column or a table of the first is missing.
+``compare`` names every file that only one of them has; of a table both have, the columns that only one has, and in the
+others each value that differs. Rows are paired by their words and whole numbers, because DuckDB writes those of a view
+as its threads come by. Figures are the same to the bit, or to one part in 10^10 where threads add up in another order;
+how many those are is told. Columns of words are told apart from columns of figures, since a sentence may change where
+no figure does. Exit status 1 where a figure differs, or a row, a column or a table of the first is missing.
 """
 
 from __future__ import annotations
@@ -107,7 +111,8 @@ def analyse(folder: Path, out: Path) -> None:
 
 
 LAST_BITS, NOTHING = 1e-10, 1e-12
-"""Relative difference of what comes of two sums of the same numbers in another order, and what such a sum leaves of zero."""
+"""Relative difference of what comes of two sums of the same numbers in another order,
+and what such a sum leaves of zero."""
 
 
 @dataclass

@@ -1,15 +1,18 @@
-"""What a whole campaign errs and finds, fixed and with looks, through everything that a campaign goes through: rehearsed many times.
+"""What a whole campaign errs and finds, fixed and with looks,
+through everything that a campaign goes through: rehearsed many times.
 
     python -m benchmarks designs [--repeat 200] [--seed 1] [--check 3] [--plain] [--json designs.json]
 
-One model, three arms, 30 blocks in random order on one simulated unit; the second arm is the first, the third loses 1.5 % of throughput; margin 1 %, looks
-after 10, 20, 30 blocks. Each seed is one rehearsal of the fixed design (driver, journal, parsers, verdicts, SQL), analysed as a finished campaign is. A campaign
-with looks is the beginning of the same one, since every draw has a key of its own: its looks are taken from the same attempts by the code that the driver and
-`campaign verify` take them by. ``--check`` seeds are carried out by the driver with looks as well, and must come to the same claims and stop.
+One model, three arms, 30 blocks in random order on one simulated unit; the second arm is the first, the third loses 1.5
+% of throughput; margin 1 %, looks after 10, 20, 30 blocks. Each seed is one rehearsal of the fixed design (driver,
+journal, parsers, verdicts, SQL), analysed as a finished campaign is. A campaign with looks is the beginning of the same
+one, since every draw has a key of its own: its looks are taken from the same attempts by the code that the driver and
+`campaign verify` take them by. ``--check`` seeds are carried out by the driver with looks as well,
+and must come to the same claims and stop.
 
-Noise is that of every rehearsal (0.5 % from run to run, half of it passing on from run to run, one run in a hundred an outlier), so a block's difference spreads by
-about 0.7 %; ``--plain`` leaves memory and outliers out, as the reference case s04 has it. With ``--json`` of a file that is there, seeds that it has are not carried
-out again.
+Noise is that of every rehearsal (0.5 % from run to run, half of it passing on from run to run, one run in a hundred an
+outlier), so a block's difference spreads by about 0.7 %; ``--plain`` leaves memory and outliers out, as the reference
+case s04 has it. With ``--json`` of a file that is there, seeds that it has are not carried out again.
 """
 
 from __future__ import annotations
@@ -222,7 +225,8 @@ def _truth(it: Told) -> float:
 
 
 def summary(went: dict[str, list[Went]]) -> dict[str, Any]:
-    """By design: shares in percent with Clopper and Pearson's 95 % limits; blocks and days with the standard error of their mean."""
+    """By design: shares in percent with Clopper and Pearson's 95 % limits;
+    blocks and days with the standard error of their mean."""
     found: dict[str, Any] = {}
     for design, every in went.items():
         told: dict[str, Any] = {"rehearsals": len(every)}

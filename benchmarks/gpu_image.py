@@ -1,10 +1,10 @@
-"""Make the image archive of ``configs/campaigns/gpu-vllm.yaml``: this host's Python interpreter and what it links, with an entry point as
-NVIDIA's images have one.
+"""Make the image archive of ``configs/campaigns/gpu-vllm.yaml``: this host's Python interpreter and what it links, with
+an entry point as NVIDIA's images have one.
 
     python -m benchmarks.gpu_image .campaign/images/gpu-host.tar
 
-The arms mount the host's ``/usr`` and ``/opt`` over it. The engine's paths stand in a file that only the entry point reads
-(``/etc/engine.sh``), so an arm that goes past the entry point finds neither vLLM nor the driver.
+The arms mount the host's ``/usr`` and ``/opt`` over it. The engine's paths stand in a file that only the entry point
+reads (``/etc/engine.sh``), so an arm that goes past the entry point finds neither vLLM nor the driver.
 """
 
 from __future__ import annotations

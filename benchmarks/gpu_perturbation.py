@@ -1,8 +1,10 @@
-"""Does the harness slow a GPU engine down? As ``benchmarks.perturbation``, with the first model and arms of a campaign file.
+"""Does the harness slow a GPU engine down? As ``benchmarks.perturbation``,
+with the first model and arms of a campaign file.
 
     python -m benchmarks.gpu_perturbation configs/campaigns/gpu-vllm.yaml native-chroot-nodes [--pairs 8] [--json FILE]
 
-Each pair is an attempt of a real ``campaign run`` and that attempt's own shell line while the whole harness is stopped, in ABBA order.
+Each pair is an attempt of a real ``campaign run`` and that attempt's own shell line while the whole harness is stopped,
+in ABBA order.
 """
 
 from __future__ import annotations
@@ -71,8 +73,8 @@ def main() -> int:
     pairs = list(zip(harness, alone, strict=False))
     value, low, high, sd = ratio(pairs)
     print(
-        f"harness / bare over {len(pairs)} pairs: {value:.4f} ({low:.4f} to {high:.4f}, 95 % t-interval of the mean log "
-        f"ratio), SD of a pair {100 * sd:.2f} %; tok/s harness {harness}, bare {alone}"
+        f"harness / bare over {len(pairs)} pairs: {value:.4f} ({low:.4f} to {high:.4f}, 95 % t-interval of the mean "
+        f"log ratio), SD of a pair {100 * sd:.2f} %; tok/s harness {harness}, bare {alone}"
     )
     return 0
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks growth [--units 1,4,16,64,256] [--runs 512] [--more 1024,2048] [--json growth.json]
 
-Each line is a rehearsal in a process of its own: so many simulated units share so many runs of one model in two arms (8 requests each, no telemetry, no
-shakedown, files not flushed). CPU of a run is everything between the first dispatch and the last journal line by all runs: driver, lanes, journal,
-store and the simulated attempt with the real parser, about 30 ms of it. Then the analysis and the page of what lies there, each once. Memory is the highest of the process.
+Each line is a rehearsal in a process of its own: so many simulated units share so many runs of one model in two arms (8
+requests each, no telemetry, no shakedown, files not flushed). CPU of a run is everything between the first dispatch and
+the last journal line by all runs: driver, lanes, journal, store and the simulated attempt with the real parser, about
+30 ms of it. Then the analysis and the page of what lies there, each once. Memory is the highest of the process.
 """
 
 from __future__ import annotations

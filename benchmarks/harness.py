@@ -2,16 +2,18 @@
 
     python -m benchmarks harness [--runs 20] [--planned 900] [--only start,run,resume,plan]
 
-start   Both arms of a real campaign. ``gate_to_exec_ms`` is from the moment the gate opens to the engine's exec (for Docker: to the
-        engine's ``State.StartedAt``), by SQL over the results. The container is created before the gate opens; that is shown
-        beside it. After each second block the harness is stopped and ``docker run`` starts the same container twice (the attempt's
-        own shell line, detached): from the CLI's start to the same ``State.StartedAt``. The page cache is kept for both.
-run     All non-measuring time per run, of a campaign of the native arm with a cooldown of 0: from one ``dispatched`` to the
-        next in the journal, less the attempt's create, its gate, its start and the engine's own life (exec to exit). It holds
-        the teardown, the parsing, the evidence's way to the driver, the verdict, the telemetry files, the durable commit, both journal
-        lines and the dispatch. What Docker's teardown (logs read, container removed) adds is shown from the first campaign.
-resume  ``campaign run`` of a finished campaign of 900 runs, a folder written by the project's own store, journal and plan.
-plan    900 runs: in process (config read, blocks, runs, hash), and the command ``campaign plan``.
+start   Both arms of a real campaign. ``gate_to_exec_ms`` is from the moment the gate opens to the engine's exec (for
+        Docker: to the engine's ``State.StartedAt``), by SQL over the results. The container is created before the gate
+        opens; that is shown beside it. After each second block the harness is stopped and ``docker run`` starts the
+        same container twice (the attempt's own shell line, detached): from the CLI's start to the same
+        ``State.StartedAt``. The page cache is kept for both.
+run     All non-measuring time per run, of a campaign of the native arm with a cooldown of 0: from one ``dispatched`` to
+        the next in the journal, less the attempt's create, its gate, its start and the engine's own life (exec to
+        exit). It holds the teardown, the parsing, the evidence's way to the driver, the verdict, the telemetry files,
+        the durable commit, both journal lines and the dispatch. What Docker's teardown (logs read, container removed)
+        adds is shown from the first campaign.
+resume  ``campaign run`` of a finished campaign of 900 runs, a folder written by the project's own store, journal and
+plan. plan    900 runs: in process (config read, blocks, runs, hash), and the command ``campaign plan``.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ where metric in ('create_s', 'start_s', 'gate_to_exec_ms', 'teardown_s') and met
 
 
 def docker_run(command: dict[str, Any], folder: Path) -> float:
-    """Milliseconds from the start of ``docker run`` to the container's ``State.StartedAt``; it runs to its end and is removed."""
+    """Milliseconds from the start of ``docker run`` to the container's ``State.StartedAt``;
+    it runs to its end and is removed."""
     output = folder / f"run-{time.monotonic_ns()}"
     output.mkdir()
     output.chmod(0o777)

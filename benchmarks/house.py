@@ -1,7 +1,9 @@
-"""How the code is laid out: rooms, the arrows between them, long modules, functions of many branches. ``python -m benchmarks house [TREE]``.
+"""How the code is laid out: rooms, the arrows between them, long modules, functions of many branches.
+``python -m benchmarks house [TREE]``.
 
-A room is a folder below ``campaign/`` or ``actors/``, or a module that lies there itself; an arrow leads from a room to another one of whose
-modules any of its modules imports, however often. ``TREE`` is another checkout, such as one of an older commit (``git worktree add``).
+A room is a folder below ``campaign/`` or ``actors/``, or a module that lies there itself; an arrow leads from a room to
+another one of whose modules any of its modules imports, however often. ``TREE`` is another checkout, such as one of an
+older commit (``git worktree add``).
 """
 
 from __future__ import annotations

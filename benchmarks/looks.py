@@ -2,15 +2,18 @@
 
     python benchmarks/looks.py [--draws 20000] [--campaigns 400] [--seed 1] [--json looks.json]
 
-Looks after 10, 20 and 30 blocks, Pocock-type spending. Five tables, each figure with its 95 % Monte-Carlo limits in the JSON:
+Looks after 10, 20 and 30 blocks, Pocock-type spending. Five tables,
+each figure with its 95 % Monte-Carlo limits in the JSON:
 
-levels     errors of one comparison over all looks, for kinds of data that people have: the t test with normal and exact levels, the rule that decides
-           (``deciding``) with exact levels, and that rule once at 30 blocks. Difference: two-sided, truth 0. Equivalence: truth at either margin,
-           the worse side. The margin is 2 %, standard deviation of a block's log ratio 0.5 %.
-stopped    coverage of intervals at the stop, of one comparison of nine at a margin of 1 %: the uncorrected t interval, the repeated one.
-any time   share of campaigns in which the interval for whoever looks in between is ever wrong, up to block 30.
-family     whole campaigns: three models of three metrics (correlated 0.8) through ``Conduct``, as a driver has it, once with looks and once fixed
-           at 30 blocks: family-wise errors, power, coverage of the simultaneous intervals, blocks used.
+levels     errors of one comparison over all looks, for kinds of data that people have: the t test with normal and exact
+           levels, the rule that decides (``deciding``) with exact levels, and that rule once at 30 blocks. Difference:
+           two-sided, truth 0. Equivalence: truth at either margin, the worse side. The margin is 2 %, standard
+           deviation of a block's log ratio 0.5 %.
+stopped    coverage of intervals at the stop, of one comparison of nine at a margin of 1 %: the uncorrected t interval,
+the repeated one. any time   share of campaigns in which the interval for whoever looks in between is ever wrong, up to
+block 30. family     whole campaigns: three models of three metrics (correlated 0.8) through ``Conduct``, as a driver
+           has it, once with looks and once fixed at 30 blocks: family-wise errors, power, coverage of the simultaneous
+           intervals, blocks used.
 reference  the first three with the t test beside the figures of the reference case ``s04_sequential``.
 """
 

@@ -1,12 +1,13 @@
-"""The same numbers as ``campaign report`` works out, by pandas and pingouin alone, as an analyst would write it for this one study.
+"""The same numbers as ``campaign report`` works out, by pandas and pingouin alone,
+as an analyst would write it for this one study.
 
     python pandas_pingouin.py RESULTS OUT.parquet [--resamples 10000]
 
-Nothing of this project is imported. Read: every attempt's metadata.json, every request and every sample. Worked out for each model,
-contrast and metric: Shapiro-Wilk, Brown-Forsythe, Student, Welch, Mann-Whitney, Cohen's d and Hedges' g, the ratio's two one-sided tests,
-the paired t test and Wilcoxon, BCa intervals of the mean difference and of the percent change (``scipy.stats.bootstrap``, because
-``pingouin.compute_bootci`` takes one arm), Holm and Benjamini-Hochberg. Beside them latency percentiles with a bootstrap of runs, and every
-attempt's telemetry by stage.
+Nothing of this project is imported. Read: every attempt's metadata.json, every request and every sample. Worked out for
+each model, contrast and metric: Shapiro-Wilk, Brown-Forsythe, Student, Welch, Mann-Whitney, Cohen's d and Hedges' g,
+the ratio's two one-sided tests, the paired t test and Wilcoxon, BCa intervals of the mean difference and of the percent
+change (``scipy.stats.bootstrap``, because ``pingouin.compute_bootci`` takes one arm), Holm and Benjamini-Hochberg.
+Beside them latency percentiles with a bootstrap of runs, and every attempt's telemetry by stage.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python -m benchmarks peers [--runs 120] [--rounds 3]
 
 The peers are installed with uv into temporary environments (their versions are fixed here) and take turns with ours. A
-peer's figure is the slope between a session of N runs and one of N / 4, so that its start-up, the intercept, is not in it.
-Ours is the non-measuring time per run of ``benchmarks.harness`` (dispatch to dispatch, less gate, create, start and the
-engine's life), and beside it the same with what starting a process through our native arm takes (create and start: a supervisor, a
-mount namespace, a chroot), which is the like of what the peers do when they start theirs.
+peer's figure is the slope between a session of N runs and one of N / 4, so that its start-up, the intercept, is not in
+it. Ours is the non-measuring time per run of ``benchmarks.harness`` (dispatch to dispatch, less gate, create, start and
+the engine's life), and beside it the same with what starting a process through our native arm takes (create and start:
+a supervisor, a mount namespace, a chroot), which is the like of what the peers do when they start theirs.
 """
 
 from __future__ import annotations
@@ -178,9 +178,9 @@ def main() -> int:
     for name, why in skipped.items():
         print(f"{name} is left out: {why}")
     print(
-        f"How: a peer's figure is the slope between sessions of {few} and {many} runs of a shell script that prints one line; "
-        f"ours is from journal and stages of\nreal runs; {options.rounds} rounds, interleaved. Ours holds what the peers leave "
-        "out: evidence and samples synced to disk with digests, a hash-chained\njournal, a verdict, telemetry. ReBench runs without its denoise, "
-        "ReFrame with its serial policy."
+        f"How: a peer's figure is the slope between sessions of {few} and {many} runs of a shell script that prints "
+        f"one line; ours is from journal and stages of\nreal runs; {options.rounds} rounds, interleaved. Ours holds "
+        "what the peers leave out: evidence and samples synced to disk with digests, a hash-chained\njournal, a "
+        "verdict, telemetry. ReBench runs without its denoise, ReFrame with its serial policy."
     )
     return 0

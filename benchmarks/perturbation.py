@@ -2,12 +2,13 @@
 
     python -m benchmarks perturbation [--pairs 15] [--seconds 3] [--no-floor]
 
-Under the harness: attempts of a real ``campaign run`` (Ray, both actors, supervisor, 10 Hz telemetry, status once a second, no
-terminal), native-chroot. Bare: the very shell line of that attempt's ``command.json`` in a plain ``sh`` while every process of
-the harness is stopped (SIGSTOP). Both wait the same second of rest after the run before. The order alternates inside the
-pairs, harness first in odd ones and bare first in even ones (ABBA), so a drift of the machine cancels. A pair's figure is
-log(throughput under the harness / throughput bare), the table gives the mean's exponential with its 95 % interval by Student's t.
-The noise floor is the same figure from as many pairs of bare against bare, run in the same gaps.
+Under the harness: attempts of a real ``campaign run`` (Ray, both actors, supervisor, 10 Hz telemetry, status once a
+second, no terminal), native-chroot. Bare: the very shell line of that attempt's ``command.json`` in a plain ``sh``
+while every process of the harness is stopped (SIGSTOP). Both wait the same second of rest after the run before. The
+order alternates inside the pairs, harness first in odd ones and bare first in even ones (ABBA), so a drift of the
+machine cancels. A pair's figure is log(throughput under the harness / throughput bare), the table gives the mean's
+exponential with its 95 % interval by Student's t. The noise floor is the same figure from as many pairs of bare against
+bare, run in the same gaps.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def throughput(output: Path) -> float:
 
 
 def bare(command: dict[str, Any], compiled: Path | None = None) -> float:
-    """Rest, run the attempt's command by itself, and read its report. ``compiled`` are the prepared compile caches, of which it gets
-    a copy, as an attempt does."""
+    """Rest, run the attempt's command by itself, and read its report. ``compiled`` are the prepared compile caches, of
+    which it gets a copy, as an attempt does."""
     time.sleep(REST_S)
     with tempfile.TemporaryDirectory(prefix="campaign-bare-") as name:
         output, copy = Path(name, "output"), Path(name, "caches") if compiled else None
@@ -119,8 +120,8 @@ def main() -> int:
     out = console()
     out.print(table)
     out.print(
-        "How: attempts of one real `campaign run` (native-chroot) against their own shell line while the whole harness is "
-        "stopped; ABBA order; mean of log ratios with Student's t. The aim is 1.000 within 0.005."
+        "How: attempts of one real `campaign run` (native-chroot) against their own shell line while the whole "
+        "harness is stopped; ABBA order; mean of log ratios with Student's t. The aim is 1.000 within 0.005."
     )
     if options.json:
         options.json.write_text(json.dumps({"harness_bare": harness, "bare_bare": floor}, indent=1))

@@ -2,9 +2,10 @@
 
     python benchmarks/reference_cases.py [FOLDER] [--all] [--strict]
 
-FOLDER holds cases, each with ``runs.csv`` and ``expected.json`` (default: tests/fixtures/stats). Every number, word and list in
-``expected.json`` is looked up under the same path in the analysis and compared within the tolerance stored in the case.
-``--all`` prints every quantity, ``--shown`` the table of docs/statistics.md, ``--strict`` holds everything closed-form to 1e-9. Exit status 1 on any failure.
+FOLDER holds cases, each with ``runs.csv`` and ``expected.json`` (default: tests/fixtures/stats). Every number, word and
+list in ``expected.json`` is looked up under the same path in the analysis and compared within the tolerance stored in
+the case. ``--all`` prints every quantity, ``--shown`` the table of docs/statistics.md, ``--strict`` holds everything
+closed-form to 1e-9. Exit status 1 on any failure.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ SHOWN = {
 
 @dataclass(frozen=True)
 class Check:
-    """One quantity: ``difference`` is relative, or in tolerances where the reference was drawn at random; None for words."""
+    """One quantity: ``difference`` is relative, or in tolerances where the reference was drawn at random;
+    None for words."""
 
     path: str
     expected: Any
@@ -260,7 +262,10 @@ def shown(cases: Iterable[Path]) -> Iterator[str]:
             check = checks[path]
             told = "none" if check.difference in (None, 0.0) else f"{check.difference:.1g}"
             told += " of tolerance" if check.kind in IN_TOLERANCES else ""
-            yield f"| `{case.name[:3]}` | {what} | {_figure(check.expected)} | {_figure(check.obtained)} | {told if check.passed else 'FAILED'} |"
+            yield (
+                f"| `{case.name[:3]}` | {what} | {_figure(check.expected)} | {_figure(check.obtained)} | "
+                f"{told if check.passed else 'FAILED'} |"
+            )
 
 
 def _figure(value: Any) -> str:

@@ -1,4 +1,5 @@
-"""Reference case of the group-sequential design: a replayed campaign through the shipped command, and single functions on given numbers."""
+"""Reference case of the group-sequential design: a replayed campaign through the shipped command,
+and single functions on given numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ Pair = tuple[str, Any, Any]
 
 
 def pairs(folder: Path, expected: Row) -> Iterator[Pair]:
-    """Everything that the case expects of us; its operating characteristics are simulated again by ``benchmarks/calibration.py``."""
+    """Everything that the case expects of us; its operating characteristics are simulated again by
+    ``benchmarks/calibration.py``."""
     for name, want in expected["campaigns"].items():
         got = analysed(folder / want["settings"]["input"], want["settings"])
         for part in ("events", "families", "blocks_used", "blocks_planned"):

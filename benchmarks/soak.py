@@ -1,14 +1,17 @@
-"""A long campaign of short runs while its machine fails: does anything grow, is anything lost, is anything measured twice?
+"""A long campaign of short runs while its machine fails: does anything grow, is anything lost,
+is anything measured twice?
 
     sudo python -m benchmarks soak [--runs 1000] [--seed 1] [--every 60] [--minutes 0] [--out FILE]
 
-At random moments, ``--every`` seconds apart on average, one of: ``kill -9`` of the driver, of an actor, of the engine, of a container, of
-everything; ``kill -9`` of the Docker daemon, which is started again some seconds later; the filesystem of the results, or that of the spool,
-full for some seconds. A driver that ended is started again with the same command. Needs root: for a private Docker engine in a home of its own, for
-small filesystems that can be filled, and for a network namespace in which the campaign neither meets nor disturbs another one on the machine.
+At random moments, ``--every`` seconds apart on average, one of: ``kill -9`` of the driver, of an actor, of the engine,
+of a container, of everything; ``kill -9`` of the Docker daemon, which is started again some seconds later; the
+filesystem of the results, or that of the spool, full for some seconds. A driver that ended is started again with the
+same command. Needs root: for a private Docker engine in a home of its own, for small filesystems that can be filled,
+and for a network namespace in which the campaign neither meets nor disturbs another one on the machine.
 
-Told at the end, for the first and the last quarter of the runs: memory and descriptors of driver, actors, Ray and Docker daemon; time from a run's
-``finished`` to the next one's ``dispatched`` in the journal; bytes on disk per run; and what ``campaign verify`` says. ``--minutes`` ends it early.
+Told at the end, for the first and the last quarter of the runs: memory and descriptors of driver, actors, Ray and
+Docker daemon; time from a run's ``finished`` to the next one's ``dispatched`` in the journal; bytes on disk per run;
+and what ``campaign verify`` says. ``--minutes`` ends it early.
 """
 
 from __future__ import annotations
@@ -98,7 +101,8 @@ class Soak:
         self.drivers += 1
 
     def engine(self) -> None:
-        """The private Docker engine, started where it does not run. One that ``DOCKER_HOST`` names is never replaced, so it does not meanwhile."""
+        """The private Docker engine, started where it does not run. One that ``DOCKER_HOST`` names is never replaced,
+        so it does not meanwhile."""
         named = os.environ.pop("DOCKER_HOST", None)
         try:
             daemon.ensure(self.home, say=lambda line: None)
@@ -301,7 +305,8 @@ class Soak:
 
 
 def gaps(events: list[dict[str, Any]]) -> Iterator[tuple[int, float]]:
-    """Accepted runs so far, and milliseconds between the end of one and the dispatch of the next, where nothing stands between them."""
+    """Accepted runs so far, and milliseconds between the end of one and the dispatch of the next,
+    where nothing stands between them."""
     done = 0
     for one, other in pairwise(events):
         done += one["event"] == "finished" and one["accepted"]

@@ -2,10 +2,11 @@
 
     python benchmarks/telemetry.py [--seconds 30] [--load]
 
-Each rate runs in a process of its own, as on a unit, following a process of its own as the attempt. CPU time is that of the
-sampling and the writing thread by their own clocks, as reported with every attempt, and that of the whole process by the kernel
-(getrusage), which also counts loading and the Parquet conversion. Where there is an NVIDIA GPU ``nvidia-smi -lms 100`` runs beside it by
-itself for the same time. The bare timer is the floor: it only sleeps to the same schedule, so what it shows is the host's.
+Each rate runs in a process of its own, as on a unit, following a process of its own as the attempt. CPU time is that of
+the sampling and the writing thread by their own clocks, as reported with every attempt, and that of the whole process
+by the kernel (getrusage), which also counts loading and the Parquet conversion. Where there is an NVIDIA GPU
+``nvidia-smi -lms 100`` runs beside it by itself for the same time. The bare timer is the floor: it only sleeps to the
+same schedule, so what it shows is the host's.
 """
 
 from __future__ import annotations
@@ -185,8 +186,8 @@ def main() -> None:
     if first.get("nvml_cost_us"):
         console.print("NVML, microseconds per call:", first["nvml_cost_us"])
     console.print(
-        "How: each rate in a process of its own; jitter is how far the interval of two samples is from the schedule's; CPU by"
-        " per-thread clocks and getrusage; priority and CPUs of the sampling thread:",
+        "How: each rate in a process of its own; jitter is how far the interval of two samples is from the "
+        "schedule's; CPU by per-thread clocks and getrusage; priority and CPUs of the sampling thread:",
         first.get("thread"),
     )
     if options.json:

@@ -1,10 +1,12 @@
-"""On a host with two GPUs: one is loaded, and everything that is read of the other is the other's; what the readings cost.
+"""On a host with two GPUs: one is loaded, and everything that is read of the other is the other's;
+what the readings cost.
 
     python -m benchmarks two_gpus [--seconds 20]
 
-Loads the first card with the canary's kernel and asks the second as a unit's sensors would: temperature, power, utilisation, processes,
-the canary's own figure, also where a variable names the loaded card, as Ray's does in an actor. Then the cost of every call, and the
-share of a core that :class:`actors.sensors.nvml.NvmlSensor` takes at 10 Hz, paced and unpaced.
+Loads the first card with the canary's kernel and asks the second as a unit's sensors would: temperature, power,
+utilisation, processes, the canary's own figure, also where a variable names the loaded card, as Ray's does in an actor.
+Then the cost of every call, and the share of a core that :class:`actors.sensors.nvml.NvmlSensor` takes at 10 Hz, paced
+and unpaced.
 """
 
 from __future__ import annotations

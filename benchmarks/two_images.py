@@ -2,8 +2,9 @@
 
     python -m benchmarks.two_images
 
-``campaign-example:plain`` is the local image under another name. ``campaign-example:late`` is the same but for its engine, which
-begins every request ``LATE_MS`` late and calls itself another version: a difference that a campaign of the two must find.
+``campaign-example:plain`` is the local image under another name. ``campaign-example:late`` is the same but for its
+engine, which begins every request ``LATE_MS`` late and calls itself another version: a difference that a campaign of
+the two must find.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def make(client: docker.DockerClient, home: Path) -> None:
 
 
 def _patched(folder: str, cache_tag: str) -> bytes:
-    """A tar of the engine's package with :data:`PATCH` behind it, compiled as the image's own files are, which are never looked at again."""
+    """A tar of the engine's package with :data:`PATCH` behind it, compiled as the image's own files are,
+    which are never looked at again."""
     import xllamacpp
 
     source = Path(str(xllamacpp.__file__)).read_text() + PATCH
@@ -83,7 +85,8 @@ def main() -> int:
         daemon.ensure(home)
     make(daemon.connect(home), home)
     print(
-        f"{PLAIN} and {LATE}, whose engine begins every request {LATE_MS:g} ms late: campaign run configs/campaigns/two-images.yaml"
+        f"{PLAIN} and {LATE}, whose engine begins every request {LATE_MS:g} ms late: campaign run "
+        "configs/campaigns/two-images.yaml"
     )
     return 0
 

@@ -1,7 +1,7 @@
 """The command ``campaign``, and ``python -m campaign``: interrupted at any moment it ends with one code and no stack.
 
-Ctrl-C, SIGTERM and SIGHUP are one thing to every verb, a ``KeyboardInterrupt``, after which it tidies up; before a verb has begun and
-after it has ended there is nothing to tidy up.
+Ctrl-C, SIGTERM and SIGHUP are one thing to every verb, a ``KeyboardInterrupt``, after which it tidies up; before a verb
+has begun and after it has ended there is nothing to tidy up.
 """
 
 from __future__ import annotations

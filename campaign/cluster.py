@@ -55,8 +55,8 @@ _BELOW = f"/r/{SESSION}/sockets/plasma_store"
 """The longest path that Ray makes a socket of, below the folder of a driver."""
 
 TOKEN_REMEDY = (
-    "Put one secret of at least 32 characters into a file of mode 0600 on every unit, and start each node, and this command, with "
-    "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE (docs/threat-model.md)."
+    "Put one secret of at least 32 characters into a file of mode 0600 on every unit, and start each node, and this "
+    "command, with RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE (docs/threat-model.md)."
 )
 
 
@@ -168,9 +168,9 @@ def _start_local(gpus: int) -> str:
     except Exception as problem:  # Ray raises its own kinds, and plain ones where a part of it does not answer in time
         stop()
         raise ClusterError(
-            f"Ray did not start on this machine: {str(problem).strip() or type(problem).__name__} Where much else runs here (load "
-            f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs), wait until that has finished: what is measured beside it counts for nothing. "
-            "Nothing was lost; the same command tries again."
+            f"Ray did not start on this machine: {str(problem).strip() or type(problem).__name__} Where much else "
+            f"runs here (load {os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs), wait until that has finished: what "
+            "is measured beside it counts for nothing. Nothing was lost; the same command tries again."
         ) from problem
     except BaseException:
         stop()
@@ -179,7 +179,8 @@ def _start_local(gpus: int) -> str:
 
 
 def _patient_node(folder: Path, gpus: int) -> Any:
-    """The node; a second one where the first did not come up: a raylet gives its agents fifteen seconds, and a busy machine needs longer."""
+    """The node; a second one where the first did not come up: a raylet gives its agents fifteen seconds,
+    and a busy machine needs longer."""
     for last in (False, True):
         try:
             with _deaf():
@@ -195,15 +196,17 @@ def _patient_node(folder: Path, gpus: int) -> Any:
             shutil.rmtree(folder / "r", ignore_errors=True)
             if last:
                 raise ClusterError(
-                    f"Ray did not start, twice: {problem} This machine may be too busy (load average {os.getloadavg()[0]:.0f} on "
-                    f"{os.cpu_count()} CPUs): wait until it is not; the same command tries again."
+                    f"Ray did not start, twice: {problem} This machine may be too busy (load average "
+                    f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs): wait until it is not; "
+                    "the same command tries again."
                 ) from None
     raise AssertionError
 
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """What is started here never hears SIGHUP and SIGQUIT, which a terminal sends to all: the driver alone decides what ends."""
+    """What is started here never hears SIGHUP and SIGQUIT, which a terminal sends to all:
+    the driver alone decides what ends."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGQUIT})
     try:
         yield
@@ -216,8 +219,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 @contextlib.contextmanager
 def _ours(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
-    """Signals that come meanwhile wait; then our own handlers are back. Ray's core puts its own in their place, which print a stack and end
-    the process with nothing stopped."""
+    """Signals that come meanwhile wait; then our own handlers are back. Ray's core puts its own in their place, which
+    print a stack and end the process with nothing stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -253,8 +256,8 @@ def _refuse_open(address: str, intruder: subprocess.Popen[str]) -> None:
         said = ""
     if said == "let in":
         raise ClusterError(
-            f"the Ray cluster at {address} lets in whoever has no token: any user of its machines could run code as the one who "
-            f"started it. {TOKEN_REMEDY}"
+            f"the Ray cluster at {address} lets in whoever has no token: any user of its machines could run code as "
+            f"the one who started it. {TOKEN_REMEDY}"
         )
     if said != "refused":
         raise ClusterError(
@@ -265,8 +268,8 @@ def _refuse_open(address: str, intruder: subprocess.Popen[str]) -> None:
 def _own_folder() -> tuple[Path, Path, int]:
     """A folder for this driver alone, its name in our home, and the lock that says that we live.
 
-    It lies in our home, which no other user may enter; where a socket's path would be too long there, it lies in this user's
-    runtime folder, with a link in our home. Its name cannot be guessed.
+    It lies in our home, which no other user may enter; where a socket's path would be too long there, it lies in this
+    user's runtime folder, with a link in our home. Its name cannot be guessed.
     """
     try:
         base = private.folder(host.home() / "ray")
@@ -309,8 +312,9 @@ def folders() -> dict[Path, int]:
 
 
 def units() -> list[Unit]:
-    """Every alive node with a GPU slot, by name. A node's name is its label ``unit``; else ``local`` for the one of our own cluster, and
-    ``node-`` with a digest of its host name for another: the name stands in every result, and results are published.
+    """Every alive node with a GPU slot, by name. A node's name is its label ``unit``; else ``local`` for the one of our
+    own cluster, and ``node-`` with a digest of its host name for another: the name stands in every result,
+    and results are published.
 
     Raises :class:`ClusterError` where the head is gone: Ray would wait for it a minute and then end this process."""
     import ray
@@ -330,8 +334,8 @@ def units() -> list[Unit]:
 
 
 def require_head() -> bool:
-    """Whether the cluster's head answers now. Raises :class:`ClusterError` where it has not for :data:`HEAD_PATIENCE_S`; waits two seconds
-    at most."""
+    """Whether the cluster's head answers now. Raises :class:`ClusterError` where it has not for
+    :data:`HEAD_PATIENCE_S`; waits two seconds at most."""
     if _head is None:
         return True
     try:
@@ -339,8 +343,8 @@ def require_head() -> bool:
     except OSError as problem:
         if time.monotonic() - _head.answered > HEAD_PATIENCE_S:
             raise ClusterError(
-                f"the head of the Ray cluster, {_head.host}:{_head.port}, is gone ({problem.strerror or problem}). Each unit ends by itself "
-                "what runs there. Start the cluster again; the same command goes on."
+                f"the head of the Ray cluster, {_head.host}:{_head.port}, is gone ({problem.strerror or problem}). "
+                "Each unit ends by itself what runs there. Start the cluster again; the same command goes on."
             ) from None
         return False
     _head.answered = time.monotonic()
@@ -371,7 +375,8 @@ def stop() -> None:
 
 
 def abandon() -> None:
-    """End the local cluster's processes from a signal handler, whatever this process was about; who calls it ends as well."""
+    """End the local cluster's processes from a signal handler, whatever this process was about;
+    who calls it ends as well."""
     if _local is not None:
         end_processes(_local.folder)
         _remove(_local.link)

@@ -1,6 +1,7 @@
 """Modules that others may import by the name they had before they got rooms (CHANGELOG.md), until version 0.2.
 
-A finder of last resort: it is asked where no module of that name exists, and hands out the module that bears the new one.
+A finder of last resort: it is asked where no module of that name exists, and hands out the module that bears the new
+one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Every private part of Ray that the project uses. Ray promises none of them, so they stand here and nowhere else.
 
-``ray.init`` alone would move a local node from 127.0.0.1 to a public address, start a dashboard server, an autoscaler monitor and
-a log monitor (which cost the measured machine memory and CPU time), take over SIGTERM, and write a token into the person's home.
-So the node is put together from Ray's own parts. :data:`TESTED` is the version of the lock file that they were tested with.
+``ray.init`` alone would move a local node from 127.0.0.1 to a public address, start a dashboard server, an autoscaler
+monitor and a log monitor (which cost the measured machine memory and CPU time), take over SIGTERM, and write a token
+into the person's home. So the node is put together from Ray's own parts. :data:`TESTED` is the version of the lock file
+that they were tested with.
 """
 
 from __future__ import annotations
@@ -22,10 +23,18 @@ PARTS = {
     "ray._private.node:Node.kill_all_processes": "ends the node",
     "ray._private.parameter:RayParams": "what the node is made of",
     "ray._private.services:resolve_ip_for_localhost": "replaced: it moves a node on loopback to a public address",
-    "ray._private.services:get_node": "asked for longer: Ray gives its node 30 s to register, too little beside other work",
-    "ray._private.worker:print_to_stdstream": "replaced by nothing: what Ray says of a dead worker names no run and no remedy",
-    "ray._private.utils:set_sigterm_handler": "replaced by nothing in the driver: Ray's handler ends it with nothing journalled",
-    "ray._private.auto_init_hook:enable_auto_connect": "set to False: else any call after the end starts another Ray, in /tmp/ray",
+    "ray._private.services:get_node": (
+        "asked for longer: Ray gives its node 30 s to register, too little beside other work"
+    ),
+    "ray._private.worker:print_to_stdstream": (
+        "replaced by nothing: what Ray says of a dead worker names no run and no remedy"
+    ),
+    "ray._private.utils:set_sigterm_handler": (
+        "replaced by nothing in the driver: Ray's handler ends it with nothing journalled"
+    ),
+    "ray._private.auto_init_hook:enable_auto_connect": (
+        "set to False: else any call after the end starts another Ray, in /tmp/ray"
+    ),
     "ray._raylet:Config.initialize": "reads the environment again, for the token",
     "ray._raylet:AuthenticationMode.TOKEN": "whether this Ray demands tokens",
     "ray._raylet:get_authentication_mode": "whether this process speaks with a token",
@@ -77,7 +86,8 @@ REGISTRATION_S = 180.0
 
 
 def be_patient() -> None:
-    """Wait for a node of our own for :data:`REGISTRATION_S` before Ray counts its 30 s, which are short beside other work."""
+    """Wait for a node of our own for :data:`REGISTRATION_S` before Ray counts its 30 s,
+    which are short beside other work."""
     from ray._private import services
 
     once = services.get_node

@@ -30,7 +30,8 @@ class Results:
 
     def __repr__(self) -> str:
         name, state = self.connection.execute(
-            "SELECT (SELECT any_value(campaign) FROM campaign), count(*) FILTER (accepted) || ' of ' || count(*) || ' runs accepted' FROM runs"
+            "SELECT (SELECT any_value(campaign) FROM campaign), "
+            "count(*) FILTER (accepted) || ' of ' || count(*) || ' runs accepted' FROM runs"
         ).fetchall()[0]
         return f"<campaign {name}: {state}, {self.folder}>"
 
@@ -43,7 +44,8 @@ class Results:
         return self.sql(f"FROM {name}")
 
     def analyse(self) -> Results:
-        """Bring the statistics up to what the folder holds, for the views of ``analysis/`` such as ``comparisons``; returns itself.
+        """Bring the statistics up to what the folder holds, for the views of
+        ``analysis/`` such as ``comparisons``; returns itself.
 
         They are kept in the folder, so this takes time only where the campaign has moved on since.
         """

@@ -1,7 +1,8 @@
-"""Writes what of the documentation follows from the code: the campaign file's keys, the SQL views, and the notebook with what its cells gave.
+"""Writes what of the documentation follows from the code: the campaign file's keys, the SQL views,
+and the notebook with what its cells gave.
 
-python docs/reference.py        (writes docs/reference/*.md, configs/schema.json and the structures in sql/10_sources.sql that classes declare;
-                                 a test fails where they are not as written)
+python docs/reference.py        (writes docs/reference/*.md, configs/schema.json and the structures in
+                                 sql/10_sources.sql that classes declare; a test fails where they are not as written)
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ STARTS = re.compile(r"^CREATE (?P<kind>VIEW|MACRO|TABLE) (?P<name>\w+)(?P<argume
 
 
 def sources(text: str) -> str:
-    """``sql/10_sources.sql`` with the structure of an attempt's record as its class declares it, and the columns of a sample as the
-    sensors declare them."""
+    """``sql/10_sources.sql`` with the structure of an attempt's record as its class declares it, and the columns of a
+    sample as the sensors declare them."""
     record = re.compile(r"(    unnest\(from_json\(facts, ')\{.*?\n    \}('\)\))", re.S)
     made, count = record.subn(lambda found: f"{found[1]}{attempt.structure_text()}{found[2]}", text)
     telemetry = re.compile(r"(CREATE TABLE schema_telemetry \(\n).*?(\n\);)", re.S)
@@ -47,8 +48,14 @@ def configuration(made: dict[str, Any]) -> str:
     parts = [
         "# Configuration reference",
         "",
-        "Every key of a campaign file, from the models that validate it; `campaign schema` prints the JSON Schema for editors, and the files in",
-        "`configs/` name it in their first line. `campaign plan FILE` says what contradicts itself, with file, line, key and remedy.",
+        (
+            "Every key of a campaign file, from the models that validate it; `campaign schema` prints the JSON Schema "
+            "for editors, and the files in"
+        ),
+        (
+            "`configs/` name it in their first line. `campaign plan FILE` says what contradicts itself, with file, "
+            "line, key and remedy."
+        ),
         "",
         "## The campaign",
         "",
@@ -98,8 +105,14 @@ def sql(files: list[Path]) -> str:
     parts = [
         "# SQL reference",
         "",
-        "The views and macros that `campaign sql`, `campaign.open(…).sql(…)` and the report query, from the comments in `sql/`. Tables called `schema_…` hold",
-        "no rows and are left out here. `.tables` at the prompt lists the views of an open folder, `describe NAME` its columns.",
+        (
+            "The views and macros that `campaign sql`, `campaign.open(…).sql(…)` and the report query, from the "
+            "comments in `sql/`. Tables called `schema_…` hold"
+        ),
+        (
+            "no rows and are left out here. `.tables` at the prompt lists the views of an open folder, "
+            "`describe NAME` its columns."
+        ),
     ]
     for file in files:
         text = file.read_text()
@@ -118,7 +131,8 @@ def sql(files: list[Path]) -> str:
 
 
 def notebook(path: Path) -> str:
-    """A notebook as a page: its texts, its code, and below each cell the table or the figure that it gave when the notebook was last run."""
+    """A notebook as a page: its texts, its code, and below each cell the table or the
+    figure that it gave when the notebook was last run."""
     parts = []
     for cell in json.loads(path.read_text())["cells"]:
         text = "".join(cell["source"])

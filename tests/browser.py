@@ -1,4 +1,5 @@
-"""Headless Chromium, driven over its debugging pipe: what a reader sees, does and prints. No driver program, no network."""
+"""Headless Chromium, driven over its debugging pipe: what a reader sees, does and prints. No driver program,
+no network."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ class Browser:
         return answer
 
     def look(self, width: int, scheme: str = "light", media: str = "", height: int = 900) -> None:
-        """The size of the window (a phone's below 500), the system's colour scheme, ``media``: ``print`` or the screen."""
+        """The size of the window (a phone's below 500), the system's colour scheme, ``media``:
+        ``print`` or the screen."""
         phone = width < 500
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]

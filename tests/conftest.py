@@ -1,4 +1,5 @@
-"""What every test may ask for. Docker is a part of the project: without an engine its tests fail, they are not skipped."""
+"""What every test may ask for. Docker is a part of the project: without an engine its tests fail,
+they are not skipped."""
 
 from __future__ import annotations
 
@@ -28,15 +29,18 @@ def pytest_configure() -> None:
 
 
 def _end_quietly() -> None:
-    """DuckDB's binding lists on standard error whatever still lives when the interpreter ends: pytest's own references to its fixtures."""
+    """DuckDB's binding lists on standard error whatever still lives when the interpreter ends:
+    pytest's own references to its fixtures."""
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 SLOW = (
-    "test_benchmarks.py", "test_campaign.py", "test_cells_that_cannot_run.py", "test_infrastructure.py", "test_kills.py", "test_replicas.py",
+    "test_benchmarks.py", "test_campaign.py", "test_cells_that_cannot_run.py", "test_infrastructure.py",
+    "test_kills.py", "test_replicas.py",
     "test_setup.py", "test_sudo.py", "campaign/test_cluster.py", "campaign/run/test_units.py",
-    "campaign/run/test_driver.py", "campaign/run/test_drift.py", "campaign/run/test_looks.py", "campaign/study/test_conduct.py", "campaign/preflight/test_preflight_units.py",
+    "campaign/run/test_driver.py", "campaign/run/test_drift.py", "campaign/run/test_looks.py",
+    "campaign/study/test_conduct.py", "campaign/preflight/test_preflight_units.py",
     "notebooks",
 )  # fmt: skip
 """Files and folders below tests/ that start Ray or whole campaigns: no two of them at once on a machine."""
@@ -45,7 +49,8 @@ DRAWN = ("campaign/report/paper",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a test takes, as markers: ``docker`` and ``root`` from what it asks for, ``slow`` and ``drawn`` from the lists above."""
+    """What a test takes, as markers: ``docker`` and ``root`` from what it asks for,
+    ``slow`` and ``drawn`` from the lists above."""
     for item in items:
         place = item.path.relative_to(PROJECT / "tests").as_posix()
         if {"docker_engine", "finished", "local_image"} & set(getattr(item, "fixturenames", ())):

@@ -73,7 +73,8 @@ def write(
 
     ``effects_pct``: environment to the true change of throughput in percent. ``done``: finish only that many runs,
     and leave the next one ``dispatched`` if asked. ``rejections``: let one attempt of the second model overheat
-    before it is accepted, in repetition 2. ``looks``: a sequential design with looks after so many blocks, as a driver takes them. ``telemetry_hz=0``: no telemetry files. ``gpu=False``: no GPU columns.
+    before it is accepted, in repetition 2. ``looks``: a sequential design with looks after so many blocks, as a driver
+    takes them. ``telemetry_hz=0``: no telemetry files. ``gpu=False``: no GPU columns.
     """
     rng = np.random.default_rng(seed)
     effects = dict(effects_pct or {"docker-baseline": -1.5})
@@ -524,7 +525,8 @@ EVERYTHING: dict[str, dict[str, tuple[float, str]]] = {
         "harness_s": (0.03, "s"),
     },
 }
-"""Source, metric, and about what a run measures. Instead of the metric of that name that is the same in every run, or beside the others."""
+"""Source, metric, and about what a run measures. Instead of the metric of that name that is the same in every run,
+or beside the others."""
 
 
 def _samples(

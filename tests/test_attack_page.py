@@ -34,5 +34,8 @@ def test_its_sums_are_those_of_its_tables() -> None:
         tested = sum(row[3] != "`hand`" for row in found)
         assert all(len(row) == 4 for row in found)
         lies = sum("out of reach" in row[2] for row in found)
-        line = f"({part.lower().replace(' ', '-').join(['#', ')'])} | {len(found)} | {then} | {len(found) - lies} | {tested} |"
+        line = (
+            f"({part.lower().replace(' ', '-').join(['#', ')'])} | {len(found)} | {then} | "
+            f"{len(found) - lies} | {tested} |"
+        )
         assert line in PAGE, line

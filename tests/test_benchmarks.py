@@ -33,7 +33,10 @@ def test_the_interval_of_a_ratio_is_students_on_logarithms():
 
 def test_a_bare_run_gets_another_output_and_a_copy_of_the_caches_that_went_with_the_attempt():
     command = {
-        "shell": "docker run --mount=source=/s/vm/caches,target=/campaign/cache --mount=source=/s/vm/a/1/output,target=/campaign/output x",
+        "shell": (
+            "docker run --mount=source=/s/vm/caches,target=/campaign/cache "
+            "--mount=source=/s/vm/a/1/output,target=/campaign/output x"
+        ),
         "mounts": [
             {"source": "/s/vm/caches", "target": "/campaign/cache"},
             {"source": "/s/vm/a/1/output", "target": "/campaign/output"},
@@ -113,7 +116,8 @@ def test_the_campaign_of_the_analysis_benchmark_has_the_shape_of_the_study(tmp_p
     con = views.connect(analysis.campaign(tmp_path, models=1, repetitions=1))
     runs, samples, requests, simulated, files = con.execute(
         """SELECT (SELECT count(*) FROM runs WHERE accepted), (SELECT count(*) FROM telemetry),
-            (SELECT count(*) FROM requests WHERE itl_ms IS NULL), (SELECT simulated FROM campaign), len(getvariable('telemetry_files'))"""
+            (SELECT count(*) FROM requests WHERE itl_ms IS NULL), (SELECT simulated
+            FROM campaign), len(getvariable('telemetry_files'))"""
     ).fetchall()[0]
     assert (runs, samples, requests, simulated, files) == (3, 3 * 5550, 3 * 1000, True, 3)
     assert con.execute("SELECT count(*) FROM broken_files").fetchall() == [(0,)]

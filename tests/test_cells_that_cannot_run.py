@@ -1,4 +1,5 @@
-"""A whole campaign of which one model cannot run: found before anything is measured, named, decided once, journalled."""
+"""A whole campaign of which one model cannot run: found before anything is measured, named,
+decided once, journalled."""
 
 from __future__ import annotations
 

@@ -18,7 +18,10 @@ from actors.types import ImageIdentity
 CONFIG = """\
 name: extended
 engine: checksum
-models: [{name: nothing, engines: [checksum], random_weights: {layers: 1, hidden_size: 32, feed_forward_size: 32, heads: 1, kv_heads: 1}}]
+models:
+  - name: nothing
+    engines: [checksum]
+    random_weights: {layers: 1, hidden_size: 32, feed_forward_size: 32, heads: 1, kv_heads: 1}
 environments:
   - {name: first, kind: docker, network: none}
   - {name: second, kind: docker-second, network: none}
@@ -42,9 +45,10 @@ output = home / "output"
 output.mkdir()
 output.chmod(0o777)
 prepared = program.prepare(model, workload, home)
-order = Attempt(campaign="c", campaign_id="c", run_id="r", attempt=1, unit="u", engine=loaded.engine, model=model, workload=workload,
-                environment=spec, gate=Gate(), prepared=prepared, image=identity)
-process = arm(spec, home).create(launch_of(order, program, output), {"campaign": "c", "run": "r", "attempt": "1"}, home, identity)
+order = Attempt(campaign="c", campaign_id="c", run_id="r", attempt=1, unit="u", engine=loaded.engine, model=model,
+                workload=workload, environment=spec, gate=Gate(), prepared=prepared, image=identity)
+labels = {"campaign": "c", "run": "r", "attempt": "1"}
+process = arm(spec, home).create(launch_of(order, program, output), labels, home, identity)
 process.start()
 ended = process.wait(60)
 process.close()
@@ -121,8 +125,10 @@ def test_its_version_is_a_condition_of_the_unit(installed: Path) -> None:
     ("line", "said"),
     [
         ("docker = json:loads", "broken offers 'docker' in campaign.environments, a name that is taken"),
-        ("mine = no.such.module:KIND", "broken: no.such.module:KIND, its 'mine' in campaign.environments, cannot be loaded: ModuleNotFoundError"),
-        ("mine = actors.environments.podman:PODMAN", "calls itself 'podman', its entry point in campaign.environments 'mine'"),
+        ("mine = no.such.module:KIND",
+         "broken: no.such.module:KIND, its 'mine' in campaign.environments, cannot be loaded: ModuleNotFoundError"),
+        ("mine = actors.environments.podman:PODMAN",
+         "calls itself 'podman', its entry point in campaign.environments 'mine'"),
     ],
 )  # fmt: skip
 def test_a_package_that_cannot_be_used_is_named(line: str, said: str, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A Docker engine that is killed in the middle of a campaign costs no run, and what was given up can be opened again."""
+"""A Docker engine that is killed in the middle of a campaign costs no run,
+and what was given up can be opened again."""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ def test_a_killed_engine_is_waited_for_and_no_run_pays(
 
 
 def test_what_was_given_up_can_be_opened_again(docker_engine, session_home: Path, tmp_path: Path) -> None:
-    """A time limit that nothing can keep gives every run up; `campaign retry` opens them, and the campaign is no longer finished."""
+    """A time limit that nothing can keep gives every run up; `campaign retry` opens them,
+    and the campaign is no longer finished."""
     config = write_config(tmp_path, repetitions=1)
     text = config.read_text().replace("timeout_s: 60}", "timeout_s: 0.05}")
     config.write_text(text + "attempts_max: 1\nbreaker: 9\n")

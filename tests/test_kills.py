@@ -1,6 +1,7 @@
 """kill -9 of anything, at any moment: the same command goes on, and nothing accepted is lost or done twice.
 
-Seven by default, one of each kind (the last stops everything for a while, as Ctrl-Z does); ``CAMPAIGN_KILLS=60`` is the long version.
+Seven by default, one of each kind (the last stops everything for a while, as Ctrl-Z does); ``CAMPAIGN_KILLS=60`` is the
+long version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What README and docs show works as it stands there.
 
-Campaign files are planned and SQL is answered (``tests/campaign/analysis``). A console line runs where it needs neither a Spark, root,
-Docker nor a network; those that do begin with one of :data:`ELSEWHERE`, and their number is fixed.
+Campaign files are planned and SQL is answered (``tests/campaign/analysis``). A console line runs where it needs neither
+a Spark, root, Docker nor a network; those that do begin with one of :data:`ELSEWHERE`, and their number is fixed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from campaign.config import loading
 PROJECT = Path(__file__).parents[1]
 PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md"), *(PROJECT / "examples").glob("*/README.md")])
 ELSEWHERE = (
-    "make ", "sudo ", ".venv/bin/hf ", ".campaign/uv/", "umask ", "export ", "ray ", "git ", "campaign run ", "campaign rehearse ",
-    "campaign doctor CONFIG --address ", "campaign prepare CONFIG --address ", "campaign verify ", ".venv/bin/campaign doctor ", ".venv/bin/campaign sql", ".venv/bin/campaign verify", ".venv/bin/campaign export ",
+    "make ", "sudo ", ".venv/bin/hf ", ".campaign/uv/", "umask ", "export ", "ray ", "git ", "campaign run ",
+    "campaign rehearse ",
+    "campaign doctor CONFIG --address ", "campaign prepare CONFIG --address ", "campaign verify ",
+    ".venv/bin/campaign doctor ", ".venv/bin/campaign sql", ".venv/bin/campaign verify", ".venv/bin/campaign export ",
 )  # fmt: skip
 """Beginnings of commands that take a machine, a network, minutes, or a campaign that has been carried out."""
 

@@ -1,7 +1,8 @@
-"""Whole campaigns on the study's own engines, by the command line, in Docker and in the chroot: on replicas of their images.
+"""Whole campaigns on the study's own engines, by the command line, in Docker and in the chroot:
+on replicas of their images.
 
-What a real trtllm-bench or vllm would stumble over here stops the replica as well: an option that its version does not have, a
-library that only the entry point leads to, a report of another model.
+What a real trtllm-bench or vllm would stumble over here stops the replica as well: an option that its version does not
+have, a library that only the entry point leads to, a report of another model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`sudo make campaign` of an ordinary user: a real campaign as root, and nothing of root's in the checkout or the home.
 
-What sudo gives is simulated: root, SUDO_* variables, a cut-down PATH, everything else dropped; but HOME is kept, as some
-machines' sudoers say, because then libraries would write into the person's home.
+What sudo gives is simulated: root, SUDO_* variables, a cut-down PATH, everything else dropped; but HOME is kept, as
+some machines' sudoers say, because then libraries would write into the person's home.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Two images in one environment: a difference of known size is found, and everything says that the arms do not run the same."""
+"""Two images in one environment: a difference of known size is found,
+and everything says that the arms do not run the same."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def test_the_known_difference_is_found_with_its_interval(con: duckdb.DuckDBPyCon
     ).fetchall()
     verdict, side, low_ms, high_ms = row
     assert (verdict, side) == ("different", "worse")
-    # Who sleeps for so long is at least so late; on a busy machine the engine's threads, gone to sleep meanwhile, are later still.
+    # Who sleeps for so long is at least so late; on a busy machine the engine's threads, gone to sleep meanwhile, are
+    # later still.
     assert low_ms > 0 and high_ms >= 0.9 * two_images.LATE_MS
 
 

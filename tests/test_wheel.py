@@ -1,4 +1,5 @@
-"""The built wheel, installed where nothing else of the project is: it plans, analyses and answers queries with what it ships."""
+"""The built wheel, installed where nothing else of the project is: it plans,
+analyses and answers queries with what it ships."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def campaign(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The installed command, in an empty folder. Its dependencies are those of this environment, the project itself is not."""
+    """The installed command, in an empty folder. Its dependencies are those of this environment,
+    the project itself is not."""
     here = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", str(here / "venv")], check=True, capture_output=True)
     python = here / "venv/bin/python"

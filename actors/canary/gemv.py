@@ -1,9 +1,10 @@
 """The canary's song on an NVIDIA GPU: a matrix times a vector, which is what decoding one sequence does.
 
-Runs as a program of its own (``python -m actors.canary.gemv SECONDS [UUID]``), so that its CUDA context is gone when it ends: one that stays
-alive keeps a GB10 out of its idle state. It needs the driver's library and nothing else: the kernel is PTX, which the driver
-compiles for the device that is there. A kernel rather than a device copy, because the slow state that it is here to find leaves
-copies at full speed and slows a matrix-vector product three times (tonyd2wild/DeepSeek-V4.1-Flash-vLLM-DGX-Spark#1).
+Runs as a program of its own (``python -m actors.canary.gemv SECONDS [UUID]``), so that its CUDA context is gone when it
+ends: one that stays alive keeps a GB10 out of its idle state. It needs the driver's library and nothing else: the
+kernel is PTX, which the driver compiles for the device that is there. A kernel rather than a device copy, because the
+slow state that it is here to find leaves copies at full speed and slows a matrix-vector product three times
+(tonyd2wild/DeepSeek-V4.1-Flash-vLLM-DGX-Spark#1).
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def uuid_text(uuid: bytes) -> str:
 
 
 def bandwidth_gb_s(uuid: str | None = None, seconds: float = 0.0) -> float:
-    """Bytes of the matrix per second, median over :data:`ROUNDS` rounds, or as many as ``seconds`` take, on the GPU or MIG
-    instance of that UUID; on CUDA's first device without one.
+    """Bytes of the matrix per second, median over :data:`ROUNDS` rounds, or as many as ``seconds`` take, on the GPU or
+    MIG instance of that UUID; on CUDA's first device without one.
 
     Raises CudaError, and OSError where there is no driver.
     """

@@ -23,7 +23,8 @@ TIMEOUT_S = 30.0
 
 
 def bandwidth_gb_s() -> float:
-    """Median over the rounds of the matrix's bytes per second; the first round, which brings the pages in, does not count."""
+    """Median over the rounds of the matrix's bytes per second; the first round, which brings the pages in,
+    does not count."""
     import numpy as np
 
     matrix = np.ones((ROWS, COLUMNS), dtype=np.float32)
@@ -63,7 +64,8 @@ def gpu_bandwidth_gb_s(uuid: str | None = None) -> tuple[float | None, str | Non
 
 
 def sing(when: str, gpu: str | None, uuid: str | None = None) -> Metric:
-    """``canary_before_gb_s`` or ``canary_after_gb_s``. ``gpu`` is the name of the unit's GPU, None where it has none."""
+    """``canary_before_gb_s`` or ``canary_after_gb_s``. ``gpu`` is the name of the unit's GPU,
+    None where it has none."""
     value, reason = gpu_bandwidth_gb_s(uuid) if gpu is not None else (bandwidth_gb_s(), None)
     return Metric(
         name=f"canary_{when}_gb_s",

@@ -20,7 +20,8 @@ OUTPUT = "/campaign/output"
 """Where every arm sees the attempt's output folder."""
 
 CACHE = "/campaign/cache"
-"""Where every arm sees the engine's compile caches, read-write: an attempt's own copy of what an unmeasured start made."""
+"""Where every arm sees the engine's compile caches, read-write:
+an attempt's own copy of what an unmeasured start made."""
 
 KERNEL_CACHES = {
     "TRITON_CACHE_DIR": f"{CACHE}/triton",
@@ -37,13 +38,14 @@ KERNEL_CACHES = {
     "HF_MODULES_CACHE": f"{CACHE}/huggingface_modules",
     "XDG_CACHE_HOME": f"{CACHE}/xdg",
 }
-"""What compiles at start in any engine on PyTorch, and where it keeps the result: Triton, inductor, C++ extensions, FlashInfer with
-its autotuner, the driver's JIT, TensorRT-LLM's DeepGEMM (FlashInfer has it too) and DeepGEMM itself, CUTLASS' DSL, models' own code."""
+"""What compiles at start in any engine on PyTorch, and where it keeps the result: Triton, inductor, C++ extensions,
+FlashInfer with its autotuner, the driver's JIT, TensorRT-LLM's DeepGEMM (FlashInfer has it too) and DeepGEMM itself,
+CUTLASS' DSL, models' own code."""
 
 
 class EngineError(CampaignError):
-    """A model, a workload or a report that the engine cannot handle. The message is for the person: what is wrong on the
-    first line, and on those after it ``remedy``, what to do."""
+    """A model, a workload or a report that the engine cannot handle. The message is for the person: what is wrong on
+    the first line, and on those after it ``remedy``, what to do."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(f"{message}\n{remedy}" if remedy else message)
@@ -97,12 +99,13 @@ class Engine(Protocol):
         ...
 
     def expect(self, model: Model, workload: Workload, cache: Path) -> Prepared | None:
-        """Where :meth:`prepare` will have put things; None where only preparing settles that. Nothing is read or written."""
+        """Where :meth:`prepare` will have put things; None where only preparing settles that.
+        Nothing is read or written."""
         ...
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
-        """Put weights and dataset in place below ``cache`` (idempotent, atomic), and say where they are. ``facts`` must hold
-        ``model_identity``. Raises EngineError for what cannot run."""
+        """Put weights and dataset in place below ``cache`` (idempotent, atomic), and say where they are. ``facts`` must
+        hold ``model_identity``. Raises EngineError for what cannot run."""
         ...
 
     def built(self, model: Model, cache: Path) -> Path | None:
@@ -110,7 +113,8 @@ class Engine(Protocol):
         ...
 
     def build(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
-        """The process that builds, for the longest of the workloads, below ``OUTPUT``. Raises EngineError where nothing is built."""
+        """The process that builds, for the longest of the workloads, below ``OUTPUT``.
+        Raises EngineError where nothing is built."""
         ...
 
     def find_built(self, output: Path) -> Path | None:
@@ -132,7 +136,8 @@ class Engine(Protocol):
         ...
 
     def parse_file(self, report: Path, log: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
-        """One report read apart from any campaign (`campaign parse`), ready for JSON. Raises EngineError, naming the missing key."""
+        """One report read apart from any campaign (`campaign parse`), ready for JSON. Raises EngineError,
+        naming the missing key."""
         ...
 
 

@@ -1,4 +1,5 @@
-"""An engine's report read apart from any campaign: what ``campaign parse ENGINE REPORT`` prints. Each engine reads its own."""
+"""An engine's report read apart from any campaign: what ``campaign parse ENGINE REPORT`` prints.
+Each engine reads its own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The engines there are. A new one is a folder beside this file and a line in :data:`BUILT_IN`; one from another package is an entry
-point of the group ``campaign.engines`` (``docs/extending.md``).
+"""The engines there are. A new one is a folder beside this file and a line in :data:`BUILT_IN`; one from another
+package is an entry point of the group ``campaign.engines`` (``docs/extending.md``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Environments: how a process is started, watched and reaped. One folder for each kind, an entry of :mod:`actors.environments.registry`.
+"""Environments: how a process is started, watched and reaped. One folder for each kind, an entry of
+:mod:`actors.environments.registry`.
 
-An environment knows nothing of engines: it is given a :class:`~actors.types.Launch` and runs it. A kind answers for itself
-(:class:`Kind`): nobody outside asks which one it is.
+An environment knows nothing of engines: it is given a :class:`~actors.types.Launch` and runs it. A kind answers for
+itself (:class:`Kind`): nobody outside asks which one it is.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ class Process(Protocol):
     cgroup: str | None
     """Path below the cgroup mount of the attempt's own cgroup; None where it has none."""
     command: dict[str, Any]
-    """``argv`` (the engine's), ``entrypoint`` (the image's, which is given that argv), ``variables``, ``mounts``, ``workdir``, ``user``,
-    ``shell`` (pasteable line), ``environment`` and, for Docker, ``container`` (the create parameters) and ``container_id``. ``notes``
-    lists what this host made different from what was asked or from the other arm (a limit that could not be raised)."""
+    """``argv`` (the engine's), ``entrypoint`` (the image's, which is given that argv), ``variables``, ``mounts``,
+    ``workdir``, ``user``, ``shell`` (pasteable line), ``environment`` and, for Docker, ``container`` (the create
+    parameters) and ``container_id``. ``notes`` lists what this host made different from what was asked or from the
+    other arm (a limit that could not be raised)."""
 
     @property
     def entrypoint_s(self) -> float | None:
@@ -63,9 +65,9 @@ class Process(Protocol):
         ...
 
     def start(self) -> int:
-        """Start it; returns the monotonic nanosecond clock at the first exec, which is the entry point's where the image has
-        one and else the engine's. Native: read just before the exec. Docker: when the Docker engine saw the exec done
-        (``State.StartedAt``), an upper bound."""
+        """Start it; returns the monotonic nanosecond clock at the first exec, which is the entry point's where the
+        image has one and else the engine's. Native: read just before the exec. Docker: when the Docker engine saw the
+        exec done (``State.StartedAt``), an upper bound."""
         ...
 
     def wait(self, timeout_s: float) -> Exit | None:
@@ -73,7 +75,8 @@ class Process(Protocol):
         ...
 
     def output_bytes(self) -> int | None:
-        """How much it has written to stdout and stderr so far, cheaply; None where this cannot be told while it runs."""
+        """How much it has written to stdout and stderr so far, cheaply;
+        None where this cannot be told while it runs."""
         ...
 
     def stop(self, grace_s: float = 5.0) -> Exit:
@@ -119,8 +122,8 @@ class ContainerEngine(Protocol):
         ...
 
     def connect(self, home: Path, start: bool = True) -> docker.DockerClient:
-        """The engine that answers; one without a daemon is started, unless not ``start`` and nothing of this home's can be in it. Raises
-        EngineMissing with what to do on this host."""
+        """The engine that answers; one without a daemon is started, unless not ``start`` and nothing of this home's can
+        be in it. Raises EngineMissing with what to do on this host."""
         ...
 
     def ensure(self, home: Path, say: Callable[[str], None]) -> None:
@@ -153,7 +156,8 @@ class Kind(Protocol):
 
     @property
     def has_mounts(self) -> bool:
-        """Else a launch's mount targets are replaced by their sources, and its user comes to its folders by their paths."""
+        """Else a launch's mount targets are replaced by their sources,
+        and its user comes to its folders by their paths."""
         ...
 
     @property
@@ -173,15 +177,16 @@ class Kind(Protocol):
     def refused(
         self, spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None = None
     ) -> dict[str, str]:
-        """Key of ``spec`` to why this host refuses it, found out by trying; empty when the arm works. ``environment`` stands for an arm
-        that does not work even without options, ``combination`` for options that only fail together. May raise OptionRefused."""
+        """Key of ``spec`` to why this host refuses it, found out by trying; empty when the arm works. ``environment``
+        stands for an arm that does not work even without options, ``combination`` for options that only fail together.
+        May raise OptionRefused."""
         ...
 
     def describe(
         self, spec: Environment, launch: Launch, image: ImageIdentity | None, gpu_uuid: str | None = None
     ) -> dict[str, str]:
-        """Aspect to what holds in this arm, in words and numbers: of :data:`actors.environments.describe.ASPECTS` those that are this
-        kind's own to say."""
+        """Aspect to what holds in this arm, in words and numbers: of :data:`actors.environments.describe.ASPECTS` those
+        that are this kind's own to say."""
         ...
 
     def planned(
@@ -193,8 +198,8 @@ class Kind(Protocol):
         home: Path,
         gpu_uuid: str | None = None,
     ) -> dict[str, Any]:
-        """What ``create`` would record as its command, on a machine that has neither engine nor image nor the mounts' sources. Raises
-        EnvironmentError_ where there is no such command before a run."""
+        """What ``create`` would record as its command, on a machine that has neither engine nor image nor the mounts'
+        sources. Raises EnvironmentError_ where there is no such command before a run."""
         ...
 
     def notes(self, spec: Environment) -> list[str]:
@@ -210,7 +215,8 @@ class Kind(Protocol):
         ...
 
     def reap(self, home: Path, campaign_id: str | None = None) -> list[str]:
-        """Remove what crashes left of one campaign, or of all; a line for each thing done, or that could not be done."""
+        """Remove what crashes left of one campaign, or of all; a line for each thing done,
+        or that could not be done."""
         ...
 
 

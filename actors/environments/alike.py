@@ -1,7 +1,9 @@
-"""What two arms show an engine, found out by asking each: its variables as they are after the entry point, and the libcuda it loads.
+"""What two arms show an engine, found out by asking each: its variables as they are after the entry point,
+and the libcuda it loads.
 
-Options and tables say what ought to be equal; an entry point, a hook or a read-only root can make it unequal. Before the first run each arm is
-asked once, through the image's entry point, and what differs without being asked for is a reason not to compare them.
+Options and tables say what ought to be equal; an entry point, a hook or a read-only root can make it unequal. Before
+the first run each arm is asked once, through the image's entry point, and what differs without being asked for is a
+reason not to compare them.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ ALLOWED = frozenset(
     {
         "HOSTNAME", "HOME", "PWD", "OLDPWD", "SHLVL", "_", "container", MARK,
         "TERM",  # Podman says xterm in every container, and has no way to say nothing
-        # What the toolkit says to itself, and how a chroot on a host of several GPUs gets the one that a container has alone (gpus.py).
-        "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_CTK_LIBCUDA_DIR", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
+        # What the toolkit says to itself, and how a chroot on a host of several GPUs gets the one that a container has
+        # alone (gpus.py).
+        "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_CTK_LIBCUDA_DIR", "CUDA_VISIBLE_DEVICES",
+            "CUDA_DEVICE_ORDER",
     }
 )  # fmt: skip
 """Variables that may differ between a container and a chroot."""
@@ -36,8 +40,8 @@ TELL_VARIABLES = (
     ("cp", "/proc/self/environ", f"{ANSWER}/answer"),
     ("python3", "-I", "-S", "-c", f"open('{ANSWER}/answer', 'wb').write(open('/proc/self/environ', 'rb').read())"),
 )
-"""Programs that copy what the kernel knows of their own environment, of which an image has at least one. A file, not the standard
-output: entry points write banners there."""
+"""Programs that copy what the kernel knows of their own environment, of which an image has at least one. A file, not
+the standard output: entry points write banners there."""
 LOAD = f"""
 import ctypes, hashlib, json
 answer = {{}}
@@ -89,8 +93,9 @@ def loaded_libcuda(arm: Arm, image: ImageIdentity | None, launch: Launch | None 
 def arms_alike(
     arms: Sequence[Arm], images: Mapping[str, ImageIdentity | None], launch: Launch | None = None
 ) -> list[str]:
-    """What differs between arms that run the same files without having been asked for, a line each with what to do; empty where
-    they are alike. ``images`` by the arm's name; ``launch`` gives the engine's variables. Arms of the host's own userland are left out."""
+    """What differs between arms that run the same files without having been asked for, a line each with what to do;
+    empty where they are alike. ``images`` by the arm's name; ``launch`` gives the engine's variables. Arms of the
+    host's own userland are left out."""
     by_userland: dict[str, list[Arm]] = {}
     for arm in arms:
         image = images[arm.spec.name]
@@ -108,8 +113,9 @@ def _alike(asked: Sequence[Arm], images: Mapping[str, ImageIdentity | None], lau
         names = _meant(a.spec) | _meant(b.spec)
         for name, left, right in _differences(seen[a.spec.name], seen[b.spec.name], names):
             found.append(
-                f"the variable {name} is {left} in {a.spec.name} and {right} in {b.spec.name}: what the image's entry point sets there "
-                "depends on the arm. Name it under variables in the engine's or both arms' entries."
+                f"the variable {name} is {left} in {a.spec.name} and {right} in {b.spec.name}: what the image's "
+                "entry point sets there depends on the arm. Name it under variables in the "
+                "engine's or both arms' entries."
             )
     return found + list(_libcudas([arm for arm in asked if arm.spec.gpu.by != "none"], images, launch))
 
@@ -125,16 +131,17 @@ def _libcudas(arms: Sequence[Arm], images: Mapping[str, ImageIdentity | None], l
     for (a, left), (b, right) in combinations(loaded.items(), 2):
         if left.sha256 != right.sha256:
             yield (
-                f"{a} loads libcuda {left}, {b} {right}: two drivers would be compared. The image brings its own for forward compatibility, or "
-                "the NVIDIA toolkit puts the host's elsewhere. Name an image for the CUDA version of the host's driver, or update the "
-                "driver to that of the image (a DGX Spark has no forward compatibility); `disable-cuda-compat-lib-hook = true` among the "
-                "features in /etc/nvidia-container-runtime/config.toml switches the toolkit's part off."
+                f"{a} loads libcuda {left}, {b} {right}: two drivers would be compared. The image brings its own for "
+                "forward compatibility, or the NVIDIA toolkit puts the host's elsewhere. Name an image for the CUDA "
+                "version of the host's driver, or update the driver to that of the image (a DGX Spark has no forward "
+                "compatibility); `disable-cuda-compat-lib-hook = true` among the features in "
+                "/etc/nvidia-container-runtime/config.toml switches the toolkit's part off."
             )
 
 
 def difference(a: Arm, b: Arm, image: ImageIdentity | None, other: ImageIdentity | None = None) -> list[Row]:
-    """Rows (aspect, in a, in b) of what differs as it is seen inside, also where that was asked for. ``image`` is of ``a``, and of
-    ``b`` too unless that has an ``other`` one."""
+    """Rows (aspect, in a, in b) of what differs as it is seen inside, also where that was asked for. ``image`` is of
+    ``a``, and of ``b`` too unless that has an ``other`` one."""
     other = other or image
     seen = _differences(variables(a, image), variables(b, other), ())
     rows: list[Row] = [(f"variable {name}", left, right) for name, left, right in seen]

@@ -1,4 +1,5 @@
-"""What holds in an arm, in words and numbers, and what differs between two: each kind says what is its own, the rest is the same for all.
+"""What holds in an arm, in words and numbers, and what differs between two: each kind says what is its own,
+the rest is the same for all.
 
 By what arms are told; :mod:`actors.environments.alike` asks them.
 """
@@ -12,8 +13,10 @@ from actors.environments.software import name_of, options_text
 from actors.types import Environment, ImageIdentity, Launch
 
 ASPECTS = (
-    "userland", "engine options", "root filesystem", "mounts", "entry point", "started by", "mount namespace", "pid namespace", "first process",
-    "user namespace", "ipc namespace", "network", "uts namespace", "/dev/shm", "/dev", "cgroup", "memory limit", "seccomp", "capabilities", "gpu",
+    "userland", "engine options", "root filesystem", "mounts", "entry point", "started by", "mount namespace",
+    "pid namespace", "first process",
+    "user namespace", "ipc namespace", "network", "uts namespace", "/dev/shm", "/dev", "cgroup", "memory limit",
+    "seccomp", "capabilities", "gpu",
     "cpus", "rlimits", "user", "workdir", "variables", "page cache at start", "output",
 )  # fmt: skip
 """In the order in which they are shown. What a kind of outside the tree adds comes after them."""
@@ -52,8 +55,8 @@ def difference(
     gpu_uuid: str | None = None,
     other: ImageIdentity | None = None,
 ) -> list[Row]:
-    """Rows (aspect, in a, in b) of everything that is not the same in both arms. ``image`` is of ``a``, and of ``b`` too unless that has
-    an ``other`` one."""
+    """Rows (aspect, in a, in b) of everything that is not the same in both arms. ``image`` is of ``a``, and of ``b``
+    too unless that has an ``other`` one."""
     left, right = effective(a, launch, image, gpu_uuid), effective(b, launch, other or image, gpu_uuid)
     aspects = dict.fromkeys([*left, *right])
     rows = [(aspect, left.get(aspect, "none"), right.get(aspect, "none")) for aspect in aspects]

@@ -1,13 +1,15 @@
 """The GPU driver's user-space files for a chroot: what the NVIDIA toolkit would put into a container.
 
-An image holds CUDA but no driver; in a container the toolkit mounts the host's. A chroot gets the very same files, from the
-same source: the toolkit's CDI specification (``nvidia-ctk cdi generate``; Container Device Interface,
+An image holds CUDA but no driver; in a container the toolkit mounts the host's. A chroot gets the very same files, from
+the same source: the toolkit's CDI specification (``nvidia-ctk cdi generate``; Container Device Interface,
 ``containerEdits.mounts``). Its hooks run when a container is created, so here their work is done instead:
 
-* ``create-symlinks`` and the SONAME links of ``update-ldcache``: each library is also mounted under the names that link to it on the host;
+* ``create-symlinks`` and the SONAME links of ``update-ldcache``: each library is also mounted under the names that link
+  to it on the host;
 * the cache of ``update-ldcache``: ``linker.py``;
 * ``enable-cuda-compat`` (toolkit 1.17.5 and later): :func:`compat_folder`, by the hook's own rule;
-* ``chmod``, ``update-nvidia-params``, ``disable-device-node-modification``: about device nodes, which are the host's own in a chroot.
+* ``chmod``, ``update-nvidia-params``, ``disable-device-node-modification``: about device nodes, which are the host's
+  own in a chroot.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from actors.types import Mount
 
 WRITTEN = (Path("/var/run/cdi/nvidia.yaml"), Path("/etc/cdi/nvidia.yaml"))
 DONE_HERE = (
-    "update-ldcache", "create-symlinks", "create-soname-symlinks", "enable-cuda-compat", "cuda-compat", "chmod", "update-nvidia-params",
+    "update-ldcache", "create-symlinks", "create-soname-symlinks", "enable-cuda-compat", "cuda-compat", "chmod",
+    "update-nvidia-params",
     "disable-device-node-modification",
 )  # fmt: skip
 

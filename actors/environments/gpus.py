@@ -1,8 +1,9 @@
 """The GPUs of this host as NVML numbers them, and which of them an arm may use.
 
-A unit is one GPU, known by its UUID. A container gets that one; a chroot and a process of the host see every device node, so there a
-variable says which. CUDA takes a UUID in ``CUDA_VISIBLE_DEVICES``, but vLLM reads it as a number and dies (vllm-project/vllm#13815, #32569),
-hence the index, with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``, which makes CUDA count as NVML does.
+A unit is one GPU, known by its UUID. A container gets that one; a chroot and a process of the host see every device
+node, so there a variable says which. CUDA takes a UUID in ``CUDA_VISIBLE_DEVICES``, but vLLM reads it as a number and
+dies (vllm-project/vllm#13815, #32569), hence the index, with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``, which makes CUDA count
+as NVML does.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def check(spec: Environment, uuid: str | None) -> None:
             own = next((str(gpu) for gpu in here if gpu.uuid == uuid), uuid)
             raise OptionRefused(
                 "gpu",
-                f"{spec.name} names {name}, which is GPU {other}; this unit is GPU {own}. Name that one under gpu.devices"
+                f"{spec.name} names {name}, which is GPU {other}; this unit is GPU {own}. "
+                "Name that one under gpu.devices"
                 + ("." if spec.gpu.by == "devices" else ", leave devices out, or ask for every GPU: devices: [all]."),
             )
 
@@ -81,7 +83,8 @@ def _named(name: str, here: tuple[Gpu, ...]) -> Gpu | None:
 
 
 def cdi_name(uuid: str, specification: dict[str, Any] | None) -> str:
-    """The unit's GPU as the host's CDI specification calls it: by UUID, or by the name of the device with its node alone."""
+    """The unit's GPU as the host's CDI specification calls it: by UUID,
+    or by the name of the device with its node alone."""
     names = {str(device.get("name")): device for device in (specification or {}).get("devices") or ()}
     if uuid in names or not names:
         return f"{CDI_KIND}={uuid}"
@@ -93,6 +96,6 @@ def cdi_name(uuid: str, specification: dict[str, Any] | None) -> str:
             return f"{CDI_KIND}={name}"
     raise OptionRefused(
         "gpu",
-        f"the host's CDI specification names {', '.join(names)} and no GPU {uuid}; write it anew: sudo nvidia-ctk cdi generate "
-        "--device-name-strategy=uuid --device-name-strategy=index --output=/etc/cdi/nvidia.yaml",
+        f"the host's CDI specification names {', '.join(names)} and no GPU {uuid}; write it anew: sudo nvidia-ctk "
+        "cdi generate --device-name-strategy=uuid --device-name-strategy=index --output=/etc/cdi/nvidia.yaml",
     )

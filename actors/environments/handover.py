@@ -1,8 +1,9 @@
 """When an image's entry point has handed over to the engine: the end of its share of the start-up.
 
-Nothing is put into the image or around the engine. The kernel shows the argv of every process (``/proc/<pid>/cmdline``), and an
-entry point that is done either becomes the engine by ``exec "$@"`` or has it as a child; a thread of the harness looks every
-:data:`EVERY_S` until then, in the same way in both arms, and never afterwards. The figure is late by at most one look.
+Nothing is put into the image or around the engine. The kernel shows the argv of every process
+(``/proc/<pid>/cmdline``), and an entry point that is done either becomes the engine by ``exec "$@"`` or has it as a
+child; a thread of the harness looks every :data:`EVERY_S` until then, in the same way in both arms, and never
+afterwards. The figure is late by at most one look.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ NONE = "the image has no entry point"
 
 
 def is_engine(line: Sequence[str], entrypoint: Sequence[str], argv: Sequence[str]) -> bool:
-    """Whether a process whose arguments are ``line`` is the engine itself, and not an entry point that was given its argv.
+    """Whether a process whose arguments are ``line`` is the engine itself,
+    and not an entry point that was given its argv.
 
-    The kernel puts an interpreter and its options before the path of a script, and nothing else; an entry point has its own name,
-    or another program's, there.
+    The kernel puts an interpreter and its options before the path of a script, and nothing else; an entry point has its
+    own name, or another program's, there.
     """
     rest = len(argv) - 1
     head = list(line[: len(line) - rest])

@@ -1,4 +1,5 @@
-"""Programs that do nothing, started through an image's entry point to see whether an arm works, and how they ended in words."""
+"""Programs that do nothing, started through an image's entry point to see whether an arm works,
+and how they ended in words."""
 
 from __future__ import annotations
 
@@ -8,14 +9,15 @@ from actors.environments import refusals
 from actors.types import ImageIdentity
 
 HANDED_OVER = 42
-"""No exit code that a program gives by chance: an entry point that does not run its command, such as ``echo``, is told by it."""
+"""No exit code that a program gives by chance: an entry point that does not run its command, such as ``echo``,
+is told by it."""
 NOT_FOUND = (126, 127)
 """What a shell answers for a program that it cannot run."""
 
 
 def nothings(image: ImageIdentity | None) -> tuple[int, list[tuple[str, ...]]]:
-    """The exit code to be seen, and programs that do nothing but end with it, of which an image has at least one if it has any.
-    They are run through the image's entry point."""
+    """The exit code to be seen, and programs that do nothing but end with it, of which an image has at least one if it
+    has any. They are run through the image's entry point."""
     code = HANDED_OVER if image is not None and image.entrypoint else 0
     return code, [("sh", "-c", f"exit {code}"), ("python3", "-I", "-S", "-c", f"raise SystemExit({code})")]
 
@@ -29,7 +31,8 @@ def ended(image: ImageIdentity | None, nothing: tuple[str, ...], code: int | Non
     if image is None or not image.entrypoint or refusals.of(words, reference):
         return refusals.told(text, reference)
     return (
-        f"the image's entry point does not hand over to the command it is given: {text}. If it is a program of its own and not a "
+        f"the image's entry point does not hand over to the command it is given: {text}. "
+        "If it is a program of its own and not a "
         'script that ends with `exec "$@"`, make an image without it and name that one in the campaign: '
         f"printf 'FROM {image.reference}\\nENTRYPOINT []\\n' | docker build -t plain -"
     )

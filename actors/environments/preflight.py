@@ -41,8 +41,8 @@ def notes(spec: Environment, root: Path = Path("/")) -> list[str]:
         )
     if spec.cgroup_parent is not None and not spec.cgroup_parent.endswith(".slice"):
         found.append(
-            f"cgroup_parent: {spec.cgroup_parent} is refused where Docker uses the systemd cgroup driver, which wants a name "
-            "ending in .slice"
+            f"cgroup_parent: {spec.cgroup_parent} is refused where Docker uses the systemd cgroup driver, which "
+            "wants a name ending in .slice"
         )
     if spec.privileged:
         implied = [

@@ -1,5 +1,5 @@
-"""The kinds of environment there are. A new one is a folder beside this file and a line in :data:`BUILT_IN`; one from another package is
-an entry point of the group ``campaign.environments`` (``docs/extending.md``).
+"""The kinds of environment there are. A new one is a folder beside this file and a line in :data:`BUILT_IN`; one from
+another package is an entry point of the group ``campaign.environments`` (``docs/extending.md``).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def arm(spec: Environment, home: Path, gpu_uuid: str | None = None) -> Arm:
 
 
 def container_engine(spec: Environment, arms: Sequence[Environment]) -> ContainerEngine | None:
-    """The engine whose images ``spec`` runs: its own; of a kind that has none, but needs an image, that of the first container among
-    ``arms``, else Docker's; None where it needs no image."""
+    """The engine whose images ``spec`` runs: its own; of a kind that has none, but needs an image, that of the first
+    container among ``arms``, else Docker's; None where it needs no image."""
     own = kind(spec.kind)
     if own.engine is not None or not own.needs_image:
         return own.engine

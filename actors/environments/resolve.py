@@ -107,7 +107,7 @@ def _entries(root: str, path: str, fields: int) -> list[list[str]]:
     return [row for row in rows if len(row) >= fields]
 
 
-# --- variables and mounts ----------------------------------------------------------------------------------------------
+# --- variables and mounts ---------------------------------------------------------------------------------------------
 
 
 def own_variables(
@@ -131,7 +131,8 @@ def host_variables(who: User, own: dict[str, str]) -> dict[str, str]:
 
 
 def mounts(spec: Environment, launch: Launch, planned: bool = False) -> tuple[Mount, ...]:
-    """All mounts, outermost first; two on one target are an error, and a source that is missing unless it is only ``planned``."""
+    """All mounts, outermost first; two on one target are an error,
+    and a source that is missing unless it is only ``planned``."""
     found = (*spec.gpu.mounts, *launch.mounts, *spec.mounts)
     targets = [mount.target.rstrip("/") for mount in found]
     for mount in found:

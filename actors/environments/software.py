@@ -1,7 +1,7 @@
 """What an arm runs: an image and the engine's options. The campaign's own are the default, and an arm may have others.
 
-Arms with the same software share what is made of it: image, root filesystem, prepared files, compile caches. What two arms do not
-share is part of what is compared, and is said (:func:`unlike`).
+Arms with the same software share what is made of it: image, root filesystem, prepared files, compile caches. What two
+arms do not share is part of what is compared, and is said (:func:`unlike`).
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def image_of(arm: Environment, campaigns: Image) -> Image:
 
 
 def image_key(arm: Environment, campaigns: Image, engine: str | None = "docker") -> str:
-    """Of the arm's image in ``UnitFacts.images``. ``engine`` is the container engine that holds it: what the images of two engines have
-    in common is their content, not their identity."""
+    """Of the arm's image in ``UnitFacts.images``. ``engine`` is the container engine that holds it: what the images of
+    two engines have in common is their content, not their identity."""
     own = image_of(arm, campaigns)
     key = CAMPAIGNS if own == campaigns else f"{own.source}:{own.reference or ''}".rstrip(":")
     return key if engine in (None, "docker") else f"{key} in {engine}"
@@ -119,7 +119,8 @@ def prepared_key(model: str, workload: str, variant: str) -> str:
 
 
 def unlike(arm: Environment, other: Environment, campaigns: Image, engine: str) -> list[str]:
-    """What of their software two arms do not share, a line each; empty where a difference between them is the environment's alone."""
+    """What of their software two arms do not share, a line each;
+    empty where a difference between them is the environment's alone."""
     found = []
     if (
         kind(arm.kind).needs_image
@@ -128,8 +129,8 @@ def unlike(arm: Environment, other: Environment, campaigns: Image, engine: str) 
     ):
         own, others = (name_of(image_of(each, campaigns)) for each in (arm, other))
         found.append(
-            f"{arm.name} runs {own} and {other.name} runs {others}: userland, libraries and the engine's version are those of the images, and "
-            "a difference is that of all of them together"
+            f"{arm.name} runs {own} and {other.name} runs {others}: userland, libraries and the engine's version are "
+            "those of the images, and a difference is that of all of them together"
         )
     mine, theirs = (each.engine_options.get(engine, {}) for each in (arm, other))
     if mine != theirs:

@@ -1,8 +1,10 @@
-"""Files in a folder that somebody else writes to, without ever leaving it: no link is followed on the way, whatever is swapped meanwhile.
+"""Files in a folder that somebody else writes to, without ever leaving it: no link is followed on the way,
+whatever is swapped meanwhile.
 
-A path is looked up by the kernel in one step that cannot leave the folder (openat2(2), ``RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS``, Linux 5.6); where
-the kernel, or a sandbox, does not offer that, part by part with ``O_NOFOLLOW``. Every operation is then one on a single name in a folder that is
-held open, and such names are not followed either.
+A path is looked up by the kernel in one step that cannot leave the folder (openat2(2), ``RESOLVE_BENEATH |
+RESOLVE_NO_SYMLINKS``, Linux 5.6); where the kernel, or a sandbox, does not offer that, part by part with
+``O_NOFOLLOW``. Every operation is then one on a single name in a folder that is held open, and such names are not
+followed either.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ _by_kernel = _is_offered()
 
 
 def open_at(folder: int, name: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
-    """A handle of what lies at the path ``name`` below the open ``folder``. OSError where a link is on the way (ELOOP) or it leads out (EXDEV).
+    """A handle of what lies at the path ``name`` below the open ``folder``.
+    OSError where a link is on the way (ELOOP) or it leads out (EXDEV).
 
     A FIFO is not waited for: ask with ``fstat`` what was opened before it is read.
     """
@@ -85,7 +88,8 @@ def open_at(folder: int, name: str, flags: int = os.O_RDONLY, mode: int = 0o600)
 
 
 class Folder:
-    """A folder held open, and what lies below it by paths from there. Its own path is ours: only what is below is somebody else's."""
+    """A folder held open, and what lies below it by paths from there. Its own path is ours:
+    only what is below is somebody else's."""
 
     def __init__(self, path: Path | str, dir_fd: int | None = None) -> None:
         self.fd = os.open(path, FOLDER, dir_fd=dir_fd)
@@ -112,7 +116,8 @@ class Folder:
         return found
 
     def unlocked(self, name: str) -> Folder:
-        """A folder directly in this one, ours alone from now on: nobody but root and this user can change what is in it."""
+        """A folder directly in this one, ours alone from now on:
+        nobody but root and this user can change what is in it."""
         try:
             found = Folder(name, self.fd)
         except PermissionError:  # its owner may change that, and only without having opened it
@@ -126,7 +131,8 @@ class Folder:
         return found
 
     def seal(self) -> None:
-        """Only we may enter and change this folder, whoever made it. Where it is somebody else's and we are not root, it stays as it is."""
+        """Only we may enter and change this folder, whoever made it.
+        Where it is somebody else's and we are not root, it stays as it is."""
         facts = os.fstat(self.fd)
         with contextlib.suppress(PermissionError):
             if facts.st_uid != os.geteuid():
@@ -135,7 +141,8 @@ class Folder:
                 os.fchmod(self.fd, 0o700)
 
     def file(self, name: str, most: int | None = None) -> int:
-        """A handle for reading a regular file. OSError (EINVAL) for anything else, and (EFBIG) for one of more than ``most`` bytes."""
+        """A handle for reading a regular file. OSError (EINVAL) for anything else, and (EFBIG)
+        for one of more than ``most`` bytes."""
         handle = self.open(name)
         found = os.fstat(handle)
         wrong = None
@@ -177,8 +184,8 @@ class Folder:
                 yield entry.name
 
     def entries(self, lenient: bool = False) -> Iterator[tuple[str, os.stat_result]]:
-        """Everything below but folders by its path from here, folder by folder in the order of names. Raises OSError for a folder that cannot be
-        looked into (nested beyond any path, say), unless it is passed by (``lenient``)."""
+        """Everything below but folders by its path from here, folder by folder in the order of names. Raises OSError
+        for a folder that cannot be looked into (nested beyond any path, say), unless it is passed by (``lenient``)."""
         waiting = [""]
         while waiting:
             at = waiting.pop()

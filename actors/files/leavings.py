@@ -1,9 +1,10 @@
 """What an engine leaves in its folders is a stranger's: made readable before anything of it is read.
 
-Called once the engine's last process is gone, and safe where one is not: every folder is sealed before it is looked into, and none is left on the
-way (:mod:`actors.files.beneath`). Links, pipes, sockets, devices and second names of files elsewhere are taken away unopened (a report that is a pipe
-would be read for ever), names that cannot be listed are replaced, what is too much or too deep goes, and of a log that is too long its beginning
-and its end stay. Every such step is a line that goes into the evidence as :data:`LIST`.
+Called once the engine's last process is gone, and safe where one is not: every folder is sealed before it is looked
+into, and none is left on the way (:mod:`actors.files.beneath`). Links, pipes, sockets, devices and second names of
+files elsewhere are taken away unopened (a report that is a pipe would be read for ever), names that cannot be listed
+are replaced, what is too much or too deep goes, and of a log that is too long its beginning and its end stay. Every
+such step is a line that goes into the evidence as :data:`LIST`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ STREAMED_BYTES = 16 * 2**30
 
 
 def tidy(folder: Path) -> list[str]:
-    """Make ``folder`` fit to be read and kept; what was taken away and why, a line each, also in :data:`LIST`. Raises OSError (a full disk)."""
+    """Make ``folder`` fit to be read and kept; what was taken away and why, a line each, also in :data:`LIST`.
+    Raises OSError (a full disk)."""
     tidying = _Tidying()
     with Folder(folder) as top:
         waiting = [("", 0)]
@@ -130,7 +132,8 @@ def _thin_out(here: Folder) -> int:
 
 
 def _listable(here: Folder, name: str) -> str:
-    """The name, or another under which the entry is kept: a manifest has a line for each file, in UTF-8, and a dot in front is ours."""
+    """The name, or another under which the entry is kept: a manifest has a line for each file, in UTF-8,
+    and a dot in front is ours."""
     clean = "".join(char if char.isprintable() and not 0xD800 <= ord(char) <= 0xDFFF else "_" for char in name)
     if clean.startswith(".") and clean.endswith(".partial"):
         clean = "_" + clean
@@ -144,7 +147,8 @@ def _listable(here: Folder, name: str) -> str:
 
 
 def cut(here: Folder, name: str) -> str:
-    """Leave the first and last :data:`CUT_BYTES` of a long file, with a line between them; returns what was done, in words."""
+    """Leave the first and last :data:`CUT_BYTES` of a long file, with a line between them; returns what was done,
+    in words."""
     handle = here.open(name, os.O_RDWR)
     try:
         size = os.fstat(handle).st_size
@@ -192,7 +196,8 @@ def _shown(path: str) -> str:
 
 
 def small(path: Path, most: int = 2**20) -> bytes | None:
-    """The content of a regular file of at most ``most`` bytes; None for anything else, never waited for: the engine still runs."""
+    """The content of a regular file of at most ``most`` bytes; None for anything else, never waited for:
+    the engine still runs."""
     try:
         with Folder(path.parent) as folder:
             return folder.read(path.name, most)

@@ -47,7 +47,8 @@ def check(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """A new file of mode 0600 from its first moment on. FileExistsError where anything, also a link, is in its place."""
+    """A new file of mode 0600 from its first moment on. FileExistsError where anything, also a link,
+    is in its place."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

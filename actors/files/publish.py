@@ -12,10 +12,12 @@ from actors import account
 
 @contextlib.contextmanager
 def publish(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A name beside ``path`` to write a file to. It takes ``path``'s place when the block ends well, and is gone when it does not.
+    """A name beside ``path`` to write a file to. It takes ``path``'s place when the block ends well,
+    and is gone when it does not.
 
-    ``durable``: file and name are on the disk when the block has ended, so that they outlive a power cut too. Raises OSError, with the errno of
-    ``fsync``, where the filesystem cannot do that for a folder; the file is in its place then.
+    ``durable``: file and name are on the disk when the block has ended, so that they outlive a power cut too. Raises
+    OSError, with the errno of ``fsync``, where the filesystem cannot do that for a folder; the file is in its place
+    then.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)  # left by a killed process that had our number

@@ -1,7 +1,8 @@
-"""Removes a folder whatever is in it: nested thousands deep (where recursion and path lengths end), without rights, with odd names.
+"""Removes a folder whatever is in it: nested thousands deep (where recursion and path lengths end),
+without rights, with odd names.
 
-And whatever somebody puts there meanwhile: every step is one on a single name in a folder that is held open (:mod:`actors.files.beneath`), so that a
-folder which is swapped for a link leads nowhere.
+And whatever somebody puts there meanwhile: every step is one on a single name in a folder that is held open
+(:mod:`actors.files.beneath`), so that a folder which is swapped for a link leads nowhere.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ SWAPPED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMP
 
 
 def remove(path: Path) -> None:
-    """Remove ``path`` and everything below it; nothing where there is nothing. Links are removed, never followed. OSError as it comes."""
+    """Remove ``path`` and everything below it; nothing where there is nothing. Links are removed,
+    never followed. OSError as it comes."""
     with contextlib.suppress(FileNotFoundError), Folder(path.parent) as parent:
         remove_in(parent, path.name)
 
@@ -70,7 +72,8 @@ def _entries(folder: Folder) -> Iterator[tuple[str, bool]]:
 
 
 def _remove_one(top: Folder, name: str, is_folder: bool, fresh: Iterator[str]) -> bool:
-    """Remove an entry of ``top``; the folders in it come up to ``top`` first, so that no path ever grows. False where it was swapped meanwhile."""
+    """Remove an entry of ``top``; the folders in it come up to ``top`` first, so that no path ever grows. False where
+    it was swapped meanwhile."""
     try:
         if not is_folder:
             top.unlink(name)

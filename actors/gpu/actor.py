@@ -94,8 +94,8 @@ class Chosen:
 
 
 def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: str | None = None) -> Chosen:
-    """The unit's GPU: the one it had ``before``, else the first of ``wanted`` (the campaign's ``gpus``) that is here, else the one that Ray
-    ``assigned``, else the only one, else the first that nobody uses. Raises NoGpu."""
+    """The unit's GPU: the one it had ``before``, else the first of ``wanted`` (the campaign's ``gpus``) that is here,
+    else the one that Ray ``assigned``, else the only one, else the first that nobody uses. Raises NoGpu."""
     found = [one for one in gpus.gpus() if not one.divided]
     if not found:
         if wanted or before:
@@ -106,7 +106,8 @@ def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: 
             return Chosen(gpus.pick(found, before).uuid)
         except LookupError as problem:
             raise NoGpu(
-                f"{problem}. The campaign began on that one; --accept-drift goes on with another card, as another session"
+                f"{problem}. The campaign began on that one; --accept-drift goes on with another card, "
+                "as another session"
             ) from None
     if wanted:
         for name in wanted:
@@ -130,7 +131,8 @@ def choose_gpu(wanted: tuple[str, ...], assigned: tuple[str, ...] = (), before: 
 
 
 def assigned_gpu(wanted: tuple[str, ...], before: str | None, shared_node: bool) -> Chosen:
-    """:func:`choose_gpu` as a Ray task on the unit. Only a node that others started says by Ray's assignment which GPU is meant."""
+    """:func:`choose_gpu` as a Ray task on the unit. Only a node that others started says
+    by Ray's assignment which GPU is meant."""
     ids = tuple(map(str, ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))) if shared_node else ()
     return choose_gpu(wanted, ids, before)
 
@@ -141,7 +143,8 @@ LEAST_FREE_BYTES = 64 * 2**20
 
 
 class GpuActor:
-    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged, ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
+    """One unit's attempts. ``spool`` keeps what the driver has not yet acknowledged,
+    ``gpu_uuid`` is its GPU (:func:`choose_gpu`)."""
 
     def __init__(self, unit: str, campaign_id: str, spool: str, telemetry: Any, gpu_uuid: str | None = None) -> None:
         self.unit = unit
@@ -360,7 +363,8 @@ class GpuActor:
         )
 
     def abort(self) -> None:
-        """End the current attempt soon, and begin none after it: the call may arrive just before the attempt that it is meant for."""
+        """End the current attempt soon, and begin none after it:
+        the call may arrive just before the attempt that it is meant for."""
         self.stop.set()
 
 

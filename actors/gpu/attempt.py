@@ -68,7 +68,8 @@ class TelemetryLink(Protocol):
 
 
 def _asleep_ns() -> int:
-    """How long the machine has been suspended since it booted: the boot clock goes on meanwhile and the monotonic one does not."""
+    """How long the machine has been suspended since it booted:
+    the boot clock goes on meanwhile and the monotonic one does not."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
@@ -185,10 +186,11 @@ def carry_out(
     kernel_log: KernelLog | None = None,
     surroundings: Surroundings = Surroundings(),
 ) -> Evidence:
-    """Carry out ``order`` and return its evidence, whatever happens: errors of the environment and of the engine's parser are
-    outcomes. ``cache_variables`` are the engine's own, for where it keeps compiled kernels."""
+    """Carry out ``order`` and return its evidence, whatever happens: errors of the environment and of the engine's
+    parser are outcomes. ``cache_variables`` are the engine's own, for where it keeps compiled kernels."""
     task = Task(
-        order, engine, arm, telemetry, observe, spool, rest_since_ns, stop, watch, cache_variables, kernel_log, surroundings
+        order, engine, arm, telemetry, observe, spool, rest_since_ns, stop, watch, cache_variables, kernel_log,
+            surroundings
     )  # fmt: skip
     done = Execution()
     began_ns, started_utc_ns = task.clock.monotonic_ns(), task.clock.utc_ns()
@@ -382,7 +384,8 @@ def _stages(task: Task, done: Execution, report: Report, began_ns: int) -> Stage
 
 
 def is_infrastructure(problem: BaseException) -> bool:
-    """Whether the unit is at fault and no run: its container engine is gone, its disk is full, its descriptors are out."""
+    """Whether the unit is at fault and no run: its container engine is gone, its disk is full,
+    its descriptors are out."""
     return isinstance(problem, EngineGone) or (isinstance(problem, OSError) and problem.errno in EXHAUSTED)
 
 
@@ -401,8 +404,8 @@ def launch_of(
 def _watch(
     process: Process, order: Attempt, observe: gates.Sensing, output: Path, stop: Event, clock: Clock
 ) -> tuple[Exit | None, str | None, float]:
-    """Wait for the end; else why the attempt counts as hung; and the seconds that it was seen stopped. Neither of the first two is a stop of
-    ours, or the workload's own time limit."""
+    """Wait for the end; else why the attempt counts as hung; and the seconds that it was seen stopped. Neither of the
+    first two is a stop of ours, or the workload's own time limit."""
     began_ns = clock.monotonic_ns()
     deadline_ns = began_ns + int(order.workload.timeout_s * 1e9)
     look_s = min(LOOK_S, order.watchdog.stall_s / 4, *([] if order.limit_s is None else [order.limit_s / 4]))
@@ -438,7 +441,7 @@ def _exit_text(exit_: Exit) -> str:
         return "out_of_memory: killed by the kernel"
     if exit_.code == -signal.SIGKILL:
         return (
-            "killed: ended by SIGKILL, which the campaign did not send. The kernel's OOM killer does: see `journalctl -k`, and free "
-            "memory or ask for less"
+            "killed: ended by SIGKILL, which the campaign did not send. The kernel's OOM killer does: see "
+            "`journalctl -k`, and free memory or ask for less"
         )
     return f"exit code {exit_.code}" + (f": {exit_.detail}" if exit_.detail else "")

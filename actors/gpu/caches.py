@@ -1,8 +1,8 @@
-"""Compile caches are prepared state: made once for each model and image by an unmeasured start, then the same copy for every
-measured attempt of either arm.
+"""Compile caches are prepared state: made once for each model and image by an unmeasured start, then the same copy for
+every measured attempt of either arm.
 
-A first start of vLLM on an H100 took 2 min 50 s and a second with its caches 1 min 10 s; without them, kernels are compiled inside
-the measured window. The engine says by variables where it keeps them (``Engine.cache_variables``).
+A first start of vLLM on an H100 took 2 min 50 s and a second with its caches 1 min 10 s; without them, kernels are
+compiled inside the measured window. The engine says by variables where it keeps them (``Engine.cache_variables``).
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from actors.types import Attempt, ImageIdentity, Metric
 
 
 def folder(home: Path, engine: str, model: str, image: ImageIdentity | None) -> Path:
-    """Where the prepared caches of a model (``name``, or ``name@variant``) are kept on this unit: one folder for each userland, since
-    compiled code is its compiler's, and for each variant, since an engine's options decide what it compiles."""
+    """Where the prepared caches of a model (``name``, or ``name@variant``) are kept on this unit: one folder for each
+    userland, since compiled code is its compiler's, and for each variant,
+    since an engine's options decide what it compiles."""
     userland = image.userland.rpartition(":")[2][:12] if image else "host"
     return home.absolute() / "caches" / f"{engine}-{userland}" / model
 
 
 def digest(place: Path) -> str | None:
-    """sha256 over names, link targets and contents of everything below ``place``; None where there is no such folder."""
+    """sha256 over names, link targets and contents of everything below ``place``;
+    None where there is no such folder."""
     if not place.is_dir():
         return None
     total = hashlib.sha256()
@@ -48,8 +50,8 @@ def _target(folder: Folder, name: str) -> str:
 
 
 def for_attempt(order: Attempt, spool: Path) -> Path | None:
-    """What this attempt's engine sees as its caches: the prepared ones themselves where it fills them, else a fresh copy. None where
-    the engine compiles nothing. Raises OSError."""
+    """What this attempt's engine sees as its caches: the prepared ones themselves where it fills them, else a fresh
+    copy. None where the engine compiles nothing. Raises OSError."""
     if order.caches is None:
         return None
     prepared = Path(order.caches)
@@ -68,7 +70,8 @@ def for_attempt(order: Attempt, spool: Path) -> Path | None:
 
 
 def after(order: Attempt, seen: Path | None) -> Metric | None:
-    """Files that a measured attempt added to its copy, which means kernels compiled while it was measured; the copy goes."""
+    """Files that a measured attempt added to its copy, which means kernels compiled while it was measured;
+    the copy goes."""
     if seen is None or order.caches is None or order.fills_caches:
         return None
     added, reason = None, None

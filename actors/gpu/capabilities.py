@@ -24,7 +24,8 @@ LONGEST_S = 600.0
 """Such a program loads all of its libraries before it tells its options."""
 
 FEWEST = 3
-"""Options besides ``--help`` that an answer must list: a table of option groups (``--help=all`` for more) lists none."""
+"""Options besides ``--help`` that an answer must list: a table of option groups (``--help=all`` for more)
+lists none."""
 
 LAST_LINES = 12
 
@@ -47,8 +48,9 @@ def ask(engine: str, arm: Arm, image: ImageIdentity | None, home: Path) -> dict[
     """Fact to the text of the help, of the first way to ask that lists options. Answers are kept by image in
     ``<home>/probes``.
 
-    A fact is left out where the program answers, but lists no options in any way: the engine's own knowledge stands then.
-    Raises EnvironmentError_ with the program's last words, the cause and what to do where it fails or does not end.
+    A fact is left out where the program answers, but lists no options in any way: the engine's own knowledge stands
+    then. Raises EnvironmentError_ with the program's last words, the cause and what to do where it fails or does not
+    end.
     """
     probes = engine_of(engine).probes
     kept = home / "probes" / f"{engine}-{image.digest.rpartition(':')[2][:12]}.json" if image else None

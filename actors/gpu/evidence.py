@@ -23,7 +23,8 @@ def working_folder(spool: Path, run_id: str, attempt: int) -> Path:
 
 
 def loaded(report: Report, exec_utc_ns: int | None) -> Report:
-    """The report with ``load_s`` from the engine's exec, where its log says when it was ready: interpreter and imports count."""
+    """The report with ``load_s`` from the engine's exec, where its log says when it was ready:
+    interpreter and imports count."""
     if report.ready_utc_ns is None or exec_utc_ns is None or report.ready_utc_ns < exec_utc_ns:
         return report
     load_s = Metric(
@@ -42,7 +43,8 @@ def all_metrics(
     stages: StageTimes,
     unknown: Mapping[str, str] = {},
 ) -> tuple[Metric, ...]:
-    """Every figure of an attempt under its standard name, each once; what is unknown says why, by stage in ``unknown``."""
+    """Every figure of an attempt under its standard name, each once; what is unknown says why,
+    by stage in ``unknown``."""
     found = {metric.name: metric for metric in report.metrics}
 
     def add(name: str, value: float | None, unit: str, source: str, reason: str) -> None:
@@ -90,15 +92,16 @@ def kernel(log: KernelLog | None, started: bool) -> dict[str, Any]:
 
 
 LARGE_BYTES = 2**20
-"""A file of more, and every further one once so many times as much is together, is fetched by the driver piece by piece."""
+"""A file of more, and every further one once so many times as much is together,
+is fetched by the driver piece by piece."""
 TOGETHER = 8
 PIECE_BYTES = 4 * 2**20
 """Of a file that is fetched, at once."""
 
 
 def files_of(folder: Path) -> tuple[dict[str, bytes], dict[str, int]]:
-    """The attempt's files by name, and the sizes of those that do not travel with the evidence. ``requests.jsonl`` stays behind once it
-    became ``requests.parquet``, and is cut like a log where it did not."""
+    """The attempt's files by name, and the sizes of those that do not travel with the evidence. ``requests.jsonl``
+    stays behind once it became ``requests.parquet``, and is cut like a log where it did not."""
     files: dict[str, bytes] = {}
     large: dict[str, int] = {}
     together = 0

@@ -1,9 +1,9 @@
 """The gate: what must hold on the unit before an attempt starts, and what held when it opened.
 
 Conditions: ``cooldown`` (least rest since the last attempt), ``temperature`` (within the band for the dwell),
-``memory`` (MemAvailable back at the campaign's reference), ``idle_power``, ``foreign_gpu_processes``, ``cache`` (put in its state, which
-takes longest when much is dirty) and ``sample`` (a reading taken after that). What this host cannot show is said once, in
-``unavailable``, and the gate works with the rest.
+``memory`` (MemAvailable back at the campaign's reference), ``idle_power``, ``foreign_gpu_processes``, ``cache`` (put in
+its state, which takes longest when much is dirty) and ``sample`` (a reading taken after that). What this host cannot
+show is said once, in ``unavailable``, and the gate works with the rest.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Reading:
 
 
 class Observe:
-    """Asks this unit's sensors directly, every field anew. ``uuid`` is the unit's GPU, which may be left out where there is one;
-    ``allowed`` are GPU processes that belong here (a display server, say)."""
+    """Asks this unit's sensors directly, every field anew. ``uuid`` is the unit's GPU, which may be left out where
+    there is one; ``allowed`` are GPU processes that belong here (a display server, say)."""
 
     def __init__(
         self, root: Path = Path("/"), *, uuid: str | None = None, allowed: frozenset[int] = frozenset()
@@ -107,8 +107,9 @@ def reading(row: Mapping[str, Any]) -> Reading:
 
 
 def cold_enough(temperature_c: float, gate: Gate) -> bool:
-    """Whether a start at this temperature is below the ceiling: the one rule for the gate and the verdict. Sensors tell whole
-    degrees, and the methodology asks for less than the ceiling, so a reading of the ceiling itself is too warm."""
+    """Whether a start at this temperature is below the ceiling: the one rule for the gate and the verdict. Sensors tell
+    whole degrees, and the methodology asks for less than the ceiling,
+    so a reading of the ceiling itself is too warm."""
     return gate.ceiling_c is None or temperature_c < gate.ceiling_c
 
 
@@ -145,8 +146,8 @@ def wait(
     ``rest_since_ns``: monotonic clock at the end of the last attempt, None for the first. ``reference_gib``: the
     MemAvailable that the campaign's first gate opened with, None at that first gate. ``files``: what the engine will
     read. ``on_change`` hears ``cooldown``, then ``gate``, and a line whenever something else begins to hold the gate.
-    Nothing warms a unit that is below the floor. The timeout counts from the end of the cooldown. Returns at once, not opened, when
-    ``stop`` is set.
+    Nothing warms a unit that is below the floor. The timeout counts from the end of the cooldown. Returns at once, not
+    opened, when ``stop`` is set.
     """
     began_ns = clock.monotonic_ns()
     rested_ns = began_ns if rest_since_ns is None else rest_since_ns + int(gate.cooldown_s * 1e9)
@@ -217,8 +218,8 @@ class _Conditions:
         self._looked = False
 
     def unmet(self, seen: Reading | None, now_ns: int) -> tuple[dict[str, str], int]:
-        """Name of each condition that does not hold to its line for the person, and when to look again at the latest (monotonic). ``seen`` is None
-        without a fresh reading."""
+        """Name of each condition that does not hold to its line for the person, and when to look again at the latest
+        (monotonic). ``seen`` is None without a fresh reading."""
         unmet: dict[str, str] = {}
         wake_ns = [now_ns + int(self._gate.poll_s * 1e9)]
         if now_ns < self._rested_ns:
@@ -236,7 +237,8 @@ class _Conditions:
         return unmet | _others(self._gate, seen, self._reference_gib), min([*wake_ns, *dwelt_ns])
 
     def _temperature(self, seen: Reading, now_ns: int) -> tuple[str | None, list[int]]:
-        """Why the temperature holds the gate, None where it does not; and when it will have been in its band for long enough."""
+        """Why the temperature holds the gate, None where it does not;
+        and when it will have been in its band for long enough."""
         outside = _outside_band(self._gate, seen, self.unavailable)
         if outside is not None:
             self._in_band_since_ns = None
@@ -305,8 +307,8 @@ def cache(
 ) -> tuple[str, str | None]:
     """Put the page cache in the state that the campaign asks for. Returns what was done, and why not what was asked.
 
-    ``drop``: everything clean goes (drop_caches, root only), else the engine's own files are evicted; ``warm``: they are read
-    once; ``keep``: nothing.
+    ``drop``: everything clean goes (drop_caches, root only), else the engine's own files are evicted; ``warm``: they
+    are read once; ``keep``: nothing.
     """
     if mode == "keep":
         return "kept", None
@@ -317,7 +319,8 @@ def cache(
                     pass
         return "warmed", None
     try:
-        # Only clean pages can go. Sync may take long on a busy disk and cannot be interrupted; a stop does not wait for it.
+        # Only clean pages can go. Sync may take long on a busy disk and cannot be interrupted; a stop does not wait for
+        # it.
         syncing = threading.Thread(target=os.sync, daemon=True)
         syncing.start()
         while syncing.is_alive() and not stop.is_set():

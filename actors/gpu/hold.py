@@ -1,7 +1,8 @@
 """One campaign on a GPU at a time, or on a machine that has none: across results folders, checkouts and users.
 
-The lock is the name of an abstract Unix socket (unix(7)): the kernel holds it exactly as long as the process lives, and there is no file that
-somebody could delete or that could be left behind. Whoever asks for a held name learns from the kernel whose process holds it.
+The lock is the name of an abstract Unix socket (unix(7)): the kernel holds it exactly as long as the process lives, and
+there is no file that somebody could delete or that could be left behind. Whoever asks for a held name learns from the
+kernel whose process holds it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def hold(name: str, patience_s: float = PATIENCE_S) -> socket.socket:
             if time.monotonic() >= deadline:
                 lock.close()
                 raise Held(
-                    f"{name} is being measured by another campaign ({_holder(name)}). Two at once would measure each other: wait until it "
-                    "has finished, or stop it with Ctrl-C where it runs; this one goes on with the same command."
+                    f"{name} is being measured by another campaign ({_holder(name)}). Two at once would measure each "
+                    "other: wait until it has finished, or stop it with Ctrl-C where it runs; "
+                    "this one goes on with the same command."
                 ) from None
         time.sleep(0.2)
 
@@ -59,8 +61,8 @@ def _holder(name: str) -> str:
 
 
 def held() -> dict[str, str]:
-    """What is being measured on this machine, by whom: name to process and user. The kernel lists the sockets of its network namespace, and
-    none whose process has ended: a lock cannot be stale."""
+    """What is being measured on this machine, by whom: name to process and user. The kernel lists the sockets of its
+    network namespace, and none whose process has ended: a lock cannot be stale."""
     found = {}
     for line in Path("/proc/net/unix").read_text(errors="replace").splitlines():
         name = line.rpartition(" @campaign/")[2] if " @campaign/" in line else ""

@@ -1,8 +1,9 @@
 """The kernel's log during an attempt: what it says of the GPU (Xid), of memory (OOM kills) and of heat, as evidence.
 
-Read from ``/dev/kmsg``, which several may read at once without taking from each other; where that is refused, from the journal. Both need
-root, ``CAP_SYSLOG`` or the group adm; without, :attr:`KernelLog.unavailable` says so and nothing is claimed. Only what is known to matter
-is an event: a driver also logs what is harmless (``NVRM: loading…``, ``NVRM: Persistence mode is deprecated…``).
+Read from ``/dev/kmsg``, which several may read at once without taking from each other; where that is refused, from the
+journal. Both need root, ``CAP_SYSLOG`` or the group adm; without, :attr:`KernelLog.unavailable` says so and nothing is
+claimed. Only what is known to matter is an event: a driver also logs what is harmless (``NVRM: loading…``, ``NVRM:
+Persistence mode is deprecated…``).
 """
 
 from __future__ import annotations
@@ -38,17 +39,20 @@ Kind = Literal[
 LONGEST_RECORD = 8192
 """The kernel writes none that is longer."""
 KEPT = 16
-"""Events of one kind in one attempt; a card that is failing may log thousands, and those of one kind must not hide another."""
+"""Events of one kind in one attempt; a card that is failing may log thousands,
+and those of one kind must not hide another."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One message of the kernel that matters. ``process`` and ``pid`` where it names them; ``xid`` the driver's number."""
+    """One message of the kernel that matters. ``process`` and ``pid`` where it names them;
+    ``xid`` the driver's number."""
 
     kind: Kind
     text: str
     t_mono_ns: int
-    """Clock of the machine since boot, as the kernel stamps its log; it stands still in suspend, as the monotonic clock does."""
+    """Clock of the machine since boot, as the kernel stamps its log; it stands still in suspend,
+    as the monotonic clock does."""
     process: str | None = None
     pid: int | None = None
     xid: int | None = None
@@ -58,38 +62,51 @@ class Event:
 
 XIDS = {
     8: "the GPU stopped processing", 13: "exception in a kernel of the program", 31: "memory page fault of the program",
-    43: "the GPU stopped processing for the program", 45: "cleaned up after the program was ended", 48: "uncorrectable memory error",
+    43: "the GPU stopped processing for the program", 45: "cleaned up after the program was ended",
+        48: "uncorrectable memory error",
     56: "display engine error", 61: "internal micro-controller breakpoint", 62: "internal micro-controller halt",
     63: "a memory row was remapped", 64: "a memory row could not be remapped", 68: "video decoder exception",
-    69: "graphics engine class error", 74: "NVLink error", 79: "the GPU has fallen off the bus", 92: "many correctable memory errors",
-    94: "contained memory error", 95: "uncontained memory error", 109: "context switch timeout", 119: "the GPU's system processor (GSP) "
-    "did not answer", 120: "error of the GPU's system processor (GSP)", 121: "error of the chip-to-chip link", 122: "error of the SPI "
-    "flash", 123: "error of the power management unit", 140: "uncorrectable memory error", 143: "the GPU did not initialise",
+    69: "graphics engine class error", 74: "NVLink error", 79: "the GPU has fallen off the bus",
+        92: "many correctable memory errors",
+    94: "contained memory error", 95: "uncontained memory error", 109: "context switch timeout",
+        119: "the GPU's system processor (GSP) "
+    "did not answer", 120: "error of the GPU's system processor (GSP)", 121: "error of the chip-to-chip link",
+        122: "error of the SPI "
+    "flash", 123: "error of the power management unit", 140: "uncorrectable memory error",
+        143: "the GPU did not initialise",
     154: "the GPU must be reset or the machine rebooted",
 }  # fmt: skip
 """What NVIDIA's list of Xid errors says of the common ones."""
 
 WORDINGS: tuple[tuple[Kind, str], ...] = (
     ("xid", r"NVRM: (?:GPU at [^:]*:[^:]*:[^:]*: )?Xid \((?P<place>[^)]*)\): (?P<xid>\d+)(?:, (?P<rest>.*))?"),
-    ("gpu_lost", r"fallen off the bus|GPU .*\bis lost\b|NVRM:.*GPU has been lost|unable to change power state from D3cold to D0"),
-    ("oom_kill", r"(?:Memory cgroup out of memory|Out of memory)[^:]*: Kill(?:ed)? process (?P<pid>\d+),? \((?P<process>.*?)\)(?=[\s,]|$)"),
+    ("gpu_lost", (r"fallen off the bus|GPU .*\bis lost\b|NVRM:.*GPU has been lost"
+        r"|unable to change power state from D3cold to D0")),
+    ("oom_kill", (r"(?:Memory cgroup out of memory|Out of memory)[^:]*: Kill(?:ed)? process (?P<pid>\d+),? "
+        r"\((?P<process>.*?)\)(?=[\s,]|$)")),
     ("oom_kill", r"oom-kill:.*\btask=(?P<process>.*?),pid=(?P<pid>\d+)"),
     ("oom_kill", r"oom_reaper: (?!unable)reaped process (?P<pid>\d+) \((?P<process>.*?)\)(?=[\s,]|$)"),
     ("oom_kill", r"(?P<process>\S+) invoked oom-killer"),
-    ("thermal", r"(?:Core|Package|CPU\d*):? ?temperature (?:is )?above threshold|cpu clock throttled|critical temperature reached"
+    ("thermal", r"(?:Core|Package|CPU\d*):? ?temperature (?:is )?above threshold|cpu clock throttled"
+        r"|critical temperature reached"
                 r"|thermal.*(?:shutting down|shutdown|throttl)|throttled due to (?:thermal|heat)|SW Thermal Slowdown"),
     ("hung_task", r"INFO: task (?P<process>.+?):(?P<pid>\d+) (?:is )?blocked (?:for|on|in)"),
     ("lockup", r"(?:soft|hard) lockup|rcu(?:_\w+)?:? .*(?:self-)?detected stalls?\b|NMI watchdog: Watchdog detected"),
     ("corrected", r"AER: (?:Multiple )?Correct(?:ed|able) error|PCIe Bus Error: severity=Correct|EDAC .*\bCE\b"
                   r"|\[Hardware Error\]: (?:event severity: corrected|Corrected error|It has been corrected)"),
-    ("pcie", r"AER: .*(?:error|recovery)|PCIe Bus Error: severity|pcieport.*(?:link is down|Link Down)|DPC: containment event"),
+    ("pcie", (r"AER: .*(?:error|recovery)|PCIe Bus Error: severity|pcieport.*(?:link is down|Link Down)|DPC: "
+        r"containment event")),
     ("memory_error", r"\[Hardware Error\]|EDAC .*\bUE\b|Memory failure:|Machine check|mce: .*(?:error|exception)"),
-    ("storage", r"I/O error, dev|EXT4-fs error|XFS .*(?:corruption|error)|nvme\d*: .*(?:timeout|reset controller|controller is down)|"
+    ("storage", r"I/O error, dev|EXT4-fs error|XFS .*(?:corruption|error)|nvme\d*: "
+        r".*(?:timeout|reset controller|controller is down)|"
                 r"Remounting filesystem read-only"),
-    ("crash", r"(?P<process>\S+)\[(?P<pid>\d+)\]: segfault at|traps: (?P<process2>\S+)\[(?P<pid2>\d+)\]|general protection fault"
+    ("crash", r"(?P<process>\S+)\[(?P<pid>\d+)\]: segfault at|traps: "
+        r"(?P<process2>\S+)\[(?P<pid2>\d+)\]|general protection fault"
               r"|BUG: |kernel panic|Oops(?:\b|:)"),
-    ("gpu_driver", r"NVRM:.*(?:fail|error|timeout|timed out|assert|out of memory|RmInitAdapter|uncorrectable|cannot|unable|"
-                   r"NV_ERR_|GSP.*(?:crash|halt)|not responding|exception)|nvidia-modeset: ERROR|nvidia-uvm:.*(?:error|fatal)"),
+    ("gpu_driver", r"NVRM:.*(?:fail|error|timeout|timed out|assert|out of "
+        r"memory|RmInitAdapter|uncorrectable|cannot|unable|"
+                   r"NV_ERR_|GSP.*(?:crash|halt)|not responding|exception)|nvidia-modeset: ERROR"
+                   r"|nvidia-uvm:.*(?:error|fatal)"),
 )  # fmt: skip
 """In this order: the first that fits names the event."""
 
@@ -98,7 +115,8 @@ PATTERNS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in
 HARMLESS = re.compile(
     r"gpuClearFbhubPoisonIntr|NVRM: loading NVIDIA|Persistence mode is deprecated|"
     r"NVRM: (?:This PCI I/O region assigned to your NVIDIA device is invalid|os_pci_init_handle: invalid context)|"
-    r"NVRM: nvCheckOkFailedNoLog: Check failed: .*NV_ERR_NOT_SUPPORTED|AER: enabled with IRQ|mce: CPU\d+: Thermal monitoring enabled|thermal_sys: Registered thermal governor",
+    r"NVRM: nvCheckOkFailedNoLog: Check failed: .*NV_ERR_NOT_SUPPORTED|AER: enabled with IRQ"
+    r"|mce: CPU\d+: Thermal monitoring enabled|thermal_sys: Registered thermal governor",
     re.IGNORECASE,
 )
 """Said by drivers in order, though words of error are in it."""
@@ -131,8 +149,9 @@ def event(text: str, t_mono_ns: int = 0) -> Event | None:
 
 
 def record(raw: bytes) -> tuple[int, int, str] | None:
-    """Sequence number, nanoseconds since boot and text of a record of ``/dev/kmsg`` (Documentation/ABI/testing/dev-kmsg); None for
-    what is no record. Lines that continue it, with a key and a value each, are left out; ``\\x0a`` stands for a byte."""
+    """Sequence number, nanoseconds since boot and text of a record of ``/dev/kmsg``
+    (Documentation/ABI/testing/dev-kmsg); None for what is no record. Lines that continue it, with a key and a value
+    each, are left out; ``\\x0a`` stands for a byte."""
     head, separator, rest = raw.partition(b";")
     fields = head.split(b",")
     if not separator or len(fields) < 3:

@@ -1,6 +1,7 @@
 """A unit's engine does not outlive its driver: who has not been asked for long ends what runs.
 
-On one machine the kernel sees to that. In a cluster, a driver, a head or a cable may be gone while nothing here has ended.
+On one machine the kernel sees to that. In a cluster, a driver, a head or a cable may be gone while nothing here has
+ended.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What of a machine must not change in silence within a campaign: versions, firmware, locks and limits, as a plain dict, and how two of
-them differ in words with the reason why it matters.
+"""What of a machine must not change in silence within a campaign: versions, firmware, locks and limits, as a plain
+dict, and how two of them differ in words with the reason why it matters.
 
-Cheap enough to be asked before every block. What Docker says of itself is asked once per start of its daemon, what a program says of its
-version once per program file. Nothing here names the machine, its boot or its user: the facts are published.
+Cheap enough to be asked before every block. What Docker says of itself is asked once per start of its daemon, what a
+program says of its version once per program file. Nothing here names the machine, its boot or its user: the facts are
+published.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ WHY = {
 
 MEMORY_TOLERANCE = 0.01
 MEMORY_TOLERANCE_GIB = 1.0
-"""A kernel's update reserves some MiB more or less; a firmware that frees the display's share, or a module that is gone, moves more."""
+"""A kernel's update reserves some MiB more or less; a firmware that frees the display's share,
+or a module that is gone, moves more."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def machine_facts(home: Path, uuid: str | None = None, root: Path = Path("/")) -
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
-    """What changed, in the order of :data:`WHY`. What only one of both tells is no change: a daemon that does not answer for a moment is
-    not another daemon, and a newer version of this program may ask more. Total memory may move by what a kernel's update moves."""
+    """What changed, in the order of :data:`WHY`. What only one of both tells is no change: a daemon that does not
+    answer for a moment is not another daemon, and a newer version of this program may ask more. Total memory may move
+    by what a kernel's update moves."""
     found = []
     told = [name for name in then if name in now]
     for name in [*(name for name in WHY if name in told), *(name for name in told if name not in WHY)]:
@@ -238,7 +241,8 @@ _engines_known: dict[tuple[str, int, int], dict[str, str]] = {}
 
 
 def of_container_engine(engine: ContainerEngine, home: Path) -> dict[str, str]:
-    """What an engine besides Docker's says of itself, under names that begin with its own; asked once per start of its service."""
+    """What an engine besides Docker's says of itself, under names that begin with its own;
+    asked once per start of its service."""
     try:
         client = engine.connect(home)
     except EngineMissing:

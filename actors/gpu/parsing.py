@@ -1,7 +1,9 @@
-"""Reading what an engine left, where it can do no harm: what is large is read by a process of its own, with an end to its memory and its time.
+"""Reading what an engine left, where it can do no harm: what is large is read by a process of its own,
+with an end to its memory and its time.
 
-A run that went well leaves little, and is read here. A report may also be a hundred megabytes of brackets, a log a line of a gigabyte, and a regular
-expression may take hours over either: ``python -m actors.gpu.parsing`` dies of that, and the attempt has it for its outcome.
+A run that went well leaves little, and is read here. A report may also be a hundred megabytes of brackets, a log a line
+of a gigabyte, and a regular expression may take hours over either: ``python -m actors.gpu.parsing`` dies of that, and
+the attempt has it for its outcome.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ class _Answer(BaseModel):
 
 
 def read(order: Attempt, engine: Program, output: Path) -> Found:
-    """Report of the attempt in ``output.parent``, and for an unmeasured one whether its answers make sense. Raises :class:`Unreadable`."""
+    """Report of the attempt in ``output.parent``, and for an unmeasured one whether its answers make sense.
+    Raises :class:`Unreadable`."""
     with Folder(output.parent) as folder:
         size = sum(size for _, size in folder.files())
     answer = _read(order, engine, output) if size <= HERE_BYTES else _read_apart(order, output)

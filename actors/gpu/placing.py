@@ -1,7 +1,9 @@
-"""What arms run, put in place on the machine that will run them: one procedure for ``campaign prepare`` and for a unit at work.
+"""What arms run, put in place on the machine that will run them:
+one procedure for ``campaign prepare`` and for a unit at work.
 
-Images in their container engine, and exported where a chroot runs them; what an engine prepares of model and workload. Each comes as
-soon as it is done, and what could not be had comes with its error: who asks decides whether that ends anything.
+Images in their container engine, and exported where a chroot runs them; what an engine prepares of model and workload.
+Each comes as soon as it is done, and what could not be had comes with its error: who asks decides whether that ends
+anything.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class PlacedImage:
 
 @dataclass(frozen=True)
 class PlacedInput:
-    """What an engine prepared of a model and a workload for one software. ``prepared`` is None where there is an ``error``."""
+    """What an engine prepared of a model and a workload for one software.
+    ``prepared`` is None where there is an ``error``."""
 
     model: Model
     workload: Workload
@@ -51,7 +54,8 @@ class PlacedInput:
 def place_images(
     arms: Arms, home: Path, say: Callable[[str], None] = lambda _: None, pull: bool = True
 ) -> Iterator[PlacedImage]:
-    """Every image that an arm runs, and after it its root filesystem where a chroot runs it. Without ``pull`` nothing is downloaded."""
+    """Every image that an arm runs, and after it its root filesystem where a chroot runs it.
+    Without ``pull`` nothing is downloaded."""
     exported = arms.exported()
     for key, wanted in arms.images().items():
         what: Literal["image", "root filesystem"] = "image"

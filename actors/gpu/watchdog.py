@@ -1,7 +1,9 @@
-"""Whether an engine that still runs is at work: seen from its output, its answers and its device, never from its promises.
+"""Whether an engine that still runs is at work: seen from its output, its answers and its device,
+never from its promises.
 
-A hang is the commonest report from a Spark: at load, or in decode with 96 % utilisation at a fraction of the power. An attempt is
-given up when none of these signs moved for ``stall_s``, or when it takes longer than its cell ever did (``limit_s``).
+A hang is the commonest report from a Spark: at load, or in decode with 96 % utilisation at a fraction of the power. An
+attempt is given up when none of these signs moved for ``stall_s``, or when it takes longer than its cell ever did
+(``limit_s``).
 """
 
 from __future__ import annotations

@@ -8,13 +8,15 @@ from typing import Any, Literal, Protocol
 Value = float | int | str | list[float | None] | None
 
 Kind = Literal["number", "integer", "counter", "numbers"]
-"""What a field of a sample is: a floating-point figure, a small whole number, a large one (counters, masks), a list of figures."""
+"""What a field of a sample is: a floating-point figure, a small whole number, a large one (counters, masks),
+a list of figures."""
 
 
 class Sensor(Protocol):
     name: str
     fields: Mapping[str, Kind]
-    """Columns of a sample that it fills, in order. Parquet and SQL schema are made from it (:mod:`actors.telemetry.schema`)."""
+    """Columns of a sample that it fills, in order. Parquet and SQL schema are made from it
+    (:mod:`actors.telemetry.schema`)."""
 
     def probe(self) -> dict[str, str]:
         """Ask for each field once. Returns the fields that this unit cannot give, with the reason; they are

@@ -1,4 +1,5 @@
-"""Reading the kernel's text files often and cheaply: kept open, read from the start, asked no more than they are worth."""
+"""Reading the kernel's text files often and cheaply: kept open, read from the start,
+asked no more than they are worth."""
 
 from __future__ import annotations
 
@@ -36,12 +37,13 @@ class KeptFile:
 
 
 class Paced(Generic[Answer]):
-    """A question asked as often as its cost allows: beyond ``free_s`` per answer it may take ``share`` of one core, and is asked at
-    least every ``longest_s``.
+    """A question asked as often as its cost allows: beyond ``free_s`` per answer it may take ``share`` of one core, and
+    is asked at least every ``longest_s``.
 
     Some sources are slow on some machines (an ACPI thermal zone runs firmware code, a long process list is copied), and
-    nobody knows which beforehand, nor whether it stays so. Its cost is the smaller of the last two, as one slow answer is an
-    interruption and two are a price; ``cost_s`` is a first one, where it was measured. :attr:`interval_s` says what came of it.
+    nobody knows which beforehand, nor whether it stays so. Its cost is the smaller of the last two, as one slow answer
+    is an interruption and two are a price; ``cost_s`` is a first one, where it was measured. :attr:`interval_s` says
+    what came of it.
     """
 
     def __init__(

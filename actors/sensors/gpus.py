@@ -1,6 +1,6 @@
-"""The GPUs of a machine, each known by its UUID. An index moves when a card is added, hidden or renumbered by a variable; a UUID does
-not. The module that answers is handed around, so that recorded answers can stand for devices that are not here
-(:mod:`actors.sensors.recorded`)."""
+"""The GPUs of a machine, each known by its UUID. An index moves when a card is added, hidden or renumbered by a
+variable; a UUID does not. The module that answers is handed around, so that recorded answers can stand for devices that
+are not here (:mod:`actors.sensors.recorded`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from actors.sensors.trouble import Trouble, trouble
 
 
 def load(root: Path = Path("/")) -> Any:
-    """The real ``pynvml``, initialised; the recorded answers of the machine that ``root`` describes; or the Trouble with it."""
+    """The real ``pynvml``, initialised; the recorded answers of the machine that ``root`` describes;
+    or the Trouble with it."""
     nvml: Any
     if root == Path("/"):
         import pynvml
@@ -62,8 +63,8 @@ class Gpu:
 
 
 def gpus(nvml: Any = None) -> list[Gpu]:
-    """Every GPU, each followed by its MIG instances; none where NVML does not answer (:func:`load` says why). ``nvml`` is what
-    :func:`load` gave; this machine's unless given. A card that is lost is left out: it cannot be used."""
+    """Every GPU, each followed by its MIG instances; none where NVML does not answer (:func:`load` says why). ``nvml``
+    is what :func:`load` gave; this machine's unless given. A card that is lost is left out: it cannot be used."""
     nvml = load() if nvml is None else nvml
     if isinstance(nvml, Trouble):
         return []
@@ -80,8 +81,8 @@ def gpus(nvml: Any = None) -> list[Gpu]:
 
 
 def pick(found: list[Gpu], wanted: str | None) -> Gpu:
-    """The GPU called ``wanted``: a UUID or the beginning of one, a PCI address, or a number. Without one: the only one that
-    CUDA can use. Raises LookupError with the words for the person."""
+    """The GPU called ``wanted``: a UUID or the beginning of one, a PCI address, or a number. Without one: the only one
+    that CUDA can use. Raises LookupError with the words for the person."""
     usable = [gpu for gpu in found if not gpu.divided]
     here = "; ".join(map(str, found)) or "none"
     if wanted is None:
@@ -114,7 +115,8 @@ def _addresses(gpu: Gpu) -> tuple[str, ...]:
 
 
 def handle_of(nvml: Any, uuid: str | None) -> Any:
-    """NVML's handle of the GPU. Raises LookupError where there is no such one or more than one to choose from, NVMLError."""
+    """NVML's handle of the GPU. Raises LookupError where there is no such one or
+    more than one to choose from, NVMLError."""
     if uuid is None:
         count = nvml.nvmlDeviceGetCount()
         if count > 1:

@@ -1,12 +1,13 @@
 """One GPU, through NVML (``nvidia-ml-py``). Each field is probed once and then either read or never asked again.
 
-A field may also *lie*: on GB10 some calls succeed with a number that means nothing (:data:`LIES`). Those stay NULL with the
-reason, like the ones that are not supported. The module is handed in, so that recorded answers can stand for a device
-that is not here (:mod:`actors.sensors.recorded`).
+A field may also *lie*: on GB10 some calls succeed with a number that means nothing (:data:`LIES`). Those stay NULL with
+the reason, like the ones that are not supported. The module is handed in, so that recorded answers can stand for a
+device that is not here (:mod:`actors.sensors.recorded`).
 
-A call may cost microseconds or milliseconds, and which does so differs between devices. The probe measures each; together they get
-:data:`BUDGET` of a core. What does not fit into it at every sample is asked less often and is NULL in the samples between: a
-value that was carried on would look like one that was read. ``describe()`` has cost and interval of every field.
+A call may cost microseconds or milliseconds, and which does so differs between devices. The probe measures each;
+together they get :data:`BUDGET` of a core. What does not fit into it at every sample is asked less often and is NULL in
+the samples between: a value that was carried on would look like one that was read. ``describe()`` has cost and interval
+of every field.
 """
 
 from __future__ import annotations
@@ -56,16 +57,17 @@ GPM_INTERVAL_S = 0.09
 """Least distance of two GPM samples: the counters need about 100 ms to say something."""
 
 BUDGET = 0.005
-"""Share of a core for all calls together: half of the 1 % that the whole sampler may take at 10 Hz. A call of 3 ms at every sample
-(the energy counter on an H200 in a virtual machine) would be 3 %."""
+"""Share of a core for all calls together: half of the 1 % that the whole sampler may take at 10 Hz. A call of 3 ms at
+every sample (the energy counter on an H200 in a virtual machine) would be 3 %."""
 LONGEST_S = 10.0
 """However slow a call, it is made this often."""
 WATCHED_S = 1.0
-"""Those that tell whether another process came, how hot it is and what it draws, more often: even where that exceeds the budget."""
+"""Those that tell whether another process came, how hot it is and what it draws, more often:
+even where that exceeds the budget."""
 WATCHED = ("gpu_temperature_c", "gpu_power_w", "gpu_process_memory_gib")
 ROUNDS, PAUSE_S = 3, 0.02
-"""Rounds of all calls, whose median is the cost of one, each after a pause: ten times a second a call costs several times what it costs in
-a loop (on an H100 nine cheap ones together 340 µs, not 41)."""
+"""Rounds of all calls, whose median is the cost of one, each after a pause: ten times a second a call costs several
+times what it costs in a loop (on an H100 nine cheap ones together 340 µs, not 41)."""
 
 FATAL = ("GPU_IS_LOST", "RESET_REQUIRED", "DRIVER_NOT_LOADED", "LIB_RM_VERSION_MISMATCH", "UNINITIALIZED")
 """Errors of one call that are the whole device's."""
@@ -83,11 +85,12 @@ def _of(name: str | None, table: Mapping[str, Known]) -> Known | None:
 
 
 class NvmlSensor:
-    """One GPU, or one MIG instance. ``nvml`` is what :func:`load` gave; ``uuid`` may be left out where there is one GPU;
-    ``rate_hz`` is how often :meth:`read` is going to be called; ``system_memory_bytes`` tells a unified memory from a device's own.
+    """One GPU, or one MIG instance. ``nvml`` is what :func:`load` gave; ``uuid`` may be left out where there is one
+    GPU; ``rate_hz`` is how often :meth:`read` is going to be called;
+    ``system_memory_bytes`` tells a unified memory from a device's own.
 
-    Of a MIG instance memory and processes are its own; temperature, power, clocks and energy are the card's, as nothing tells
-    them apart (``card_wide`` in :meth:`describe`).
+    Of a MIG instance memory and processes are its own; temperature, power, clocks and energy are the card's, as nothing
+    tells them apart (``card_wide`` in :meth:`describe`).
     """
 
     name = "nvml"
@@ -200,7 +203,8 @@ class NvmlSensor:
         return row
 
     def counters(self) -> dict[str, int]:
-        """Microseconds spent in each throttling state since the driver was loaded; empty where the device cannot tell."""
+        """Microseconds spent in each throttling state since the driver was loaded;
+        empty where the device cannot tell."""
         if not self._counter_ids or self._nvml is None:
             return {}
         try:
@@ -228,7 +232,8 @@ class NvmlSensor:
         }
 
     def settings(self) -> dict[str, float | None]:
-        """What somebody can set and leave behind; None where the device does not tell. Of locked clocks no call tells."""
+        """What somebody can set and leave behind; None where the device does not tell.
+        Of locked clocks no call tells."""
         nvml, card = self._nvml, self._card
         calls: dict[str, Callable[[], float]] = {
             "application_clock_mhz": lambda: nvml.nvmlDeviceGetApplicationsClock(card, nvml.NVML_CLOCK_SM),
@@ -300,7 +305,8 @@ class NvmlSensor:
         return mode == int(nvml.NVML_GPU_VIRTUALIZATION_MODE_VGPU)
 
     def _measure(self) -> None:
-        """What each call costs, the calls of a round in the order of a sample. GPM measured its own: it answers nothing so soon."""
+        """What each call costs, the calls of a round in the order of a sample. GPM measured its own:
+        it answers nothing so soon."""
         costs_us: dict[str, list[float]] = {
             fields[0]: [] for fields, _ in self._found if fields[0] not in self._costs_us
         }
@@ -315,7 +321,8 @@ class NvmlSensor:
         self._costs_us = {name: median(told) for name, told in costs_us.items()} | self._costs_us
 
     def _pace(self) -> None:
-        """Shares the budget out: a call that costs less than its equal part at every sample leaves the rest to the others."""
+        """Shares the budget out: a call that costs less than its equal part at every
+        sample leaves the rest to the others."""
         left, waiting = BUDGET, sorted(self._found, key=lambda one: self._costs_us[one[0][0]])
         paced: dict[str, Paced[dict[str, Value]]] = {}
         while waiting:
@@ -440,7 +447,8 @@ class NvmlSensor:
 
 
 class Gpm:
-    """Memory bandwidth from the GPU performance monitoring counters: two samples, and the share of the peak between them."""
+    """Memory bandwidth from the GPU performance monitoring counters: two samples,
+    and the share of the peak between them."""
 
     def __init__(self, nvml: Any, handle: Any, peak_gb_s: float) -> None:
         self._nvml: Any = nvml

@@ -1,8 +1,8 @@
 """The attempt: resident memory and CPU time of its process tree, and of its cgroup where it has one.
 
 Both arms are measured by the same tree, because a native attempt has no cgroup of its own. CPU time of a process that
-ended and was waited for is in its parent's ``cutime`` and ``cstime`` (proc(5)), so the sum over the living tree loses nothing.
-A container's CUDA memory is in neither figure: the driver charges it to no cgroup and no resident set.
+ended and was waited for is in its parent's ``cutime`` and ``cstime`` (proc(5)), so the sum over the living tree loses
+nothing. A container's CUDA memory is in neither figure: the driver charges it to no cgroup and no resident set.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class ProcessSensor:
         return self._mount / "memory" / cgroup / "memory.usage_in_bytes", cpu / cgroup / "cpuacct.usage"
 
     def owns(self, pid: int) -> bool | None:
-        """Whether ``pid`` belongs to the attempt, by descent or by cgroup; None where this host cannot see the process."""
+        """Whether ``pid`` belongs to the attempt, by descent or by cgroup;
+        None where this host cannot see the process."""
         root, cgroup = self._wanted
         if pid in self._members:
             return True

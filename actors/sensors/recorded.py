@@ -1,12 +1,12 @@
 """A machine's recorded NVML answers, in the shape of ``pynvml``, for hardware that is not here.
 
-The table is JSON: call name to its answer, or to ``{"error": "NOT_SUPPORTED"}``. An answer that is an object becomes an object
-with those attributes; a list of objects a list of such; ``{"by_argument": …}`` tells the answers by the name of the constant
-that is the last argument. ``nvmlDeviceGetFieldValues`` answers by field name; what the table does not name does not exist, as with
-an older driver.
+The table is JSON: call name to its answer, or to ``{"error": "NOT_SUPPORTED"}``. An answer that is an object becomes an
+object with those attributes; a list of objects a list of such; ``{"by_argument": …}`` tells the answers by the name of
+the constant that is the last argument. ``nvmlDeviceGetFieldValues`` answers by field name; what the table does not name
+does not exist, as with an older driver.
 
-Several GPUs: ``"gpus"`` is a list of such tables, each of which goes before the common one; ``"mig"`` in one of them a list of tables
-of its instances, which answer what stands there and nothing else, as real ones do.
+Several GPUs: ``"gpus"`` is a list of such tables, each of which goes before the common one; ``"mig"`` in one of them a
+list of tables of its instances, which answer what stands there and nothing else, as real ones do.
 """
 
 from __future__ import annotations

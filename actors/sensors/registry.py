@@ -1,4 +1,5 @@
-"""The sensors of a unit. A new one is a file beside the others and a line here: its fields become columns of every sample."""
+"""The sensors of a unit. A new one is a file beside the others and a line here:
+its fields become columns of every sample."""
 
 from __future__ import annotations
 

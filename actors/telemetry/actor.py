@@ -1,8 +1,8 @@
 """Telemetry of a unit: a sampler on an absolute schedule, tagged with what the unit is doing, spooled and summed up.
 
-Two threads share the work. The *sampler* reads the sensors at its ticks and appends a row to a queue: it never writes, never builds
-Arrow, never forks. The *writer* takes the queue to disk once a second and keeps the figures of the running attempt.
-Their CPU time is measured by the kernel's per-thread clock and reported with every attempt.
+Two threads share the work. The *sampler* reads the sensors at its ticks and appends a row to a queue: it never writes,
+never builds Arrow, never forks. The *writer* takes the queue to disk once a second and keeps the figures of the running
+attempt. Their CPU time is measured by the kernel's per-thread clock and reported with every attempt.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class Window:
 class Sampler:
     """A thread that calls ``sample(now_ns, late_ns)`` at ticks of a fixed schedule.
 
-    Tick k lies at ``epoch_ns + k * period_ns`` whatever happened before: a tick that has passed is skipped and counted as missed, never
-    made up for, so that samples neither drift nor bunch up.
+    Tick k lies at ``epoch_ns + k * period_ns`` whatever happened before: a tick that has passed is skipped and counted
+    as missed, never made up for, so that samples neither drift nor bunch up.
     """
 
     def __init__(
@@ -211,9 +211,9 @@ def settle(cpus: Sequence[int], nice: int) -> dict[str, Any]:
 class TelemetryActor:
     """The unit's telemetry, as a plain class; the driver hands it to Ray. Sampling starts with it and never pauses.
 
-    ``spool`` is the unit's spool folder, ``gpu_uuid`` its GPU, which may be left out where there is one. A restarted actor salvages
-    what its predecessor left there and samples in stage ``idle`` until the next mark; an attempt that it was killed in keeps its samples and shows the gap as lost coverage.
-    Every method may be called from any thread.
+    ``spool`` is the unit's spool folder, ``gpu_uuid`` its GPU, which may be left out where there is one. A restarted
+    actor salvages what its predecessor left there and samples in stage ``idle`` until the next mark; an attempt that it
+    was killed in keeps its samples and shows the gap as lost coverage. Every method may be called from any thread.
     """
 
     def __init__(
@@ -290,7 +290,8 @@ class TelemetryActor:
                 self._decided = {}
 
     def summary(self, run_id: str, attempt: int) -> TelemetrySummary:
-        """Figures of the attempt's run stage, as far as it has come. An attempt that was never marked has no coverage."""
+        """Figures of the attempt's run stage, as far as it has come.
+        An attempt that was never marked has no coverage."""
         self.spill()
         with self._lock:
             window = self._windows.get((run_id, attempt))

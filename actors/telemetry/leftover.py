@@ -15,7 +15,8 @@ IN_USE_S = 600.0
 
 @dataclass(frozen=True)
 class Spool:
-    """What a campaign that was not finished keeps on this machine: samples and evidence that its driver has not taken over."""
+    """What a campaign that was not finished keeps on this machine:
+    samples and evidence that its driver has not taken over."""
 
     campaign_id: str
     folder: Path

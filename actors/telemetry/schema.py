@@ -1,10 +1,11 @@
-"""What a sample is: one row of telemetry, as it lies in the spool and in Parquet: tags of the sampler, then the fields that the
-sensors declare (``Sensor.fields``). The Arrow schema and the table ``schema_telemetry`` of ``sql/10_sources.sql`` are made from these.
+"""What a sample is: one row of telemetry, as it lies in the spool and in Parquet: tags of the sampler, then the fields
+that the sensors declare (``Sensor.fields``). The Arrow schema and the table ``schema_telemetry`` of
+``sql/10_sources.sql`` are made from these.
 
 Clocks: ``t_utc_ns`` is wall time, ``t_mono_ns`` is ``CLOCK_MONOTONIC`` of the unit, both taken when the sample began.
 ``late_ms`` is how far behind its tick of the schedule it began. Counters (``gpu_energy_j``, ``psi_*_us``,
-``attempt_cpu_s``, ``cgroup_cpu_s``) are cumulative: difference them. NULL means that the unit cannot tell (the reason is
-in ``units/<unit>.json``), or that a source asked less often than every tick had nothing new.
+``attempt_cpu_s``, ``cgroup_cpu_s``) are cumulative: difference them. NULL means that the unit cannot tell (the reason
+is in ``units/<unit>.json``), or that a source asked less often than every tick had nothing new.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The telemetry's way to disk: a write-ahead stream that survives a kill, and Parquet files that appear whole.
 
-``<folder>/spool/<first_utc_ns>.arrows`` is an Arrow IPC stream, one record batch per second, handed to the kernel at once: a
-killed process loses what it had not yet spilled, at most the last second. ``<folder>/ready/<first_utc_ns>.parquet`` appears by
-rename, complete and synced, and stays until the driver has acknowledged it.
+``<folder>/spool/<first_utc_ns>.arrows`` is an Arrow IPC stream, one record batch per second, handed to the kernel at
+once: a killed process loses what it had not yet spilled, at most the last second.
+``<folder>/ready/<first_utc_ns>.parquet`` appears by rename, complete and synced, and stays until the driver has
+acknowledged it.
 """
 
 from __future__ import annotations

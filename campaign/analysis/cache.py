@@ -1,7 +1,7 @@
 """The evidence of a campaign: the whole statistical analysis of a results folder, kept beside it as tidy tables.
 
-``inputs`` asks, ``statistics`` answers, ``rows`` makes rows of the answers; here they become ``analysis/*.parquet``, whose
-columns are declared in ``sql/90_analysis.sql`` and which the views of that file read back.
+``inputs`` asks, ``statistics`` answers, ``rows`` makes rows of the answers; here they become ``analysis/*.parquet``,
+whose columns are declared in ``sql/90_analysis.sql`` and which the views of that file read back.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def _bring_up(results: Path, con: duckdb.DuckDBPyConnection, state: dict[str, An
 def rows(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The headline comparisons, as records for ``report.wording``, in the order of the plan and of printing.
 
-    Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name. Number, mean and deviation of
-    the arms are of the runs that the claim rests on, so that all figures of a row are of one set. ``twins`` is true where the config
-    defines both arms alike (A/A).
+    Read from ``analysis/`` (see :func:`ensure`). With several units the unit stands beside the model's name. Number,
+    mean and deviation of the arms are of the runs that the claim rests on, so that all figures of a row are of one set.
+    ``twins`` is true where the config defines both arms alike (A/A).
     """
     alike = inputs.twins(con)
     decided = ", ".join(
@@ -143,7 +143,8 @@ def _analyse(
 
 
 def _without_verdicts(asked: inputs.Asked, told: dict[str, Any]) -> parallel.Work:
-    """Where somebody may stop for what is seen: estimates with intervals that hold at any time, and what looks decided."""
+    """Where somebody may stop for what is seen: estimates with intervals that hold at any time,
+    and what looks decided."""
     from campaign.analysis.statistics.interim import compare_so_far
     from campaign.analysis.statistics.sequential.claimed import overlaid
 
@@ -173,7 +174,8 @@ def _tables(
     result: dict[str, Any] | None,
     percentiled: findings.Percentiled,
 ) -> dict[str, pd.DataFrame]:
-    """All tables of :data:`OWN_TABLES`, in the columns of their schemas; empty ones where there is nothing to analyse."""
+    """All tables of :data:`OWN_TABLES`, in the columns of their schemas;
+    empty ones where there is nothing to analyse."""
     import pandas as pd
 
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in OWN_TABLES}

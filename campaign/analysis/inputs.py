@@ -1,4 +1,5 @@
-"""What a results folder asks of the statistics: its run table, the latencies of its requests, and how they are to be judged."""
+"""What a results folder asks of the statistics: its run table, the latencies of its requests,
+and how they are to be judged."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Asked:
 
     @property
     def fixed(self) -> bool:
-        """Whether nobody could stop the campaign for what was seen: only then do tests for a fixed number of runs hold."""
+        """Whether nobody could stop the campaign for what was seen:
+        only then do tests for a fixed number of runs hold."""
         return self.finished and self.looks is None
 
 
@@ -92,11 +94,12 @@ def finished(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:
-    """What ``analyze_runs`` wants, one row per attempt, and the (model, workload) behind each model name in its findings.
+    """What ``analyze_runs`` wants, one row per attempt, and the (model, workload)
+    behind each model name in its findings.
 
-    An arm that was planned beside others but has no attempt yet gets one row without values, so that the comparison is missing by
-    name. Where the gate's ceiling is not the method's 45 °C, the start temperature goes in as a covariate only; imported runs had no gate of
-    ours and are judged as ``campaign analyze`` judges their table.
+    An arm that was planned beside others but has no attempt yet gets one row without values, so that the comparison is
+    missing by name. Where the gate's ceiling is not the method's 45 °C, the start temperature goes in as a covariate
+    only; imported runs had no gate of ours and are judged as ``campaign analyze`` judges their table.
     """
     import pandas as pd
 
@@ -107,7 +110,8 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
     # A name that begins with start_ would be read as a state before the run.
     values = values[[name for name in values.columns if not name.startswith("start_")]]
     table = table.merge(values, on=["run_id", "attempt"], how="left")
-    planned = "(SELECT any_value(imported) FROM campaign) IS NULL"  # whoever measured imported runs set out to measure what they hold
+    # Whoever measured imported runs set out to measure what they hold.
+    planned = "(SELECT any_value(imported) FROM campaign) IS NULL"
     for (metric,) in con.execute(f"SELECT metric FROM metric_facts WHERE family = 'primary' AND {planned}").fetchall():
         if metric not in table:
             table[metric] = float("nan")
@@ -128,8 +132,8 @@ def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, C
 
 
 def _with_declared_images(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
-    """Where arms have images of their own, what must not change is the image behind each: ``image_digest`` then tells only whether an
-    attempt's userland is the first one that its unit had under the image's name."""
+    """Where arms have images of their own, what must not change is the image behind each: ``image_digest`` then tells
+    only whether an attempt's userland is the first one that its unit had under the image's name."""
     declared = dict(con.execute("SELECT environment, declared_image FROM arm_software").fetchall())
     if len(set(declared.values())) < 2:
         return table
@@ -151,7 +155,8 @@ def run_table_at(con: duckdb.DuckDBPyConnection, seq: int) -> pd.DataFrame:
 
 
 def _with_settings(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.DataFrame:
-    """With what imported runs were made under, so that a difference between arms that may be that of a setting is not claimed."""
+    """With what imported runs were made under, so that a difference between arms that
+    may be that of a setting is not claimed."""
     import pandas as pd
 
     told = con.execute("SELECT run_id, attempt, settings FROM imported WHERE settings::VARCHAR <> '{}'").fetchall()
@@ -192,10 +197,11 @@ def _absent_arms(con: duckdb.DuckDBPyConnection, table: pd.DataFrame) -> pd.Data
 
 
 def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """What the config and the plan say to the analysis: reference, margin, seed, repetitions, and the sizes of the families.
+    """What the config and the plan say to the analysis: reference, margin, seed, repetitions,
+    and the sizes of the families.
 
-    A family counts every comparison that was planned, also those that cannot be tested (yet). Imported runs planned nothing: theirs counts
-    the metrics that their files have, as ``campaign analyze`` counts a table's.
+    A family counts every comparison that was planned, also those that cannot be tested (yet). Imported runs planned
+    nothing: theirs counts the metrics that their files have, as ``campaign analyze`` counts a table's.
     """
     reference, seed, config = con.execute(
         "SELECT any_value(reference), any_value(seed), any_value(config) FROM campaign"
@@ -209,7 +215,8 @@ def settings(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """SELECT count(*) FILTER (role = 'confirmatory'), count(*)
         FROM metric_facts
         WHERE family = 'primary'
-            AND ((SELECT any_value(imported) FROM campaign) IS NULL OR metric IN (SELECT metric FROM metrics WHERE value IS NOT NULL))"""
+            AND ((SELECT any_value(imported) FROM campaign) IS NULL OR metric IN (SELECT metric FROM metrics
+            WHERE value IS NOT NULL))"""
     ).fetchall()[0]
     return {
         "reference": reference,
@@ -235,7 +242,8 @@ def screen(con: duckdb.DuckDBPyConnection) -> Screen | None:
 
 
 def twins(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
-    """Pairs of arms (both ways round) that the resolved config defines alike but for name and description: what they differ by is noise."""
+    """Pairs of arms (both ways round) that the resolved config defines alike but for name and description:
+    what they differ by is noise."""
     (config,) = con.execute("SELECT any_value(config) FROM campaign").fetchall()[0]
     arms = [arm for arm in (json.loads(config) if config else {}).get("environments") or [] if isinstance(arm, dict)]
     told = [
@@ -250,7 +258,8 @@ def twins(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
 
 def _ceiling(con: duckdb.DuckDBPyConnection) -> float | None:
     found = con.execute(
-        f"SELECT CASE WHEN imported IS NULL THEN (config->'gate'->>'ceiling_c')::DOUBLE ELSE {CEILING_C} END FROM campaign"
+        "SELECT CASE WHEN imported IS NULL THEN (config->'gate'->>'ceiling_c')::DOUBLE "
+        f"ELSE {CEILING_C} END FROM campaign"
     ).fetchall()
     return None if not found else found[0][0]
 

@@ -1,8 +1,9 @@
-"""The looks of a campaign with a sequential design: planned from its config, taken from its folder, frozen in its journal.
+"""The looks of a campaign with a sequential design: planned from its config, taken from its folder,
+frozen in its journal.
 
-A look is one event ``look`` of the journal: the attempts that it saw, what they showed, and what followed. Everything said later comes from
-there, so that a run measured again afterwards changes nothing that was decided; ``campaign verify`` makes each anew from the attempts that there
-were.
+A look is one event ``look`` of the journal: the attempts that it saw, what they showed, and what followed. Everything
+said later comes from there, so that a run measured again afterwards changes nothing that was decided; ``campaign
+verify`` makes each anew from the attempts that there were.
 """
 
 from __future__ import annotations
@@ -127,8 +128,8 @@ class Schedule:
             its.sort(reverse=True)  # what is not done yet is found at once
 
     def due(self, conduct: Conduct, state: State) -> str | None:
-        """The design's name of the first model, in the order of the config, whose next look is due: every run of its blocks is complete or
-        given up."""
+        """The design's name of the first model, in the order of the config, whose next look is due: every run of its
+        blocks is complete or given up."""
         for name, cell in self.plan.cells().items():
             if name in conduct.stops:
                 continue
@@ -139,7 +140,8 @@ class Schedule:
 
 
 def take(table: pd.DataFrame, plan: Planned, conduct: Conduct, name: str) -> Event:
-    """Take the next look of a model in ``conduct``, on the campaign's run table (``inputs.run_table``); returns the fields of its event."""
+    """Take the next look of a model in ``conduct``, on the campaign's run table (``inputs.run_table``);
+    returns the fields of its event."""
     model, workload = plan.cells()[name]
     blocks = plan.design.looks[conduct.taken(name)]
     found, attempts = shown(table, plan, (model, workload), blocks)
@@ -173,7 +175,8 @@ def told(its: Shown) -> dict[str, Any]:
 def shown(
     table: pd.DataFrame, plan: Planned, cell: tuple[str, str], blocks: int
 ) -> tuple[dict[Key, Shown], dict[str, list[list[Any]]]]:
-    """The statistics of the first ``blocks`` blocks of a cell, and the attempts (run and number) of each arm that they rest on."""
+    """The statistics of the first ``blocks`` blocks of a cell, and the attempts (run and number)
+    of each arm that they rest on."""
     from campaign.analysis.statistics.sequential.look import Shown
     from campaign.analysis.statistics.sequential.table import of_blocks
     from campaign.analysis.statistics.sets import alike_ceiling, within_protocol
@@ -204,8 +207,8 @@ def shown(
 def problems(
     table_at: Callable[[int], pd.DataFrame], plan: Planned, events: Iterable[Event]
 ) -> Iterator[tuple[int, str]]:
-    """Line of the journal and what is wrong with it, for the first look that the attempts of its time do not give. ``table_at`` gives the run
-    table of the attempts that had finished before an event (its ``seq``)."""
+    """Line of the journal and what is wrong with it, for the first look that the attempts of its time do not give.
+    ``table_at`` gives the run table of the attempts that had finished before an event (its ``seq``)."""
     from campaign.analysis.statistics.sequential.conduct import Conduct
 
     conduct = Conduct(plan.design, list(plan.of))

@@ -1,7 +1,8 @@
 """The margin within which two arms count as equivalent, and whether anybody declared it before the runs were made.
 
-The one home of the default. A margin that nobody declared is used all the same, because a table of others' runs has none, but whatever is printed
-with it says that it was not declared: an equivalence within a margin that was not fixed before is only a description.
+The one home of the default. A margin that nobody declared is used all the same, because a table of others' runs has
+none, but whatever is printed with it says that it was not declared: an equivalence within a margin that was not fixed
+before is only a description.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT_PCT = 2.0
-"""Percent of the reference: above the noise between two arms of one definition, below what a practitioner would act on."""
+"""Percent of the reference: above the noise between two arms of one definition,
+below what a practitioner would act on."""
 
 NOT_DECLARED = "the default, no margin was declared"
 

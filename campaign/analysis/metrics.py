@@ -1,7 +1,8 @@
 """What is known of a metric by its name: unit, words, direction, role, place in print.
 
-The one home of these facts is ``metric_facts`` (and ``metric_aliases``) in ``sql/30_metrics.sql``; this module reads it, and nothing else says
-what a name means. A name that is not there has no better side unless somebody declares one; nothing is read from how a name sounds.
+The one home of these facts is ``metric_facts`` (and ``metric_aliases``) in ``sql/30_metrics.sql``; this module reads
+it, and nothing else says what a name means. A name that is not there has no better side unless somebody declares one;
+nothing is read from how a name sounds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Fact:
-    """Direction and role of a metric, and where the direction was taken from: ``metric_facts``, ``declared``, or None for none."""
+    """Direction and role of a metric, and where the direction was taken from: ``metric_facts``, ``declared``,
+    or None for none."""
 
     better: Better | None = None
     role: Role = "secondary"
@@ -38,7 +40,8 @@ class Fact:
 
 @cache
 def known() -> Mapping[str, Fact]:
-    """Every metric of the table in the order of print, and after them every alias, which has direction and role of its metric alone."""
+    """Every metric of the table in the order of print, and after them every alias,
+    which has direction and role of its metric alone."""
     metrics = {
         metric: Fact(better, role, "metric_facts", label, unit, family, short)
         for metric, better, role, label, unit, family, short in _read(
@@ -60,12 +63,14 @@ def summary() -> Mapping[str, str]:
 
 @cache
 def headline() -> str:
-    """The metric that a campaign is about: what its verdict, its outliers, its screens and its N are taken from unless said otherwise."""
+    """The metric that a campaign is about: what its verdict, its outliers,
+    its screens and its N are taken from unless said otherwise."""
     return next(iter(summary()))
 
 
 def titled(metric: str) -> str:
-    """Words and unit of a known metric, as above a column or along an axis: ``mean power (W)``. Raises KeyError for another."""
+    """Words and unit of a known metric, as above a column or along an axis: ``mean power (W)``.
+    Raises KeyError for another."""
     fact = known()[metric]
     label = fact.label or metric
     return f"{label[:-1]}, {fact.unit_of_measure})" if label.endswith(")") else f"{label} ({fact.unit_of_measure})"

@@ -1,8 +1,9 @@
-"""How a figure is printed, on the page and the terminal, in tables and in the paper: one rule for the digits of each kind.
+"""How a figure is printed, on the page and the terminal, in tables and in the paper:
+one rule for the digits of each kind.
 
-An interval, and the effect that it is of, to two significant digits of its width; a mean and its deviation to the second significant digit of the
-deviation; a figure without an error to four or six significant digits; a p value to three places. What differs between the media is typography
-alone: a page has a minus sign, a table for LaTeX a hyphen.
+An interval, and the effect that it is of, to two significant digits of its width; a mean and its deviation to the
+second significant digit of the deviation; a figure without an error to four or six significant digits; a p value to
+three places. What differs between the media is typography alone: a page has a minus sign, a table for LaTeX a hyphen.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def decimals(low: float, high: float) -> int:
-    """Decimal places for an interval: two significant digits of its width but no more than three of its larger limit, and no
-    limit that rounds to zero; at most 4 (12 for an interval narrower than that)."""
+    """Decimal places for an interval: two significant digits of its width but no more than three of its larger limit,
+    and no limit that rounds to zero; at most 4 (12 for an interval narrower than that)."""
     width = high - low
     if not math.isfinite(width) or width <= 0:
         return 2

@@ -1,7 +1,8 @@
 """Work for every CPU that this process may use: the caller does a part of it, helper processes the rest.
 
-A helper is a plain subprocess that gets and gives pickles over its pipes. Unlike ``multiprocessing`` this neither forks a process whose
-libraries hold threads nor imports the caller's main module again. What is computed does not depend on who computes it.
+A helper is a plain subprocess that gets and gives pickles over its pipes. Unlike ``multiprocessing`` this neither forks
+a process whose libraries hold threads nor imports the caller's main module again. What is computed does not depend on
+who computes it.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def _spread(processes: Sequence[subprocess.Popen[bytes]], jobs: Sequence[Job]) -
 
 
 def _ask(process: subprocess.Popen[bytes], interrupted: Event, job: Job) -> Any:
-    """The result of a job from a helper; done here where the helper is no more, or where it failed and the error must be seen."""
+    """The result of a job from a helper; done here where the helper is no more,
+    or where it failed and the error must be seen."""
     assert process.stdin is not None and process.stdout is not None
     try:
         pickle.dump(job, process.stdin, pickle.HIGHEST_PROTOCOL)

@@ -1,4 +1,5 @@
-"""What a test found, as a value: frozen, its fields the keys of the JSON and, where they name one, columns of a table."""
+"""What a test found, as a value: frozen, its fields the keys of the JSON and, where they name one,
+columns of a table."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Column:
-    """In ``Annotated``: the field is this column of a table of ``analysis/`` (of ``comparisons``, unless the class says another)."""
+    """In ``Annotated``: the field is this column of a table of ``analysis/`` (of ``comparisons``,
+    unless the class says another)."""
 
     name: str
     percent: bool = False
@@ -71,7 +73,8 @@ def as_json(found: Result) -> dict[str, Any]:
 
 
 def columns(cls: type[Result], found: Result | None) -> dict[str, Any]:
-    """The columns that ``cls`` declares, filled from ``found``; None where there is nothing, or nothing of this class."""
+    """The columns that ``cls`` declares, filled from ``found``; None where there is nothing,
+    or nothing of this class."""
     out: dict[str, Any] = {}
     for its in _fields(cls):
         if its.column is not None:

@@ -1,7 +1,8 @@
 """Whether the tables of ``analysis/`` are what this installation computed from what the folder holds.
 
-They are derived, so nothing in the results folder vouches for them: whoever can write there could put others in their place. What
-is computed here is sealed with a key that never leaves our home; tables with another seal, or none, are computed again.
+They are derived, so nothing in the results folder vouches for them: whoever can write there could put others in their
+place. What is computed here is sealed with a key that never leaves our home; tables with another seal, or none, are
+computed again.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def made_of(results: Path, folder: str = "analysis") -> dict[str, Any] | None:
 
 
 def changed(results: Path, folder: str) -> bool:
-    """Whether the files were sealed here and are no longer what they were. Of those made elsewhere nothing can be said."""
+    """Whether the files were sealed here and are no longer what they were.
+    Of those made elsewhere nothing can be said."""
     said = _read(results / folder)
     key = _key(make=False)
     return bool(key and said and said.get("by") == _name(key) and not _holds(results / folder, said, key))

@@ -88,7 +88,8 @@ def _only(con: duckdb.DuckDBPyConnection, query: str) -> str:
         raise QueryRefused(f"no query in {query[:60]!r}. Give one: campaign sql 'from runs'")
     if len(found) > 1:
         raise QueryRefused(
-            f"{len(found)} statements, and one answer is written: give them one after another, or at the prompt (`campaign sql`)."
+            f"{len(found)} statements, and one answer is written: give them one after another, "
+            "or at the prompt (`campaign sql`)."
         )
     return str(found[0].query)
 
@@ -148,7 +149,8 @@ def _parquet(con: duckdb.DuckDBPyConnection, query: str, output: Path | None) ->
 
 
 def _table(names: list[str], rows: list[tuple[Any, ...]], file: IO[str], wide: bool, more: bool) -> None:
-    """A terminal shows the columns that fit it, in its pager where they are long or wide; a file or a pipe has no width."""
+    """A terminal shows the columns that fit it, in its pager where they are long or wide;
+    a file or a pipe has no width."""
     columns = [
         text_table.Column(
             untrusted.plain(name),
@@ -175,7 +177,8 @@ def _table(names: list[str], rows: list[tuple[Any, ...]], file: IO[str], wide: b
 
 
 def _paged(text: str, lines: list[str], width: int) -> bool:
-    """Whether a pager showed ``text``: one is asked where the terminal cannot show it whole, and lines go beyond its edge unfolded."""
+    """Whether a pager showed ``text``: one is asked where the terminal cannot show it whole,
+    and lines go beyond its edge unfolded."""
     if len(lines) < shutil.get_terminal_size().lines and max(map(cell_len, lines)) <= width:
         return False
     pager = shlex.split(os.environ.get("PAGER") or "less -FRSX")

@@ -1,6 +1,8 @@
-"""A study's folder as DuckDB views: every view of a campaign once for each phase, in a schema named after it, and once over all phases.
+"""A study's folder as DuckDB views: every view of a campaign once for each phase, in a schema named after it,
+and once over all phases.
 
-``"2B".runs`` are the runs of phase 2B; ``runs`` those of all, with the column ``study_phase`` in front. ``study_decisions`` is the study's own.
+``"2B".runs`` are the runs of phase 2B; ``runs`` those of all, with the column ``study_phase`` in front.
+``study_decisions`` is the study's own.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ FACTS, JOURNAL = "study.json", "study.jsonl"
 VARIABLES = ("results", "left_out", *(f"{kind}_files" for kind in views.KINDS))
 
 ABOUT = {
-    "study_decisions": "one row per decision of a study and candidate that it was made between (one without candidates is one row): raw and "
-    "shrunken change in percent, simultaneous 95 % limits, p, and why it was not carried on",
+    "study_decisions": "one row per decision of a study and candidate that it was made between (one without "
+    "candidates is one row): raw and shrunken change in percent, simultaneous 95 % limits, p, "
+    "and why it was not carried on",
     "study_phases": "one row per phase of a study that has begun, and its results folder",
 }
 
@@ -62,7 +65,8 @@ def connect(results: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _phase(con: duckdb.DuckDBPyConnection, folder: Path, name: str) -> None:
-    """The views of one phase, in a schema of its own. Variables belong to the whole database: each phase has its own."""
+    """The views of one phase, in a schema of its own. Variables belong to the whole database:
+    each phase has its own."""
     schema, tag = _quoted(name), "_" + "".join(char if char.isalnum() else "_" for char in name)
     con.execute(f"CREATE SCHEMA {schema}; USE memory.{schema}")
     con.execute("SET VARIABLE results = $1", [str(folder)])
@@ -90,8 +94,9 @@ def _quoted(name: str) -> str:
 
 
 DECISIONS = (
-    "study_phase VARCHAR, at_utc TIMESTAMP, decided VARCHAR, decided_by VARCHAR, reason VARCHAR, evidence_from VARCHAR, candidate VARCHAR, "
-    "option VARCHAR, privilege INTEGER, raw_pct DOUBLE, low_pct DOUBLE, high_pct DOUBLE, p DOUBLE, shrunken_pct DOUBLE, chosen BOOLEAN, why_not VARCHAR"
+    "study_phase VARCHAR, at_utc TIMESTAMP, decided VARCHAR, decided_by VARCHAR, reason VARCHAR, evidence_from "
+    "VARCHAR, candidate VARCHAR, option VARCHAR, privilege INTEGER, raw_pct DOUBLE, low_pct DOUBLE, high_pct DOUBLE, "
+    "p DOUBLE, shrunken_pct DOUBLE, chosen BOOLEAN, why_not VARCHAR"
 )
 
 

@@ -31,7 +31,8 @@ class Column:
         return self.width if self.numeric else min(self.width, max(LEAST, cell_len(self.name)))
 
     def telling(self, most: int) -> int:
-        """From :attr:`least` on, the width at which a cut text is still told from the others; at most ``most``, or :attr:`least`."""
+        """From :attr:`least` on, the width at which a cut text is still told from the others; at most ``most``,
+        or :attr:`least`."""
         apart = len(set(self.cells))
         for width in range(self.least, min(self.width, most) + 1):
             if len({cut(cell, width) for cell in self.cells}) == apart:
@@ -66,7 +67,8 @@ class Fitted:
 
 
 def fit(columns: Sequence[Column], width: int | None) -> Fitted:
-    """The columns that fit into ``width`` cells, in their order: empty ones go first, then those on the right. None is all of them, uncut."""
+    """The columns that fit into ``width`` cells, in their order: empty ones go first, then those on the right.
+    None is all of them, uncut."""
     if width is None:
         return Fitted(tuple(columns), tuple(column.width for column in columns), ())
     told = [i for i, column in enumerate(columns) if any(column.cells)] or list(range(len(columns)))

@@ -1,5 +1,5 @@
-"""Opens a results folder as DuckDB views. The views are the numbered files of ``sql/``; nothing in the folder is written
-or locked, so a campaign may be queried while it runs.
+"""Opens a results folder as DuckDB views. The views are the numbered files of ``sql/``; nothing in the folder is
+written or locked, so a campaign may be queried while it runs.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class Statement:
 def connect(results: Path, *, also: Path | None = None) -> duckdb.DuckDBPyConnection:
     """An in-memory database with every view over ``results``. Raises :class:`ResultsError` where there is no campaign.
 
-    The folder may be a stranger's: the database reaches no other file (but for what lies below ``also``), no network and no
-    extension, and that cannot be switched back on.
+    The folder may be a stranger's: the database reaches no other file (but for what lies below ``also``), no network
+    and no extension, and that cannot be switched back on.
     """
     results = results.resolve()
     if not results.is_dir():
@@ -111,7 +111,8 @@ def connect(results: Path, *, also: Path | None = None) -> duckdb.DuckDBPyConnec
             "Give a results folder, such as results/<campaign>."
         )
     con = duckdb.connect()
-    # A progress bar would be drawn into what a command prints. In Jupyter without ipywidgets there is none to switch off.
+    # A progress bar would be drawn into what a command prints. In Jupyter without ipywidgets there is none to switch
+    # off.
     with contextlib.suppress(duckdb.InvalidInputException):
         con.execute("SET enable_progress_bar = false")
     con.execute("SET parquet_metadata_cache = true; SET timezone = 'UTC'")
@@ -132,8 +133,9 @@ def _confine(con: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
     allowed = [text for folder in folders for text in (str(folder), _literal(folder))]
     listed = ", ".join(quoted(text) for text in dict.fromkeys(allowed))
     con.execute(
-        f"SET allowed_directories = [{listed}]; SET enable_external_access = false; SET autoinstall_known_extensions = false; "
-        "SET autoload_known_extensions = false; SET allow_community_extensions = false; SET lock_configuration = true"
+        f"SET allowed_directories = [{listed}]; SET enable_external_access = false; SET autoinstall_known_extensions "
+        "= false; SET autoload_known_extensions = false; SET allow_community_extensions = false; "
+        "SET lock_configuration = true"
     )
 
 

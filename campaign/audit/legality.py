@@ -1,7 +1,7 @@
 """Whether a journal could have been written by a driver: each event against what was true before it.
 
-The hash chain shows that no line was changed afterwards by somebody who did not write the rest anew; it says nothing of a line that
-was appended in due form. A driver writes only what follows from its rules, and those can be checked.
+The hash chain shows that no line was changed afterwards by somebody who did not write the rest anew; it says nothing of
+a line that was appended in due form. A driver writes only what follows from its rules, and those can be checked.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def _reopened(record: Record, event: Event) -> Iterator[str]:
     grounds = record.overridden or block in record.moved or record.config.get("outliers") == "rerun"
     if run.accepted is not None and not grounds:
         yield (
-            f"{run_id} is opened again, which drops its accepted attempt {run.accepted}, although its block did not move, nothing "
-            "was overridden and the campaign does not run outliers again"
+            f"{run_id} is opened again, which drops its accepted attempt {run.accepted}, although its block did not "
+            "move, nothing was overridden and the campaign does not run outliers again"
         )
     given_up = run.exhausted and run.accepted is None  # `campaign retry`, which drops nothing
     if record.session is None and not record.overridden and not given_up:
@@ -172,7 +172,8 @@ def _reopened(record: Record, event: Event) -> Iterator[str]:
 
 
 def _look(record: Record, event: Event) -> Iterator[str]:
-    """A look is taken when all its blocks are done, in turn, of a model that has not stopped; what it decides is judged by `verify`."""
+    """A look is taken when all its blocks are done, in turn, of a model that has not stopped;
+    what it decides is judged by `verify`."""
     design = record.config.get("sequential") or {}
     cell = f"{event['model']}__{event['workload']}"
     number, looks = event["look"], list(design.get("looks") or ())
@@ -243,4 +244,5 @@ RULES: dict[str, Callable[[Record, Event], Iterator[str]]] = {
     "stopped": _any,
     "completed": _completed,
 }
-"""Every event that a driver writes, and what must hold when it does. An event that is not here is an objection by itself."""
+"""Every event that a driver writes, and what must hold when it does.
+An event that is not here is an objection by itself."""

@@ -1,8 +1,9 @@
-"""What ``campaign verify`` does: everything that can be computed again is computed again, and held against what is written.
+"""What ``campaign verify`` does: everything that can be computed again is computed again,
+and held against what is written.
 
-Files against their digests, the journal's chain and every event of it against the rules of a driver, hashes of config and plan, the plan from
-config and seed, every verdict from its evidence, and the heads of journal and manifest against those that ``status.json`` and the
-report keep. What cannot be noticed this way stands in docs/threat-model.md.
+Files against their digests, the journal's chain and every event of it against the rules of a driver, hashes of config
+and plan, the plan from config and seed, every verdict from its evidence, and the heads of journal and manifest against
+those that ``status.json`` and the report keep. What cannot be noticed this way stands in docs/threat-model.md.
 """
 
 from __future__ import annotations
@@ -187,7 +188,8 @@ def _plan(info: dict[str, Any], plan: list[Event]) -> Iterator[Problem]:
     campaign = _campaign(info)
     if campaign is None:
         yield Problem(
-            "campaign.json", "its config cannot be read by the code that is here, so plan and verdicts were not computed again",
+            "campaign.json", "its config cannot be read by the code that is here, "
+                "so plan and verdicts were not computed again",
             f"Verify with the code of the campaign, commit {(info.get('code') or {}).get('git_commit')}",
         )  # fmt: skip
     elif planned(campaign, max(1, len(info.get("lanes") or ())), info.get("simulated") is True) != rows:
@@ -219,7 +221,8 @@ def hash_of(config: Any) -> str:
 
 
 def _campaign(info: dict[str, Any]) -> Any:
-    """The config as it is read here; None where it cannot be, or where a name in it leads nowhere: no file says that, only damage does."""
+    """The config as it is read here; None where it cannot be, or where a name in it leads nowhere:
+    no file says that, only damage does."""
     from campaign.config.schema import Campaign
 
     try:
@@ -329,8 +332,8 @@ def _verdict(
         if check != written:
             yield Problem(
                 name,
-                f"the evidence gives {check['check']}: {_word(check)} ({check['figure']}), written is {written['check']}: "
-                f"{_word(written)} ({written['figure']}){_other_code(info)}",
+                f"the evidence gives {check['check']}: {_word(check)} ({check['figure']}), written is "
+                f"{written['check']}: {_word(written)} ({written['figure']}){_other_code(info)}",
                 RESTORE,
             )
             return
@@ -377,7 +380,8 @@ def _heads(store: Store, events: list[Event], kept: str | None) -> Iterator[Prob
         if not lines.isdecimal() or store.head(kind, int(lines)) != head:
             yield Problem(
                 name,
-                f"{where} knows it with {lines} lines and another end ({digest[:12]}): lines were removed or changed since",
+                f"{where} knows it with {lines} lines and another end ({digest[:12]}): "
+                "lines were removed or changed since",
                 RESTORE,
             )
 
@@ -406,7 +410,8 @@ def _derived(store: Store, events: list[Event]) -> Iterator[Problem]:
     if status is None:
         if state.completed:
             yield Problem(
-                "status.json", "missing or unreadable: it keeps the heads of journal and manifest, so a removed end would not be noticed",
+                "status.json", "missing or unreadable: it keeps the heads of journal and manifest, "
+                    "so a removed end would not be noticed",
                 "`campaign run` writes it again; compare the journal's head with one that was kept elsewhere",
             )  # fmt: skip
     else:

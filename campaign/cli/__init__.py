@@ -1,4 +1,5 @@
-"""The command line: verbs only, no logic; a module for each group of verbs, in the order in which ``--help`` shows them."""
+"""The command line: verbs only, no logic; a module for each group of verbs,
+in the order in which ``--help`` shows them."""
 
 from __future__ import annotations
 

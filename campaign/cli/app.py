@@ -23,9 +23,9 @@ ROOT = host.ROOT
 PANELS = ("Before", "Carry out", "Meanwhile", "Results", "Results of others")
 """The groups of verbs as ``--help`` shows them."""
 EPILOG = (
-    "Exit codes: 0 done · 1 runs are missing or something is wrong · 2 bad config or argument · 3 this host or these results "
-    "do not allow it · 4 no Docker engine · 5 paused by the gate or a fault of the unit · 70 a defect of the program · "
-    "130 interrupted (the same command goes on)."
+    "Exit codes: 0 done · 1 runs are missing or something is wrong · 2 bad config or argument · 3 this host or these "
+    "results do not allow it · 4 no Docker engine · 5 paused by the gate or a fault of the unit · 70 a defect of the "
+    "program · 130 interrupted (the same command goes on)."
 )
 
 
@@ -80,7 +80,8 @@ def finite(value: float | list[float] | None) -> Any:
 
 
 def new_file(path: Path | None) -> Path | None:
-    """Callback of options that name a file to be put in place whole: that would take the place of a device, a pipe or a link as well."""
+    """Callback of options that name a file to be put in place whole: that would take the place of a device,
+    a pipe or a link as well."""
     if path is not None and (path.is_symlink() or (path.exists() and not path.is_file())):
         raise typer.BadParameter(f"{path} is no regular file, and would be replaced by one. Name a new file.")
     return path
@@ -136,8 +137,8 @@ Phase = Annotated[
 
 
 def latest(folder: Path | None, root: Path = Path("results"), *, imported: bool = True, studies: bool = False) -> Path:
-    """``folder``, or the results folder below ``root`` that changed last, which it names; without ``imported`` the last that was carried out
-    here. A study's folder where ``studies``, else one of its phases. Raises StoreError."""
+    """``folder``, or the results folder below ``root`` that changed last, which it names; without ``imported`` the last
+    that was carried out here. A study's folder where ``studies``, else one of its phases. Raises StoreError."""
     from campaign.record.store import StoreError
 
     if folder is not None:
@@ -193,8 +194,8 @@ def _campaigns(folder: Path) -> str:
 
 
 def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:
-    """The ``Choice`` of campaign file, which it prints, and the campaign in it; of a study that of a phase, else of the first. Raises
-    ConfigError."""
+    """The ``Choice`` of campaign file, which it prints, and the campaign in it; of a study that of a phase, else of the
+    first. Raises ConfigError."""
     from campaign.config.default import choose
     from campaign.study.config import campaign_in
 

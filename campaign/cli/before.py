@@ -43,7 +43,8 @@ def plan(
         ),
     ] = None,
 ) -> None:
-    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for; of a study every phase."""
+    """Print what would run: blocks in order, counts, ETA, disk, and what the gate will ask for;
+    of a study every phase."""
     from campaign.cli import study
     from campaign.plan.design import plan
     from campaign.plan.preview import describe
@@ -74,7 +75,8 @@ def plan(
 
 @app.command(
     rich_help_panel=PANEL,
-    epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml\n\n  campaign doctor configs/campaigns/spark.yaml --address auto",
+    epilog="Examples:\n\n  campaign doctor\n\n  campaign doctor configs/campaigns/local.yaml\n\n  campaign doctor "
+    "configs/campaigns/spark.yaml --address auto",
 )
 def doctor(
     config: Annotated[
@@ -102,7 +104,8 @@ def doctor(
 
 @app.command(
     rich_help_panel=PANEL,
-    epilog="Examples:\n\n  campaign prepare configs/campaigns/spark.yaml\n\n  campaign prepare configs/campaigns/spark.yaml --address auto",
+    epilog="Examples:\n\n  campaign prepare configs/campaigns/spark.yaml\n\n  campaign prepare "
+    "configs/campaigns/spark.yaml --address auto",
 )
 def prepare(
     config: Config = None,
@@ -150,7 +153,8 @@ def register(
     store = folder_for(results, loaded.name, new)
     if store.exists() and store.began():
         raise StoreError(
-            f"{store.root}: its first run has begun, and a registration after that shows nothing. Register another campaign with --new."
+            f"{store.root}: its first run has begun, and a registration after that shows nothing. "
+            "Register another campaign with --new."
         )
     data = registration.canonical(registration.document(loaded, units))
     beside = registration.place_beside(store.root)
@@ -159,7 +163,8 @@ def register(
             continue
         if place.exists() and place.read_bytes() != data:
             raise StoreError(
-                f"{place}: another registration is there, and it may have been dated already. Move it away to replace it."
+                f"{place}: another registration is there, and it may have been dated already. "
+                "Move it away to replace it."
             )
         write_durably(place, data)
         out.print(f"wrote {place}", soft_wrap=True)
@@ -167,10 +172,13 @@ def register(
     named = copy or beside
     out.print(
         "Nothing here shows when it was written. Have the hash dated by others before the first run, by one of:\n"
-        f"  git tag -s registered-{loaded.name} -m 'sha256 {registration.sha256(data)}' && git push origin registered-{loaded.name}\n"
+        f"  git tag -s registered-{loaded.name} -m 'sha256 "
+        f"{registration.sha256(data)}' && git push origin registered-{loaded.name}\n"
         f"  ots stamp {named}\n"
-        f"  openssl ts -query -data {named} -sha256 -cert -out {named}.tsq   (and send it to a time-stamping authority, RFC 3161)\n"
-        f"`campaign run` keeps {beside.name} in the results before the first run; the report states the hash and every deviation.",
+        f"  openssl ts -query -data {named} -sha256 -cert -out {named}.tsq   (and send "
+        "it to a time-stamping authority, RFC 3161)\n"
+        f"`campaign run` keeps {beside.name} in the results before the first run; "
+        "the report states the hash and every deviation.",
         soft_wrap=True,
     )
 

@@ -86,7 +86,8 @@ def pilot(
     address: Address = None,
     accept_drift: AcceptDrift = False,
 ) -> None:
-    """Measure a few runs of every cell, in NAME-pilot: where they vary, what plan costs least, how short the rest can be."""
+    """Measure a few runs of every cell, in NAME-pilot: where they vary, what plan costs least,
+    how short the rest can be."""
     from campaign.plan import pilot as pilots
     from campaign.preflight import rights
     from campaign.record.store import folder_for
@@ -173,8 +174,8 @@ def carry_out(
     only_shakedown: bool = False,
     close: Callable[[Any, bool], None] | None = None,
 ) -> int:
-    """Carry the campaign out in its results folder as far as it goes; the exit code. ``close`` tells what a finished one came to, in the place of
-    its summary and page."""
+    """Carry the campaign out in its results folder as far as it goes; the exit code. ``close`` tells what a finished
+    one came to, in the place of its summary and page."""
     from campaign.record.store import StoreError
 
     store.require_kind(simulated=False)
@@ -267,8 +268,8 @@ STUCK_S = 3.0
 
 @contextlib.contextmanager
 def _never_stuck(driver: Any) -> Iterator[None]:
-    """A signal while Ray starts ends the process though Ray holds the main thread, which on a busy machine it does for a minute: no handler
-    of Python's would run before. There is nothing to journal then."""
+    """A signal while Ray starts ends the process though Ray holds the main thread, which on a busy machine it does for
+    a minute: no handler of Python's would run before. There is nothing to journal then."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -297,7 +298,8 @@ def _never_stuck(driver: Any) -> Iterator[None]:
 
 
 def _choose(failing: Failing, display: Any, driver: Any, cells: int) -> tuple[Literal["without", "stop"], str]:
-    """Whether to go on without the cells that cannot run, and who said so. A question waits for an answer or for Ctrl-C."""
+    """Whether to go on without the cells that cannot run, and who said so.
+    A question waits for an answer or for Ctrl-C."""
     if failing != "ask":
         return failing, "as asked on the command line" if failing == "stop" or _asks() else "unattended"
     import select
@@ -325,7 +327,8 @@ def _finish(store: Any, snapshot: Any, no_report: bool, close: Callable[[Any, bo
             tried = journal.fold(journal.read(store.journal_path)[0]).shakedowns.values()
             failed = sum(not event["passed"] for event in tried)
             out.print(
-                f"shakedown of {len(tried)} cells: {f'{failed} cannot run' if failed else 'all run'}. Nothing was measured."
+                f"shakedown of {len(tried)} cells: {f'{failed} cannot run' if failed else 'all run'}. "
+                "Nothing was measured."
             )
             return EXIT_INCOMPLETE if failed else 0
         out.print(f"stopped with {left} of {snapshot.total} runs to go: {snapshot.message}. The same command goes on.")
@@ -340,14 +343,15 @@ def _finish(store: Any, snapshot: Any, no_report: bool, close: Callable[[Any, bo
 
 
 def _report_apart(store: Any, no_report: bool) -> None:
-    """The summary and the page in a process of their own: Ray and the libraries that draw need not get on in one, and a crash there harms
-    nothing that was measured."""
+    """The summary and the page in a process of their own: Ray and the libraries that draw need not get on in one, and a
+    crash there harms nothing that was measured."""
     words = ["-m", "campaign.closing", str(store.root.absolute()), *(["--no-page"] if no_report else [])]
     _apart(words, "the report", f"campaign report {store.root}")
 
 
 def _apart(words: list[str], what: str, again: str) -> None:
-    """Run Python with these words, in a session of its own; one that dies by a signal once more. ``what`` it makes, and what makes it ``again``."""
+    """Run Python with these words, in a session of its own; one that dies by a signal once more. ``what`` it makes, and
+    what makes it ``again``."""
     import subprocess
 
     for last in (False, True):

@@ -36,8 +36,8 @@ class _Line:
 
 @contextmanager
 def doing(what: str) -> Iterator[Callable[[str], None]]:
-    """Says on a terminal ``what`` is being done until it is, in a line that moves and then is gone. Yields what says which part of it has
-    been reached."""
+    """Says on a terminal ``what`` is being done until it is, in a line that moves and then is gone. Yields what says
+    which part of it has been reached."""
     console = out if out.is_terminal else err
     shown = _Line(what)
 

@@ -101,8 +101,8 @@ def reap(
     gone = leftover.clear(kept) if spools else []
     done += [f"removed the spool of campaign {spool.campaign_id} ({size(spool.size_bytes)})" for spool in gone]
     done += [
-        f"kept: the spool of campaign {spool.campaign_id}, {size(spool.size_bytes)}, {duration(spool.age_s)} old: its own command goes on "
-        "with it, `campaign reap --spools` removes it"
+        f"kept: the spool of campaign {spool.campaign_id}, {size(spool.size_bytes)}, {duration(spool.age_s)} old: "
+        "its own command goes on with it, `campaign reap --spools` removes it"
         for spool in kept
         if spool not in gone
     ]
@@ -112,7 +112,8 @@ def reap(
 
 @app.command(
     rich_help_panel=PANEL,
-    epilog="Examples:\n\n  sudo .venv/bin/campaign service install configs/campaigns/spark.yaml\n\n  campaign service status",
+    epilog="Examples:\n\n  sudo .venv/bin/campaign service install "
+    "configs/campaigns/spark.yaml\n\n  campaign service status",
 )
 def service(
     action: Annotated[Literal["install", "remove", "status"], typer.Argument(help="What to do with the systemd unit.")],

@@ -24,7 +24,8 @@ FaultsAsked = Annotated[
     str,
     typer.Option(
         "--faults",
-        help="crash, hang, throttle (chance of an attempt), disk, lost, slow (times a day), as crash=0.02,lost; all; none.",
+        help="crash, hang, throttle (chance of an attempt), disk, lost, slow (times a day), as crash=0.02,lost; all; "
+        "none.",
     ),
 ]
 MachineFile = Annotated[
@@ -38,7 +39,8 @@ MachineFile = Annotated[
 @app.command(
     rich_help_panel=PANEL,
     epilog="Examples:\n\n  campaign rehearse configs/campaigns/spark.yaml\n\n"
-    "  campaign rehearse configs/campaigns/spark.yaml --effect docker-baseline:token_throughput_tok_s:-3 --faults all --seed 2",
+    "  campaign rehearse configs/campaigns/spark.yaml --effect "
+    "docker-baseline:token_throughput_tok_s:-3 --faults all --seed 2",
 )
 def rehearse(
     config: Config = None,
@@ -99,7 +101,8 @@ def rehearse(
     store.lock()
     out.print(
         f"rehearsing {loaded.name} on {units} simulated {asked.kind.name}{'s' if units > 1 else ''}, seed {seed}: "
-        f"{', '.join(asked.effects.asked) or 'no effect'} injected, spread {100 * asked.noise.cv:g} %, faults: {faults}",
+        f"{', '.join(asked.effects.asked) or 'no effect'} injected, spread {100 * asked.noise.cv:g} %, faults: "
+        f"{faults}",
         soft_wrap=True,
     )
     try:
@@ -234,16 +237,17 @@ def calibrate(
     found = calibrates.calibrate(folder)
     heat = found.unit.heat
     out.print(
-        f"{found.unit.name}: {heat.above_ambient_c:.1f} °C without power; {heat.fast_c_per_w:.4g} °C/W within {heat.fast_s:.3g} s, "
-        f"{heat.slow_c_per_w:.4g} °C/W within {heat.slow_s:.3g} s; start {found.unit.rates.start_s:.3g} s",
+        f"{found.unit.name}: {heat.above_ambient_c:.1f} °C without power; {heat.fast_c_per_w:.4g} °C/W within "
+        f"{heat.fast_s:.3g} s, {heat.slow_c_per_w:.4g} °C/W within {heat.slow_s:.3g} s; start "
+        f"{found.unit.rates.start_s:.3g} s",
         soft_wrap=True,
     )
     ahead = "" if found.ahead_rmse_c is None else f"; second half from the first: {found.ahead_rmse_c:.2f} °C"
     out.print(f"temperature: error {found.rmse_c:.2f} °C (root mean square), at most {found.worst_c:.1f} °C{ahead}")
     for one in found.gates:
         out.print(
-            f"gate {one.run_id} {one.attempt}: {one.observed_s:.2f} s observed, {one.predicted_s:.2f} s predicted; opened at "
-            f"{one.observed_c} °C, predicted {one.predicted_c} °C",
+            f"gate {one.run_id} {one.attempt}: {one.observed_s:.2f} s observed, {one.predicted_s:.2f} s predicted; "
+            f"opened at {one.observed_c} °C, predicted {one.predicted_c} °C",
             soft_wrap=True,
         )
     for note in found.notes:

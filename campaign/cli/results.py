@@ -75,7 +75,8 @@ def report(
 @app.command(
     rich_help_panel=PANEL,
     epilog="Examples:\n\n  campaign sql\n\n  campaign sql 'from runs limit 5' --format csv\n\n"
-    "  campaign sql results/local 'from gates' -f parquet -o gates.parquet\n\n  campaign sql 'from runs' --wide | less -S",
+    "  campaign sql results/local 'from gates' -f parquet -o gates.parquet\n\n  campaign "
+    "sql 'from runs' --wide | less -S",
 )
 def sql(
     words: Annotated[
@@ -155,7 +156,8 @@ def verify(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A study's file, where it was moved.")] = None,
 ) -> None:
-    """Compute again whatever can be: digests, journal, plan, verdicts, decisions; and hold it against what is written."""
+    """Compute again whatever can be: digests, journal, plan, verdicts, decisions;
+    and hold it against what is written."""
     from campaign.audit import verification
     from campaign.cli import study
     from campaign.record.store import Store

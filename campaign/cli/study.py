@@ -155,7 +155,8 @@ def rehearse(
     for name, phase in done.phases.items():
         days = (phase.ended_utc_ns - phase.began_utc_ns) / 1e9
         out.print(
-            f"{name}: {duration(days)}, {phase.snapshot.accepted} of {phase.snapshot.total} runs accepted, {len(phase.pauses)} pauses"
+            f"{name}: {duration(days)}, {phase.snapshot.accepted} of {phase.snapshot.total} runs accepted, "
+            f"{len(phase.pauses)} pauses"
         )
     out.print(f"the whole study: {done.days:.1f} days in virtual time")
     if not no_report:
@@ -214,7 +215,8 @@ def run_study(
 
 @app.command(
     rich_help_panel=PANEL,
-    epilog="Examples:\n\n  campaign decide results/spark-study 2C --option docker-net-host --reason 'seccomp stays on here'\n\n"
+    epilog="Examples:\n\n  campaign decide results/spark-study 2C --option docker-net-host "
+    "--reason 'seccomp stays on here'\n\n"
     "  campaign decide results/spark-study 2D --none --reason 'no gain is worth the host network'",
 )
 def decide(

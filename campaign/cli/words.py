@@ -1,5 +1,6 @@
-"""Errors in words: one message and an exit code that is the same for the same cause in every verb. A traceback reaches nobody
-who did not ask for it with ``CAMPAIGN_TRACEBACK=1``; a defect of the program keeps its own in a file and names it."""
+"""Errors in words: one message and an exit code that is the same for the same cause in every verb. A traceback reaches
+nobody who did not ask for it with ``CAMPAIGN_TRACEBACK=1``;
+a defect of the program keeps its own in a file and names it."""
 
 from __future__ import annotations
 
@@ -78,7 +79,10 @@ def _full(problem: OSError) -> str:
 def _defect(problem: Exception) -> str:
     """What is said of an error that nobody foresaw; its traceback is kept."""
     last = traceback.extract_tb(problem.__traceback__)[-1]
-    said = f"a defect of the program, not of your input: {type(problem).__name__}: {problem} ({last.filename}:{last.lineno})."
+    said = (
+        f"a defect of the program, not of your input: {type(problem).__name__}: {problem} "
+        f"({last.filename}:{last.lineno})."
+    )
     try:
         with tempfile.NamedTemporaryFile("w", prefix="campaign-traceback-", suffix=".txt", delete=False) as file:
             traceback.print_exception(problem, file=file)

@@ -1,6 +1,7 @@
 """What is asked: campaign files, read and validated.
 
-``config.load(path)`` gives the :class:`Campaign` in a file, or raises :class:`ConfigError` with everything that is wrong.
+``config.load(path)`` gives the :class:`Campaign` in a file, or raises :class:`ConfigError` with everything that is
+wrong.
 """
 
 from __future__ import annotations

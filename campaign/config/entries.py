@@ -1,4 +1,5 @@
-"""What no schema says of a model, an arm, a workload or an image: values that contradict each other, or the campaign."""
+"""What no schema says of a model, an arm, a workload or an image: values that contradict each other,
+or the campaign."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``extends`` of an environment, carried out.
 
-Every ancestor's own keys are applied once, bases first; mappings merge by key, ``null`` takes a key away. Two ancestors that disagree are an
-error unless the environment itself decides.
+Every ancestor's own keys are applied once, bases first; mappings merge by key, ``null`` takes a key away. Two ancestors
+that disagree are an error unless the environment itself decides.
 """
 
 from __future__ import annotations

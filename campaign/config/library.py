@@ -1,7 +1,8 @@
 """Where a campaign's names are looked up: ``models.yaml``, ``environments.yaml`` and ``workloads.yaml``.
 
-In the folder that the key ``library`` gives, else beside the campaign file, else in the folder above it, else in the project's ``configs/``.
-Each file is a list of entries with a ``name``, or a mapping of names to entries. An entry can also be written out in the campaign.
+In the folder that the key ``library`` gives, else beside the campaign file, else in the folder above it, else in the
+project's ``configs/``. Each file is a list of entries with a ``name``, or a mapping of names to entries. An entry can
+also be written out in the campaign.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def _add_inline(entries: dict[str, Node], items: list[Node], problems: list[Prob
 
 
 def _meant(kind: str, item: Node, entries: dict[str, Node], problems: list[Problem], *, whole: bool) -> Node | None:
-    """The definition that ``item`` names or is. Where the library could be read ``whole``, what it lacks is a problem."""
+    """The definition that ``item`` names or is. Where the library could be read ``whole``,
+    what it lacks is a problem."""
     if isinstance(item.value, dict):
         return item
     if not isinstance(item.value, str):

@@ -1,9 +1,11 @@
 """A campaign file, with the models, environments and workloads that it names, read into one resolved ``Campaign``.
 
-Names are looked up (:mod:`campaign.config.library`), what environments extend is merged (:mod:`campaign.config.extends`), short forms are
-written out (:mod:`campaign.config.short_forms`), and what comes out is held to the schema and to the rules of :mod:`campaign.config.rules`.
+Names are looked up (:mod:`campaign.config.library`), what environments extend is merged
+(:mod:`campaign.config.extends`), short forms are written out (:mod:`campaign.config.short_forms`), and what comes out
+is held to the schema and to the rules of :mod:`campaign.config.rules`.
 
-Everything wrong is reported at once (:class:`campaign.config.yaml_nodes.ConfigError`), each with file, line, key and remedy.
+Everything wrong is reported at once (:class:`campaign.config.yaml_nodes.ConfigError`), each with file, line, key and
+remedy.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ FOLLOWS = {"models": (), "environments": ("reference", "order", "without"), "wor
 
 
 def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, set[str]]:
-    """The campaign's tree with definitions in place of names, and defaults that depend on other keys. Also the keys that
-    could not be made out: what is wrong there has been said, and what follows from it need not be."""
+    """The campaign's tree with definitions in place of names, and defaults that depend on other keys. Also the keys
+    that could not be made out: what is wrong there has been said, and what follows from it need not be."""
     assert isinstance(root.value, dict)
     keys = dict(root.value)
     library: Path | None = None
@@ -76,7 +78,8 @@ def _resolved(root: Node, path: Path, problems: list[Problem]) -> tuple[Node, se
 
 
 def arm(name: str, near: Node, path: Path) -> Environment:
-    """An environment of the library that ``path`` uses, alone. ConfigError where there is none; ``near`` is where it is asked for."""
+    """An environment of the library that ``path`` uses, alone. ConfigError where there is none;
+    ``near`` is where it is asked for."""
     problems: list[Problem] = []
     library = near.child("library")
     folder = path.absolute().parent / str(library.value) if library is not None else None

@@ -1,8 +1,8 @@
 """Secrets never reach a results folder: results are published, and a token that a campaign was given is in no figure.
 
-A variable, option or key counts as secret by its name (``HF_TOKEN``, ``AWS_SECRET_ACCESS_KEY``, ``db-password``), and so do the
-credentials in a URL (``http://user:word@proxy``). Its value is replaced where it stands and wherever else it turns up: in the command,
-in logs, in the failure that quotes it.
+A variable, option or key counts as secret by its name (``HF_TOKEN``, ``AWS_SECRET_ACCESS_KEY``, ``db-password``), and
+so do the credentials in a URL (``http://user:word@proxy``). Its value is replaced where it stands and wherever else it
+turns up: in the command, in logs, in the failure that quotes it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any
 
 REMOVED = "[removed]"
 SHORTEST = 8
-"""Characters of a secret that is looked for in other texts. A shorter one would be found in words, and a number in figures."""
+"""Characters of a secret that is looked for in other texts. A shorter one would be found in words,
+and a number in figures."""
 
 _SECRET = re.compile(
-    r"(?:^|[_.\-])(?:token|key|apikey|secret|password|passwd|passphrase|credentials?|auth)(?:$|[_.\-])|password|secret|apikey",
+    r"(?:^|[_.\-])(?:token|key|apikey|secret|password|passwd|passphrase|credentials?|auth)(?:$|[_.\-])"
+    r"|password|secret|apikey",
     re.IGNORECASE,
 )
 _NOT_SECRET = re.compile(
@@ -145,7 +147,8 @@ def _all(data: bytes, what: bytes) -> Iterator[int]:
 
 
 def without(data: bytes, known: Iterable[str]) -> bytes:
-    """A file without the secrets in ``known``, and without the name of the machine where a shell line or JSON sets it."""
+    """A file without the secrets in ``known``, and without the name of the machine
+    where a shell line or JSON sets it."""
     for secret in _sought(known):
         data = data.replace(secret.encode(errors="surrogateescape"), REMOVED.encode())
     for name in _HOST:
@@ -154,6 +157,7 @@ def without(data: bytes, known: Iterable[str]) -> bytes:
 
 
 def _setting(name: str) -> bytes:
-    """Pattern of a shell line or JSON that sets a variable to the name of this machine; group 1 is what comes before that name."""
+    """Pattern of a shell line or JSON that sets a variable to the name of this machine;
+    group 1 is what comes before that name."""
     host = re.escape(socket.gethostname().encode())
     return rb"(\b" + name.encode() + rb"(?:=|\": {0,9}\")['\"]?)" + host + rb"\b"

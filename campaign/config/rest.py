@@ -1,4 +1,5 @@
-"""``gate.cooldown_s: calibrated``: the rest that a pilot's cooling curves showed to be enough, as ``campaign plan --pilot`` writes it to a file."""
+"""``gate.cooldown_s: calibrated``: the rest that a pilot's cooling curves showed to be enough, as ``campaign plan
+--pilot`` writes it to a file."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ from actors.types import Frozen, Name
 from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 
 WORD = "calibrated"
-MAKE = "Run `campaign pilot FILE` with a rest in seconds, then `campaign plan FILE --pilot results/NAME-pilot --rest rest.json`"
+MAKE = (
+    "Run `campaign pilot FILE` with a rest in seconds, "
+    "then `campaign plan FILE --pilot results/NAME-pilot --rest rest.json`"
+)
 
 
 class Back(Frozen):

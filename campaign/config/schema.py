@@ -48,7 +48,8 @@ class Override(Frozen):
 
 
 class Factor(Frozen):
-    """What a screen is about: the arm that adds it to the baseline, what it gives away, why it may not be chosen (None: it may)."""
+    """What a screen is about: the arm that adds it to the baseline, what it gives away,
+    why it may not be chosen (None: it may)."""
 
     name: Name
     option: Name
@@ -96,9 +97,11 @@ class Campaign(Frozen):
     reference: str
     """Environment that the others are compared with; the first native one unless said otherwise."""
     baseline: str | None = None
-    """Environment as it is shipped, which ``options`` are judged against; a screening, combination or validation needs it."""
+    """Environment as it is shipped, which ``options`` are judged against; a screening,
+    combination or validation needs it."""
     options: tuple[str, ...] = ()
-    """Environments that are the baseline with something more: where there is a baseline all the others, unless said otherwise."""
+    """Environments that are the baseline with something more: where there is a baseline all the others,
+    unless said otherwise."""
     without: tuple[str, ...] = ()
     """Environment options (``gpu``, ``ulimits.memlock``) taken out of every arm alike, where a host refuses them."""
     image: Image = Image()
@@ -130,7 +133,8 @@ class Campaign(Frozen):
     outliers: Literal["flag", "rerun"] = "flag"
     """Whether runs beyond `acceptance.outlier_sigma` are marked, or measured once more."""
     margin_pct: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """Equivalence margin, percent of the reference. Without one nobody has declared any, and whatever is called equivalent says so."""
+    """Equivalence margin, percent of the reference. Without one nobody has declared any,
+    and whatever is called equivalent says so."""
     sequential: Sequential | None = None
     """Looks at which decided models stop; None carries every planned block out."""
     units: tuple[Name, ...] = ()
@@ -142,7 +146,8 @@ class Campaign(Frozen):
 
     @property
     def config_hash(self) -> str:
-        """sha256 over the canonical JSON of the resolved config as it is published: comments and the order of keys do not count."""
+        """sha256 over the canonical JSON of the resolved config as it is published:
+        comments and the order of keys do not count."""
         canonical = json.dumps(self.published(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -1,4 +1,5 @@
-"""``sequential:`` of a campaign file: looks at which a model whose primary comparisons are all decided gets no further blocks."""
+"""``sequential:`` of a campaign file: looks at which a model whose primary comparisons
+are all decided gets no further blocks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a campaign file writes short, written where it takes effect: ``without``, one number of repetitions, ``overrides``, and the
-defaults that follow from other keys."""
+"""What a campaign file writes short, written where it takes effect: ``without``, one number of repetitions,
+``overrides``, and the defaults that follow from other keys."""
 
 from __future__ import annotations
 

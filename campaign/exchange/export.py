@@ -1,9 +1,10 @@
 """The audit trail of a campaign as an archive: what the methodology names for every run, as a data package.
 
-For each attempt a folder ``runs/<run>/<attempt>/`` with its log (both streams, timestamped where the environment stamped them), its
-metadata as JSON, and what the GPU and the memory of its unit did from gate to cooldown as CSV. Beside them the tables of
-the campaign, the raw files that are not tables (plan, journal, commands, engine reports), a Frictionless Data Package
-(``datapackage.json``) and RO-Crate 1.1 metadata (``ro-crate-metadata.json``). The same results give the same bytes.
+For each attempt a folder ``runs/<run>/<attempt>/`` with its log (both streams, timestamped where the environment
+stamped them), its metadata as JSON, and what the GPU and the memory of its unit did from gate to cooldown as CSV.
+Beside them the tables of the campaign, the raw files that are not tables (plan, journal, commands, engine reports), a
+Frictionless Data Package (``datapackage.json``) and RO-Crate 1.1 metadata (``ro-crate-metadata.json``). The same
+results give the same bytes.
 """
 
 from __future__ import annotations
@@ -49,15 +50,19 @@ TABLES = {
     "verdicts": "FROM verdicts ORDER BY run_id, attempt, check_name",
     "requests": "SELECT * EXCLUDE (itl_ms) FROM requests ORDER BY run_id, attempt, request_index",
     "gates": "FROM gates ORDER BY run_id, attempt",
-    "journal": "SELECT seq, at_utc, event, run_id, attempt, unit, block, outcome, accepted, rejected_by, reason FROM journal ORDER BY seq",
+    "journal": (
+        "SELECT seq, at_utc, event, run_id, attempt, unit, block, outcome, accepted, rejected_by, "
+        "reason FROM journal ORDER BY seq"
+    ),
     "descriptives": "FROM descriptives ORDER BY phase, model, workload, environment, metric",
 }
 """Tables of the package: name to query. Lists inside a cell are written as JSON."""
 
 GPU = ", ".join(NvmlSensor.fields)
 MEMORY = (
-    "mem_total_gib, mem_available_gib, mem_free_gib, mem_cached_gib, swap_used_gib, unified_memory_gib, attempt_memory_gib, "
-    "cgroup_memory_gib, psi_memory_some_us, psi_memory_full_us, cpu_utilization_pct, attempt_cpu_s, host_temperature_c"
+    "mem_total_gib, mem_available_gib, mem_free_gib, mem_cached_gib, swap_used_gib, unified_memory_gib, "
+    "attempt_memory_gib, cgroup_memory_gib, psi_memory_some_us, psi_memory_full_us, cpu_utilization_pct, "
+    "attempt_cpu_s, host_temperature_c"
 )
 MONITORS = {"gpu_monitoring.csv": GPU, "memory_monitoring.csv": MEMORY}
 """Per attempt: file to the columns of ``telemetry`` that it holds, behind ``at_utc``, ``t_mono_ns`` and ``stage``."""
@@ -77,16 +82,17 @@ _INTEGERS = ("INT", "HUGEINT")
 def export(results: Path, target: Path) -> Path:
     """Write the audit trail of ``results`` to ``target``: a folder, or an archive by its ending (.zip, .tar.gz, .tgz).
 
-    The archive appears at once or not at all, and holds regular files of ``results`` alone: links, devices and names that lead
-    elsewhere are left out, and ``left-out.txt`` says so. Refuses (``StoreError``) a target that exists or lies inside the results; raises
-    :class:`campaign.analysis.views.ResultsError` where there is no campaign.
+    The archive appears at once or not at all, and holds regular files of ``results`` alone: links, devices and names
+    that lead elsewhere are left out, and ``left-out.txt`` says so. Refuses (``StoreError``) a target that exists or
+    lies inside the results; raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
     """
     results, target = results.resolve(), target.resolve()
     if target.exists():
         raise StoreError(f"{target}: already there. Remove it, or name another target.")
     if re.fullmatch(r"\.(7z|[A-Za-z]\w{0,4})", target.suffix) and not target.name.endswith(ARCHIVES):
         raise StoreError(
-            f"{target}: no kind of archive that is written. Name one that ends in {', '.join(ARCHIVES)}, or a new folder without an ending."
+            f"{target}: no kind of archive that is written. Name one that ends in {', '.join(ARCHIVES)}, "
+            "or a new folder without an ending."
         )
     if target.is_relative_to(results):
         raise StoreError(f"{target}: inside the results. Name a target outside {results}.")
@@ -133,8 +139,8 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
         left_out += [f"{untrusted.plain(str(path.relative_to(results)))}: {why}" for path, why in bad]
     # Sorted once, so that each attempt's samples lie together and are found without reading the others.
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE samples AS SELECT unit, run_id, attempt, t_utc_ns, at_utc, t_mono_ns, stage, {GPU}, {MEMORY} "
-        "FROM telemetry WHERE run_id IS NOT NULL ORDER BY run_id, attempt, unit, t_utc_ns"
+        "CREATE OR REPLACE TEMP TABLE samples AS SELECT unit, run_id, attempt, t_utc_ns, at_utc, t_mono_ns, stage, "
+        f"{GPU}, {MEMORY} FROM telemetry WHERE run_id IS NOT NULL ORDER BY run_id, attempt, unit, t_utc_ns"
     )
     schemas = {
         name: _schema(con, f"SELECT at_utc, t_mono_ns, stage, {columns} FROM samples")
@@ -179,19 +185,23 @@ def _attempt(
     for name, columns in MONITORS.items():
         query = (
             f"SELECT at_utc, t_mono_ns, stage, {columns} FROM samples "
-            f"WHERE unit = {views.quoted(unit)} AND run_id = {views.quoted(run_id)} AND attempt = {attempt} ORDER BY t_utc_ns"
+            f"WHERE unit = {views.quoted(unit)} AND run_id = {views.quoted(run_id)} AND "
+            f"attempt = {attempt} ORDER BY t_utc_ns"
         )
         _csv(con, query, place / name)
         described[str((place / name).relative_to(folder))] = {
             "name": f"{run_id}-{attempt}-{name.removesuffix('.csv')}",
-            "description": f"What {unit} did during attempt {attempt} of {run_id}; a field is empty where the unit cannot tell.",
+            "description": (
+                f"What {unit} did during attempt {attempt} of {run_id}; a field is empty where the unit cannot tell."
+            ),
             "schema": schemas[name],
         }
     return described
 
 
 def _log(con: duckdb.DuckDBPyConnection, source: Path, target: Path, run_id: str, attempt: int) -> None:
-    """Transitions of the run from the journal with their UTC times, then both streams of the attempt as they were written."""
+    """Transitions of the run from the journal with their UTC times,
+    then both streams of the attempt as they were written."""
     rows = con.execute(
         "SELECT strftime(at_utc, '%Y-%m-%dT%H:%M:%S.%fZ'), event, unit, outcome, accepted, rejected_by FROM journal "
         "WHERE run_id = $1 AND coalesce(attempt, $2) = $2 ORDER BY seq",
@@ -216,8 +226,9 @@ def _log(con: duckdb.DuckDBPyConnection, source: Path, target: Path, run_id: str
 
 
 def _package(con: duckdb.DuckDBPyConnection, folder: Path, described: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Frictionless Data Package 1: every file a resource, tables with their schema. The rest is said to be files (``type``), which
-    Frictionless would else open by their endings: an engine's report is no JSON that describes data, and Parquet describes itself."""
+    """Frictionless Data Package 1: every file a resource, tables with their schema. The rest is said to be files
+    (``type``), which Frictionless would else open by their endings: an engine's report is no JSON that describes data,
+    and Parquet describes itself."""
     facts = _facts(con)
     resources: list[dict[str, Any]] = []
     taken: set[str] = set()
@@ -322,8 +333,9 @@ def _facts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 def _description(facts: dict[str, Any]) -> str:
     simulated = "SIMULATED DATA, nothing here was measured. " if facts["simulated"] else ""
     return (
-        f"{simulated}Plan, journal, attempts, telemetry and derived tables of a benchmark campaign. Every arm is compared with "
-        f"{facts['reference']}. Code version {facts['git_commit']}, config {facts['config_hash']}, seed {facts['seed']}."
+        f"{simulated}Plan, journal, attempts, telemetry and derived tables of a benchmark campaign. Every arm is "
+        f"compared with {facts['reference']}. Code version {facts['git_commit']}, config {facts['config_hash']}, "
+        f"seed {facts['seed']}."
     )
 
 
@@ -350,8 +362,8 @@ def _readme(con: duckdb.DuckDBPyConnection) -> str:
 | `tables/*.csv` | the campaign's views; columns and types in `datapackage.json` |
 | `raw/` | plan, journal, units, telemetry and manifest as they were recorded |
 
-A character of a name other than a letter, a digit or one of `._=+-` is written as `-`, with a digest of the name behind it.
-Rejected attempts are here as well. An empty field is a quantity that the unit cannot tell.
+A character of a name other than a letter, a digit or one of `._=+-` is written as `-`, with a digest of the name
+behind it. Rejected attempts are here as well. An empty field is a quantity that the unit cannot tell.
 Data: CC BY 4.0 (`LICENSE-DATA`). Code that made them: MIT (`LICENSE`).
 """
 
@@ -360,7 +372,8 @@ Data: CC BY 4.0 (`LICENSE-DATA`). Code that made them: MIT (`LICENSE`).
 
 
 def _csv(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """RFC 4180, UTC times in ISO 8601, nested values as JSON, and no cell that a spreadsheet would take for a formula."""
+    """RFC 4180, UTC times in ISO 8601, nested values as JSON,
+    and no cell that a spreadsheet would take for a formula."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = con.execute(f"DESCRIBE ({query})").fetchall()
     nested = [
@@ -379,7 +392,8 @@ def _csv(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
 
 
 def _portable(path: Path) -> Path:
-    """The path in the package: a part with characters that readers of packages take for those of a URL gets others, and a digest."""
+    """The path in the package: a part with characters that readers of packages take for those of a URL gets others,
+    and a digest."""
     return Path(*map(_portable_part, path.parts))
 
 

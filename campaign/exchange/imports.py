@@ -1,8 +1,10 @@
-"""Takes in the runs of others: tables or reports of measured runs become a results folder that SQL and the report can read.
+"""Takes in the runs of others: tables or reports of measured runs become a results
+folder that SQL and the report can read.
 
-The folder holds what the files say and nothing that they do not: ``campaign.json`` (marked ``imported``, with the files' digests,
-what became of every column and row, and what was assumed), ``imported.parquet`` (one row per attempt, with its place in the file) and the
-files themselves. There is no plan, journal, log, gate record or telemetry, and none is made up.
+The folder holds what the files say and nothing that they do not: ``campaign.json`` (marked ``imported``, with the
+files' digests, what became of every column and row, and what was assumed), ``imported.parquet`` (one row per attempt,
+with its place in the file) and the files themselves. There is no plan, journal, log, gate record or telemetry, and none
+is made up.
 """
 
 from __future__ import annotations
@@ -51,10 +53,10 @@ def import_runs(
 ) -> Path:
     """Read tables or reports of runs into ``results/<name>``; returns the folder.
 
-    ``columns`` maps the file's columns to what they are here and is part of ``asked``, which holds whatever else the file does not say.
-    ``reference`` is the base arm (default: the one that is called native or begins with it). ``gpu`` and ``batch_size`` feed the roofline.
-    ``source`` says whose data they are. Raises :class:`ImportRefused`, before anything is written; an existing folder is never written into,
-    and a folder is there whole or not at all.
+    ``columns`` maps the file's columns to what they are here and is part of ``asked``, which holds whatever else the
+    file does not say. ``reference`` is the base arm (default: the one that is called native or begins with it). ``gpu``
+    and ``batch_size`` feed the roofline. ``source`` says whose data they are. Raises :class:`ImportRefused`, before
+    anything is written; an existing folder is never written into, and a folder is there whole or not at all.
     """
     files = [file] if isinstance(file, Path) else list(file)
     asked = _with(asked or Asked(), columns)
@@ -79,7 +81,8 @@ def import_runs(
 
 
 def check_gpu(name: str) -> None:
-    """Raises :class:`ImportRefused` where no GPU of known bandwidth goes by that name: the roofline would be left out without a word."""
+    """Raises :class:`ImportRefused` where no GPU of known bandwidth goes by that name:
+    the roofline would be left out without a word."""
     import duckdb
 
     from campaign.analysis import views
@@ -89,8 +92,9 @@ def check_gpu(name: str) -> None:
     known = [str(gpu) for (gpu,) in con.execute("SELECT gpu FROM bandwidths").fetchall()]
     if not any(gpu in name for gpu in known):
         raise ImportRefused(
-            f"--gpu {shown(name)}: the roofline knows the memory bandwidth of {listed(known)} and of no other GPU. Give the name as "
-            f"nvidia-smi prints it (NVIDIA {known[0]}), or leave --gpu out: then no figure is held against the roofline"
+            f"--gpu {shown(name)}: the roofline knows the memory bandwidth of {listed(known)} and of no other GPU. "
+            f"Give the name as nvidia-smi prints it (NVIDIA {known[0]}), or leave --gpu out: "
+            "then no figure is held against the roofline"
         )
 
 
@@ -106,7 +110,8 @@ def understand(files: Sequence[Path], asked: Asked) -> Reading:
     for name, arms in changed.items():
         words = "; ".join(f"{arm} {listed(values, 3)}" for arm, values in arms.items())
         raise ImportRefused(
-            f"{name} differs between the arms ({words}): they are not compared. If it belongs to what is compared, --column {name}=ignore"
+            f"{name} differs between the arms ({words}): they are not compared. If it belongs to what is compared, "
+            f"--column {name}=ignore"
         )
     return reading
 
@@ -115,7 +120,8 @@ SAYS_SIMULATED = re.compile(rb'"simulated"\s*:\s*(?:true|"true")')
 
 
 def simulated(file: Path) -> str | None:
-    """Why the file is of a rehearsal: it says so, in a row or as a whole, or it lies in the folder of one. None where it is not."""
+    """Why the file is of a rehearsal: it says so, in a row or as a whole, or it lies in the folder of one.
+    None where it is not."""
     for folder in file.absolute().parents[:6]:
         try:
             said = json.loads(untrusted.read_bytes(folder / "campaign.json"))
@@ -155,7 +161,8 @@ def folder_name(name: str | None, files: Sequence[Path]) -> str:
         return re.sub(r"[^a-z0-9-]+", "-", stem.lower()).strip("-")[:LONGEST_NAME] or "imported"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or len(name) > LONGEST_NAME or ".." in name:
         raise ImportRefused(
-            f"--name {shown(name)}: a folder's name has letters, digits, dots, hyphens and underscores, begins with one of the first two, and is at most {LONGEST_NAME} characters long"
+            f"--name {shown(name)}: a folder's name has letters, digits, dots, hyphens and underscores, begins with "
+            f"one of the first two, and is at most {LONGEST_NAME} characters long"
         )
     return name
 
@@ -224,7 +231,8 @@ def _keep(files: Sequence[Path], folder: Path) -> None:
 
 
 def attempts(reading: Reading) -> pd.DataFrame:
-    """One row per attempt, in order of time where it is known, in the columns of ``schema_imported``. A metric without a value has the reason why."""
+    """One row per attempt, in order of time where it is known, in the columns of ``schema_imported``. A metric without
+    a value has the reason why."""
     import pandas as pd
 
     several = [name for name in ("unit", "phase") if len({run.factors[name] for run in reading.runs}) > 1]
@@ -237,15 +245,20 @@ def attempts(reading: Reading) -> pd.DataFrame:
         )
         rows.append(
             {
-                "run_id": known, "attempt": run.attempt, "index": index, "phase": f["phase"], "unit": f["unit"], "model": f["model"],
-                "environment": f["environment"], "workload": f["workload"], "engine": f["engine"], "repetition": run.repetition,
-                "started_utc_ns": run.started_ns, "sequence_index": run.sequence_index, "order_in_block": run.order_in_block,
+                "run_id": known, "attempt": run.attempt, "index": index, "phase": f["phase"], "unit": f["unit"],
+                "model": f["model"],
+                "environment": f["environment"], "workload": f["workload"], "engine": f["engine"],
+                "repetition": run.repetition,
+                "started_utc_ns": run.started_ns, "sequence_index": run.sequence_index,
+                "order_in_block": run.order_in_block,
                 "outcome": "completed" if run.ok else "failed", "failure": run.failure, "throttled": run.throttled,
-                "start_temperature_c": run.states.get("start_temperature_c"), "model_identity": f.get("model_identity") or None,
+                "start_temperature_c": run.states.get("start_temperature_c"),
+                "model_identity": f.get("model_identity") or None,
                 "source_row": run.place, "settings": json.dumps(reading.settings(run)),
                 "metrics": [
                     {
-                        "name": metric, "value": None if metric in run.reasons else run.values[metric], "unit_of_measure": unit,
+                        "name": metric, "value": None if metric in run.reasons else run.values[metric],
+                        "unit_of_measure": unit,
                         "source": "imported", "reason": run.reasons.get(metric),
                     }
                     for metric, unit in reading.metrics.items()

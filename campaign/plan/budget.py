@@ -1,5 +1,5 @@
-"""What a long campaign spends on each model, and what it would cost less: fewer requests, larger batches, fewer repetitions,
-more units, each with what it does to precision.
+"""What a long campaign spends on each model, and what it would cost less: fewer requests, larger batches, fewer
+repetitions, more units, each with what it does to precision.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def shares(
     cell_s: dict[Cell, float],
     known: Mapping[Cell, CellSpeed] | None = None,
 ) -> list[Share]:
-    """By model, in the config's order. Totals take cells with earlier runs as these were, the parts are of the shakedown or
-    estimates."""
+    """By model, in the config's order. Totals take cells with earlier runs as these were, the parts are of the
+    shakedown or estimates."""
     found = []
     for model in campaign.models:
         own = [run for run in runs if run.model == model.name]
@@ -93,8 +93,8 @@ def ways(campaign: Campaign, runs: tuple[Planned, ...], known: Mapping[Cell, Cel
         fewer = _with_requests(campaign, long)
         everything = _with_requests(everything, long)
         precision = (
-            f"runs of {FEW_REQUESTS} requests varied by 0.14 to 0.48 % in throughput: more requests lower at most that. P99 "
-            "latency rests on one request of a run; pool the runs for it"
+            f"runs of {FEW_REQUESTS} requests varied by 0.14 to 0.48 % in throughput: more requests lower at most "
+            "that. P99 latency rests on one request of a run; pool the runs for it"
         )
         found.append(Way(f"{FEW_REQUESTS} requests for {names}", _total_s(fewer, lanes, known), precision))
     if small := [model for model in long if model.batch_size < LARGER_BATCH]:
@@ -112,8 +112,8 @@ def ways(campaign: Campaign, runs: tuple[Planned, ...], known: Mapping[Cell, Cel
         alpha = 0.05 / COMPARISONS
         before, after = (SPREAD_PCT * detectable_d(n, n, alpha) for n in (now, 10))
         precision = (
-            f"smallest difference found with power 0.8 goes from {before:.2f} to {after:.2f} % (spread {SPREAD_PCT:g} %, "
-            f"{COMPARISONS} comparisons)"
+            f"smallest difference found with power 0.8 goes from {before:.2f} to {after:.2f} % (spread "
+            f"{SPREAD_PCT:g} %, {COMPARISONS} comparisons)"
         )
         found.append(Way("10 repetitions", _total_s(few, lanes, known), precision))
     precision = "the same number of runs; the unit becomes a factor, and the answer no longer rests on one machine"
@@ -215,5 +215,8 @@ def describe(campaign: Campaign, runs: tuple[Planned, ...], ahead: Forecast) -> 
     cheaper.add_column("precision")
     for way in ways(campaign, runs, ahead.known):
         cheaper.add_row(way.change, brief(way.total_s), way.precision)
-    how = "Requests, repetitions and batch size of one model stand under `overrides` in the campaign; units are Ray nodes."
+    how = (
+        "Requests, repetitions and batch size of one model stand under `overrides` in the campaign; "
+        "units are Ray nodes."
+    )
     return Group(table, Text("\n".join(lines)), Text(), cheaper, Text(how, style="dim"))

@@ -1,7 +1,7 @@
 """The exact command of a run that has not been carried out yet, on a machine that need not have its hardware.
 
-Built by the same functions that start the attempt: the engine's argv, the environment's parameters. Only what the unit alone can
-tell is missing, and ``notes`` says what that is.
+Built by the same functions that start the attempt: the engine's argv, the environment's parameters. Only what the unit
+alone can tell is missing, and ``notes`` says what that is.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def planned_command(
     image: ImageIdentity | None = None,
     gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
-    """What the first attempt of ``run_id`` will record as its ``command.json``. ``prepared`` and ``image`` where a unit has told
-    them. Raises EngineError for a run that is not planned or an engine that must prepare first."""
+    """What the first attempt of ``run_id`` will record as its ``command.json``. ``prepared`` and ``image`` where a unit
+    has told them. Raises EngineError for a run that is not planned or an engine that must prepare first."""
     home = home or host.home()
     known = {run.run_id: run for run in plan(campaign)}
     if run_id not in known:

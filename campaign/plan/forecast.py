@@ -1,7 +1,8 @@
 """What a campaign will take before any of it runs: order, time, disk, and what the gate will ask for.
 
-Times are measured where a results folder of the same cells exists, or taken from a cell's shakedown, otherwise estimated from
-bytes and operations. An estimate says so: it is for choosing repetitions and for going home, not for a paper.
+Times are measured where a results folder of the same cells exists, or taken from a cell's shakedown, otherwise
+estimated from bytes and operations. An estimate says so: it is for choosing repetitions and for going home, not for a
+paper.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Machine:
 
 
 SPARK = Machine("a DGX Spark", 273e9, 90e12, 1e-3, 1e9, 90.0, shares=True)
-"""GB10: 273 GB/s, about 90 TFLOP/s in BF16. From start to ready an engine that builds nothing takes one to three minutes, with 3 to
-63 GB of weights."""
+"""GB10: 273 GB/s, about 90 TFLOP/s in BF16. From start to ready an engine that builds nothing takes one to three
+minutes, with 3 to 63 GB of weights."""
 BUILD_S = 240.0
 """Building a TensorRT engine, once for a model and before any run: six minutes from start to ready with it, as the
 first study on this machine showed, less two without."""
@@ -93,13 +94,14 @@ FOUR_BITS = ("awq", "int4", "nvfp4")
 EXPERTS_ALONE = ("mxfp4",)
 """Formats in which only the experts are small: what every token passes stays in 16 bits."""
 ALIKE = 0.8
-"""Sequences decoded together share experts more often than by chance: n of them touch as many as n ** 0.8 drawn at random.
-From published decoding of gpt-oss-120b at batches of 1 to 32."""
+"""Sequences decoded together share experts more often than by chance: n of them touch as many as n ** 0.8 drawn at
+random. From published decoding of gpt-oss-120b at batches of 1 to 32."""
 
 
 def attained(model: Model) -> float:
-    """Share of the memory's peak that decoding reaches on GB10, from published runs: with weights of 4 bits 0.81 (6 GB) to 0.61 (40
-    GB); else 0.65 for 3 GB of weights (the smaller the model, the more of a step is not reading) to 0.83 from 12 GB on."""
+    """Share of the memory's peak that decoding reaches on GB10, from published runs: with weights of 4 bits 0.81 (6 GB)
+    to 0.61 (40 GB); else 0.65 for 3 GB of weights (the smaller the model, the more of a step is not reading)
+    to 0.83 from 12 GB on."""
     gb = weight_bytes(model) / 1e9
     if any(name in (model.precision or "") for name in FOUR_BITS):
         return 0.81 - 0.20 * min(1.0, max(0.0, (gb - 6) / 34))
@@ -117,14 +119,16 @@ def estimate_s(
     measured: Mapping[Cell, float] | None = None,
     known: Mapping[Cell, CellSpeed] | None = None,
 ) -> float:
-    """Seconds that one run occupies its unit, gate included: the median of earlier runs of its cell where there are any, otherwise
-    from its shakedown, otherwise from the model's bytes and operations. Retries and a gate that has to wait are not in it."""
+    """Seconds that one run occupies its unit, gate included: the median of earlier runs of its cell where there are
+    any, otherwise from its shakedown, otherwise from the model's bytes and operations.
+    Retries and a gate that has to wait are not in it."""
     median_s = (measured or {}).get((run.model, run.environment, run.workload))
     return median_s if median_s is not None else sum(parts_s(campaign, run, known))
 
 
 def parts_s(campaign: Campaign, run: Planned, known: Mapping[Cell, CellSpeed] | None = None) -> tuple[float, float]:
-    """Seconds of one run's gate and start, and of its requests, warm-up included; estimated where its cell is not ``known``."""
+    """Seconds of one run's gate and start, and of its requests, warm-up included;
+    estimated where its cell is not ``known``."""
     model, workload, where = campaign.model(run.model), campaign.asked(run.model, run.workload), machine(campaign)
     gate_s = campaign.gate.cooldown_s + campaign.gate.dwell_s
     if (speed := (known or {}).get((run.model, run.environment, run.workload))) is not None:
@@ -137,7 +141,8 @@ def parts_s(campaign: Campaign, run: Planned, known: Mapping[Cell, CellSpeed] | 
 
 
 def build_s(campaign: Campaign) -> dict[str, float]:
-    """Seconds that `campaign prepare` takes to build engines, by model; the PyTorch backend builds none, nor do other engines."""
+    """Seconds that `campaign prepare` takes to build engines, by model; the PyTorch backend builds none,
+    nor do other engines."""
     program, nowhere = engine_of(campaign.engine), Path()
     return {model.name: BUILD_S for model in campaign.models if program.built(model, nowhere) is not None}
 
@@ -160,8 +165,8 @@ def step_bytes(model: Model, workload: Workload, together: int) -> float:
 
 
 def touched_bytes(model: Model, together: int) -> float:
-    """Weights that a step reads: all, or of a mixture of experts what every token passes and the experts that ``together``
-    sequences touch."""
+    """Weights that a step reads: all, or of a mixture of experts what every token passes and the experts that
+    ``together`` sequences touch."""
     everything = weight_bytes(model)
     if not (model.parameters and model.active_parameters):
         return everything
@@ -216,8 +221,9 @@ def weight_bytes(model: Model) -> float:
 
 
 def measured_s(results: Path) -> dict[Cell, float]:
-    """Median seconds per cell in a results folder: from the end of one attempt to the end of the next on its unit, so that
-    gate, start and evidence are counted. The first attempt of a unit tells nothing; the median bears a pause or two."""
+    """Median seconds per cell in a results folder: from the end of one attempt to the end of the next on its unit, so
+    that gate, start and evidence are counted. The first attempt of a unit tells nothing;
+    the median bears a pause or two."""
     ends: dict[str, list[tuple[int, Cell]]] = {}
     for file in untrusted.find(results, "attempts/*/*/metadata.json")[0]:
         try:
@@ -267,7 +273,8 @@ def forecast(
     results: Path | None = None,
     known: Mapping[Cell, CellSpeed] | None = None,
 ) -> Forecast:
-    """``results`` is a folder of the same or a similar campaign, finished or not; ``known`` what the shakedown measured."""
+    """``results`` is a folder of the same or a similar campaign, finished or not;
+    ``known`` what the shakedown measured."""
     measured = measured_s(results) if results is not None else {}
     known = known or {}
     cell_s: dict[Cell, float] = {}

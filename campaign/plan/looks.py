@@ -1,4 +1,5 @@
-"""How long a sequential campaign takes: expected days, and the worst case, by the rule that will decide, for spreads as they are met."""
+"""How long a sequential campaign takes: expected days, and the worst case, by the rule that will decide,
+for spreads as they are met."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from campaign.plan.forecast import Forecast
 
 CVS_PCT = (0.2, 0.3, 0.5, 1.0)
-"""Run-to-run coefficients of variation that are shown where none was measured; 0.14 to 0.48 % are published for this machine."""
+"""Run-to-run coefficients of variation that are shown where none was measured;
+0.14 to 0.48 % are published for this machine."""
 CORRELATION = 0.8
 """Of the metrics of a model: latency is nearly the inverse of throughput."""
 DRAWS = 4_000
@@ -110,9 +112,9 @@ def words(design: Design) -> str:
     if design.t_levels == "exact_t":
         spent += f" (normal levels would spend {normal:.3g})"
     return (
-        f"{design.spending.type} spending, {design.multiplicity}; {spent}. Simulated by the rule that decides ({DRAWS} campaigns, metrics of a model "
-        f"correlated {CORRELATION:g}, arms uncorrelated within blocks); a model stops when all its comparisons are decided. Levels passed on by other models "
-        "shorten it further."
+        f"{design.spending.type} spending, {design.multiplicity}; {spent}. Simulated by the rule that decides "
+        f"({DRAWS} campaigns, metrics of a model correlated {CORRELATION:g}, arms uncorrelated within blocks); a "
+        "model stops when all its comparisons are decided. Levels passed on by other models shorten it further."
     )
 
 
@@ -126,5 +128,6 @@ def of_spread(
     design = Design(tuple(looks_at), m, margin_pct, scale="guarded", t_levels="exact_t")
     sigma = math.sqrt(2 * (1 - rho)) * cv_pct / 100
     return {
-        name: ahead(design, [math.log1p(effect / 100)], [sigma], SEED, draws=DRAWS)[1] for name, effect in effects_pct.items()
+        name: ahead(design, [math.log1p(effect / 100)], [sigma], SEED, draws=DRAWS)[1] for name,
+            effect in effects_pct.items()
     }  # fmt: skip

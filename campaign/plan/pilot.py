@@ -1,9 +1,11 @@
-"""How many requests a run, and how many runs: from the variance that a pilot measured and what each costs (Kalibera and Jones 2013).
+"""How many requests a run, and how many runs: from the variance that a pilot measured
+and what each costs (Kalibera and Jones 2013).
 
-A pilot is the campaign with few repetitions, under a name and in a folder of its own: its runs are nobody's evidence. Of each model it gives the variance of a request within its run, of a start (what two runs of a block
-differ by beyond that) and of a block (what both its arms share, which a comparison in blocks does not see); and the seconds that a request and a
-start take. Requests are worth adding until a start is cheaper for the same gain: r = √(c_start/c_request · s²_request/s²_start). Repetitions follow
-from keeping the precision that is configured.
+A pilot is the campaign with few repetitions, under a name and in a folder of its own: its runs are nobody's evidence.
+Of each model it gives the variance of a request within its run, of a start (what two runs of a block differ by beyond
+that) and of a block (what both its arms share, which a comparison in blocks does not see); and the seconds that a
+request and a start take. Requests are worth adding until a start is cheaper for the same gain: r = √(c_start/c_request
+· s²_request/s²_start). Repetitions follow from keeping the precision that is configured.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ REPETITIONS = 6
 """Of a pilot, unless said otherwise."""
 SUFFIX = "-pilot"
 LEAST_SHARE = 0.05
-"""Share of the variance of a run's mean that its start is taken to have at least: an estimate of none would ask for endless runs."""
+"""Share of the variance of a run's mean that its start is taken to have at least:
+an estimate of none would ask for endless runs."""
 
 
 class PilotRefused(CampaignError):
@@ -88,7 +91,8 @@ class Advice:
 
 @dataclass(frozen=True)
 class CellSpread:
-    """Of one cell's mean latency, in percent: within its runs, between its starts, and between its blocks (what it shares with the other arms)."""
+    """Of one cell's mean latency, in percent: within its runs, between its starts, and between its blocks (what it
+    shares with the other arms)."""
 
     model: str
     environment: str
@@ -104,7 +108,8 @@ class CellSpread:
 
 LATENCIES = """
 WITH latencies AS (
-    SELECT r.model, r.workload, r.environment, r.block, r.run_id, count(*) AS requests, avg(q.latency_ms) AS mean, var_samp(q.latency_ms) AS within
+    SELECT r.model, r.workload, r.environment, r.block, r.run_id, count(*) AS requests, avg(q.latency_ms) AS mean,
+        var_samp(q.latency_ms) AS within
     FROM requests AS q JOIN runs AS r USING (run_id)
     WHERE q.accepted AND q.ok AND isfinite(q.latency_ms)
     GROUP BY ALL
@@ -123,7 +128,8 @@ times AS (
     SELECT a.model, a.workload, a.environment, median(a.duration_s + coalesce(a.gate_wait_s, 0)) AS run_s
     FROM attempts AS a WHERE a.accepted GROUP BY ALL
 )
-SELECT l.model, l.environment, l.workload, count(*), median(l.requests), 100 * sqrt(avg(l.within / l.mean ** 2)), var_samp(ln(l.mean)), any_value(s.block), any_value(t.run_s)
+SELECT l.model, l.environment, l.workload, count(*), median(l.requests), 100 * sqrt(avg(l.within / l.mean ** 2)),
+    var_samp(ln(l.mean)), any_value(s.block), any_value(t.run_s)
 FROM latencies AS l
 LEFT JOIN shared AS s USING (model, workload, environment)
 LEFT JOIN times AS t USING (model, workload, environment)
@@ -140,13 +146,16 @@ pairs AS (
     WHERE a.environment = (SELECT any_value(reference) FROM campaign)
 ),
 times AS (
-    SELECT a.model, a.workload, median(a.steady_s) AS steady_s, median(a.duration_s + coalesce(a.gate_wait_s, 0)) AS run_s
+    SELECT a.model, a.workload, median(a.steady_s) AS steady_s, median(a.duration_s + coalesce(a.gate_wait_s,
+        0)) AS run_s
     FROM attempts AS a WHERE a.accepted GROUP BY ALL
 )
-SELECT l.model, l.workload, any_value(p.n), median(l.requests), 100 * sqrt(avg(l.within / l.mean ** 2)), any_value(p.difference), any_value(p.shared),
+SELECT l.model, l.workload, any_value(p.n), median(l.requests), 100 * sqrt(avg(l.within / l.mean ** 2)),
+    any_value(p.difference), any_value(p.shared),
     any_value(t.steady_s), any_value(t.run_s)
 FROM latencies AS l
-LEFT JOIN (SELECT model, workload, count(*) AS n, var_samp(x - y) / 2 AS difference, covar_samp(x, y) AS shared FROM pairs GROUP BY ALL) AS p USING (model, workload)
+LEFT JOIN (SELECT model, workload, count(*) AS n, var_samp(x - y) / 2 AS difference, covar_samp(x, y) AS shared
+FROM pairs GROUP BY ALL) AS p USING (model, workload)
 LEFT JOIN times AS t USING (model, workload)
 GROUP BY l.model, l.workload
 ORDER BY l.model, l.workload
@@ -155,14 +164,16 @@ ORDER BY l.model, l.workload
 
 
 def of(campaign: Campaign, repetitions: int = REPETITIONS) -> Campaign:
-    """The campaign as its pilot: every cell of it ``repetitions`` times, without looks, under a name of its own. Raises :class:`PilotRefused`."""
+    """The campaign as its pilot: every cell of it ``repetitions`` times, without looks, under a name of its own.
+    Raises :class:`PilotRefused`."""
     if repetitions < FEWEST_BLOCKS:
         raise PilotRefused(
             f"a pilot of {repetitions} repetitions tells no variance between starts: give {FEWEST_BLOCKS} or more"
         )
     if campaign.rest is not None:
         raise PilotRefused(
-            "the campaign's rest is calibrated already, and a pilot must rest as long as may be needed: write gate.cooldown_s in seconds for it"
+            "the campaign's rest is calibrated already, and a pilot must rest as long as may be needed: write "
+            "gate.cooldown_s in seconds for it"
         )
     overrides = {name: its.model_copy(update={"repetitions": None}) for name, its in campaign.overrides.items()}
     return campaign.model_copy(
@@ -196,7 +207,8 @@ def cells(results: Path) -> list[CellSpread]:
 
 
 def spreads(results: Path) -> list[Spread]:
-    """What the runs in a results folder tell of each model and workload. Raises :class:`PilotRefused` where nothing can be told."""
+    """What the runs in a results folder tell of each model and workload.
+    Raises :class:`PilotRefused` where nothing can be told."""
     from campaign.analysis import views
 
     found = []
@@ -214,8 +226,8 @@ def spreads(results: Path) -> list[Spread]:
         )  # fmt: skip
     if not found:
         raise PilotRefused(
-            f"{results}: no model has {FEWEST_BLOCKS} complete blocks with the latency of single requests and the times of its stages. Run a longer "
-            f"pilot: the campaign with `repetitions: {FEWEST_BLOCKS}` or more."
+            f"{results}: no model has {FEWEST_BLOCKS} complete blocks with the latency of single requests and the "
+            f"times of its stages. Run a longer pilot: the campaign with `repetitions: {FEWEST_BLOCKS}` or more."
         )
     return found
 
@@ -240,7 +252,8 @@ def advice(campaign: Campaign, known: Sequence[Spread]) -> list[Advice]:
 
 
 def _cheapest(spread: Spread, requests: int, repetitions: int, step: int) -> tuple[int, int]:
-    """Requests and repetitions that are as precise as those given at least hours: of whole batches, of no fewer repetitions than any plan has."""
+    """Requests and repetitions that are as precise as those given at least hours: of whole batches, of no fewer
+    repetitions than any plan has."""
     aim = spread.run_pct(requests) ** 2 / repetitions
     best = max(step, round(spread.best_requests / step) * step)
     needed = math.ceil(spread.run_pct(best) ** 2 / aim)
@@ -261,7 +274,8 @@ def describe_cells(every: Sequence[CellSpread]) -> RenderableType:
     from rich.table import Table
 
     table = Table(
-        title="Variation of mean latency, cell by cell", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
+        title="Variation of mean latency, cell by cell", title_justify="left", title_style="bold", box=None,
+            padding=(0, 2, 0, 0)
     )  # fmt: skip
     for heading in ("model", "arm", "workload"):
         table.add_column(heading, overflow="fold")
@@ -282,7 +296,8 @@ def describe(every: Sequence[Advice]) -> RenderableType:
     from rich.text import Text
 
     table = Table(
-        title="Requests and repetitions, from the pilot", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
+        title="Requests and repetitions, from the pilot", title_justify="left", title_style="bold", box=None,
+            padding=(0, 2, 0, 0)
     )  # fmt: skip
     table.add_column("model", overflow="fold")
     for heading in ("request %", "start %", "plan", "requests × reps", "hours", "± %"):
@@ -298,9 +313,11 @@ def describe(every: Sequence[Advice]) -> RenderableType:
             )  # fmt: skip
     blocks = min(its.spread.blocks for its in every)
     words = (
-        f"Standard deviations of mean latency from {blocks} blocks or more, in percent: of a request within its run, and of a start; what differs between "
-        "blocks a comparison in blocks does not see. ±: half of the 95 % interval of a change, plain t in blocks. Optimum after Kalibera and Jones (2013): as precise as what is configured, at "
-        f"least hours, whole batches, at least {FEWEST_REPETITIONS} repetitions; where nothing is cheaper, what is configured. A standard deviation from {blocks} blocks is itself known to about "
+        f"Standard deviations of mean latency from {blocks} blocks or more, in percent: of a request within its run, "
+        "and of a start; what differs between blocks a comparison in blocks does not see. ±: half of the 95 % "
+        "interval of a change, plain t in blocks. Optimum after Kalibera and Jones (2013): as precise as what is "
+        f"configured, at least hours, whole batches, at least {FEWEST_REPETITIONS} repetitions; where nothing is "
+        f"cheaper, what is configured. A standard deviation from {blocks} blocks is itself known to about "
         f"{100 / math.sqrt(2 * max(1, blocks - 1)):.0f} %."
     )
     return Group(table, Text(words, style="dim"))

@@ -1,4 +1,5 @@
-"""What ``campaign plan --pilot`` says: where each cell varies, what plan would cost least, how short the rest can be; and its two files."""
+"""What ``campaign plan --pilot`` says: where each cell varies, what plan would cost least,
+how short the rest can be; and its two files."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ SIMULATED = "Simulated: this pilot is a rehearsal, and nothing in it was measure
 def told(
     campaign: Campaign, results: Path, apply: Path | None = None, rest_file: Path | None = None
 ) -> Iterator[RenderableType]:
-    """Tables and sentences one by one. Both files are named before either is written. Raises :class:`pilot.PilotRefused`,
-    :class:`rest.NotCalibrated` where a file was asked for that cannot be written."""
+    """Tables and sentences one by one. Both files are named before either is written. Raises
+    :class:`pilot.PilotRefused`, :class:`rest.NotCalibrated` where a file was asked for that cannot be written."""
     for file in (apply, rest_file):
         if file is not None and file.exists():
             raise pilot.PilotRefused(f"{file} exists; name a new file, nothing was written")
@@ -42,7 +43,10 @@ def told(
         yield f"wrote {apply}: put its `overrides` into the campaign file, before the first run"
     if rest_file is not None and not isinstance(found, str):
         _write(rest_file, found.model_dump_json(indent=1) + "\n")
-        yield f"wrote {rest_file}: `gate: {{cooldown_s: calibrated, calibration: {rest_file.name}}}` in a campaign file beside it"
+        yield (
+            f"wrote {rest_file}: `gate: {{cooldown_s: calibrated, calibration: "
+            f"{rest_file.name}}}` in a campaign file beside it"
+        )
 
 
 T = TypeVar("T")

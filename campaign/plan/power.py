@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from campaign.analysis.statistics.planning import Outlook
 
 ASSUMED_CV_PCT = 0.5
-"""Run-to-run coefficient of variation where nothing is known: the order of what is published for LLM throughput on GB10."""
+"""Run-to-run coefficient of variation where nothing is known:
+the order of what is published for LLM throughput on GB10."""
 
 
 class PowerRefused(CampaignError):
@@ -50,10 +51,12 @@ def describe_power(
     metric: str | None = None,
     looks_at: Sequence[int] = (),
 ) -> RenderableType:
-    """What ``n`` runs per arm see, and the N that a difference of ``effect_pct`` and equivalence within ``margin_pct`` need.
+    """What ``n`` runs per arm see, and the N that a difference of ``effect_pct`` and
+    equivalence within ``margin_pct`` need.
 
-    ``pilot`` is a results folder, whose arms give the spread of every model; else ``cv_pct`` (and ``rho``) is taken for all.
-    ``m`` is the number of comparisons in the family, ``looks_at`` are blocks after which a sequential design looks. Raises :class:`PowerRefused`.
+    ``pilot`` is a results folder, whose arms give the spread of every model; else ``cv_pct`` (and ``rho``) is taken for
+    all. ``m`` is the number of comparisons in the family, ``looks_at`` are blocks after which a sequential design
+    looks. Raises :class:`PowerRefused`.
     """
     from rich.console import Group
     from rich.table import Table
@@ -101,10 +104,11 @@ def describe_power(
         Text(f"{n} runs per arm, {m} comparisons (Holm), {metric}; {source}.", style="bold"),
         table,
         Text(
-            f"Two figures: for each comparison / for all {m} together, by the rule that decides (guarded, Holm; simulated, docs/statistics.md). "
-            "Design: independent arms, or blocks whose arms correlate by r. Sees: difference that each comparison shows with 80 % power. "
-            f"N for {effect_pct:g} %: runs that show such differences with 80 % power. N for ±{margin:g} %: runs that show equivalence with 80 % power "
-            "if there is no difference.",
+            f"Two figures: for each comparison / for all {m} together, by the rule that decides (guarded, Holm; "
+            "simulated, docs/statistics.md). Design: independent arms, or blocks whose arms correlate by r. Sees: "
+            f"difference that each comparison shows with 80 % power. N for {effect_pct:g} %: runs that show such "
+            f"differences with 80 % power. N for ±{margin:g} %: "
+            "runs that show equivalence with 80 % power if there is no difference.",
             style="dim",
         ),
         Text(statement),
@@ -122,7 +126,8 @@ def _looked(
 
     at = ", ".join(map(str, looks_at))
     table = Table(
-        title=f"With looks after {at} blocks (Pocock-type spending, exact levels, 0.05 by {m}, margin ±{margin_pct:g} %)",
+        title=f"With looks after {at} blocks (Pocock-type spending, exact levels, 0.05 by {m}, "
+            f"margin ±{margin_pct:g} %)",
         title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), header_style="dim",
     )  # fmt: skip
     table.add_column("model", overflow="fold")
@@ -164,12 +169,15 @@ def _spreads(
         )
     rows = con.execute(
         """WITH arms AS (
-            SELECT model, sqrt(avg(cv_pct ** 2)) AS cv_pct, min(n) AS n FROM descriptives WHERE metric = $1 AND n >= 3 GROUP BY model
+            SELECT model, sqrt(avg(cv_pct ** 2)) AS cv_pct, min(n) AS n FROM descriptives WHERE metric = $1 AND n >= 3
+            GROUP BY model
         ),
         blocks AS (
-            SELECT model, corr(reference_value, treatment_value) AS rho, count(*) AS pairs FROM pairs WHERE metric = $1 GROUP BY model
+            SELECT model, corr(reference_value, treatment_value) AS rho, count(*) AS pairs FROM pairs WHERE metric = $1
+            GROUP BY model
         )
-        SELECT arms.model, cv_pct, CASE WHEN pairs >= 5 THEN rho END, n FROM arms LEFT JOIN blocks USING (model) ORDER BY model""",
+        SELECT arms.model, cv_pct, CASE WHEN pairs >= 5 THEN rho END, n FROM arms LEFT JOIN blocks USING (model)
+        ORDER BY model""",
         [metric],
     ).fetchall()
     found = [
@@ -179,7 +187,8 @@ def _spreads(
     ]
     if not found:
         raise PowerRefused(
-            f"{pilot} has no arm with three runs of {metric} that vary; run a longer pilot, or assume a spread with --cv-pct"
+            f"{pilot} has no arm with three runs of {metric} that vary; run a longer pilot, "
+            "or assume a spread with --cv-pct"
         )
     for spread in found:
         _check(spread)
@@ -188,7 +197,8 @@ def _spreads(
 
 
 def _bounded(rho: float | None) -> float:
-    """A pilot's correlation is a guess: none below zero is planned on, and none so near one that blocks need no runs."""
+    """A pilot's correlation is a guess: none below zero is planned on,
+    and none so near one that blocks need no runs."""
     return 0.0 if rho is None or math.isnan(rho) else min(max(rho, 0.0), 0.95)
 
 

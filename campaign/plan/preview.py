@@ -25,8 +25,8 @@ def describe(
     root: Path = Path("/"),
     known: Mapping[Cell, CellSpeed] | None = None,
 ) -> RenderableType:
-    """What ``campaign plan CONFIG`` prints; a Rich console without a terminal prints the same as plain text. ``root`` stands for
-    the machine whose cores a pinned arm would get, ``known`` is what the shakedown measured."""
+    """What ``campaign plan CONFIG`` prints; a Rich console without a terminal prints the same as plain text. ``root``
+    stands for the machine whose cores a pinned arm would get, ``known`` is what the shakedown measured."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -95,12 +95,18 @@ def _facts(campaign: Campaign, ahead: Forecast) -> Iterator[tuple[str, str]]:
     if ahead.build_s:
         yield (
             "before it",
-            f"{', '.join(ahead.build_s)}: `campaign prepare` builds the engine, about {duration(sum(ahead.build_s.values()))}",
+            (
+                f"{', '.join(ahead.build_s)}: `campaign prepare` builds the engine, about "
+                f"{duration(sum(ahead.build_s.values()))}"
+            ),
         )
     hourly = size(ahead.telemetry_bytes_per_hour)
     yield (
         "disk",
-        f"about {size(ahead.disk_bytes)} ({hourly} of it per hour and unit for telemetry at {campaign.telemetry.rate_hz:g} Hz)",
+        (
+            f"about {size(ahead.disk_bytes)} ({hourly} of it per hour and unit for telemetry at "
+            f"{campaign.telemetry.rate_hz:g} Hz)"
+        ),
     )
 
 
@@ -163,7 +169,8 @@ def notes_on(campaign: Campaign, root: Path = Path("/")) -> list[str]:
         found += software.unlike(environment, reference, campaign.image, campaign.engine)
         if strange := sorted(set(environment.engine_options) - {campaign.engine}):
             found.append(
-                f"{environment.name}: its options for {', '.join(strange)} have no effect: the engine is {campaign.engine}"
+                f"{environment.name}: its options for {', '.join(strange)} have no effect: "
+                f"the engine is {campaign.engine}"
             )
     seen: dict[str, str] = {}
     for environment in campaign.environments:
@@ -175,8 +182,8 @@ def notes_on(campaign: Campaign, root: Path = Path("/")) -> list[str]:
         seen.setdefault(same, environment.name)
     if campaign.order == "alternate" and len(campaign.environments) > 2:
         found.append(
-            f"order: alternate leaves some of {len(campaign.environments)} environments always in the middle of a block; "
-            "williams balances position and carry-over"
+            f"order: alternate leaves some of {len(campaign.environments)} environments always in the middle of a "
+            "block; williams balances position and carry-over"
         )
     if campaign.order == "alternate" and (odd := [name for name, count in campaign.repetitions.items() if count % 2]):
         found.append(f"an odd number of repetitions leaves one order once more than the other ({', '.join(odd)})")

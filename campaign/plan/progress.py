@@ -1,4 +1,5 @@
-"""How far the looks of a campaign are: which comes next, what is decided, and how many blocks and days are still to be expected."""
+"""How far the looks of a campaign are: which comes next, what is decided,
+and how many blocks and days are still to be expected."""
 
 from __future__ import annotations
 
@@ -21,7 +22,10 @@ ASSUMED_CV_PCT = 0.5
 """From run to run, of a model without a look."""
 STEP_PCT = 0.05
 """Spreads are rounded up to such steps, so that models that scatter alike share a simulation."""
-BETWEEN = "Between looks the report holds intervals that hold at every moment, no p values and no verdicts, and who opens it is noted; claims come from looks alone."
+BETWEEN = (
+    "Between looks the report holds intervals that hold at every moment, no p values and no verdicts, and who "
+    "opens it is noted; claims come from looks alone."
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ def expected_blocks(plan: looks.Planned, conduct: Conduct, name: str) -> float:
 
 
 def _block_s(config: Mapping[str, Any], results: Path) -> dict[str, float]:
-    """Seconds of one block of each model: of its runs so far, else as the forecast has it. Empty where the config cannot be read any more."""
+    """Seconds of one block of each model: of its runs so far, else as the forecast has it. Empty where the config
+    cannot be read any more."""
     from campaign.config.schema import Campaign
     from campaign.plan.design import plan
     from campaign.plan.forecast import forecast
@@ -177,7 +182,8 @@ def describe(every: Iterable[Standing], views: int) -> RenderableType:
         expected, worst = (sum(getattr(its, name) or 0.0 for its in going) for name in ("expected_s", "worst_s"))
         words.insert(
             0,
-            f"Still to come: {duration(expected)} expected, {duration(worst)} at most, by the spread at the last look and as if nothing differed.",
+            f"Still to come: {duration(expected)} expected, {duration(worst)} at most, by the spread at the last "
+            "look and as if nothing differed.",
         )
     if views:
         words.append(f"The report was opened {views} time{'' if views == 1 else 's'} before the end.")

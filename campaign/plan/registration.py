@@ -1,8 +1,10 @@
-"""Pre-registration: what is asked, how it will be decided and what will not count, in one file with one hash, before the first run.
+"""Pre-registration: what is asked, how it will be decided and what will not count, in one file with one hash,
+before the first run.
 
-The file is canonical JSON without a time in it: the same config, code and number of units give the same bytes, so that anybody can make it
-again. When it was written can only be shown by others: the person has its hash signed or stamped. The campaign takes the file in
-before its first measured run and journals the hash; the report states it with every deviation.
+The file is canonical JSON without a time in it: the same config, code and number of units give the same bytes, so that
+anybody can make it again. When it was written can only be shown by others: the person has its hash signed or stamped.
+The campaign takes the file in before its first measured run and journals the hash; the report states it with every
+deviation.
 """
 
 from __future__ import annotations
@@ -99,8 +101,9 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
             "acceptance": campaign.acceptance.model_dump(mode="json"),
             "attempts_max": campaign.attempts_max,
             "outliers": campaign.outliers,
-            "analysis_set": "protocol: of each run the accepted attempt with the lowest number that was not throttled and, where both arms' start "
-            "temperatures were read, began below the ceiling; criteria never look at the metric",
+            "analysis_set": "protocol: of each run the accepted attempt with the lowest number that was not "
+            "throttled and, where both arms' start temperatures were read, began below the ceiling; "
+            "criteria never look at the metric",
         },
         **(
             {}
@@ -118,7 +121,10 @@ def deciding_rule() -> dict[str, Any]:
 
     return {
         "alpha": 0.05,
-        "test": "paired t over complete blocks of interleaved arms, else Welch's t; each side must pass also with the t corrected for skewness",
+        "test": (
+            "paired t over complete blocks of interleaved arms, else Welch's t; each side must pass also with "
+            "the t corrected for skewness"
+        ),
         "blocks_for_paired": verdict.BLOCKS_FOR_HEADLINE,
         "unseen_runs_difference": deciding.UNSEEN_DIFFERENCE,
         "unseen_runs_equivalence": deciding.UNSEEN_EQUIVALENCE,
@@ -173,8 +179,8 @@ class Stated:
         if self.problem is not None:
             return [f"A registration with SHA-256 {self.sha256} lies in the folder and shows nothing: {self.problem}."]
         first = (
-            f"Registered before the first measured run (SHA-256 {self.sha256}, in the journal's chain; its date is that of the signature or stamp "
-            "that others gave this hash)."
+            f"Registered before the first measured run (SHA-256 {self.sha256}, in the journal's chain; its date is "
+            "that of the signature or stamp that others gave this hash)."
         )
         count = len(self.deviations)
         if not count:

@@ -1,9 +1,10 @@
 """The least rest after which a unit is back, for every arm alike: from the cooling curves of a pilot.
 
-A run heats the unit, and what is left of that when the next one starts is part of its start state. The pilot rested as long as its config asks; of
-each of its rests this tells when temperature, power and clock were where its end left them. The longest of these times, over all models and arms,
-is a rest after which nothing is otherwise than after the pilot's own; and at it the arms' mean temperatures must lie no farther apart than the
-sensor tells. Nothing is extrapolated: a rest longer than the pilot's cannot come out.
+A run heats the unit, and what is left of that when the next one starts is part of its start state. The pilot rested as
+long as its config asks; of each of its rests this tells when temperature, power and clock were where its end left them.
+The longest of these times, over all models and arms, is a rest after which nothing is otherwise than after the pilot's
+own; and at it the arms' mean temperatures must lie no farther apart than the sensor tells. Nothing is extrapolated: a
+rest longer than the pilot's cannot come out.
 """
 
 from __future__ import annotations
@@ -117,8 +118,9 @@ def calibrated(results: Path) -> Rest:
         apart_c = apart(every, rest_s)
     if apart_c > TOLERANCE_C:
         raise NotCalibrated(
-            f"{results}: even at the end of the rest the arms of a model begin {apart_c:.1f} °C apart, more than {TOLERANCE_C:g} °C: no shorter rest "
-            "is one for every arm alike. Rest longer, or let the gate's temperature decide"
+            f"{results}: even at the end of the rest the arms of a model begin {apart_c:.1f} °C apart, more than "
+            f"{TOLERANCE_C:g} °C: no shorter rest is one for every arm alike. Rest longer, "
+            "or let the gate's temperature decide"
         )
     saved = [c.rest_s - max(rest_s, c.below_s(gate.ceiling_c, gate.dwell_s)) for c in every]
     gpu = con.execute("SELECT any_value(gpu) FROM units").fetchall()[0][0]
@@ -183,8 +185,9 @@ def _median(values: Floats) -> float:
 def _enough(results: Path, cells: Sequence[tuple[str, str]], every: Sequence[Curve]) -> None:
     if not every:
         raise NotCalibrated(
-            f"{results}: nothing tells a temperature between the runs (neither a GPU nor a thermal zone of the host, or rests too short for "
-            f"{LEAST_SAMPLES} samples), so that no rest can be shown to be enough. Keep gate.cooldown_s in seconds"
+            f"{results}: nothing tells a temperature between the runs (neither a GPU nor a thermal zone of the host, "
+            f"or rests too short for {LEAST_SAMPLES} samples), so that no rest can be shown to be enough. "
+            "Keep gate.cooldown_s in seconds"
         )
     counts: dict[tuple[str, str], int] = {}
     for curve in every:
@@ -196,7 +199,8 @@ def _enough(results: Path, cells: Sequence[tuple[str, str]], every: Sequence[Cur
     ]
     if few:
         raise NotCalibrated(
-            f"{results}: fewer than {LEAST_RESTS} rests with a temperature after {', '.join(few[:4])}{' and others' if len(few) > 4 else ''}. Run a longer pilot"
+            f"{results}: fewer than {LEAST_RESTS} rests with a temperature after "
+            f"{', '.join(few[:4])}{' and others' if len(few) > 4 else ''}. Run a longer pilot"
         )
 
 
@@ -246,11 +250,15 @@ def sentence(rest: Rest) -> str:
         else f" Not told by this unit, and so not known to be back: {' and '.join(rest.unknown)}."
     )
     if rest.cooldown_s >= rest.was_s:
-        return f"{rest.was_s:g} s of rest are needed: after some run the unit was back no earlier than at their end (within {rest.tolerance_c:g} °C).{of}"
+        return (
+            f"{rest.was_s:g} s of rest are needed: after some run the unit was back no earlier than at their end "
+            f"(within {rest.tolerance_c:g} °C).{of}"
+        )
     return (
-        f"{rest.cooldown_s:g} s of rest instead of {rest.was_s:g} s: after every run of the pilot {rest.pilot} the unit was back by then where its rest ended "
-        f"(within {rest.tolerance_c:g} °C), and the arms of a model lay {rest.apart_c:g} °C apart at most. The gate's temperature allowed for, that saves "
-        f"{rest.saved_s:g} s a run.{of}"
+        f"{rest.cooldown_s:g} s of rest instead of {rest.was_s:g} s: after every run of the pilot {rest.pilot} the "
+        f"unit was back by then where its rest ended (within {rest.tolerance_c:g} °C), and the arms of a model lay "
+        f"{rest.apart_c:g} °C apart at most. The gate's temperature allowed for, "
+        f"that saves {rest.saved_s:g} s a run.{of}"
     )
 
 

@@ -27,8 +27,8 @@ def seen(campaign: Campaign, a: Environment, b: Environment) -> tuple[list[Row],
             which = "the image" if images[0] == images[1] else f"the image of {each.name}"
             return (
                 [],
-                f"Variables as set; {which} is not {'exported' if lacks_export else 'here'} yet: `campaign prepare`, then this shows what "
-                "its entry point exports.",
+                f"Variables as set; {which} is not {'exported' if lacks_export else 'here'} yet: `campaign prepare`, "
+                "then this shows what its entry point exports.",
             )
     first, second = images
     try:

@@ -1,8 +1,8 @@
-"""Everything a campaign needs, put in place before it runs: image, root filesystem, weights, built engines, prompts, each with
-its digest. What cannot be had says exactly how to get it.
+"""Everything a campaign needs, put in place before it runs: image, root filesystem, weights, built engines, prompts,
+each with its digest. What cannot be had says exactly how to get it.
 
-``campaign run`` measures and does nothing else: it refuses a campaign of which something that takes a network or an hour is
-missing (:func:`require`). What a run makes by itself within seconds, such as random weights, it still makes.
+``campaign run`` measures and does nothing else: it refuses a campaign of which something that takes a network or an
+hour is missing (:func:`require`). What a run makes by itself within seconds, such as random weights, it still makes.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Step:
 
 
 def here(campaign: Campaign, fetch: bool = True, say: Say = lambda _: None) -> Iterator[Step]:
-    """:func:`prepare` on the machine that this runs on. Without ``fetch`` nothing is downloaded: no weights, no image, no packages for
-    a Docker engine."""
+    """:func:`prepare` on the machine that this runs on. Without ``fetch`` nothing is downloaded: no weights, no image,
+    no packages for a Docker engine."""
     if fetch:
         for engine in campaign.container_engines().values():
             engine.ensure(host.home(), say)
@@ -74,7 +74,8 @@ def here(campaign: Campaign, fetch: bool = True, say: Say = lambda _: None) -> I
 
 
 def here_and_said(campaign: Campaign, fetch: bool = True) -> Iterator[Step | str]:
-    """:func:`here`, with what is said between the steps as lines, each when it is said: for who asks from another machine."""
+    """:func:`here`, with what is said between the steps as lines, each when it is said:
+    for who asks from another machine."""
     told: queue.SimpleQueue[Step | str | BaseException | None] = queue.SimpleQueue()
 
     def work() -> None:
@@ -95,9 +96,9 @@ def here_and_said(campaign: Campaign, fetch: bool = True) -> Iterator[Step | str
 def prepare(
     campaign: Campaign, home: Path, fetch: bool = True, say: Say = lambda _: None, pull: bool = True
 ) -> Iterator[Step]:
-    """Put everything in place, each step as soon as it is done, and keep the record. Without ``fetch`` weights that are missing are
-    only said, without ``pull`` an image. Raises NoToken where gated weights are to be fetched and there is nothing to show for
-    them: before anything else is fetched."""
+    """Put everything in place, each step as soon as it is done, and keep the record. Without ``fetch`` weights that are
+    missing are only said, without ``pull`` an image. Raises NoToken where gated weights are to be fetched and there is
+    nothing to show for them: before anything else is fetched."""
     if fetch:
         rights.require_token([model for model in campaign.models if _reads_checkpoint(campaign, model)], home)
     steps: list[Step] = []
@@ -200,8 +201,8 @@ def _weights(model: Model, home: Path, fetch: bool, say: Say) -> Path:
         if ended.returncode != 0:
             why = ended.stderr.strip().splitlines()[-1:] or [f"it ended with {ended.returncode}"]
             raise EngineError(
-                f"model '{model.name}': the download did not end well: {why[0][-300:]}\nThe same command goes on where it "
-                f"stopped: {shlex.join(command)}"
+                f"model '{model.name}': the download did not end well: {why[0][-300:]}\nThe same command goes on "
+                f"where it stopped: {shlex.join(command)}"
             ) from None
         folder = weights.locate(model, home)
     weights.agree(model, weights.inspect(folder))

@@ -1,7 +1,7 @@
 """What a campaign asks of the user who runs it, said before anything is fetched or started.
 
-An ordinary user may run a container, being in the ``docker`` group, and little else that a comparison needs. What the user cannot
-do is refused here, with the way that works, and not after 37 GB of image or in the middle of a block.
+An ordinary user may run a container, being in the ``docker`` group, and little else that a comparison needs. What the
+user cannot do is refused here, with the way that works, and not after 37 GB of image or in the middle of a block.
 """
 
 from __future__ import annotations
@@ -92,14 +92,16 @@ def require_token(models: list[Model], home: Path) -> None:
     if not lacking or account.token() is not None:
         return
     lines = "\n".join(
-        f"  {model.name}: accept its licence ({model.licence or 'see there'}) at https://huggingface.co/{model.huggingface_id}"
+        f"  {model.name}: accept its licence ({model.licence or 'see there'}) at "
+        f"https://huggingface.co/{model.huggingface_id}"
         for model in lacking
     )
     places = ", ".join(map(str, account.token_files()))
     raise NoToken(
         "weights that are given to registered users only, and no token of Hugging Face:\n"
         f"{lines}\n"
-        "Then make a token that reads (https://huggingface.co/settings/tokens) and keep it, as yourself, without sudo:\n"
+        "Then make a token that reads (https://huggingface.co/settings/tokens) and keep it, as yourself, "
+        "without sudo:\n"
         "  .venv/bin/hf auth login\n"
         "or hand it on for once: sudo --preserve-env=HF_TOKEN …\n"
         f"Looked for: HF_TOKEN, {places}. Nothing was fetched."

@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 
 def joined(address: str) -> Iterator[cluster.Unit]:
-    """The units of the cluster at ``address``, which is left when the last was seen. Raises ClusterError where there is none."""
+    """The units of the cluster at ``address``, which is left when the last was seen.
+    Raises ClusterError where there is none."""
     cluster.start(address)
     try:
         units = cluster.units()
@@ -29,8 +30,8 @@ def joined(address: str) -> Iterator[cluster.Unit]:
 
 
 def answers(unit: cluster.Unit, work: Callable[..., Iterable[T]], *arguments: Any) -> Iterator[T]:
-    """What ``work(*arguments)`` gives on the unit, one after the other. Raises UnitFailed, with the unit's name and the exit code of what
-    was raised there."""
+    """What ``work(*arguments)`` gives on the unit, one after the other. Raises UnitFailed, with the unit's name and the
+    exit code of what was raised there."""
     import ray
 
     task = ray.remote(_each).options(

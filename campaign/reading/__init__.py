@@ -1,6 +1,8 @@
-"""One reader of tables of runs: of any separator, decimal mark, encoding and container, and of the reports of known tools.
+"""One reader of tables of runs: of any separator, decimal mark, encoding and container,
+and of the reports of known tools.
 
-``sources`` reads cells, ``formats`` knows tools, ``columns`` and ``units`` know names, ``table`` understands rows as runs.
+``sources`` reads cells, ``formats`` knows tools, ``columns`` and ``units`` know names, ``table`` understands rows as
+runs.
 """
 
 from campaign.reading.asked import Asked, asked

@@ -1,4 +1,5 @@
-"""What a person says about a table that the table does not say itself: the options of ``campaign analyze`` and ``campaign import``."""
+"""What a person says about a table that the table does not say itself:
+the options of ``campaign analyze`` and ``campaign import``."""
 
 from __future__ import annotations
 
@@ -20,14 +21,16 @@ CONSTANTS = ("model", "environment", "workload", "engine", "unit", "phase", "mod
 
 @dataclass(frozen=True)
 class Asked:
-    """``columns`` maps a column to what it is, ``units`` to its unit; ``constants`` are (files, name, value), ``files`` a pattern."""
+    """``columns`` maps a column to what it is, ``units`` to its unit; ``constants`` are (files, name, value),
+    ``files`` a pattern."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     constants: tuple[tuple[str, str, str], ...] = ()
     statuses: Mapping[str, Literal["ok", "failed"]] = field(default_factory=dict)
     better: Mapping[str, Literal["higher", "lower"] | None] = field(default_factory=dict)
-    """Metric, or column, to the way that is better (None: neither), which goes before the project's own table of metrics."""
+    """Metric, or column, to the way that is better (None: neither),
+    which goes before the project's own table of metrics."""
     decimal: Mark | None = None
     dates: DayOrder | None = None
 
@@ -50,7 +53,8 @@ def asked(
     decimal: str | None = None,
     dates: str | None = None,
 ) -> Asked:
-    """From the words of the command line, checked as far as they can be without the table. Raises :class:`TableError`."""
+    """From the words of the command line, checked as far as they can be without the table.
+    Raises :class:`TableError`."""
     meant = dict(
         _pair("--column", text, "NAME=MEANING, as in --column Throughput=token_throughput_tok_s") for text in columns
     )
@@ -88,8 +92,9 @@ def check_meaning(name: str, meaning: str) -> None:
     known = [*FACTORS, CONDITION, IGNORE, *HELD, *WEIGHTS]
     if meaning not in known and of_metric(meaning) is None:
         raise TableError(
-            f"--column {name}={meaning}: {meaning!r} is neither something that a run has ({', '.join(known[:6])}, …), nor {CONDITION}, nor "
-            f"{IGNORE}, nor a metric that ends with its unit (token_throughput_tok_s). {nearest(meaning, known)}"
+            f"--column {name}={meaning}: {meaning!r} is neither something that a run has ({', '.join(known[:6])}, "
+            f"…), nor {CONDITION}, nor {IGNORE}, nor a metric that ends with its unit (token_throughput_tok_s). "
+            f"{nearest(meaning, known)}"
         )
 
 
@@ -107,7 +112,8 @@ def _constant(text: str) -> tuple[str, str, str]:
     name = name.strip()
     if not equals or not value.strip() or not name or (colon and not pattern):
         raise TableError(
-            f"--set {text}: write NAME=VALUE, as in --set environment=native, or FILES:NAME=VALUE, as in --set 'native*.json:environment=native'"
+            f"--set {text}: write NAME=VALUE, as in --set environment=native, or FILES:NAME=VALUE, as in --set "
+            "'native*.json:environment=native'"
         )
     if name not in CONSTANTS and name not in SETTINGS:
         raise TableError(f"--set {text}: {name!r} cannot be set. {nearest(name, CONSTANTS)}")

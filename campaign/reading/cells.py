@@ -40,11 +40,13 @@ def checked_name(what: str, name: str, column: str, place: str = "") -> None:
     at = f" in {place}" if place else ""
     if not name.isprintable():
         raise TableError(
-            f"column {column!r}{at}: the {what} {shown(name)} has control characters or others that cannot be shown; take them out"
+            f"column {column!r}{at}: the {what} {shown(name)} has control characters or others that cannot be shown; "
+            "take them out"
         )
     if len(name) > LONGEST_NAME:
         raise TableError(
-            f"column {column!r}{at}: the {what} {shown(name, 40)} is longer than {LONGEST_NAME} characters; give it a shorter name"
+            f"column {column!r}{at}: the {what} {shown(name, 40)} is longer than {LONGEST_NAME} characters; "
+            "give it a shorter name"
         )
     if ".." in name.replace("\\", "/").split("/"):
         raise TableError(

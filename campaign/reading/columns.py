@@ -1,4 +1,5 @@
-"""What a column is called, and what that says: a factor of the run, a setting, a metric of this project, or nothing certain."""
+"""What a column is called, and what that says: a factor of the run, a setting, a metric of this project,
+or nothing certain."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "engine": ("engine", "framework", "inference_engine"),
     "run_id": ("run_id",),
     "model_identity": ("model_identity", "model_id", "huggingface_id"),
-    "started": ("started_utc_ns", "started_utc", "started", "started_at", "start_time", "start_timestamp", "timestamp", "datetime", "date_time", "date", "time_utc", "created_at"),
+    "started": ("started_utc_ns", "started_utc", "started", "started_at", "start_time", "start_timestamp", "timestamp",
+    "datetime", "date_time", "date", "time_utc", "created_at"),
     "sequence_index": ("sequence_index", "run_order", "sequence", "execution_order", "run_index"),
     "order_in_block": ("order_in_block", "position", "position_in_block"),
     "campaign_index": ("campaign_index",),
@@ -208,7 +210,8 @@ DISAGREES = "its name says"
 
 @dataclass(frozen=True)
 class Metric:
-    """What a name says about a figure: this project's metric (None: not certain which), the unit in the name, and what is to be asked."""
+    """What a name says about a figure: this project's metric (None: not certain which), the unit in the name,
+    and what is to be asked."""
 
     meaning: str | None
     unit: Unit | None
@@ -221,10 +224,13 @@ _NOUNS: tuple[tuple[str, str, Kind], ...] = (
     ("ttft|time_to_first_token|first_token_latency", "ttft", "time"),
     ("itl|inter_token_latency|intertoken_latency", "itl", "time"),
     ("latency|request_latency|e2e_latency|e2el|end_to_end_latency|e2e_request_latency", "latency", "time"),
-    ("output_throughput|output_token_throughput|output_tokens?|output_tok|output|generation_throughput|generation_tokens?|generated_tokens?|system_output|system_output_throughput|token_throughput|output_token_rate", "token_throughput", "token rate"),
+    (("output_throughput|output_token_throughput|output_tokens?|output_tok|output|generation_throughput"
+        "|generation_tokens?|generated_tokens?|system_output"
+        "|system_output_throughput|token_throughput|output_token_rate"), "token_throughput", "token rate"),
     ("total_token_throughput|total_tokens?|total_tok|total", "total_token_throughput", "token rate"),
     ("request_throughput|requests|request|request_rate_achieved", "request_throughput", "request rate"),
-    ("(?:peak|max|maximum)_(?:gpu_|device_)?(?:memory|mem|vram)(?:_used|_usage)?|(?:gpu_)?(?:memory|mem|vram)_(?:peak|max|maximum)", "peak_memory", "memory"),
+    (("(?:peak|max|maximum)_(?:gpu_|device_)?(?:memory|mem|vram)(?:_used|_usage)?"
+        "|(?:gpu_)?(?:memory|mem|vram)_(?:peak|max|maximum)"), "peak_memory", "memory"),
     ("kv_cache|kv_cache_size|kv_cache_memory", "kv_cache", "memory"),
     ("power|power_draw|gpu_power|gpu_power_draw", "power", "power"),
     ("energy|gpu_energy|energy_used", "energy", "energy"),
@@ -250,8 +256,10 @@ _COUNTS = frozenset(
 )
 """Nouns of rates that are counts, or anything, without the rate's unit."""
 _STATISTICS = {
-    "mean": "mean", "avg": "mean", "average": "mean", "median": "p50", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p999": "p999",
-    "min": "min", "minimum": "min", "std": "std", "stddev": "std", "sd": "std", "stdev": "std", "var": "var", "variance": "var",
+    "mean": "mean", "avg": "mean", "average": "mean", "median": "p50", "p50": "p50", "p90": "p90", "p95": "p95",
+    "p99": "p99", "p999": "p999",
+    "min": "min", "minimum": "min", "std": "std", "stddev": "std", "sd": "std", "stdev": "std", "var": "var",
+    "variance": "var",
 }  # fmt: skip
 _OURS = {"mean", "p50", "p95", "p99"}
 _UNIT_OF: dict[Kind, str] = {
@@ -268,7 +276,8 @@ _CERTAIN: dict[Kind, str] = {"token rate": "tok/s", "request rate": "req/s"}
 
 
 def snake(name: str) -> tuple[str, Unit | None, str]:
-    """A header in snake case without the unit in its brackets, that unit, and the bracket's text where it is no unit."""
+    """A header in snake case without the unit in its brackets, that unit,
+    and the bracket's text where it is no unit."""
     text = name.strip().replace("\u00a0", " ")
     bracket = re.fullmatch(r"(.*?)\s*[(\[{]\s*([^()\[\]{}]*?)\s*[)\]}]\s*", text)
     unit, remark = None, ""
@@ -320,11 +329,13 @@ def metric_of(name: str, given: Unit | None = None) -> Metric:
             return Metric(
                 None,
                 unit,
-                "which tokens, the output alone or prompts too? --column NAME=token_throughput_tok_s or NAME=total_token_throughput_tok_s",
+                "which tokens, the output alone or prompts too? --column NAME=token_throughput_tok_s or "
+                "NAME=total_token_throughput_tok_s",
             )
         return Metric(
             None, None,
-            "which throughput, and in tok/s or req/s? --column NAME=token_throughput_tok_s (output tokens), NAME=total_token_throughput_tok_s or NAME=request_throughput_req_s",
+            "which throughput, and in tok/s or req/s? --column NAME=token_throughput_tok_s (output tokens), "
+            "NAME=total_token_throughput_tok_s or NAME=request_throughput_req_s",
         )  # fmt: skip
     return Metric(None, unit)
 
@@ -336,7 +347,8 @@ def _known(noun: str, kind: Kind, statistic: str | None, unit: Unit | None, *, e
         return Metric(
             None,
             unit,
-            f"{DISAGREES} {kind}, its unit {unit.name} says {unit.dimension}: say which with --column NAME=…, or correct the unit",
+            f"{DISAGREES} {kind}, its unit {unit.name} says {unit.dimension}: say which with --column NAME=…, "
+            "or correct the unit",
         )
     ending = _UNIT_OF[kind]
     if kind == "time" or noun == "power":
@@ -356,6 +368,8 @@ def _known(noun: str, kind: Kind, statistic: str | None, unit: Unit | None, *, e
         return Metric(
             meaning,
             None,
-            f"{_ASK[kind]} Say --unit NAME={'ms' if kind == 'time' else 'MiB' if kind == 'memory' else 'W' if kind == 'power' else 'J'}, or whichever it is",
+            f"{_ASK[kind]} Say --unit "
+            f"NAME={'ms' if kind == 'time' else 'MiB' if kind == 'memory' else 'W' if kind == 'power' else 'J'}, "
+            "or whichever it is",
         )
     return Metric(meaning, unit, said)

@@ -1,4 +1,5 @@
-"""Conditions: what keeps runs apart although model and arm are the same. Runs of different conditions are no repetitions of each other."""
+"""Conditions: what keeps runs apart although model and arm are the same. Runs of different conditions are no
+repetitions of each other."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from campaign.reading.roles import Roles
 
 
 def ask_conditions(t: Roles, factors: Mapping[str, list[str]]) -> None:
-    """A column that was not understood, and of whose values every arm has the same number of runs, looks like a condition."""
+    """A column that was not understood, and of whose values every arm has the same number of runs,
+    looks like a condition."""
     arms = factors["environment"]
     if len(set(arms)) < 2:
         return
@@ -39,8 +41,9 @@ def ask_conditions(t: Roles, factors: Mapping[str, list[str]]) -> None:
         if len(set(zip(values, factors["model"], strict=True))) == len(set(factors["model"])):
             continue  # says the model once more
         raise TableError(
-            f"column {column!r} takes {len(first)} values within each arm ({listed(first, 5)}): runs of different conditions are not "
-            f"repetitions of each other. Say --column {shown_name(column)}=condition to keep them apart, or --column {shown_name(column)}=ignore"
+            f"column {column!r} takes {len(first)} values within each arm ({listed(first, 5)}): runs of different "
+            f"conditions are not repetitions of each other. Say --column {shown_name(column)}=condition to keep them "
+            f"apart, or --column {shown_name(column)}=ignore"
         )
 
 
@@ -78,7 +81,8 @@ def workloads(t: Roles, factors: Mapping[str, list[str]]) -> list[str]:
 
 
 def _ask_measured(t: Roles, column: str, seen: Mapping[tuple[str, ...], set[str]]) -> None:
-    """A setting with another fraction in every run was perhaps measured, not set: a cell for each run would be no comparison at all."""
+    """A setting with another fraction in every run was perhaps measured, not set:
+    a cell for each run would be no comparison at all."""
     values = [label(cell) for cell in t.cells[column]]
     told = t.known is not None and column in t.known.settings
     if (
@@ -88,8 +92,8 @@ def _ask_measured(t: Roles, column: str, seen: Mapping[tuple[str, ...], set[str]
         and plain_numbers(values)
     ):
         raise TableError(
-            f"column {column!r} has another value in every run ({listed(values, 3)}): was it set or measured? Say --column "
-            f"{shown_name(column)}=condition or --column {shown_name(column)}=ignore"
+            f"column {column!r} has another value in every run ({listed(values, 3)}): was it set or measured? Say "
+            f"--column {shown_name(column)}=condition or --column {shown_name(column)}=ignore"
         )
 
 

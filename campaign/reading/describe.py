@@ -1,4 +1,5 @@
-"""A reading in words, for the terminal: every column's fate, rows in and out, and the first runs as they were understood."""
+"""A reading in words, for the terminal: every column's fate, rows in and out,
+and the first runs as they were understood."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ def names(t: Roles, factor: str, default: str) -> list[str]:
     several = next((sorted(names) for names in spelt.values() if len(names) > 1), None)
     if several:
         raise TableError(
-            f"column {column!r} spells one {factor} in several ways ({listed(map(repr, several))}): upper and lower case or spaces differ; write one of them"
+            f"column {column!r} spells one {factor} in several ways ({listed(map(repr, several))}): upper and lower "
+            "case or spaces differ; write one of them"
         )
     return out
 
@@ -53,7 +54,8 @@ def whole(t: Roles, factor: str, low: int) -> list[int]:
         if number is None or not low <= number <= MOST_WHOLE:
             what = "is empty" if missing(cell) else f"holds {shown(cell)}"
             raise TableError(
-                f"column {column!r} ({factor}) {what} in {place}: write a whole number from {low} on, or take the column out (--column {column}=ignore)"
+                f"column {column!r} ({factor}) {what} in {place}: write a whole number from {low} on, or take the "
+                f"column out (--column {column}=ignore)"
             )
         out.append(number)
     return out
@@ -124,7 +126,8 @@ def outcomes(t: Roles) -> tuple[list[bool], list[str | None]]:
             if said is None:
                 what = f"holds {shown(cell)}" if word else "is empty"
                 raise TableError(
-                    f"column {column!r} {what} in {place}: did that run succeed? Say --status '{word}=ok' or --status '{word}=failed'"
+                    f"column {column!r} {what} in {place}: did that run succeed? Say "
+                    f"--status '{word}=ok' or --status '{word}=failed'"
                 )
             if said == "failed":
                 ok[i] = False
@@ -138,7 +141,8 @@ def outcomes(t: Roles) -> tuple[list[bool], list[str | None]]:
         for i, word in figure.numbers.failed.items():
             if ok[i]:
                 t.notes.append(
-                    f"{t.source.places[i]}: {figure.column} holds {shown(word)} instead of a figure: the run counts as failed"
+                    f"{t.source.places[i]}: {figure.column} holds {shown(word)} instead of a figure: "
+                    "the run counts as failed"
                 )
             ok[i] = False
             failures[i] = failures[i] or word

@@ -1,7 +1,9 @@
-"""Reports of known tools, recognised by what they hold, and what each of their figures is. Nothing is asked that the tool defines.
+"""Reports of known tools, recognised by what they hold, and what each of their figures is.
+Nothing is asked that the tool defines.
 
-A report that holds no figures of runs (single requests, text for people) is named and refused, with what to export instead.
-One report is one run: what a tool repeats within one process or against one server is no set of independent runs.
+A report that holds no figures of runs (single requests, text for people) is named and refused, with what to export
+instead. One report is one run: what a tool repeats within one process or against one server is no set of independent
+runs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ Rows = list[tuple[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Known:
-    """What a tool's columns mean here. Columns that it does not name are settings, or left out because of ``otherwise``."""
+    """What a tool's columns mean here. Columns that it does not name are settings,
+    or left out because of ``otherwise``."""
 
     title: str
     meanings: dict[str, str] = field(default_factory=dict)
@@ -45,13 +48,15 @@ _STATISTICS = ("mean", "median", "p50", "p75", "p90", "p95", "p99")
 _VLLM_SERVE = Known(
     "vLLM bench serve",
     {
-        "model_id": "model", "date": "started", "backend": "engine", "run_number": "repetition", "label": "ignore", "tokenizer_id": "ignore",
+        "model_id": "model", "date": "started", "backend": "engine", "run_number": "repetition", "label": "ignore",
+        "tokenizer_id": "ignore",
         "request_throughput": "request_throughput_req_s", "output_throughput": "token_throughput_tok_s",
         "total_token_throughput": "total_token_throughput_tok_s",
         **_latencies(_STATISTICS, {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2el": "latency"}),
     },
     settings=frozenset(
-        ["num_prompts", "request_rate", "burstiness", "max_concurrency", "endpoint_type", "dataset_name", "random_input_len", "random_output_len", "max_num_seqs", "max_num_batched_tokens", "ramp_up_strategy"]
+        ["num_prompts", "request_rate", "burstiness", "max_concurrency", "endpoint_type", "dataset_name",
+         "random_input_len", "random_output_len", "max_num_seqs", "max_num_batched_tokens", "ramp_up_strategy"]
     ),
 )  # fmt: skip
 _VLLM_THROUGHPUT = Known(
@@ -74,20 +79,25 @@ _SGLANG = Known(
     "SGLang bench_serving",
     {
         "model_id": "model", "backend": "engine", "tag": "ignore",
-        "request_throughput": "request_throughput_req_s", "output_throughput": "token_throughput_tok_s", "total_throughput": "total_token_throughput_tok_s",
+        "request_throughput": "request_throughput_req_s", "output_throughput": "token_throughput_tok_s",
+        "total_throughput": "total_token_throughput_tok_s",
         **_latencies(_STATISTICS, {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2e_latency": "latency"}),
     },
     settings=frozenset(
-        ["dataset_name", "request_rate", "max_concurrency", "sharegpt_output_len", "random_input_len", "random_output_len", "random_range_ratio", "num_prompts"]
+        ["dataset_name", "request_rate", "max_concurrency", "sharegpt_output_len", "random_input_len",
+         "random_output_len", "random_range_ratio", "num_prompts"]
     ),
 )  # fmt: skip
 _PHASE1 = Known(
     "results of the DGX Spark Benchmarking Project",
     {
-        "model_name": "model", "model_id": "model_identity", "iteration": "repetition", "timestamp": "started", "environment": "environment",
-        "throughput": "request_throughput_req_s", "output_throughput": "token_throughput_tok_s", "latency": "latency_mean_ms",
+        "model_name": "model", "model_id": "model_identity", "iteration": "repetition", "timestamp": "started",
+        "environment": "environment",
+        "throughput": "request_throughput_req_s", "output_throughput": "token_throughput_tok_s",
+        "latency": "latency_mean_ms",
         "peak_memory": "peak_memory_gib", "kv_cache": "kv_cache_gib",
-        "start_temp_celsius": "start_temperature_c", "exit_code": "exit_code", "model_path": "ignore", "end_temp_celsius": "ignore",
+        "start_temp_celsius": "start_temperature_c", "exit_code": "exit_code", "model_path": "ignore",
+        "end_temp_celsius": "ignore",
     },
     {"latency": "ms", "peak_memory": "GiB", "kv_cache": "GiB"},
     attempts_by_time=True,
@@ -135,14 +145,18 @@ _LLAMA_SETTINGS = frozenset(
 _LLAMA_BENCH = Known(
     "llama-bench",
     {
-        "model_type": "model", "model": "model", "model_filename": "ignore", "test_time": "started", "build_number": "ignore", "cpu_info": "ignore",
-        "gpu_info": "ignore", "model_size": "ignore", "model_n_params": "ignore", "avg_ns": "ignore", "stddev_ns": "ignore", "stddev_ts": "ignore",
-        "avg_ts": "ignore", "t/s": "ignore", "prompt tok/s": "prompt_throughput_tok_s", "generation tok/s": "token_throughput_tok_s",
+        "model_type": "model", "model": "model", "model_filename": "ignore", "test_time": "started",
+        "build_number": "ignore", "cpu_info": "ignore",
+        "gpu_info": "ignore", "model_size": "ignore", "model_n_params": "ignore", "avg_ns": "ignore",
+        "stddev_ns": "ignore", "stddev_ts": "ignore",
+        "avg_ts": "ignore", "t/s": "ignore", "prompt tok/s": "prompt_throughput_tok_s",
+        "generation tok/s": "token_throughput_tok_s",
         "prompt and generation tok/s": "total_token_throughput_tok_s",
     },
     settings=_LLAMA_SETTINGS,
     notes=(
-        "llama-bench repeats a test within one process: its average is one run, and more runs are more calls of llama-bench",
+        ("llama-bench repeats a test within one process: its average is one run, "
+        "and more runs are more calls of llama-bench"),
         "a test of generation (tg) gives the output rate without any prompt",
     ),
 )  # fmt: skip
@@ -162,17 +176,20 @@ def recognise_columns(names: Iterable[str]) -> Known | None:
         return _PHASE1
     if {"Metric", "avg", "min", "max", "p99"} <= have:
         raise TableError(
-            "this is a CSV of genai-perf or AIPerf, one line a metric: give its JSON (profile_export_aiperf.json, profile_export_genai_perf.json)"
+            "this is a CSV of genai-perf or AIPerf, one line a metric: give its JSON (profile_export_aiperf.json, "
+            "profile_export_genai_perf.json)"
         )
     if {"metric", "value"} <= {name.lower() for name in have} and "model" in {name.lower() for name in have}:
         raise TableError(
-            "this table has a line for each figure (columns metric and value): turn it, so that each run is a line and each metric a column"
+            "this table has a line for each figure (columns metric and value): turn it, "
+            "so that each run is a line and each metric a column"
         )
     return None
 
 
 def recognise_rows(rows: Sequence[dict[str, Any]]) -> Known | None:
-    """Of objects of a JSON list or JSON Lines. llama-bench's get their rate under the name of the test that it is of."""
+    """Of objects of a JSON list or JSON Lines. llama-bench's get their rate under
+    the name of the test that it is of."""
     if not rows:
         return None
     have = set(rows[0])
@@ -250,13 +267,18 @@ def _benchy(value: dict[str, Any], benchmarks: list[dict[str, Any]]) -> tuple[Ro
     return rows, Known(
         "llama-benchy",
         {
-            "model": "model", "timestamp": "started", "tg_throughput": "token_throughput_tok_s", "pp_throughput": "prompt_throughput_tok_s",
-            "e2e_ttft": "ttft_mean_ms", "peak_throughput": "peak_throughput_tok_s", "ttfr": "ttfr_mean_ms", "est_ppt": "est_ppt_mean_ms",
-            "tg_req_throughput": "ignore", "pp_req_throughput": "ignore", "peak_req_throughput": "ignore", "latency_ms": "ignore",
+            "model": "model", "timestamp": "started", "tg_throughput": "token_throughput_tok_s",
+            "pp_throughput": "prompt_throughput_tok_s",
+            "e2e_ttft": "ttft_mean_ms", "peak_throughput": "peak_throughput_tok_s", "ttfr": "ttfr_mean_ms",
+            "est_ppt": "est_ppt_mean_ms",
+            "tg_req_throughput": "ignore", "pp_req_throughput": "ignore", "peak_req_throughput": "ignore",
+            "latency_ms": "ignore",
         },
-        settings=frozenset({"concurrency", "context_size", "prompt_size", "response_size", "latency_mode", "prefix_caching_enabled", "prompt_id"}),
+        settings=frozenset({"concurrency", "context_size", "prompt_size", "response_size", "latency_mode",
+            "prefix_caching_enabled", "prompt_id"}),
         notes=(
-            "llama-benchy's values within a report share one server: their mean is one run, and more runs are more reports",
+            ("llama-benchy's values within a report share one server: their mean is one run, "
+            "and more runs are more reports"),
             "tg_throughput is the output rate of the generation phase alone",
         ),
     )  # fmt: skip
@@ -264,9 +286,11 @@ def _benchy(value: dict[str, Any], benchmarks: list[dict[str, Any]]) -> tuple[Ro
 
 def _guidellm(value: dict[str, Any], benchmarks: list[dict[str, Any]]) -> tuple[Rows, Known]:
     names = {
-        "output_tokens_per_second": ("token_throughput_tok_s", None), "requests_per_second": ("request_throughput_req_s", None),
+        "output_tokens_per_second": ("token_throughput_tok_s", None),
+        "requests_per_second": ("request_throughput_req_s", None),
         "tokens_per_second": ("total_token_throughput_tok_s", None), "request_latency": ("latency_{}_ms", "s"),
-        "time_to_first_token_ms": ("ttft_{}_ms", "ms"), "inter_token_latency_ms": ("itl_{}_ms", "ms"), "time_per_output_token_ms": ("tpot_{}_ms", "ms"),
+        "time_to_first_token_ms": ("ttft_{}_ms", "ms"), "inter_token_latency_ms": ("itl_{}_ms", "ms"),
+        "time_per_output_token_ms": ("tpot_{}_ms", "ms"),
     }  # fmt: skip
     meanings = {"model": "model", "start_time": "started"}
     units: dict[str, str] = {}
@@ -317,7 +341,8 @@ def _first(value: dict[str, Any], entry: dict[str, Any], key: str) -> Any:
 
 
 def _genai(rows: Sequence[dict[str, Any]]) -> Known:
-    """genai-perf and AIPerf: an object of statistics with its unit for each metric. The rows get the figures as plain cells."""
+    """genai-perf and AIPerf: an object of statistics with its unit for each metric.
+    The rows get the figures as plain cells."""
     nouns = {
         "request_latency": "latency", "time_to_first_token": "ttft", "ttft": "ttft", "inter_token_latency": "itl",
         "request_throughput": "request_throughput_req_s", "output_token_throughput": "token_throughput_tok_s",
@@ -375,7 +400,8 @@ def _trtllm(value: dict[str, Any]) -> tuple[Rows, Known]:
         for key in ("num_requests", "avg_num_concurrent_requests", "avg_input_length", "avg_output_length")
     }
     names = {
-        "request_throughput_req_s": "request_throughput_req_s", "system_output_throughput_tok_s": "token_throughput_tok_s",
+        "request_throughput_req_s": "request_throughput_req_s",
+        "system_output_throughput_tok_s": "token_throughput_tok_s",
         "system_total_throughput_tok_s": "total_token_throughput_tok_s", "avg_request_latency_ms": "latency_mean_ms",
     }  # fmt: skip
     meanings = {"engine.model": "model"}
@@ -399,7 +425,8 @@ def _trtllm(value: dict[str, Any]) -> tuple[Rows, Known]:
 
 
 def printed(text: str) -> tuple[Rows, Known] | None:
-    """Of text that is no table: MLPerf's summary and llama-bench's SQL are read, printed tables for people are refused."""
+    """Of text that is no table: MLPerf's summary and llama-bench's SQL are read,
+    printed tables for people are refused."""
     head = text[:20_000]
     if "MLPerf Results Summary" in head:
         return _mlperf(text)
@@ -409,7 +436,8 @@ def printed(text: str) -> tuple[Rows, Known] | None:
         return _llama_sql(text)
     if "Serving Benchmark Result" in head:
         raise TableError(
-            "this is what vLLM or SGLang print for people: give the file that --save-result (vLLM) or --output-file (SGLang) writes"
+            "this is what vLLM or SGLang print for people: give the file that --save-result (vLLM) "
+            "or --output-file (SGLang) writes"
         )
     if re.search(
         r"^={3,} PERFORMANCE OVERVIEW|PyTorch backend.*trtllm|^=+\s*$\n= .*(ENGINE|PERFORMANCE)", head, re.MULTILINE
@@ -417,7 +445,8 @@ def printed(text: str) -> tuple[Rows, Known] | None:
         raise TableError("this is what trtllm-bench prints for people: give the file that --report_json writes")
     if "NVIDIA GenAI-Perf | LLM Metrics" in head or "NVIDIA AIPerf |" in head:
         raise TableError(
-            "this is what genai-perf or AIPerf print for people: give the JSON file of the same run (profile_export_…json)"
+            "this is what genai-perf or AIPerf print for people: "
+            "give the JSON file of the same run (profile_export_…json)"
         )
     return None
 

@@ -1,4 +1,5 @@
-"""Numbers as people write them: decimal comma or point, thousands, a unit behind the figure. What can be read in two ways is asked for."""
+"""Numbers as people write them: decimal comma or point, thousands, a unit behind the figure.
+What can be read in two ways is asked for."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ _SPELT = {"inf": math.inf, "+inf": math.inf, "infinity": math.inf, "-inf": -math
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column as floats (NaN where the cell is empty), the unit that its cells name, and the cells that say that the run failed."""
+    """A column as floats (NaN where the cell is empty), the unit that its cells name,
+    and the cells that say that the run failed."""
 
     values: list[float]
     unit: Unit | None
@@ -47,7 +49,8 @@ class NotNumbers(Exception):
 
 
 def decimal_mark(cells: Sequence[Any]) -> tuple[Mark | None, dict[Mark, str]]:
-    """Which mark a column's cells show to be the decimal one, with a cell that shows it; None where none does or two disagree."""
+    """Which mark a column's cells show to be the decimal one, with a cell that shows it;
+    None where none does or two disagree."""
     seen: dict[Mark, str] = {}
     for cell in cells:
         if isinstance(cell, str) and ("," in cell or "." in cell):
@@ -87,9 +90,11 @@ def is_figure(text: str) -> bool:
 
 
 def numbers(cells: Sequence[Any], mark: Mark | None = None) -> Numbers:
-    """Read a column. ``mark`` is the decimal mark where the column itself does not show it (None: not known, or a point).
+    """Read a column. ``mark`` is the decimal mark where the column itself does not show it (None: not known,
+    or a point).
 
-    Raises :class:`NotNumbers` for the first cell that is no number, :class:`TableError` for one that can be read in two ways.
+    Raises :class:`NotNumbers` for the first cell that is no number, :class:`TableError` for one that can be read in two
+    ways.
     """
     quick = _all_plain(cells) if mark != "comma" else None
     if quick is not None:
@@ -133,7 +138,8 @@ def numbers(cells: Sequence[Any], mark: Mark | None = None) -> Numbers:
 
 
 def _all_plain(cells: Sequence[Any]) -> list[float] | None:
-    """The floats of a column in which nothing is to be decided (a million requests are read in this way); None for any other."""
+    """The floats of a column in which nothing is to be decided (a million requests are read in this way);
+    None for any other."""
     if set(map(type, cells)) != {str} or not set("".join(cells)) <= _PLAIN_SIGNS:
         return None
     try:
@@ -211,8 +217,9 @@ def _decimal(number: str, mark: Mark | None, cell: str) -> str:
     decided = mark or _shows(number)
     if decided is None:
         raise AmbiguousNumber(
-            f"{shown(cell)} can be read as {body.replace(',', '')} and as {body.replace(',', '.')}: nothing here shows whether the comma "
-            "stands before decimals or between thousands; say --decimal comma or --decimal point"
+            f"{shown(cell)} can be read as {body.replace(',', '')} and as {body.replace(',', '.')}: nothing here "
+            "shows whether the comma stands before decimals or between thousands; "
+            "say --decimal comma or --decimal point"
         )
     if decided == "comma":
         whole, _, part = body.partition(",")

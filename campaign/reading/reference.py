@@ -13,7 +13,8 @@ def reference_arm(environments: Sequence[str], asked: str | None) -> str:
         name = asked.strip()
         if name not in environments:
             raise TableError(
-                f"column 'environment' holds no {asked!r}; choose the reference among {listed(environments)}. {nearest(name, environments)}"
+                f"column 'environment' holds no {asked!r}; choose the reference among {listed(environments)}. "
+                f"{nearest(name, environments)}"
             )
         return name
     called = [name for name in environments if name.casefold() == "native"]

@@ -49,7 +49,8 @@ def attempts(
     started: list[int | None],
     sequence: list[float | None],
 ) -> list[int]:
-    """The number of each attempt at a run. Without a column that tells, only a run that failed before may have been tried again."""
+    """The number of each attempt at a run. Without a column that tells,
+    only a run that failed before may have been tried again."""
     n = len(cell)
     out = [1] * n
     groups: dict[tuple[Any, ...], list[int]] = {}
@@ -66,7 +67,8 @@ def attempts(
                 )
             elif len(set(given)) < len(given):
                 raise TableError(
-                    f"{_same(t, rows)} have the same model, arm, repetition and attempt {max(given, key=given.count)}: {_difference(t, rows)}"
+                    f"{_same(t, rows)} have the same model, arm, repetition and attempt "
+                    f"{max(given, key=given.count)}: {_difference(t, rows)}"
                 )
             for i in rows:
                 out[i] = told[i] + (1 if min(told) == 0 else 0)
@@ -77,16 +79,19 @@ def attempts(
         if sum(ok[i] for i in rows) > 1 and not timed:
             if t.everything:
                 t.notes.append(
-                    f"{_same(t, rows)}: one repetition of {model} under {arm} that succeeded more than once: nothing is said of that cell"
+                    f"{_same(t, rows)}: one repetition of {model} under {arm} that succeeded more than once: "
+                    "nothing is said of that cell"
                 )
                 continue  # the analysis refuses the cell by name
             raise TableError(
-                f"{_same(t, rows)} have the same repetition {number} of {model} under {arm}, and several succeeded: {_difference(t, rows)}"
+                f"{_same(t, rows)} have the same repetition {number} of {model} under {arm}, and several succeeded: "
+                f"{_difference(t, rows)}"
             )
         for place, i in enumerate(rows, 1):
             out[i] = place
         t.notes.append(
-            f"{model} under {arm} has repetition {number} {len(rows)} times: taken as attempts 1 to {len(rows)}, of which the first that succeeded counts"
+            f"{model} under {arm} has repetition {number} {len(rows)} times: taken as attempts 1 to {len(rows)}, of "
+            "which the first that succeeded counts"
         )
     return out
 
@@ -104,7 +109,10 @@ def _difference(t: Roles, rows: list[int]) -> str:
         if column not in used and len({label(cells[i]) for i in rows}) == len(rows)
     ]
     if apart:
-        return f"they differ in {listed(map(repr, apart), 5)}. If that is a condition, say --column {shown_name(apart[0])}=condition; if it numbers attempts, --column {shown_name(apart[0])}=attempt"
+        return (
+            f"they differ in {listed(map(repr, apart), 5)}. If that is a condition, say --column "
+            f"{shown_name(apart[0])}=condition; if it numbers attempts, --column {shown_name(apart[0])}=attempt"
+        )
     return (
         "number the repetitions, add a column 'attempt' that tells retries apart, or take all but one of the rows out"
     )
@@ -118,7 +126,8 @@ def in_time(
     unit: list[str],
     order: list[int],
 ) -> list[float | None]:
-    """The place of each run in time on its unit: as recorded, or by start times, or by the order within blocks; None where not told."""
+    """The place of each run in time on its unit: as recorded, or by start times, or by the order within blocks;
+    None where not told."""
     n = len(order)
     if any(x is not None for x in sequence):
         return sequence

@@ -1,4 +1,5 @@
-"""A table of single requests: model, arm and repetition as names and whole numbers, every other column of numbers as a latency."""
+"""A table of single requests: model, arm and repetition as names and whole numbers,
+every other column of numbers as a latency."""
 
 from __future__ import annotations
 
@@ -51,13 +52,15 @@ def _numbers(column: str, cells: list[Any], source: Source, where: str, asked: A
         if error.share < 0.5:
             return cells
         raise TableError(
-            f"{where}: column {column!r} holds {shown(error.value)} in {source.places[error.row]} among numbers, which {error.why}"
+            f"{where}: column {column!r} holds {shown(error.value)} in {source.places[error.row]} among numbers, "
+            f"which {error.why}"
         ) from None
     except TableError as error:
         raise TableError(f"{where}: column {column!r}: {error}") from None
     if found.unit is not None:
         raise TableError(
-            f"{where}: column {column!r} has its unit in its cells ({found.unit.name}): write plain numbers, latencies in ms"
+            f"{where}: column {column!r} has its unit in its cells ({found.unit.name}): write plain numbers, "
+            "latencies in ms"
         )
     if column == "repetition" and any(math.isnan(x) for x in found.values):
         row = next(i for i, x in enumerate(found.values) if math.isnan(x))

@@ -35,7 +35,8 @@ MOST_WHOLE = 2**31 - 1
 _STATES = "start_"
 _LOOSE_STATUS = frozenset({"result", "success", "succeeded", "passed", "ok"})
 _SUFFIX = {
-    "tok/s": "tok_s", "req/s": "req_s", "%": "pct", "°C": "c", "µs": "us", "GB/s": "gb_s", "MB/s": "mb_s", "TB/s": "tb_s", "GiB/s": "gib_s", "MiB/s": "mib_s",
+    "tok/s": "tok_s", "req/s": "req_s", "%": "pct", "°C": "c", "µs": "us", "GB/s": "gb_s", "MB/s": "mb_s",
+    "TB/s": "tb_s", "GiB/s": "gib_s", "MiB/s": "mib_s",
 }  # fmt: skip
 
 
@@ -150,7 +151,8 @@ class Roles:
         for meaning, column in self.factors.items():
             if meaning in self.constants:
                 raise TableError(
-                    f"--set {meaning}=…: the table says it itself, in its column {column!r}; leave one of the two out (--column {column}=ignore)"
+                    f"--set {meaning}=…: the table says it itself, in its column {column!r}; leave one of the two "
+                    f"out (--column {column}=ignore)"
                 )
             self.fate(column, "factor", meaning)
         for name, values in self.constants.items():
@@ -290,7 +292,8 @@ class Roles:
             self._own(column, unit, found)
 
     def _own(self, column: str, unit: Unit | None, found: Numbers) -> None:
-        """A figure under its own name, not converted: of ``analyze`` the table's, of ``import`` one that SQL can spell."""
+        """A figure under its own name, not converted: of ``analyze`` the table's,
+        of ``import`` one that SQL can spell."""
         name = column.strip()
         words = "" if unit else "unit not known"
         if not self.everything:
@@ -326,7 +329,8 @@ class Roles:
         if scale is None:
             assert told is not None
             raise TableError(
-                f"column {column!r} is in {told.name} ({told.dimension}), and {meaning} is in {wanted.name} ({wanted.dimension}): say another with --column or --unit"
+                f"column {column!r} is in {told.name} ({told.dimension}), and {meaning} is in {wanted.name} "
+                f"({wanted.dimension}): say another with --column or --unit"
             )
         if meaning in self.figures:
             other = self.figures[meaning]
@@ -335,7 +339,8 @@ class Roles:
             )
             if not same:
                 raise TableError(
-                    f"columns {other.column!r} and {column!r} are both {meaning} and differ: say --column {other.column}=ignore or --column {column}=ignore"
+                    f"columns {other.column!r} and {column!r} are both {meaning} and differ: say --column "
+                    f"{other.column}=ignore or --column {column}=ignore"
                 )
             self.leave(column, f"{meaning} is taken from {other.column!r}, which says the same")
             return
@@ -360,7 +365,8 @@ class Roles:
         if len({unit.name for unit in units.values()}) > 1:
             said = " and ".join(f"{who} says {unit.name}" for who, unit in units.items())
             raise TableError(
-                f"column {column!r}: {said} (req/s and tok/s, ms and s are different things): leave one out or correct it"
+                f"column {column!r}: {said} (req/s and tok/s, ms and s are different things): "
+                "leave one out or correct it"
             )
         return next(iter(units.values()), None)
 
@@ -378,8 +384,8 @@ class Roles:
             )
             if odd is not None:
                 raise AmbiguousNumber(
-                    f"{shown(odd)} can be read as {odd.strip()} and as {odd.strip().replace('.', '')}: elsewhere the comma stands before decimals "
-                    f"({shown(self.commas)}); say --decimal comma or --decimal point"
+                    f"{shown(odd)} can be read as {odd.strip()} and as {odd.strip().replace('.', '')}: elsewhere the "
+                    f"comma stands before decimals ({shown(self.commas)}); say --decimal comma or --decimal point"
                 )
         return numbers(cells, self.asked.decimal)
 
@@ -387,8 +393,8 @@ class Roles:
         if error.value is None:
             return f"column {column!r}: {error.why}: write all its numbers alike"
         return (
-            f"column {column!r} holds {shown(error.value)} in {self.source.places[error.row]} among numbers, which {error.why}: leave a missing "
-            f"value empty, correct it, or --column {shown_name(column)}=ignore"
+            f"column {column!r} holds {shown(error.value)} in {self.source.places[error.row]} among numbers, which "
+            f"{error.why}: leave a missing value empty, correct it, or --column {shown_name(column)}=ignore"
         )
 
     def _needed(self) -> None:
@@ -403,8 +409,8 @@ class Roles:
                 ]
                 which = f" If a column says it, --column {shown_name(few[0])}={name}" if few else ""
                 raise TableError(
-                    f"no column for {name!r} (found: {listed(self.cells)}). Where all runs have one, give it as a constant: --set {name}="
-                    f"{'native' if name == 'environment' else 'MODEL'}.{which}"
+                    f"no column for {name!r} (found: {listed(self.cells)}). Where all runs have one, give it as a "
+                    f"constant: --set {name}={'native' if name == 'environment' else 'MODEL'}.{which}"
                 )
         if not self.figures:
             doubts = (

@@ -1,6 +1,8 @@
-"""Files of others as cells: what kind of file it is, by its content, and its columns as they stand. Nothing is interpreted here.
+"""Files of others as cells: what kind of file it is, by its content, and its columns as they stand.
+Nothing is interpreted here.
 
-CSV with any of ``, ; tab |``, JSON, JSON Lines, Markdown tables, Excel (.xlsx), Parquet and Arrow; each also packed with gzip, bzip2 or xz.
+CSV with any of ``, ; tab |``, JSON, JSON Lines, Markdown tables, Excel (.xlsx), Parquet and Arrow; each also packed
+with gzip, bzip2 or xz.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file's columns, all of one length, as cells of text or of the file's own types. ``places`` says where each row stands."""
+    """A file's columns, all of one length, as cells of text or of the file's own types.
+    ``places`` says where each row stands."""
 
     columns: dict[str, list[Any]]
     places: list[str]
@@ -93,7 +96,8 @@ def content(path: Path) -> bytes:
             raise TableError(f"{path}: not a regular file; save what it gives in one")
         if kind.st_size > MOST_BYTES:
             raise TableError(
-                f"{path}: {kind.st_size / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} MiB are read. Give one row for each run"
+                f"{path}: {kind.st_size / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} MiB are read. "
+                "Give one row for each run"
             )
         data = path.read_bytes()
     except FileNotFoundError:
@@ -293,7 +297,8 @@ def _records(rows: Sequence[tuple[str, dict[str, Any]]], known: Known | None, ki
         nested = next((cell for cell in cells if isinstance(cell, list | dict)), None)
         if nested is not None:
             untold[name] = (
-                f"{'a list' if isinstance(nested, list) else 'an object'} of {len(nested)} in each row, not a figure of the run"
+                f"{'a list' if isinstance(nested, list) else 'an object'} of {len(nested)} in each row, "
+                "not a figure of the run"
             )
         else:
             columns[name] = cells
@@ -342,7 +347,8 @@ def _delimited(text: str) -> Source:
                 else ""
             )
             raise TableError(
-                f"row {number} has {len(row)} cells, the header {len(names)} (separator: {SEPARATORS.get(separator, separator)}): correct the row, or take it out.{hint}"
+                f"row {number} has {len(row)} cells, the header {len(names)} (separator: "
+                f"{SEPARATORS.get(separator, separator)}): correct the row, or take it out.{hint}"
             )
         else:
             kept.append((number, row))

@@ -1,7 +1,7 @@
 """A table of runs as one reader understands it, for ``campaign analyze`` and ``campaign import`` alike.
 
-What each column was taken for, in which unit, and which rows do not count and why are part of the answer. What is not certain is asked for
-(:class:`TableError` names the option that answers) or left out with words; nothing is guessed.
+What each column was taken for, in which unit, and which rows do not count and why are part of the answer. What is not
+certain is asked for (:class:`TableError` names the option that answers) or left out with words; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class Reading:
         )
 
     def settings(self, run: Run) -> dict[str, str]:
-        """What a run was made under, as far as it is no condition of its own: the analysis asks whether the arms differ in it."""
+        """What a run was made under, as far as it is no condition of its own:
+        the analysis asks whether the arms differ in it."""
         conditions = {fate.column for fate in self.fates if fate.role == "condition"}
         told = {snake(column)[0]: text for column, text in run.labels.items() if column not in conditions and text}
         engine = {"engine": run.factors["engine"]} if self.told("engine") else {}
@@ -109,7 +110,8 @@ class Reading:
 
 
 def read(files: Sequence[Path], asked: Asked, *, everything: bool) -> Reading:
-    """Understand files as one table of runs. ``everything``: figures without a known unit are compared too, under their own name.
+    """Understand files as one table of runs. ``everything``: figures without a known unit are compared too,
+    under their own name.
 
     Raises :class:`TableError`.
     """
@@ -226,7 +228,8 @@ def _runs(t: Roles) -> Reading:
         labels |= {name: found[i] for name, found in t.constants.items() if name in SETTINGS}
         runs.append(
             Run(
-                t.source.places[i], {name: found[i] for name, found in factors.items()}, repetition[i], attempt[i], ok[i], failures[i],
+                t.source.places[i], {name: found[i] for name, found in factors.items()}, repetition[i], attempt[i],
+                    ok[i], failures[i],
                 started[i], place[i], in_block[i], throttled[i], values, reasons, states, labels,
                 in_campaign[i],
             )
@@ -236,7 +239,8 @@ def _runs(t: Roles) -> Reading:
     notes = [f"read {figure.column} as {figure.name}" for figure in t.figures.values() if figure.column != figure.name]
     left_out = list(t.source.left_out)
     return Reading(
-        runs, metrics, list(t.fates.values()), list(dict.fromkeys(notes + t.notes)), n + len(left_out), left_out, t.source.kind,
+        runs, metrics, list(t.fates.values()), list(dict.fromkeys(notes + t.notes)), n + len(left_out), left_out,
+        t.source.kind,
         tuple(t.held), better, differs,
     )  # fmt: skip
 

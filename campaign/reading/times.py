@@ -1,4 +1,5 @@
-"""Times as people write them, as nanoseconds of UTC. ``03/11/2025`` is asked for where nothing in the column decides it."""
+"""Times as people write them, as nanoseconds of UTC. ``03/11/2025`` is asked for
+where nothing in the column decides it."""
 
 from __future__ import annotations
 
@@ -70,8 +71,8 @@ def _time(cell: Any, order: DayOrder | None, row: int) -> tuple[int, bool]:
             order = "day-first"  # dotted dates are
         if order is None:
             raise TableError(
-                f"{{row:{row}}} {shown(cell)}: day or month first? Nothing in this column decides it; say --dates day-first or "
-                "--dates month-first, or write ISO 8601 dates (2025-11-03T10:00:00)"
+                f"{{row:{row}}} {shown(cell)}: day or month first? Nothing in this column decides it; say --dates "
+                "day-first or --dates month-first, or write ISO 8601 dates (2025-11-03T10:00:00)"
             )
         day, month = (int(first), int(second)) if order == "day-first" else (int(second), int(first))
         time = _clock(clock, cell, row)
@@ -102,8 +103,9 @@ def _spelt(text: str, nanos: int, cell: Any, row: int) -> tuple[int, bool]:
 
 def _no_time(cell: Any, row: int) -> str:
     return (
-        f"{{row:{row}}} {shown(cell)} is no time that can be read: write ISO 8601 (2025-11-03T10:00:00) or seconds since 1970. If the column "
-        "is an order of runs, say so with --column NAME=sequence_index; if it is neither, --column NAME=ignore"
+        f"{{row:{row}}} {shown(cell)} is no time that can be read: write ISO 8601 (2025-11-03T10:00:00) or seconds "
+        "since 1970. If the column is an order of runs, say so with --column NAME=sequence_index; if it is neither, "
+        "--column NAME=ignore"
     )
 
 
@@ -139,7 +141,8 @@ def _built(cell: Any, row: int, *parts: int, nanos: int = 0) -> tuple[int, bool]
 def _nanoseconds(moment: datetime, nanos: int, cell: Any, row: int) -> tuple[int, bool]:
     if not _EARLIEST <= moment.year < _LATEST:
         raise TableError(
-            f"{{row:{row}}} {shown(cell)}: the year {moment.year} is not one of a benchmark; correct it or leave the cell empty"
+            f"{{row:{row}}} {shown(cell)}: the year {moment.year} is not one of a benchmark; "
+            "correct it or leave the cell empty"
         )
     zone = moment.tzinfo is not None
     aware = moment if zone else moment.replace(tzinfo=UTC)
@@ -160,6 +163,7 @@ def _order_shown(cells: Sequence[Any]) -> DayOrder | None:
             seen.setdefault("month-first", cell)
     if len(seen) > 1:
         raise TableError(
-            f"{shown(seen['day-first'])} has the day first and {shown(seen['month-first'])} the month; write ISO 8601 dates"
+            f"{shown(seen['day-first'])} has the day first and {shown(seen['month-first'])} the month; "
+            "write ISO 8601 dates"
         )
     return next(iter(seen), None)

@@ -1,6 +1,7 @@
 """Units of measure: how people write them, what they measure, and exact conversion within a dimension.
 
-``MB`` is 10^6 bytes and ``MiB`` 2^20, as written. Forms that mean two things (``mw``: milliwatt or megawatt) are in no table.
+``MB`` is 10^6 bytes and ``MiB`` 2^20, as written. Forms that mean two things (``mw``: milliwatt or megawatt) are in no
+table.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ _MEASURES: dict[str, dict[str, Fraction]] = {
         "min": Fraction(60_000), "h": Fraction(3_600_000),
     },
     "memory": {
-        "GiB": Fraction(1), "B": Fraction(1, 2**30), "KiB": Fraction(1, 2**20), "MiB": Fraction(1, 2**10), "TiB": Fraction(2**10),
-        "kB": Fraction(10**3, 2**30), "MB": Fraction(10**6, 2**30), "GB": Fraction(10**9, 2**30), "TB": Fraction(10**12, 2**30),
+        "GiB": Fraction(1), "B": Fraction(1, 2**30), "KiB": Fraction(1, 2**20), "MiB": Fraction(1, 2**10),
+        "TiB": Fraction(2**10),
+        "kB": Fraction(10**3, 2**30), "MB": Fraction(10**6, 2**30), "GB": Fraction(10**9, 2**30),
+        "TB": Fraction(10**12, 2**30),
     },
     "token rate": {"tok/s": Fraction(1)},
     "request rate": {"req/s": Fraction(1)},
     "power": {"W": Fraction(1), "mW": Fraction(1, 1000), "kW": Fraction(1000)},
-    "energy": {"J": Fraction(1), "mJ": Fraction(1, 1000), "kJ": Fraction(1000), "MJ": Fraction(10**6), "Wh": Fraction(3600)},
+    "energy": {"J": Fraction(1), "mJ": Fraction(1, 1000), "kJ": Fraction(1000), "MJ": Fraction(10**6),
+    "Wh": Fraction(3600)},
     "percentage": {"%": Fraction(1)},
     "temperature": {"°C": Fraction(1)},
-    "bandwidth": {"GB/s": Fraction(1), "MB/s": Fraction(1, 1000), "TB/s": Fraction(1000), "GiB/s": Fraction(2**30, 10**9), "MiB/s": Fraction(2**20, 10**9)},
+    "bandwidth": {"GB/s": Fraction(1), "MB/s": Fraction(1, 1000), "TB/s": Fraction(1000),
+    "GiB/s": Fraction(2**30, 10**9), "MiB/s": Fraction(2**20, 10**9)},
     "frequency": {"MHz": Fraction(1), "GHz": Fraction(1000), "Hz": Fraction(1, 10**6)},
 }  # fmt: skip
 UNITS = {
@@ -48,16 +53,21 @@ _SECONDS = ("s", "sec", "second")
 _TOKENS = ("tok", "toks", "token", "tokens", "t")
 _REQUESTS = ("req", "reqs", "request", "requests", "query", "queries")
 _FORMS: dict[str, str] = {
-    **{f"{a}{per}{s}": "tok/s" for a, per, s in product(_TOKENS, ("_per_", "_", "p"), _SECONDS) if a != "t" or per == "_per_"},
+    **{f"{a}{per}{s}": "tok/s" for a, per,
+    s in product(_TOKENS, ("_per_", "_", "p"), _SECONDS) if a != "t" or per == "_per_"},
     **{f"{a}{per}{s}": "req/s" for a, per, s in product(_REQUESTS, ("_per_", "_"), _SECONDS)},
     "tps": "tok/s", "rps": "req/s", "qps": "req/s",
-    "ns": "ns", "nanoseconds": "ns", "us": "µs", "usec": "µs", "microseconds": "µs", "ms": "ms", "msec": "ms", "msecs": "ms",
-    "millisecond": "ms", "milliseconds": "ms", "millis": "ms", "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
-    "bytes": "B", "kib": "KiB", "mib": "MiB", "gib": "GiB", "tib": "TiB", "kb": "kB", "mb": "MB", "gb": "GB", "tb": "TB",
+    "ns": "ns", "nanoseconds": "ns", "us": "µs", "usec": "µs", "microseconds": "µs", "ms": "ms", "msec": "ms",
+    "msecs": "ms",
+    "millisecond": "ms", "milliseconds": "ms", "millis": "ms", "s": "s", "sec": "s", "secs": "s", "second": "s",
+    "seconds": "s",
+    "bytes": "B", "kib": "KiB", "mib": "MiB", "gib": "GiB", "tib": "TiB", "kb": "kB", "mb": "MB", "gb": "GB",
+    "tb": "TB",
     "w": "W", "watt": "W", "watts": "W", "milliwatts": "mW", "kw": "kW", "kilowatts": "kW",
     "j": "J", "joule": "J", "joules": "J", "kj": "kJ", "wh": "Wh", "millijoules": "mJ", "megajoules": "MJ",
     "pct": "%", "percent": "%", "percentage": "%", "c": "°C", "celsius": "°C", "degc": "°C",
-    "gb_s": "GB/s", "gb_per_s": "GB/s", "gbps": "GB/s", "mb_s": "MB/s", "mb_per_s": "MB/s", "tb_s": "TB/s", "tb_per_s": "TB/s",
+    "gb_s": "GB/s", "gb_per_s": "GB/s", "gbps": "GB/s", "mb_s": "MB/s", "mb_per_s": "MB/s", "tb_s": "TB/s",
+    "tb_per_s": "TB/s",
     "gib_s": "GiB/s", "gib_per_s": "GiB/s", "mib_s": "MiB/s", "mib_per_s": "MiB/s",
     "hz": "Hz", "mhz": "MHz", "ghz": "GHz",
 }  # fmt: skip
@@ -80,7 +90,8 @@ _EXACT = {"mW": "mW", "mJ": "mJ", "MJ": "MJ", "kW": "kW", "kJ": "kJ", "Wh": "Wh"
 
 
 def parse_unit(text: str) -> Unit | None:
-    """A unit as people write it (``tok/s``, ``tokens/sec``, ``MiB``, ``ms``), or None for what is no unit that we know."""
+    """A unit as people write it (``tok/s``, ``tokens/sec``, ``MiB``, ``ms``),
+    or None for what is no unit that we know."""
     text = text.strip().replace("μ", "µ")
     if text in _EXACT:
         return UNITS[_EXACT[text]]

@@ -1,4 +1,5 @@
-"""What a cell says about a run: succeeded, failed, or not there. Words that are not known are asked for, never taken for either."""
+"""What a cell says about a run: succeeded, failed, or not there. Words that are not known are asked for,
+never taken for either."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The record of one attempt: what ``metadata.json`` holds, and the structure in which SQL reads it.
 
-The class is the one declaration. The driver writes it, ``campaign verify`` judges by it again, and the ``from_json`` of the view ``metadata``
-(``sql/10_sources.sql``) is written from it by ``python docs/reference.py``; a test fails where the two differ.
+The class is the one declaration. The driver writes it, ``campaign verify`` judges by it again, and the ``from_json`` of
+the view ``metadata`` (``sql/10_sources.sql``) is written from it by ``python docs/reference.py``; a test fails where
+the two differ.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class AttemptRecord(BaseModel):
     telemetry: TelemetrySummary | None = None
     report: Report = Report()
     identity: str | None = None
-    """Digest of what makes the run: model, environment, workload, resolved configuration, image (``run.orders.identity``)."""
+    """Digest of what makes the run: model, environment, workload, resolved configuration, image
+    (``run.orders.identity``)."""
     model_identity: str | None = None
     """What the engine was prepared to run and had to report."""
     gpu_uuid: str | None = None
@@ -135,7 +137,8 @@ def structure() -> dict[str, Any]:
 
 
 def structure_text(indent: int = 8, width: int = 120) -> str:
-    """:func:`structure` as it stands in ``sql/10_sources.sql``: plain fields side by side, each of a part's own structure in lines of its own."""
+    """:func:`structure` as it stands in ``sql/10_sources.sql``: plain fields side by side, each of a part's own
+    structure in lines of its own."""
     margin = " " * indent
     lines = [""]
     for name, kind in structure().items():

@@ -8,7 +8,8 @@ from typing import Any
 from actors.types import UnitFacts
 
 SAME = ("code_digest", "machine", "gpu", "gpu_uuid")
-"""Facts of a unit that must not change within a campaign, besides its images and its conditions (:mod:`actors.gpu.machine`)."""
+"""Facts of a unit that must not change within a campaign, besides its images and its conditions
+(:mod:`actors.gpu.machine`)."""
 
 
 def lasting(facts: UnitFacts) -> dict[str, Any]:

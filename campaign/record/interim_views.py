@@ -1,5 +1,5 @@
-"""Who looked before the end: each report of an unfinished campaign is noted, chained like the journal, in a file of its own, because the journal has one
-writer and a reader may come while it writes."""
+"""Who looked before the end: each report of an unfinished campaign is noted, chained like the journal, in a file of its
+own, because the journal has one writer and a reader may come while it writes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ NAME = "interim_views.jsonl"
 
 
 def note(results: Path, blocks: Mapping[str, int], *, simulated: bool = False) -> int:
-    """Write down that somebody looks now, with the complete blocks of each model and workload; how often anybody has. Raises OSError, and
-    JournalError where the file was changed."""
+    """Write down that somebody looks now, with the complete blocks of each model and workload; how often anybody has.
+    Raises OSError, and JournalError where the file was changed."""
     path = results / NAME
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

@@ -86,7 +86,8 @@ class Journal:
         durable: bool = True,
         simulated: bool = False,
     ) -> None:
-        """``utc_ns`` dates events; where not ``durable``, the disk is not waited for; ``simulated`` is said in every event."""
+        """``utc_ns`` dates events; where not ``durable``, the disk is not waited for;
+        ``simulated`` is said in every event."""
         self.path = path
         self._utc_ns = utc_ns
         self._durable = durable
@@ -131,19 +132,20 @@ class Journal:
             return record
 
     def _require_untouched(self) -> None:
-        """Raises JournalError where the file under our name is no longer the one that we write to, or holds more or less than we wrote: going on
-        would measure for a record that nobody can follow."""
+        """Raises JournalError where the file under our name is no longer the one that we write to, or holds more or
+        less than we wrote: going on would measure for a record that nobody can follow."""
         try:
             named = self.path.stat()
         except OSError as problem:
             raise JournalError(
-                f"{self.path}: taken away while the campaign ran ({problem.strerror}). Put it back where it was; the same command goes on."
+                f"{self.path}: taken away while the campaign ran ({problem.strerror}). Put it back where it was; "
+                "the same command goes on."
             ) from None
         ours = os.fstat(self._file)
         if (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino) or ours.st_size != self._end:
             raise JournalError(
-                f"{self.path}: changed by somebody else while the campaign ran. Nothing more was measured; restore it from a backup, or start "
-                "another campaign with NEW=1."
+                f"{self.path}: changed by somebody else while the campaign ran. Nothing more was measured; restore "
+                "it from a backup, or start another campaign with NEW=1."
             )
 
     def close(self) -> None:
@@ -187,14 +189,15 @@ class State:
     shakedowns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Unit and cell to the last event of its shakedown."""
     caches: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Unit and model (``name``, or ``name@variant`` for arms with software of their own) to the digest of the compile caches that its runs
-    began with."""
+    """Unit and model (``name``, or ``name@variant`` for arms with software of their own) to the digest of the compile
+    caches that its runs began with."""
     conditions: dict[str, dict[str, str]] = field(default_factory=dict)
     """Unit to the conditions that its runs are measured under, as last accepted."""
     accepted: dict[str, str] = field(default_factory=dict)
     """What had changed to what it was when the change was accepted."""
     session: int = 1
-    """Raised whenever something else was accepted than what the campaign began with: runs before and after are different blocks."""
+    """Raised whenever something else was accepted than what the campaign began with:
+    runs before and after are different blocks."""
     accepted_s: dict[str, list[float]] = field(default_factory=dict)
     """Cell to the seconds from exec to exit of its accepted runs."""
     power_w: dict[str, list[float]] = field(default_factory=dict)
@@ -210,7 +213,8 @@ class State:
         return self.runs.setdefault(run_id, RunState())
 
     def done(self, run_id: str) -> bool:
-        """Whether nothing more is to be done for the run: accepted, given up, of a cell that is left out, or not needed."""
+        """Whether nothing more is to be done for the run: accepted, given up, of a cell that is left out,
+        or not needed."""
         return self.run(run_id).done or cell_of(run_id) in self.left_out or self.spared(run_id)
 
     def spared(self, run_id: str) -> bool:

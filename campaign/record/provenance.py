@@ -12,7 +12,8 @@ from actors.host import ROOT, code_digest, is_checkout
 
 
 def git(root: Path = ROOT) -> dict[str, Any]:
-    """Commit and whether the tree differs from it; both None outside a checkout. A repository around an installed wheel is not ours."""
+    """Commit and whether the tree differs from it; both None outside a checkout.
+    A repository around an installed wheel is not ours."""
     if root == ROOT and not is_checkout():
         return {"git_commit": None, "dirty": None}
 

@@ -46,8 +46,8 @@ def _drives(pid: int) -> bool:
 
 
 def describe_run(folder: Path, run_id: str, command_only: bool = False) -> str:
-    """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt. Raises :class:`NotCarriedOut`, or
-    :class:`StoreError` where no such run is planned."""
+    """A run's attempts and verdicts, or the exact command of the accepted (else the last) attempt. Raises
+    :class:`NotCarriedOut`, or :class:`StoreError` where no such run is planned."""
     store = Store(folder)
     if reason := untrusted.bad_name(run_id):
         raise StoreError(f"{run_id!r}: not a run ({reason})")

@@ -42,15 +42,16 @@ def sync_folder(path: Path) -> None:
         if problem.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
             raise
         raise StoreError(
-            f"{path}: its filesystem cannot make a new file's name durable (fsync of a folder: {problem.strerror}), so what is "
-            f"accepted could be lost with the power. {LOCAL_DISK}"
+            f"{path}: its filesystem cannot make a new file's name durable (fsync of a folder: {problem.strerror}), "
+            f"so what is accepted could be lost with the power. {LOCAL_DISK}"
         ) from None
     finally:
         os.close(handle)
 
 
 def write_durably(path: Path, data: bytes, durable: bool = True) -> None:
-    """Write ``data`` to ``path`` so that a crash leaves the old file or the new one; of the machine too, unless not ``durable``."""
+    """Write ``data`` to ``path`` so that a crash leaves the old file or the new one; of the machine too,
+    unless not ``durable``."""
     account.folder(path.parent)
     with publish(path) as partial:
         partial.write_bytes(data)
@@ -140,16 +141,18 @@ class Store:
         return self.campaign_path.exists()
 
     def require_kind(self, simulated: bool) -> None:
-        """Raises StoreError where the folder holds what was measured and a rehearsal is to write into it, or the reverse."""
+        """Raises StoreError where the folder holds what was measured and a rehearsal is to write into it,
+        or the reverse."""
         if not self.exists() or (self.info().get("simulated") is True) == simulated:
             return
         if simulated:
             raise StoreError(
-                f"{self.root}: holds measured results, and a rehearsal's are simulated. Give the rehearsal another --results folder."
+                f"{self.root}: holds measured results, and a rehearsal's are simulated. "
+                "Give the rehearsal another --results folder."
             )
         raise StoreError(
-            f"{self.root}: holds the simulated results of a rehearsal, and a campaign goes on with none of them. Choose another --results "
-            "folder, or start another campaign with NEW=1."
+            f"{self.root}: holds the simulated results of a rehearsal, and a campaign goes on with none of them. "
+            "Choose another --results folder, or start another campaign with NEW=1."
         )
 
     def lock(self) -> None:
@@ -164,8 +167,8 @@ class Store:
             if problem.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
                 os.close(handle)
                 raise StoreError(
-                    f"{self.root}: its filesystem offers no locks ({problem.strerror}), so nothing would keep a second driver out. "
-                    f"{LOCAL_DISK}"
+                    f"{self.root}: its filesystem offers no locks ({problem.strerror}), so nothing would keep a "
+                    f"second driver out. {LOCAL_DISK}"
                 ) from None
             holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(handle)
@@ -186,7 +189,8 @@ class Store:
             held = False
         if not held:
             raise StoreError(
-                f"{place}: taken away while the campaign ran, so that another driver could write here. Stopped; the same command goes on."
+                f"{place}: taken away while the campaign ran, so that another driver could write here. Stopped; "
+                "the same command goes on."
             )
 
     def unlock(self) -> None:
@@ -212,7 +216,8 @@ class Store:
                 remove(path)
 
     def info(self, imported: bool = False) -> dict[str, Any]:
-        """``campaign.json``. Raises StoreError where it is not that of a campaign, or (but for ``imported``) of one that ran here."""
+        """``campaign.json``. Raises StoreError where it is not that of a campaign, or (but for ``imported``)
+        of one that ran here."""
         try:
             value = json.loads(untrusted.read_bytes(self.campaign_path))
         except FileNotFoundError:
@@ -227,8 +232,8 @@ class Store:
             if imported:
                 return value
             raise StoreError(
-                f"{self.root} holds imported runs: no plan, journal or log. `campaign report`, `sql` and `export` read them; "
-                "a campaign needs another folder."
+                f"{self.root} holds imported runs: no plan, journal or log. `campaign report`, `sql` and `export` "
+                "read them; a campaign needs another folder."
             )
         if not isinstance(value, dict) or not {"campaign", "plan_hash"} <= set(value):
             raise StoreError(
@@ -261,7 +266,8 @@ class Store:
         return AttemptRecord.read(untrusted.read_bytes(self.attempt_path(run_id, attempt) / "metadata.json"))
 
     def write(self, name: str, data: bytes) -> None:
-        """A finished file of the campaign, durable and in the manifest; the next event of the journal carries its digest."""
+        """A finished file of the campaign, durable and in the manifest;
+        the next event of the journal carries its digest."""
         write_durably(self.root / name, data, self.durable)
         written = {name: hashlib.sha256(data).hexdigest()}
         self.record(written)
@@ -290,7 +296,8 @@ class Store:
     def commit_folder(self, place: Path, files: dict[str, bytes]) -> str:
         """Write an attempt's folder as a whole to ``place``; returns the digest that the journal carries.
 
-        The folder appears by one rename. Its digest is the sha256 over ``metadata.json``, which holds the digests of the rest.
+        The folder appears by one rename. Its digest is the sha256 over ``metadata.json``, which holds the digests of
+        the rest.
         """
         if place.exists():
             raise StoreError(f"{place}: already there. An attempt is never overwritten.")
@@ -356,7 +363,8 @@ class Store:
         self.write(path, data)
 
     def repair(self) -> list[str]:
-        """After a crash: drop what was being written, complete the manifest. Returns what was done. What is finished is not touched."""
+        """After a crash: drop what was being written, complete the manifest. Returns what was done.
+        What is finished is not touched."""
         done = []
         for name in self._partials():
             remove(self.root / name)
@@ -410,7 +418,8 @@ class Store:
         return any(pattern.fullmatch(name) for pattern in FINISHED)
 
     def set_aside(self, place: Path) -> Path:
-        """Move something that is not this campaign's out of the way, and off the manifest; returns where it lies now."""
+        """Move something that is not this campaign's out of the way, and off the manifest;
+        returns where it lies now."""
         aside = self.root / "set-aside"
         account.folder(aside)
         name = untrusted.file_name("--".join(place.relative_to(self.root).parts))
@@ -436,8 +445,8 @@ class Store:
         return entries
 
     def head(self, kind: str, lines: int | None = None) -> str:
-        """``LINES:SHA256`` of the journal (kind ``journal``: the digest of its last line, which chains all) or of the manifest (of all
-        its text), as it is or as it was with so many ``lines``; empty where there are not so many."""
+        """``LINES:SHA256`` of the journal (kind ``journal``: the digest of its last line, which chains all) or of the
+        manifest (of all its text), as it is or as it was with so many ``lines``; empty where there are not so many."""
         path = self.journal_path if kind == "journal" else self.manifest
         try:
             whole = untrusted.read_bytes(path).splitlines(keepends=True)
@@ -468,7 +477,8 @@ def attempt_folder(event: dict[str, Any]) -> str:
 
 
 def stored_name(name: str) -> str:
-    """The name under which a file of an attempt is kept: its own, but for parts that no list of files could hold on a line."""
+    """The name under which a file of an attempt is kept: its own,
+    but for parts that no list of files could hold on a line."""
     return "/".join(part if untrusted.bad_name(part) is None else untrusted.file_name(part) for part in name.split("/"))
 
 

@@ -1,7 +1,8 @@
 """Results folders that somebody else may have made: what is read of them, and how strings out of them are shown.
 
-Only regular files of bounded size and with plain names are opened, never through a link. A FIFO or a device would block or never
-end, a link leads to files of the reader. Strings lose what a terminal, a spreadsheet or a script would take for a command.
+Only regular files of bounded size and with plain names are opened, never through a link. A FIFO or a device would block
+or never end, a link leads to files of the reader. Strings lose what a terminal, a spreadsheet or a script would take
+for a command.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def bad_name(name: str) -> str | None:
 
 
 def find(root: Path, pattern: str) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Regular files below ``root`` that match ``pattern`` (as for glob, ``root`` taken literally), and what is left out, with why.
+    """Regular files below ``root`` that match ``pattern`` (as for glob, ``root`` taken literally),
+    and what is left out, with why.
 
     No link is followed on the way down.
     """
@@ -186,7 +188,8 @@ def plain_all(value: Any) -> Any:
 
 
 def file_name(text: str) -> str:
-    """A name for a file out of any string: itself where it is plain, else its harmless characters and a digest of all."""
+    """A name for a file out of any string: itself where it is plain,
+    else its harmless characters and a digest of all."""
     if bad_name(text) is None and not text.startswith((".", "-", "~")) and len(os.fsencode(text)) <= 200:
         return text
     harmless = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:80]
@@ -205,8 +208,8 @@ def cell(text: str) -> str:
 def output_folder(root: Path, *parts: str) -> Path:
     """A folder below ``root`` that we write derived files into; nothing in it leads or blocks elsewhere.
 
-    Raises :class:`Unreadable` where a link or a file stands in the place of a folder. Links, FIFOs and devices in the folder are
-    removed: we make none, and writing would follow them.
+    Raises :class:`Unreadable` where a link or a file stands in the place of a folder. Links, FIFOs and devices in the
+    folder are removed: we make none, and writing would follow them.
     """
     folder = root
     for part in parts:

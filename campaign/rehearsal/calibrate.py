@@ -118,15 +118,16 @@ def _series(results: Path, con: duckdb.DuckDBPyConnection) -> tuple[Floats, Floa
     ).fetchall()
     if len(rows) < LEAST_SAMPLES:
         raise NotCalibrated(
-            f"{results}: {len(rows)} half seconds with power and temperature of a GPU; at least {LEAST_SAMPLES} are needed. "
-            "Calibrate by a campaign on a unit with a GPU"
+            f"{results}: {len(rows)} half seconds with power and temperature of a GPU; at least {LEAST_SAMPLES} are "
+            "needed. Calibrate by a campaign on a unit with a GPU"
         )
     t, power, celsius = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
     return t - t[0], power, celsius, float(t[0])
 
 
 def temperatures(heat: Heat, t_s: Floats, power_w: Floats) -> Floats:
-    """What the two lags make of a power that is known from sample to sample; before the first it was what it is there."""
+    """What the two lags make of a power that is known from sample to sample;
+    before the first it was what it is there."""
     fast, slow = heat.fast_c_per_w * power_w[0], heat.slow_c_per_w * power_w[0]
     found = np.empty(len(t_s))
     found[0] = fast + slow
@@ -175,9 +176,11 @@ def _fit(t_s: Floats, power_w: Floats, observed_c: Floats, base: Heat) -> Heat:
 
 
 def _rates(campaign: Campaign, con: duckdb.DuckDBPyConnection, base: Machine) -> tuple[Machine, list[str]]:
-    """Bandwidth, so that the median cell decodes as it did; the fixed part of a start, and where models differ enough the rate of loading."""
+    """Bandwidth, so that the median cell decodes as it did; the fixed part of a start,
+    and where models differ enough the rate of loading."""
     rows = con.execute(
-        """SELECT a.model, a.workload, coalesce(a.load_s, t.duration_s - a.steady_s - coalesce(a.warmup_s, 0)), a.steady_s
+        """SELECT a.model, a.workload, coalesce(a.load_s, t.duration_s - a.steady_s - coalesce(a.warmup_s, 0)),
+            a.steady_s
         FROM attempts AS a
         LEFT JOIN telemetry_summary AS t ON t.run_id = a.run_id AND t.attempt = a.attempt AND t.stage = 'run'
         WHERE a.accepted AND a.steady_s IS NOT NULL"""

@@ -1,5 +1,5 @@
-"""What a rehearsal comes to, for the terminal: when it is finished, where the hours go, what it takes on disk, and what each comparison will be
-able to say."""
+"""What a rehearsal comes to, for the terminal: when it is finished, where the hours go, what it takes on disk, and what
+each comparison will be able to say."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def disk(campaign: Campaign, done: Rehearsed) -> str:
 
 
 def comparisons(campaign: Campaign, asked: Asked, con: duckdb.DuckDBPyConnection) -> RenderableType:
-    """What was injected, what came out, and the chance of each verdict, by the rule that decides, at the spread that was seen."""
+    """What was injected, what came out, and the chance of each verdict, by the rule that decides,
+    at the spread that was seen."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -133,8 +134,9 @@ def comparisons(campaign: Campaign, asked: Asked, con: duckdb.DuckDBPyConnection
     return Group(
         *parts,
         Text(
-            f"Truth: what was injected. Found: this rehearsal's, with the interval that decided. Chances: of equivalence within {margin}, of a "
-            f"difference, of neither, in percent; at the planned number of runs, at the level of the first of {rows[0]['m_planned']} comparisons, "
+            "Truth: what was injected. Found: this rehearsal's, with the interval that decided. Chances: of "
+            f"equivalence within {margin}, of a difference, of neither, in percent; at the planned number of runs, "
+            f"at the level of the first of {rows[0]['m_planned']} comparisons, "
             "with the spread of the model's two arms here.",
             style="dim",
         ),

@@ -1,4 +1,5 @@
-"""What an engine does in one simulated run: how long each stage takes, what it draws, what memory it takes, and every request's times.
+"""What an engine does in one simulated run: how long each stage takes, what it draws, what memory it takes,
+and every request's times.
 
 Rates come from the forecast (``campaign/forecast.py``): weights and bandwidth bound decoding, operations bound prefill.
 """
@@ -91,8 +92,8 @@ def course(
     speed: float,
     rng: np.random.Generator,
 ) -> Course:
-    """``drift`` is the unit's slow part of the noise (a standard normal), ``memory_gib`` what is in use besides, ``speed`` a factor of the
-    unit's state."""
+    """``drift`` is the unit's slow part of the noise (a standard normal), ``memory_gib`` what is in use besides,
+    ``speed`` a factor of the unit's state."""
     model, arm = described(order.model), order.environment.name
     warmup_s, prefill_s, decode_s = nominal(order.model, order.workload, unit.rates)
     cv = noise.cv * effects.factor(arm, "noise")
@@ -127,7 +128,8 @@ def course(
 
 
 def _memory(order: Attempt, model: Model, unit: Unit, effects: Effects, besides_gib: float) -> Held:
-    """Peak, KV cache and what leads to it, as each engine reckons. Page cache that was not dropped counts as memory in use."""
+    """Peak, KV cache and what leads to it, as each engine reckons.
+    Page cache that was not dropped counts as memory in use."""
     arm, memory = order.environment.name, unit.memory
     weights_gib = weight_bytes(model) / GIB
     per_token = int(model.kv_bytes_per_token or 131_072)
@@ -155,8 +157,8 @@ def _memory(order: Attempt, model: Model, unit: Unit, effects: Effects, besides_
 def served(
     order: Attempt, its: Course, steady_s: float, exec_utc_ns: int, unit: Unit, noise: Noise, rng: np.random.Generator
 ) -> Served:
-    """Every request's times within ``steady_s``, which is the course's own or longer where heat slowed it down: batches one after the other,
-    the last request of each ending with it."""
+    """Every request's times within ``steady_s``, which is the course's own or longer where heat slowed it down: batches
+    one after the other, the last request of each ending with it."""
     n, at_once = order.workload.requests, together(order)
     batches = math.ceil(n / at_once)
     shares = np.exp(noise.requests_cv * rng.standard_normal(batches))

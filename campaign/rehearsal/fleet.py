@@ -124,8 +124,8 @@ class SimulatedFleet:
 
 
 class Handle:
-    """``handle.method.remote(…)`` is a reference: called, by :meth:`SimulatedFleet.get`, it gives the answer or raises. Whoever does not ask for the
-    answer has called the method all the same."""
+    """``handle.method.remote(…)`` is a reference: called, by :meth:`SimulatedFleet.get`, it gives the answer or raises.
+    Whoever does not ask for the answer has called the method all the same."""
 
     def __init__(self, desk: Any) -> None:
         self._desk = desk

@@ -45,7 +45,8 @@ class Body:
     fast_c: float
     slow_c: float
     past: list[tuple[float, float, float, float]] = field(default_factory=list)
-    """Moments at which the power changed: time, power from then on, fast and slow as they were then. The last is now's."""
+    """Moments at which the power changed: time, power from then on, fast and slow as they were then.
+    The last is now's."""
 
     @classmethod
     def at_rest(cls, room: Room, t_s: float, power_w: float) -> Body:
@@ -93,8 +94,8 @@ class Body:
         return float(self.room.ambient_c(t_s)) + heat.above_ambient_c + fast + slow
 
     def cold_at(self, t_s: float, ceiling_c: float, until_s: float, step_s: float) -> float | None:
-        """The first moment of the grid ``t_s + k step_s`` up to ``until_s`` at which the sensor, which tells whole degrees, is below the
-        ceiling; None where there is none."""
+        """The first moment of the grid ``t_s + k step_s`` up to ``until_s`` at which the sensor, which tells whole
+        degrees, is below the ceiling; None where there is none."""
         grid = np.arange(t_s, until_s + step_s, step_s)
         found = np.flatnonzero(np.floor(self.history(grid)[0]) < ceiling_c)
         return float(grid[found[0]]) if len(found) else None

@@ -1,5 +1,5 @@
-"""What a person injects into a rehearsal: effects of arms on metrics, noise, outliers and faults. Everything is drawn from keys (seed, unit, run,
-attempt), so that the same rehearsal is the same to the bit, whatever else happens in it."""
+"""What a person injects into a rehearsal: effects of arms on metrics, noise, outliers and faults. Everything is drawn
+from keys (seed, unit, run, attempt), so that the same rehearsal is the same to the bit, whatever else happens in it."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ METRICS: dict[str, tuple[Knob, int]] = {
     "attempt_cpu_s": ("cpu", 1),
     "cv": ("noise", 1),
 }
-"""Metric to what is turned for it, and in which direction. With a fixed number of requests in flight latency and throughput are one figure
-(Little's law), so either turns the rate. ``cv`` is the run-to-run spread of the arm."""
+"""Metric to what is turned for it, and in which direction. With a fixed number of requests in flight latency and
+throughput are one figure (Little's law), so either turns the rate. ``cv`` is the run-to-run spread of the arm."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ USUAL = Faults(crash=0.01, hang=0.005, throttle=0.01, disk=0.05, lost=0.05, slow
 
 
 def faults(asked: str) -> Faults:
-    """``none``, ``all``, or names with a comma between, each with ``=CHANCE`` where it is not the usual one. Raises NotInjected."""
+    """``none``, ``all``, or names with a comma between, each with ``=CHANCE`` where it is not the usual one.
+    Raises NotInjected."""
     found = Faults()
     for part in filter(None, (piece.strip() for piece in asked.split(","))):
         name, equals, chance = part.partition("=")

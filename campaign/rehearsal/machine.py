@@ -1,4 +1,5 @@
-"""What a simulated unit is made of: heat, power, memory, start-up. Constants as published for a DGX Spark, or as fitted to a campaign.
+"""What a simulated unit is made of: heat, power, memory, start-up. Constants as published for a DGX Spark,
+or as fitted to a campaign.
 
 Degrees are Celsius, powers those of the GPU's own rail in watts, memory in GiB, times in seconds.
 """
@@ -25,7 +26,8 @@ class UnknownMachine(CampaignError):
 class Heat:
     """Two lags between the GPU's power and its temperature: the die's own, and that of what carries the heat away.
 
-    temperature = ambient + ``above_ambient_c`` + fast + slow, where d fast/dt = (``fast_c_per_w`` × power − fast) / ``fast_s``, slow alike.
+    temperature = ambient + ``above_ambient_c`` + fast + slow, where d fast/dt = (``fast_c_per_w`` × power − fast) /
+    ``fast_s``, slow alike.
     """
 
     ambient_c: float = 23.0
@@ -98,8 +100,9 @@ class Unit:
 
 
 DGX_SPARK = Unit("DGX Spark", SPARK, "NVIDIA GB10")
-"""Heat: idle at 3 to 5 W 34 to 41 °C; 57 to 61 °C after two minutes of decoding; a plateau of 68 to 71 °C at 55 to 70 W; back below 45 °C
-within five minutes; slowdown from 76 to 82 °C on. Decoding draws 31 to 50 W, memory gives 216 to 236 GB/s."""
+"""Heat: idle at 3 to 5 W 34 to 41 °C; 57 to 61 °C after two minutes of decoding; a plateau of 68 to 71 °C at 55 to 70
+W; back below 45 °C within five minutes; slowdown from 76 to 82 °C on. Decoding draws 31 to 50 W,
+memory gives 216 to 236 GB/s."""
 SMALL_CPU = Unit(
     "CPU of two cores",
     CPU,

@@ -43,7 +43,8 @@ class Asked:
     rate_hz: float | None = None
     """Of telemetry; None chooses."""
     person_s: float | None = 8 * HOUR_S
-    """After so long somebody looks where it paused, mends what is to be mended, and gives the command again. None: nobody does."""
+    """After so long somebody looks where it paused, mends what is to be mended, and gives the command again.
+    None: nobody does."""
 
 
 @dataclass
@@ -66,7 +67,8 @@ class Rehearsed:
 
 
 def telemetry_hz(campaign: Campaign) -> float:
-    """Enough for the figures of the shortest run, not the campaign's own rate: at 10 Hz three weeks are 18 million samples."""
+    """Enough for the figures of the shortest run, not the campaign's own rate:
+    at 10 Hz three weeks are 18 million samples."""
     runs = {(run.model, run.environment, run.workload): run for run in plan(campaign)}
     gate_s = campaign.gate.cooldown_s + campaign.gate.dwell_s
     shortest_s = min(estimate_s(campaign, run) - gate_s for run in runs.values())
@@ -108,7 +110,8 @@ def rehearse(
     at_work: Callable[[Driver], None] = lambda driver: None,
     began_utc_ns: int | None = None,
 ) -> Rehearsed:
-    """Carry ``campaign`` out in ``store``, which must be empty and locked. ``show`` is given the virtual time too, ``at_work`` every driver."""
+    """Carry ``campaign`` out in ``store``, which must be empty and locked. ``show`` is given the virtual time too,
+    ``at_work`` every driver."""
     began = time.monotonic()
     began_utc_ns = time.time_ns() if began_utc_ns is None else began_utc_ns
     campaign, about = rehearsed(campaign, asked)
@@ -140,7 +143,8 @@ def rehearse(
             mended = fleet.mend()
             pauses.append((snapshot.message, fleet.now_s - since_s))
             tell(
-                f"a person came after {(fleet.now_s - since_s) / HOUR_S:.1f} h: {', '.join(mended) or 'nothing to mend'}"
+                f"a person came after {(fleet.now_s - since_s) / HOUR_S:.1f} h: "
+                f"{', '.join(mended) or 'nothing to mend'}"
             )
     return Rehearsed(
         store=store,

@@ -1,4 +1,5 @@
-"""The same rehearsal many times with other seeds: how often the whole pipeline finds what was injected, and claims what was not."""
+"""The same rehearsal many times with other seeds: how often the whole pipeline finds what was injected,
+and claims what was not."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Claimed:
     reference: str
     metric: str
     truth_pct: float | None
-    """What was injected, where that is known: of throughput, and of every metric of an arm in which nothing was turned."""
+    """What was injected, where that is known: of throughput,
+    and of every metric of an arm in which nothing was turned."""
     verdict: str
     covered: bool | None
     """Whether its 95 % interval holds the truth."""
@@ -129,8 +131,8 @@ def describe(went: list[Went]) -> RenderableType:
     lines: list[RenderableType] = [
         Text("Simulated: nothing here was measured.", "bold yellow"),
         Text(
-            f"{len(went)} rehearsals, {sum(one.completed for one in went)} finished; {days[len(days) // 2]:.2f} days in the middle, "
-            f"{days[0]:.2f} to {days[-1]:.2f}; {sum(one.rejected for one in went)} attempts rejected"
+            f"{len(went)} rehearsals, {sum(one.completed for one in went)} finished; {days[len(days) // 2]:.2f} days "
+            f"in the middle, {days[0]:.2f} to {days[-1]:.2f}; {sum(one.rejected for one in went)} attempts rejected"
         ),
         Text(),
     ]

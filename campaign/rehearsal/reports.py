@@ -1,4 +1,5 @@
-"""What a simulated engine leaves behind: the report, requests and log of the real program, so that the real parser reads them.
+"""What a simulated engine leaves behind: the report, requests and log of the real program,
+so that the real parser reads them.
 
 Only what the parser takes, and in every file the word that it is simulated. Formats: ``actors/engines/*_report.py``.
 """
@@ -30,7 +31,8 @@ SAID = "SIMULATED: nothing in this log was measured"
 
 @dataclass(frozen=True)
 class Served:
-    """What the program did. Times in seconds since the measured part began, one of each for every request in order of submission."""
+    """What the program did. Times in seconds since the measured part began,
+    one of each for every request in order of submission."""
 
     exec_utc_ns: int
     load_s: float
@@ -172,8 +174,8 @@ def _trtllm(order: Attempt, served: Served, output: Path) -> None:
     if not streamed:
         firsts = [-1] * n
     rows = ",\n".join(
-        f'{{"id":{i},"num_input_tokens":{prompt},"error_tokens":0,"start_timestamp":{start},"first_token_timestamp":{first},'
-        f'"end_timestamp":{end},"num_total_output_tokens":{out},"simulated":true}}'
+        f'{{"id":{i},"num_input_tokens":{prompt},"error_tokens":0,"start_timestamp":{start},'
+        f'"first_token_timestamp":{first},"end_timestamp":{end},"num_total_output_tokens":{out},"simulated":true}}'
         for i, (start, first, end) in enumerate(zip(starts, firsts, ends, strict=True))
     )
     (output / "requests.json").write_text(f"[{rows}]\n")
@@ -198,19 +200,25 @@ def _trtllm_log(order: Attempt, served: Served, built: bool) -> Iterable[tuple[i
         )
         yield (
             ready,
-            f"[TensorRT-LLM][INFO] [MemUsageChange] Allocated {served.kv_gib:.2f} GiB for max tokens in paged KV cache ({tokens}).",
+            (
+                f"[TensorRT-LLM][INFO] [MemUsageChange] Allocated {served.kv_gib:.2f} GiB for "
+                f"max tokens in paged KV cache ({tokens})."
+            ),
         )
     else:
         yield loaded, f"[TRT-LLM] [I] Use {served.weights_gib:.2f} GB for model weights."
         yield loaded, f"[TRT-LLM] [I] Model init total -- {0.6 * served.load_s:.2f}s"
         yield (
             loaded,
-            f"[TRT-LLM] [W] Both free_gpu_memory_fraction and max_tokens are set (to {fraction}, and {TRIAL_TOKENS}, respectively). "
-            "The smaller value will be used.",
+            f"[TRT-LLM] [W] Both free_gpu_memory_fraction and max_tokens are set (to {fraction}, and {TRIAL_TOKENS}, "
+            "respectively). The smaller value will be used.",
         )
         yield (
             loaded,
-            f"[TensorRT-LLM][INFO] [MemUsageChange] Allocated {served.kv_trial_gib:.2f} GiB for max tokens in paged KV cache ({TRIAL_TOKENS}).",
+            (
+                f"[TensorRT-LLM][INFO] [MemUsageChange] Allocated {served.kv_trial_gib:.2f} GiB "
+                f"for max tokens in paged KV cache ({TRIAL_TOKENS})."
+            ),
         )
         yield (
             loaded,
@@ -219,13 +227,17 @@ def _trtllm_log(order: Attempt, served: Served, built: bool) -> Iterable[tuple[i
         )
         yield (
             ready,
-            f"[TRT-LLM] [I] Peak memory during memory usage profiling (torch + non-torch): {served.peak_gib:.2f} GiB, available KV cache memory "
-            f"when calculating max tokens: {served.kv_gib:.2f} GiB, fraction is set {fraction}, kv size is {served.kv_bytes_per_token}. "
-            f"device total memory {served.total_gib:.2f} GiB, , tmp kv_mem {served.kv_trial_gib:.2f} GiB",
+            f"[TRT-LLM] [I] Peak memory during memory usage profiling (torch + non-torch): {served.peak_gib:.2f} "
+            f"GiB, available KV cache memory when calculating max tokens: {served.kv_gib:.2f} GiB, fraction is set "
+            f"{fraction}, kv size is {served.kv_bytes_per_token}. device total memory {served.total_gib:.2f} GiB, , "
+            f"tmp kv_mem {served.kv_trial_gib:.2f} GiB",
         )
         yield (
             ready,
-            f"[TensorRT-LLM][INFO] [MemUsageChange] Allocated {served.kv_gib:.2f} GiB for max tokens in paged KV cache ({tokens}).",
+            (
+                f"[TensorRT-LLM][INFO] [MemUsageChange] Allocated {served.kv_gib:.2f} GiB for "
+                f"max tokens in paged KV cache ({tokens})."
+            ),
         )
     yield ready, "[TRT-LLM] [I] Setting up for warmup..."
     if order.workload.warmup_requests:
@@ -234,7 +246,10 @@ def _trtllm_log(order: Attempt, served: Served, built: bool) -> Iterable[tuple[i
     yield served.utc_ns("warmup"), "[TRT-LLM] [I] Starting benchmark..."
     yield (
         served.utc_ns("warmup"),
-        f"[TRT-LLM] [I] Request submission complete. [count={order.workload.requests}, time=0.0010s, rate=1000.00 req/s]",
+        (
+            f"[TRT-LLM] [I] Request submission complete. [count={order.workload.requests}, time=0.0010s, "
+            "rate=1000.00 req/s]"
+        ),
     )
     yield served.utc_ns("steady"), "[TRT-LLM] [I] Benchmark complete."
 
@@ -296,7 +311,10 @@ def _vllm_log(order: Attempt, served: Served) -> Iterable[tuple[int, str]]:
     yield first, SAID
     yield (
         first,
-        f"INFO Initializing a V1 LLM engine (v{VLLM_VERSION}) with config: model='{vllm.inside(order.model)}', speculative_config=None",
+        (
+            f"INFO Initializing a V1 LLM engine (v{VLLM_VERSION}) with config: model='{vllm.inside(order.model)}', "
+            "speculative_config=None"
+        ),
     )
     yield (
         loaded,

@@ -1,4 +1,5 @@
-"""Telemetry of a simulated unit: the samples that a sampler would have taken, made at once from what the unit did, at whatever rate is asked for."""
+"""Telemetry of a simulated unit: the samples that a sampler would have taken, made at once from what the unit did, at
+whatever rate is asked for."""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ class State:
 
 
 class Local:
-    """The unit's own clock while it carries out an attempt: units share nothing, so none has to wait for another meanwhile. Seconds."""
+    """The unit's own clock while it carries out an attempt: units share nothing,
+    so none has to wait for another meanwhile. Seconds."""
 
     def __init__(self, epoch_ns: int, now_s: float, abort_s: float = math.inf) -> None:
         self.epoch_ns = epoch_ns
@@ -273,7 +274,8 @@ class Program:
 
 
 class Site:
-    """The unit around the program: the arm that creates it, the sensors that the gate asks, the gate's waiting, the canary, the sampler."""
+    """The unit around the program: the arm that creates it, the sensors that the gate asks, the gate's waiting,
+    the canary, the sampler."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -333,7 +335,8 @@ class Site:
     # --- the gate's waiting --------------------------------------------------------------------------------------
 
     def wait(self, stop: Event, seconds: float) -> bool:
-        """As the gate polls. Polls between which nothing that it looks at can change are passed over, on its own grid."""
+        """As the gate polls. Polls between which nothing that it looks at can change are passed over,
+        on its own grid."""
         clock, poll_s = self.scene.clock, self.scene.order.gate.poll_s
         if seconds >= poll_s - 1e-9 and (changes_s := self._changes()) is not None:
             seconds = max(seconds, math.floor((changes_s - clock.now_s) / poll_s) * poll_s)

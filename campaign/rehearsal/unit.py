@@ -1,5 +1,6 @@
-"""A simulated unit: what its GpuActor and TelemetryActor would answer. Attempts are carried out by the same code as on a real one
-(:func:`actors.attempt.carry_out`, gate, watchdog and parsers included); simulated are the machine and the program."""
+"""A simulated unit: what its GpuActor and TelemetryActor would answer. Attempts are carried out by the same code as on
+a real one (:func:`actors.attempt.carry_out`, gate, watchdog and parsers included);
+simulated are the machine and the program."""
 
 from __future__ import annotations
 
@@ -157,7 +158,8 @@ class SimulatedUnit:
     # --- an attempt ------------------------------------------------------------------------------------------
 
     def attempt(self, order: Attempt, now_s: float, abort_s: float = math.inf) -> Done:
-        """Carry ``order`` out from now on, or up to where it is aborted. Nothing of the unit changes until :meth:`take` is told."""
+        """Carry ``order`` out from now on, or up to where it is aborted.
+        Nothing of the unit changes until :meth:`take` is told."""
         clock = Local(self.epoch_ns, now_s, abort_s)
         state = self.state.copy()
         rng = generator(self.settings.seed, self.name, order.run_id, order.attempt)

@@ -1,6 +1,6 @@
-"""Virtual time: threads that take turns. One runs while the others wait for a moment or an event, and when it waits too, time jumps to the
-next moment that anybody waits for. Whoever waits for the same moment goes in the order in which they came, so that a rehearsal of many
-units is the same each time."""
+"""Virtual time: threads that take turns. One runs while the others wait for a moment or an event, and when it waits
+too, time jumps to the next moment that anybody waits for. Whoever waits for the same moment goes in the order in which
+they came, so that a rehearsal of many units is the same each time."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class VirtualTime:
             self._await(turn)
 
     def look(self, event: Event, moment_ns: int | None, real_s: float) -> bool:
-        """As :meth:`until`, but back after ``real_s`` of real time at the latest, without a turn then: to look, and to touch nothing. Whether it
-        is the thread's turn."""
+        """As :meth:`until`, but back after ``real_s`` of real time at the latest, without a turn then: to look, and to
+        touch nothing. Whether it is the thread's turn."""
         turn: Turn = self._mine.turn
         with self._lock:
             if not turn.waiting:

@@ -1,6 +1,8 @@
-"""What the page shows: its figures, and the themes that a chart gets when it is saved or embedded (:data:`LIGHT`, :data:`DARK`).
+"""What the page shows: its figures, and the themes that a chart gets when it is
+saved or embedded (:data:`LIGHT`, :data:`DARK`).
 
-They are drawn by ``report/drawn``, which an article's are drawn by too; colours and fonts come from the theme, never from the chart.
+They are drawn by ``report/drawn``, which an article's are drawn by too; colours and fonts come from the theme, never
+from the chart.
 """
 
 from __future__ import annotations
@@ -68,9 +70,10 @@ class Figure:
 LOOKS_FIGURE = Figure(
     "looks",
     "Looks: estimate and boundaries",
-    "Change of throughput over the blocks up to each look, with the 95 % interval that holds at all looks together. A difference is claimed where the point "
-    "lies beyond the orange marks, equivalence where it lies in the green stretch (none where the runs scatter too much for it); both at the level that the "
-    "comparison has in its family now. Boundaries are only known once the spread at a look is.",
+    "Change of throughput over the blocks up to each look, with the 95 % interval that holds at all looks together. "
+    "A difference is claimed where the point lies beyond the orange marks, equivalence where it lies in the green "
+    "stretch (none where the runs scatter too much for it); both at the level that the comparison has in its family "
+    "now. Boundaries are only known once the spread at a look is.",
     looks.LOOKS,
     looks.looks,
     "the campaign has no looks, or none was taken yet",
@@ -80,9 +83,9 @@ LOOKS_FIGURE = Figure(
 REST_FIGURE = Figure(
     "rest",
     "Calibrated rest: how the unit cools",
-    "Mean over the rests of the pilot after the runs of each arm: temperature, power and clock of the GPU (of the host where there is none). The line is the "
-    "rest that every attempt waits for at least: the time after which, in every single rest after every model and arm, all of them were back where that "
-    "rest ended.",
+    "Mean over the rests of the pilot after the runs of each arm: temperature, power and clock of the GPU (of the "
+    "host where there is none). The line is the rest that every attempt waits for at least: the time after which, in "
+    "every single rest after every model and arm, all of them were back where that rest ended.",
     cooling.REST,
     cooling.rest,
     "the rest was not calibrated",
@@ -93,8 +96,8 @@ FIGURES = (
     Figure(
         "throughput",
         "Throughput of every run",
-        "One mark per accepted run, in order of repetition from left to right within its arm; the bar is the mean with its "
-        "95 % t interval (from three runs on). The axis does not begin at zero.",
+        "One mark per accepted run, in order of repetition from left to right within its arm; the bar is the mean "
+        "with its 95 % t interval (from three runs on). The axis does not begin at zero.",
         runs.THROUGHPUT,
         partial(runs.throughput, look=PAGE),
         "no accepted run has a throughput",
@@ -102,8 +105,8 @@ FIGURES = (
     Figure(
         "latency",
         "Distribution of request latency",
-        "Line: quantiles of all accepted requests of an arm, pooled. Band: from the fastest to the slowest single run. Requests of a "
-        "run are not independent; comparisons are made between runs, never between requests.",
+        "Line: quantiles of all accepted requests of an arm, pooled. Band: from the fastest to the slowest single "
+        "run. Requests of a run are not independent; comparisons are made between runs, never between requests.",
         latency.ECDF,
         partial(latency.latency_ecdf, look=PAGE),
         "no accepted run has figures of single requests",
@@ -111,9 +114,9 @@ FIGURES = (
     Figure(
         "timeline",
         "One block as the sampler saw it",
-        "Telemetry of one block with the stages of each attempt shaded. Samples are averaged into at most 400 steps for drawing; "
-        "the view telemetry has all of them. The dotted line is the gate's temperature ceiling, where there is one. A quantity that "
-        "this unit cannot give is not drawn.",
+        "Telemetry of one block with the stages of each attempt shaded. Samples are averaged into at most 400 steps "
+        "for drawing; the view telemetry has all of them. The dotted line is the gate's temperature ceiling, where "
+        "there is one. A quantity that this unit cannot give is not drawn.",
         telemetry.TIMELINE,
         partial(telemetry.timeline, look=PAGE),
         "no telemetry file holds a sample of a planned run",
@@ -122,14 +125,16 @@ FIGURES = (
 
 
 def themed(chart: alt.TopLevelMixin, theme: dict[str, Any] = LIGHT) -> dict[str, Any]:
-    """The Vega-Lite specification with a theme applied. Not checked against the schema, which takes longer than to draw it."""
+    """The Vega-Lite specification with a theme applied. Not checked against the schema,
+    which takes longer than to draw it."""
     specification: dict[str, Any] = untrusted.plain_all(chart.to_dict(validate=False))
     specification["config"] = theme
     return specification
 
 
 def save(chart: alt.TopLevelMixin, path: Path, *, theme: dict[str, Any] = LIGHT, scale: float = 2.0) -> Path:
-    """Write ``chart`` as PNG, SVG or PDF by the ending of ``path``, on white in the light theme. ValueError for another ending."""
+    """Write ``chart`` as PNG, SVG or PDF by the ending of ``path``, on white in the light theme.
+    ValueError for another ending."""
     import vl_convert
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
-"""What a reader may be shown: everything, or only what holds although somebody could stop the campaign for what is seen.
+"""What a reader may be shown: everything, or only what holds although somebody could
+stop the campaign for what is seen.
 
-Tests and intervals for a fixed number of runs hold for a finished campaign that carried out its whole plan. While it goes on, and where looks
-could end it early, a report has estimates with intervals that hold at every moment, and of comparisons that looks decide what they decided.
+Tests and intervals for a fixed number of runs hold for a finished campaign that carried out its whole plan. While it
+goes on, and where looks could end it early, a report has estimates with intervals that hold at every moment, and of
+comparisons that looks decide what they decided.
 """
 
 from __future__ import annotations
@@ -17,28 +19,31 @@ from campaign.analysis import inputs
 from campaign.record import interim_views
 
 WHY_UNFINISHED = (
-    "The campaign is not finished: estimates stand here with intervals that hold at every moment, without p values and without verdicts. Whoever "
-    "looks may stop for what is seen, and then neither holds: watched after every block from 5 to 30, a 5 % test of two equal arms finds a "
-    "difference in 23 % of campaigns (docs/statistics.md)."
+    "The campaign is not finished: estimates stand here with intervals that hold at every moment, without p values "
+    "and without verdicts. Whoever looks may stop for what is seen, and then neither holds: watched after every "
+    "block from 5 to 30, a 5 % test of two equal arms finds a difference in 23 % of campaigns (docs/statistics.md)."
 )
 WHY_CONTINUING = (
-    "The campaign is not finished: what its planned looks decided stands; everything else has an interval that holds at every moment, no p value and no "
-    "verdict (docs/statistics.md)."
+    "The campaign is not finished: what its planned looks decided stands; everything else has an interval that holds "
+    "at every moment, no p value and no verdict (docs/statistics.md)."
 )
 WHY_LOOKS = (
-    "Looks could end this campaign early: what they decide carries intervals and p values that allow for every look. Other figures have an interval that "
-    "holds at every moment and no verdict, because tests for a fixed number of runs do not allow for the stop (docs/statistics.md)."
+    "Looks could end this campaign early: what they decide carries intervals and p values that allow for every look. "
+    "Other figures have an interval that holds at every moment and no verdict, because tests for a fixed number of "
+    "runs do not allow for the stop (docs/statistics.md)."
 )
 INTERVAL = (
-    "The interval that holds at every moment is the confidence sequence of the t mixture (Lai 1976; Wang and Ramdas 2023) over the log ratios of complete "
-    "blocks, its standard error widened as that of every question of difference is; for throughput, mean latency and peak memory at 0.05 by the planned "
-    "comparisons, so that all of them hold together, else at 0.05."
+    "The interval that holds at every moment is the confidence sequence of the t mixture (Lai 1976; Wang and Ramdas "
+    "2023) over the log ratios of complete blocks, its standard error widened as that of every question of "
+    "difference is; for throughput, mean latency and peak memory at 0.05 by the planned comparisons, so that all of "
+    "them hold together, else at 0.05."
 )
 
 
 @dataclass(frozen=True)
 class Guard:
-    """``finished`` is whether no planned run is outstanding, ``sequential`` whether looks could end the campaign early."""
+    """``finished`` is whether no planned run is outstanding,
+    ``sequential`` whether looks could end the campaign early."""
 
     finished: bool
     sequential: bool
@@ -57,13 +62,14 @@ class Guard:
 
 
 def noted(con: duckdb.DuckDBPyConnection, results: Path) -> int | None:
-    """Note that somebody reads the report of an unfinished campaign; how often that was by now. None for a finished one, for imported runs, and where
-    the folder cannot be written to."""
+    """Note that somebody reads the report of an unfinished campaign; how often that was by now. None for a finished
+    one, for imported runs, and where the folder cannot be written to."""
     if guard_of(con).finished or not (results / "journal.jsonl").exists():
         return None
     blocks = con.execute(
         """SELECT model || '__' || workload, count(*) FILTER (complete) FROM (
-            SELECT model, workload, block, bool_and(status IN ('accepted', 'exhausted', 'left_out')) AS complete FROM runs GROUP BY ALL
+            SELECT model, workload, block, bool_and(status IN ('accepted', 'exhausted', 'left_out')) AS complete
+            FROM runs GROUP BY ALL
         ) GROUP BY ALL ORDER BY ALL"""
     ).fetchall()
     (simulated,) = con.execute("SELECT coalesce(any_value(simulated), false) FROM campaign").fetchall()[0]

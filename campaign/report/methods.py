@@ -30,14 +30,16 @@ _ORDERS = {
 
 
 def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) -> str:
-    """A paragraph on what ran, from the journal, the attempts and the resolved config; nothing that is not known is said."""
+    """A paragraph on what ran, from the journal, the attempts and the resolved config;
+    nothing that is not known is said."""
     config = facts_of(con, "config") or {}
     gate, telemetry, acceptance = (config.get(part) or {} for part in ("gate", "telemetry", "acceptance"))
     counts = _one(
         con,
         "SELECT count(*) AS planned, count(*) FILTER (accepted) AS accepted, sum(attempts) AS attempts, "
         "list_sort(list(DISTINCT model)) AS models, list_sort(list(DISTINCT environment)) AS arms, "
-        "list_sort(list(DISTINCT engine)) AS engines, count(DISTINCT unit) AS units, count(DISTINCT block) AS blocks FROM runs",
+        "list_sort(list(DISTINCT engine)) AS engines, count(DISTINCT unit) AS units, count(DISTINCT block) "
+        "AS blocks FROM runs",
     )
     if not counts.get("planned"):
         return escape("No run is planned.") + "\n"
@@ -66,9 +68,10 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
     known = [engine for engine in counts["engines"] if engine not in (None, "unknown")]
     engines = (f" with {_listed(known)}" if known else "") + (f" ({', '.join(versions)})" if versions else "")
     said.append(
-        f"{'They are of' if imported else 'We ran'} {_count(len(counts['models']), 'model')} ({_listed(counts['models'])}){engines} "
-        f"in {_count(len(counts['arms']), 'environment')} ({_listed(counts['arms'])}), the reference being {reference}, "
-        f"on {_count(max(counts['units'], 1), 'unit')}{' with ' + _listed(gpus) if gpus else ''}."
+        f"{'They are of' if imported else 'We ran'} {_count(len(counts['models']), 'model')} "
+        f"({_listed(counts['models'])}){engines} in {_count(len(counts['arms']), 'environment')} "
+        f"({_listed(counts['arms'])}), the reference being {reference}, on "
+        f"{_count(max(counts['units'], 1), 'unit')}{' with ' + _listed(gpus) if gpus else ''}."
     )
     said += [
         f"{arm} ran another {' and '.join(differs)} than the reference ({image}"
@@ -76,19 +79,21 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
         + (f", {options}" if options else "")
         + "), which is part of what is compared."
         for arm, differs, image, versions, options in con.execute(
-            "SELECT environment, differs, image, engine_versions, engine_options FROM arm_software WHERE len(differs) > 0"
+            "SELECT environment, differs, image, engine_versions, "
+            "engine_options FROM arm_software WHERE len(differs) > 0"
         ).fetchall()
     ]
     each = f"{n['low']}" if n["low"] == n["high"] else f"{n['low']} to {n['high']}"
     said.append(
-        f"Of {counts['planned']} planned runs {counts['accepted']} were accepted, {each} for each combination of model and environment, "
-        f"in {counts['attempts']} attempts"
+        f"Of {counts['planned']} planned runs {counts['accepted']} were accepted, {each} for each combination of "
+        f"model and environment, in {counts['attempts']} attempts"
         + (f", of which {rejected} {'was' if rejected == 1 else 'were'} rejected and kept" if rejected else "")
         + (f"; the accepted runs answered {answered} requests" if answered else "")
         + "."
     )
     said += [
-        f"A run of {load['name']} was {load['requests']} requests of {load['input_tokens']} input and {load['output_tokens']} output tokens."
+        f"A run of {load['name']} was {load['requests']} requests of {load['input_tokens']} input and "
+        f"{load['output_tokens']} output tokens."
         for load in config.get("workloads") or []
         if isinstance(load, dict) and {"name", "requests", "input_tokens", "output_tokens"} <= load.keys()
     ]
@@ -109,8 +114,9 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
         said.append(f"Telemetry was sampled at {telemetry['rate_hz']:g} Hz.")
     if present(acceptance.get("coverage_min_pct")):
         said.append(
-            f"An attempt was accepted only with every request answered within an error rate of {acceptance.get('error_rate_max', 0):g}, "
-            f"telemetry coverage of at least {acceptance['coverage_min_pct']:g} %, and no thermal throttling where the unit reports it."
+            "An attempt was accepted only with every request answered within an error rate of "
+            f"{acceptance.get('error_rate_max', 0):g}, telemetry coverage of at least "
+            f"{acceptance['coverage_min_pct']:g} %, and no thermal throttling where the unit reports it."
         )
     used = list(dict.fromkeys(row["method"] for row in evidence.rows(con) if present(row["pct_low"])))
     held = guard_of(con)
@@ -118,17 +124,19 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
         said += [held.why, *([looks_in_words(con)] if held.sequential else []), INTERVAL]
     elif used:
         said.append(
-            f"The run is the experimental unit. Arms are compared by confidence intervals ({'; '.join(used)}) that are dual to the verdicts: "
-            "those rest on a paired t test over blocks, or Welch's t test, guarded against skewness, unseen runs and resembling "
-            "neighbours, adjusted after Holm over the planned comparisons (secondary metrics: after Benjamini and Hochberg), and each interval "
-            "has the level at which its family was decided. A randomisation test over the schedule stands beside."
+            f"The run is the experimental unit. Arms are compared by confidence intervals ({'; '.join(used)}) that "
+            "are dual to the verdicts: those rest on a paired t test over blocks, or Welch's t test, guarded against "
+            "skewness, unseen runs and resembling neighbours, adjusted after Holm over the planned comparisons "
+            "(secondary metrics: after Benjamini and Hochberg), and each interval has the level at which its family "
+            "was decided. A randomisation test over the schedule stands beside."
         )
     margin = config.get("margin_pct")
     if isinstance(margin, int | float):
         said.append(f"The equivalence margin, declared before the first run, is ±{margin:g} %.")
     else:
         said.append(
-            f"No equivalence margin was declared before the first run: what is called equivalent is so within {DEFAULT_PCT:g} %, a default."
+            "No equivalence margin was declared before the first run: what is called equivalent is so within "
+            f"{DEFAULT_PCT:g} %, a default."
         )
     if registered is not None:
         said += registered.sentences()
@@ -167,11 +175,13 @@ def looks_in_words(con: duckdb.DuckDBPyConnection) -> str:
         else f"normal levels, which spend {size:.3g} for {level:.3g}"
     )
     return (
-        f"Looks were planned after {_listed(str(b) for b in design.looks)} blocks of a model, whose {design.m} comparisons of throughput, mean latency and "
-        f"peak memory over all models are one family of difference and one of equivalence, each at 0.05 after "
-        f"{'Holm' if design.multiplicity == 'holm' else 'Bonferroni'} on sequential p values; spending {spending[design.spending.type]} (Lan and DeMets), "
-        f"{exact} (Jennison and Turnbull), by {rule[design.scale]}. A model whose comparisons were all decided got no further blocks. Intervals are "
-        "repeated confidence intervals, and estimates of comparisons that stopped their model are median-unbiased (Emerson and Fleming)."
+        f"Looks were planned after {_listed(str(b) for b in design.looks)} blocks of a model, whose {design.m} "
+        "comparisons of throughput, mean latency and peak memory over all models are one family of difference and "
+        f"one of equivalence, each at 0.05 after {'Holm' if design.multiplicity == 'holm' else 'Bonferroni'} on "
+        f"sequential p values; spending {spending[design.spending.type]} (Lan and DeMets), {exact} (Jennison and "
+        f"Turnbull), by {rule[design.scale]}. A model whose comparisons were all decided got no further blocks. "
+        "Intervals are repeated confidence intervals, and estimates of comparisons that stopped their "
+        "model are median-unbiased (Emerson and Fleming)."
     )
 
 

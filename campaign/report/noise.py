@@ -1,7 +1,8 @@
-"""Where a machine itself forbids a narrow answer: runs of one arm differ more among themselves than arms could from each other.
+"""Where a machine itself forbids a narrow answer: runs of one arm differ more among
+themselves than arms could from each other.
 
-On a machine that others use as well, the clock measures them too. CPU time does not: what a token costs in CPU-seconds is told beside it,
-where the engine tells it.
+On a machine that others use as well, the clock measures them too. CPU time does not: what a token costs in CPU-seconds
+is told beside it, where the engine tells it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     import duckdb
 
 LIMIT_PCT = 5.0
-"""Half the width of an interval, and the coefficient of variation, from which a machine is called too noisy for an answer."""
+"""Half the width of an interval, and the coefficient of variation,
+from which a machine is called too noisy for an answer."""
 PER_CPU = "output_tokens_per_cpu_s"
 
 
 def told(con: duckdb.DuckDBPyConnection, rows: Sequence[wording.Row]) -> list[str]:
-    """Sentences for the first lines of a report, the first of them alone a summary; empty where the machine is quiet enough."""
+    """Sentences for the first lines of a report, the first of them alone a summary;
+    empty where the machine is quiet enough."""
     throughput = [
         row for row in rows if row["metric"] == metrics.headline() and wording.verdict_word(row) == "undecided"
     ]
@@ -38,8 +41,8 @@ def told(con: duckdb.DuckDBPyConnection, rows: Sequence[wording.Row]) -> list[st
     cv, cpu_cv, waited, n, arm, model = noisiest[0]
     waits = "" if waited is None or waited < 1 else f" Some task waited for a CPU during {waited:.0f} % of these runs."
     said = [
-        f"By the clock this machine tells nothing narrower than ±{LIMIT_PCT:g} % in {n} runs: runs of one and the same arm differ by up to "
-        f"{cv:.0f} % (coefficient of variation of throughput, {arm}, {model}).{waits}"
+        f"By the clock this machine tells nothing narrower than ±{LIMIT_PCT:g} % in {n} runs: runs of one and the "
+        f"same arm differ by up to {cv:.0f} % (coefficient of variation of throughput, {arm}, {model}).{waits}"
     ]
     counted = [row for row in rows if row["metric"] == PER_CPU and wording.bounded(row)]
     if counted:

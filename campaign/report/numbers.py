@@ -1,4 +1,5 @@
-"""The figures of a comparison as a table prints them: means, deviations and changes of a row, by the rules of ``campaign.analysis.numbers``."""
+"""The figures of a comparison as a table prints them: means, deviations and changes of a row, by the rules of
+``campaign.analysis.numbers``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A table of text and numbers, and its three forms: LaTeX (booktabs, siunitx), Markdown and CSV. They cannot disagree."""
+"""A table of text and numbers, and its three forms: LaTeX (booktabs, siunitx), Markdown and CSV.
+They cannot disagree."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Column:
-    """``kind``: ``text``, ``number`` (an S column), ``mixed`` (numbers too unlike to stand point under point), ``interval`` ([low, high]),
-    ``key`` or ``long`` (wrapped, narrow and wide)."""
+    """``kind``: ``text``, ``number`` (an S column), ``mixed`` (numbers too unlike to stand point under point),
+    ``interval`` ([low, high]), ``key`` or ``long`` (wrapped, narrow and wide)."""
 
     title: str
     kind: str = "text"
@@ -79,7 +80,8 @@ _ESCAPES = {
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it stands. A control character becomes a space, and one that T1 fonts lack its nearest in ASCII."""
+    """Text that LaTeX prints as it stands. A control character becomes a space,
+    and one that T1 fonts lack its nearest in ASCII."""
     return "".join(_ESCAPES.get(char) or _typeset(char) for char in text)
 
 

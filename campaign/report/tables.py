@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def tables(con: duckdb.DuckDBPyConnection) -> list[Table]:
-    """Results in brief; each arm by itself, all comparisons, what stands behind them and what was lost; configuration, provenance."""
+    """Results in brief; each arm by itself, all comparisons, what stands behind them and what was lost;
+    configuration, provenance."""
     simulated = con.execute("SELECT coalesce(bool_or(simulated), false) FROM campaign").fetchall() == [(True,)]
     rows = evidence.rows(con)
     held = guard.guard_of(con)
@@ -119,13 +120,14 @@ def families(con: duckdb.DuckDBPyConnection) -> Table:
         for row in found
     )
     notes = (
-        "How many headline tests fall below 0.05, plain and adjusted over the comparisons that were planned (m), tested or not. "
-        f"BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within {_margin(con)}, Holm."
+        "How many headline tests fall below 0.05, plain and adjusted over the comparisons that were planned (m), "
+        f"tested or not. BH: Benjamini-Hochberg, BY: Benjamini-Yekutieli; TOST: equivalence within {_margin(con)}, "
+        "Holm."
     )
     if {"F_doc", "F_primary5"} <= {row[0] for row in found}:
         notes += (
-            " Confirmatory: throughput, mean latency and peak memory. Primary: request throughput and KV cache alone, which are adjusted together "
-            "with the confirmatory ones."
+            " Confirmatory: throughput, mean latency and peak memory. Primary: request throughput and KV cache "
+            "alone, which are adjusted together with the confirmatory ones."
         )
     return Table("families", "Families of comparisons.", columns, cells, notes)
 
@@ -138,10 +140,12 @@ def _margin(con: duckdb.DuckDBPyConnection) -> str:
 def over_units(con: duckdb.DuckDBPyConnection) -> list[Table]:
     """What may be said beyond the tested units, of the primary metrics; no table where one unit ran."""
     found = con.execute(
-        """SELECT o.phase, o.model, o.workload, o.treatment, o.reference, f.label, o.units, o.pct, o.level, o.pct_low, o.pct_high, o.p_adjusted,
+        """SELECT o.phase, o.model, o.workload, o.treatment, o.reference, f.label, o.units, o.pct, o.level, o.pct_low,
+            o.pct_high, o.p_adjusted,
             o.tost_p_adjusted, o.verdict, o.k_units, o.m_planned
         FROM over_units AS o JOIN metric_facts AS f ON f.metric = o.metric AND f.family = 'primary'
-        ORDER BY (SELECT min(run_index) FROM runs AS r WHERE r.model = o.model), o.workload, o.treatment, o.reference, f.print_order"""
+        ORDER BY (SELECT min(run_index) FROM runs AS r WHERE r.model = o.model), o.workload, o.treatment, o.reference,
+            f.print_order"""
     ).fetchall()
     if not found:
         return []
@@ -180,8 +184,9 @@ def over_units(con: duckdb.DuckDBPyConnection) -> list[Table]:
 
     planned = ", ".join(sorted({str(row[15]) for row in found if row[15]})) or "none"
     notes = (
-        f"Over units: one log ratio for each of up to {max(row[14] for row in found)} units, t with units minus one degrees of freedom, guarded; adjusted "
-        f"after Holm (m = {planned}). Below {FEWEST_UNITS} units there is no verdict: what is claimed of each unit holds for it alone."
+        f"Over units: one log ratio for each of up to {max(row[14] for row in found)} units, t with units minus one "
+        f"degrees of freedom, guarded; adjusted after Holm (m = {planned}). Below {FEWEST_UNITS} units there is no "
+        "verdict: what is claimed of each unit holds for it alone."
     )
     rows = tuple((*(row[i] for i in shown), *cells(row)) for row in found)
     return [Table("over_units", "Beyond the tested units.", columns, rows, notes, breaks=True)]
@@ -192,8 +197,10 @@ def losses(con: duckdb.DuckDBPyConnection) -> Table:
     what = ("attempted", "failed", "throttled", "repeated", "analysed")
     names = [f"{name}_{arm}" for arm in ("reference", "treatment") for name in what]
     found = con.execute(
-        f"""SELECT phase, unit, model, workload, treatment, reference, planned_treatment, {", ".join(names)}, failed_fisher_p, throttled_fisher_p
-        FROM losses ORDER BY (SELECT min(run_index) FROM runs AS r WHERE r.model = losses.model), treatment, reference, unit"""
+        f"""SELECT phase, unit, model, workload, treatment, reference, planned_treatment, {", ".join(names)},
+            failed_fisher_p, throttled_fisher_p
+        FROM losses ORDER BY (SELECT min(run_index) FROM runs AS r
+        WHERE r.model = losses.model), treatment, reference, unit"""
     ).fetchall()
     shown = [i for i in (2, 3, 0, 1) if i == 2 or len({row[i] for row in found}) > 1]
     short = {"attempted": "att.", "failed": "fail.", "throttled": "thr.", "repeated": "rep.", "analysed": "used"}
@@ -222,8 +229,9 @@ def losses(con: duckdb.DuckDBPyConnection) -> Table:
         for row in found
     )
     notes = (
-        "Attempts of each arm (R: reference, T: treatment): made (att.), failed, throttled, repeated, and runs used in the headline set. "
-        "p: Fisher's exact test that an arm fails or throttles more often; none where nothing was lost."
+        "Attempts of each arm (R: reference, T: treatment): made (att.), failed, throttled, repeated, and runs used "
+        "in the headline set. p: Fisher's exact test that an arm fails or throttles more often; "
+        "none where nothing was lost."
     )
     return Table("losses", "Attempts made and lost.", columns, cells, notes, breaks=True)
 
@@ -264,8 +272,9 @@ def descriptives(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> Table:
 
     body = tuple((*_cell(row, found), _quantity(row), *cells(row)) for row in found)
     notes = (
-        "Over accepted runs. SE: standard error of the mean. Harmonic mean of rates: total work by total time. MAD: median absolute "
-        "deviation, scaled by 1.4826. Quartiles of type 7. Other metrics: analysis/descriptives.parquet."
+        "Over accepted runs. SE: standard error of the mean. Harmonic mean of rates: total work by total time. MAD: "
+        "median absolute deviation, scaled by 1.4826. Quartiles of type 7. Other metrics: "
+        "analysis/descriptives.parquet."
     )
     return Table(
         "descriptives",
@@ -320,8 +329,10 @@ def looks(con: duckdb.DuckDBPyConnection) -> Table:
         ORDER BY l.event, l.treatment, f.print_order""",
     )
     columns = (
-        Column("Model"), Column("Arm"), Column("Quantity"), Column("Look", "number"), Column("n", "number"), Column("Change (%)", "number"),
-        Column("RCI (%)", "interval"), Column("p seq.", "number"), Column("adj.", "number"), Column("p seq. TOST", "number"), Column("adj. TOST", "number"),
+        Column("Model"), Column("Arm"), Column("Quantity"), Column("Look", "number"), Column("n", "number"),
+            Column("Change (%)", "number"),
+        Column("RCI (%)", "interval"), Column("p seq.", "number"), Column("adj.", "number"),
+            Column("p seq. TOST", "number"), Column("adj. TOST", "number"),
         Column("Claim"), Column("95 % CI, not corrected", "interval"),
     )  # fmt: skip
 
@@ -329,16 +340,18 @@ def looks(con: duckdb.DuckDBPyConnection) -> Table:
         places = width_places(row["rci95_low"], row["rci95_high"])
         p = [f"{kind}_p_{claim}" for claim in ("difference", "equivalence") for kind in ("sequential", "adjusted")]
         return (
-            row["model"], row["treatment"], row["label"] or row["metric"], str(row["look"]), str(row["n"]), fixed(row["pct"], places),
+            row["model"], row["treatment"], row["label"] or row["metric"], str(row["look"]), str(row["n"]),
+            fixed(row["pct"], places),
             interval(row["rci95_low"], row["rci95_high"], places), *(p_value(row[name]) for name in p),
             ", ".join(row["claimed"]) or (None if row["status"] == "ok" else str(row["status"]).replace("_", " ")),
             interval(row["uncorrected_low"], row["uncorrected_high"], places),
         )  # fmt: skip
 
     notes = (
-        "RCI: 95 % interval that holds at all looks together. p seq.: the smallest level at which a look so far rejects, and after the adjustment of "
-        "its family at that look. Claim: made with the figures of that look. The last column is what would be printed had nobody looked before; it "
-        "does not allow for the looks and is for comparison alone."
+        "RCI: 95 % interval that holds at all looks together. p seq.: the smallest level at which a look so far "
+        "rejects, and after the adjustment of its family at that look. Claim: made with the figures of that look. "
+        "The last column is what would be printed had nobody looked before; "
+        "it does not allow for the looks and is for comparison alone."
     )
     return Table("looks", "Looks.", columns, tuple(cells(row) for row in found), notes, breaks=True)
 
@@ -389,9 +402,9 @@ def tests(rows: list[Row]) -> Table:
     )
     told = ", ".join(margins) or "a margin"
     notes = (
-        "Difference: treatment minus reference, Welch's interval. Rule: the pre-registered choice among Student's t, Welch and "
-        "Mann-Whitney's U. Blocks: paired t. Adjusted: Holm, for secondary metrics Benjamini-Hochberg (BH), of the guarded test that decides. "
-        "Rand.: randomisation over the schedule, Holm. "
+        "Difference: treatment minus reference, Welch's interval. Rule: the pre-registered choice among Student's t, "
+        "Welch and Mann-Whitney's U. Blocks: paired t. Adjusted: Holm, for secondary metrics Benjamini-Hochberg "
+        "(BH), of the guarded test that decides. Rand.: randomisation over the schedule, Holm. "
         f"TOST: equivalence within {told}, Holm. Families: {families or 'none'}."
     )
     return _by_contrast("tests", "Tests behind the comparisons.", columns, cells, rows, notes)
@@ -450,8 +463,9 @@ def power(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> Table:
         )
 
     notes = (
-        "MDE: smallest effect seen with 80 % power (d of independent arms, dz of blocks). Observed power restates p: p = 0.05 is a power of "
-        "about one half, whatever N; it says nothing about whether N sufficed. Needs N: to settle the comparison with 80 % power in its family; none where it is settled."
+        "MDE: smallest effect seen with 80 % power (d of independent arms, dz of blocks). Observed power restates p: "
+        "p = 0.05 is a power of about one half, whatever N; it says nothing about whether N sufficed. Needs N: to "
+        "settle the comparison with 80 % power in its family; none where it is settled."
     )
     return _by_contrast("power", "What this N could see, primary metrics.", columns, cells, found, notes)
 
@@ -484,10 +498,11 @@ def diagnostics(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> Table:
         return (*(p_value(row[name]) for name in asked.values()), flags or None)
 
     notes = (
-        "p of Shapiro-Wilk in each arm (R, T), Brown-Forsythe, Mann-Kendall drift, Ljung-Box of runs and of block differences, period, carry-over, "
-        "start temperature and memory free at start. Flags at 0.05: "
+        "p of Shapiro-Wilk in each arm (R, T), Brown-Forsythe, Mann-Kendall drift, Ljung-Box of runs and of block "
+        "differences, period, carry-over, start temperature and memory free at start. Flags at 0.05: "
         + ", ".join(f"{letter} {name.replace('_', ' ')}" for name, letter in _FLAGS.items())
-        + ". With several tests for each comparison false alarms are to be expected; a flag changes which analysis leads, never which runs are kept."
+        + ". With several tests for each comparison false alarms are to be expected; a flag changes which analysis "
+        "leads, never which runs are kept."
     )
     return _by_contrast("diagnostics", "Diagnostics, primary metrics.", columns, cells, found, notes)
 
@@ -503,7 +518,8 @@ def exclusions(con: duckdb.DuckDBPyConnection) -> Table:
 
 
 def _beside(con: duckdb.DuckDBPyConnection, view: str, rows: list[Row]) -> list[Row]:
-    """The rows of a view of the analysis with what their comparison says, in the order of the comparisons; primary metrics."""
+    """The rows of a view of the analysis with what their comparison says, in the order of the comparisons;
+    primary metrics."""
     keys = ("phase", "unit", "model", "workload", "reference", "treatment", "metric")
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in views.records(con, f"FROM {view}"):
@@ -608,9 +624,9 @@ def _notes(rows: list[Row]) -> str:
         return "No interval: too few runs."
     minor = " Minor: differs, inside the margin." if any(verdict_word(row) == "minor" for row in rows) else ""
     return (
-        f"Intervals (CI): {'; '.join(methods)}; each is dual to its verdict, at the level at which its family of planned comparisons was decided: of "
-        f"equivalence where that is the verdict, else of the difference.{minor} n, mean and SD of the runs that decided. "
-        "Values to the second significant digit of their standard error."
+        f"Intervals (CI): {'; '.join(methods)}; each is dual to its verdict, at the level at which its family of "
+        f"planned comparisons was decided: of equivalence where that is the verdict, else of the difference.{minor} "
+        "n, mean and SD of the runs that decided. Values to the second significant digit of their standard error."
     )
 
 

@@ -30,7 +30,8 @@ def show(results: Path, console: Console | None = None) -> None:
 
 
 def summary(con: duckdb.DuckDBPyConnection) -> RenderableType:
-    """One table for each phase, model and workload, and below each the one sentence that may be claimed. What arms of one definition show (A/A) comes first."""
+    """One table for each phase, model and workload, and below each the one sentence that may be claimed. What arms of
+    one definition show (A/A) comes first."""
     from rich.console import Group
     from rich.text import Text
 
@@ -77,7 +78,8 @@ def _in_doubt(con: duckdb.DuckDBPyConnection) -> list[RenderableType]:
     from rich.text import Text
 
     found = con.execute(
-        """SELECT check_name, count(*), arg_max(subject, figure), max(figure), arg_max(limit_value, figure), any_value(explanation)
+        """SELECT check_name, count(*), arg_max(subject, figure), max(figure), arg_max(limit_value, figure),
+            any_value(explanation)
         FROM plausibility WHERE grave AND NOT passed GROUP BY check_name ORDER BY check_name"""
     ).fetchall()
     if not found:
@@ -103,7 +105,8 @@ def _in_doubt(con: duckdb.DuckDBPyConnection) -> list[RenderableType]:
 def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
     """What may be said of throughput beyond the tested units, a line for each pair of arms; none where one unit ran."""
     found = con.execute(
-        """SELECT model, treatment, reference, pct, level, pct_low, pct_high, coalesce(verdict, 'no verdict'), coalesce(words, reason)
+        """SELECT model, treatment, reference, pct, level, pct_low, pct_high, coalesce(verdict, 'no verdict'),
+            coalesce(words, reason)
         FROM over_units WHERE metric = $1 ORDER BY model, workload, treatment, reference""",
         [metrics.headline()],
     ).fetchall()
@@ -122,7 +125,8 @@ def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 @dataclass(frozen=True)
 class _Compared:
-    """One comparison: as a table, or where that is wider than the terminal a metric a paragraph. No figure is ever cut."""
+    """One comparison: as a table, or where that is wider than the terminal a metric a paragraph.
+    No figure is ever cut."""
 
     title: str
     reference: str

@@ -1,5 +1,6 @@
-"""How figures are put into words for print. What is claimed is made elsewhere, once (``campaign.analysis.statistics.claims``); here it is
-read from the rows of ``comparisons``, and summed up over models and arms.
+"""How figures are put into words for print. What is claimed is made elsewhere, once
+(``campaign.analysis.statistics.claims``); here it is read from the rows of ``comparisons``, and summed up over models
+and arms.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ FAMILIES = {
     "F_three_arm": "three arms",
     "F_seq": "sequential",
 }
-"""Families of comparisons, as a reader calls them. Confirmatory: throughput, mean latency, peak memory; primary: these, request throughput and KV cache."""
+"""Families of comparisons, as a reader calls them. Confirmatory: throughput, mean latency, peak memory; primary: these,
+request throughput and KV cache."""
 
 
 def by_contrast(rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows of each cell and pair of arms together, cells in the order given; of a cell those against its first arm first."""
+    """The rows of each cell and pair of arms together, cells in the order given;
+    of a cell those against its first arm first."""
     first: dict[tuple[Any, ...], dict[Any, list[Row]]] = {}
     for row in rows:
         cell = first.setdefault(tuple(row.get(name) for name in ("phase", "model", "workload")), {})
@@ -130,9 +133,11 @@ def verdict_word(row: Row) -> str:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The verdict on the whole campaign: a sentence about throughput for each arm that others are compared with, phase by phase.
+    """The verdict on the whole campaign: a sentence about throughput for each arm that others are compared with,
+    phase by phase.
 
-    What two arms of one definition show (A/A) comes first: it says what to think of the rest. Options of a screen are not in it: their estimates are biased upwards by the choice and are never the result.
+    What two arms of one definition show (A/A) comes first: it says what to think of the rest. Options of a screen are
+    not in it: their estimates are biased upwards by the choice and are never the result.
     """
     first = between_twins(rows)
     rows = [row for row in rows if not row.get("twins")]
@@ -141,7 +146,10 @@ def headline(rows: Sequence[Row]) -> str:
         if first:
             return " ".join(first)
         if any(row["metric"] == metrics.headline() and row["kind"] == "screen" for row in rows):
-            return "Screening only: estimates are biased upwards by the choice among options, and nothing is claimed from them."
+            return (
+                "Screening only: estimates are biased upwards by the choice among options, "
+                "and nothing is claimed from them."
+            )
         return "Nothing can be claimed yet: no accepted run has a throughput in two arms."
     said = first
     for phase, reference in dict.fromkeys((phase, reference) for phase, reference, _ in contrasts):
@@ -166,7 +174,10 @@ def _between_twins(row: Row) -> str:
     if row["verdict"] == "equivalent":
         return f"{named}: equivalent within {_margin(row)}, as they should be."
     if row["verdict"] == "inconclusive":
-        return f"{named}: nothing is shown between them, {seen}; smaller differences than that interval's cannot be told here."
+        return (
+            f"{named}: nothing is shown between them, {seen}; "
+            "smaller differences than that interval's cannot be told here."
+        )
     return f"{named}: no verdict ({verdict_word(row)})."
 
 
@@ -286,7 +297,10 @@ def _on(some: Sequence[Row], all_: Sequence[Row]) -> str:
     what = "models" if len({row["workload"] for row in all_}) == 1 else "cells"
     if len(all_) == 1:
         return f"on {some[0]['model']}"
-    return f"on {'all' if len(some) == len(all_) else len(some)}{'' if len(some) == len(all_) else ' of'} {len(all_)} {what}"
+    return (
+        f"on {'all' if len(some) == len(all_) else len(some)}{'' if len(some) == len(all_) else ' of'} "
+        f"{len(all_)} {what}"
+    )
 
 
 def _by(some: Sequence[Row], all_: Sequence[Row]) -> str:

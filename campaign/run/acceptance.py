@@ -29,7 +29,8 @@ THROTTLE_COUNTERS = ("sw_therm", "hw_therm", "hw_power_brake")
 
 
 KERNEL = frozenset({"xid", "gpu_lost", "gpu_driver", "oom_kill", "memory_error", "pcie"})
-"""Kinds of kernel messages that reject; ``thermal`` does on a unit with a GPU, whose chip it heats. The others are told."""
+"""Kinds of kernel messages that reject; ``thermal`` does on a unit with a GPU, whose chip it heats.
+The others are told."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def judge(
     model_identity: str,
     canary_best_gb_s: float | None = None,
 ) -> Verdict:
-    """The verdict on ``evidence`` by the campaign's ``rules``: what the driver gives, and what ``campaign verify`` computes again. ``gate`` and
-    ``model_identity`` are what was ordered; ``canary_best_gb_s`` the best that the unit's canary gave in the attempts before."""
+    """The verdict on ``evidence`` by the campaign's ``rules``: what the driver gives, and what ``campaign verify``
+    computes again. ``gate`` and ``model_identity`` are what was ordered; ``canary_best_gb_s`` the best that the unit's
+    canary gave in the attempts before."""
     checks = (
         *_of_process(evidence),
         *_of_report(evidence.report, rules, model_identity),
@@ -146,7 +148,8 @@ def _of_process(evidence: Evidence) -> Iterator[Check]:
 
 
 def _of_report(report: Report, rules: Acceptance, identity: str) -> Iterator[Check]:
-    """Everything asked was answered, by the model that was asked, and the primary metrics are there and finite, unless the engine says why not."""
+    """Everything asked was answered, by the model that was asked, and the primary metrics are there and finite, unless
+    the engine says why not."""
     expected, answered, error_rate_max = report.requests_expected, report.requests_answered, rules.error_rate_max
     yield Check(
         "requests_answered",

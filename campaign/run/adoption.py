@@ -1,4 +1,5 @@
-"""Attempts whose files became durable just before the journal line that speaks of them, and what only looks like one."""
+"""Attempts whose files became durable just before the journal line that speaks of them,
+and what only looks like one."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ class Strange(Exception):
 
 
 def unknown(store: Store, known: set[str]) -> Iterator[Path]:
-    """Everything in ``attempts/`` and ``shakedown/`` that is not one of the folders ``known`` (see :func:`campaign.record.store.journalled`)."""
+    """Everything in ``attempts/`` and ``shakedown/`` that is not one of the folders ``known`` (see
+    :func:`campaign.record.store.journalled`)."""
     for kind in ("attempts", "shakedown"):
         folder = store.root / kind
         for run in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -31,8 +33,8 @@ def unknown(store: Store, known: set[str]) -> Iterator[Path]:
 
 
 def evidence(store: Store, place: Path, info: dict[str, Any], state: State) -> tuple[AttemptRecord, str]:
-    """Record and digest of the attempt in ``place``. Raises :class:`Strange` unless it is the one that the journal says was under
-    way, whole and with all its files."""
+    """Record and digest of the attempt in ``place``. Raises :class:`Strange` unless it is the one that the journal says
+    was under way, whole and with all its files."""
     if place.is_symlink() or not place.is_dir() or not place.name.isdecimal():
         raise Strange("not the folder of an attempt")
     if place.parent.parent.name != "attempts":

@@ -21,7 +21,8 @@ class Breaker:
         self._lock = Lock()
 
     def count(self, row: Planned, evidence: Evidence, verdict: Verdict) -> int:
-        """Take an attempt's end in: the number of rejections in a row that end with this one. 0 where it was accepted, or says nothing."""
+        """Take an attempt's end in: the number of rejections in a row that end with this one.
+        0 where it was accepted, or says nothing."""
         with self._lock:
             if verdict.accepted:
                 self._failures[pair_of(row)] = 0

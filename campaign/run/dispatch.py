@@ -1,5 +1,5 @@
-"""Who gets which block: queues of units, blocks of units that were lost, and when nothing is left. Pure but for its lock: nothing is
-written, asked or waited for here."""
+"""Who gets which block: queues of units, blocks of units that were lost, and when nothing is left. Pure but for its
+lock: nothing is written, asked or waited for here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Dispatch:
     def __init__(
         self, queues: Mapping[str, Iterable[Block]], done: Callable[[Block], bool] = lambda block: False
     ) -> None:
-        """``queues`` are the blocks of each unit in order. A block that is ``done`` when its turn comes is passed over."""
+        """``queues`` are the blocks of each unit in order. A block that is ``done``
+        when its turn comes is passed over."""
         self._queues = {unit: deque(blocks) for unit, blocks in queues.items()}
         self._done = done
         self._orphans: deque[Taken] = deque()
@@ -87,8 +88,9 @@ class Dispatch:
 def deal(
     blocks: Iterable[Block], lanes: Sequence[str], present: Sequence[str], moved: Mapping[str, str] = {}
 ) -> tuple[dict[str, list[Block]], list[tuple[Block, str, str]]]:
-    """Blocks by unit, in order, and the moves (block, old unit, new unit): those of a unit that is away go to the ones that are ``present``, by
-    turns. ``lanes`` are the units that the plan is for, ``moved`` those of blocks that went to another before, where part of them may be measured."""
+    """Blocks by unit, in order, and the moves (block, old unit, new unit): those of a unit that is away go to the ones
+    that are ``present``, by turns. ``lanes`` are the units that the plan is for, ``moved`` those of blocks that went to
+    another before, where part of them may be measured."""
     queues: dict[str, list[Block]] = {name: [] for name in present}
     unassigned = []
     for block in blocks:

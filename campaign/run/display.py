@@ -22,7 +22,8 @@ PLAIN_EVERY_S = 10.0
 
 
 WIDTHS = {"stage": 18, "": 8, "temperature": 11, "throughput": 12}
-"""Of the columns beside a unit's name and its run, which takes the rest: the same from frame to frame, whatever they hold."""
+"""Of the columns beside a unit's name and its run, which takes the rest: the same from frame to frame,
+whatever they hold."""
 RUN_WIDTH = 40
 """Below this, the throughput goes before the run's name is cut."""
 LONG_RUN_WIDTH = 60
@@ -30,8 +31,8 @@ LONG_RUN_WIDTH = 60
 
 
 class panel:
-    """The display: progress, ETA, and for each unit its run, stage, temperature against the ceiling, throughput. Drawn again, its
-    times have moved on."""
+    """The display: progress, ETA, and for each unit its run, stage, temperature against the ceiling, throughput. Drawn
+    again, its times have moved on."""
 
     def __init__(self, snapshot: Snapshot, gate: Gate | None = None) -> None:
         self.snapshot = snapshot

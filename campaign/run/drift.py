@@ -1,4 +1,5 @@
-"""What must not change while a campaign lives, and what happens where it does: a refusal, or another session if a person insists."""
+"""What must not change while a campaign lives, and what happens where it does: a refusal,
+or another session if a person insists."""
 
 from __future__ import annotations
 
@@ -39,9 +40,10 @@ class DriftCheck:
         self._tell = tell
 
     def check(self, what: str, differences: list[str], *, now: str = "", unit: str | None = None) -> None:
-        """Refuses differences of ``what`` from the campaign's beginning, or begins another session with them: no block holds runs of two. What
-        was accepted once, told by ``now``, stays accepted; a return to the beginning is a change as well. ``unit`` is the one that they
-        are of, None the whole campaign. Raises :class:`campaign.errors.Drift`."""
+        """Refuses differences of ``what`` from the campaign's beginning, or begins another session with them: no block
+        holds runs of two. What was accepted once, told by ``now``, stays accepted; a return to the beginning is a
+        change as well. ``unit`` is the one that they are of, None the whole campaign. Raises
+        :class:`campaign.errors.Drift`."""
         accepted = self._ledger.state.accepted.get(what)
         if now and accepted == now:
             return

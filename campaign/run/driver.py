@@ -1,7 +1,8 @@
 """The Ray driver: one invocation of ``campaign run``, from the units that are there to the last status.
 
-It alone writes the results folder (:mod:`campaign.run.ledger`). Blocks are handed out by :mod:`campaign.run.dispatch` and carried out by lanes
-(:mod:`campaign.run.lane`), one for each unit. Before the first measured run every cell is tried once (:mod:`campaign.run.shakedown`).
+It alone writes the results folder (:mod:`campaign.run.ledger`). Blocks are handed out by :mod:`campaign.run.dispatch`
+and carried out by lanes (:mod:`campaign.run.lane`), one for each unit. Before the first measured run every cell is
+tried once (:mod:`campaign.run.shakedown`).
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Driver:
         choose: Callable[[LeftOut], tuple[Choice, str]] = lambda failing: ("without", "unattended"),
         only_shakedown: bool = False,
     ) -> None:
-        """``fleet`` are the units, this machine unless given. ``choose`` says what is done about cells that cannot run, and who decided;
-        ``only_shakedown`` tries every cell, those too that failed before, and measures nothing."""
+        """``fleet`` are the units, this machine unless given. ``choose`` says what is done about cells that cannot run,
+        and who decided; ``only_shakedown`` tries every cell, those too that failed before, and measures nothing."""
         self.campaign = campaign
         self.store = store
         self.chosen_because = chosen_because
@@ -130,8 +131,9 @@ class Driver:
             self.connecting = False
 
     def interrupt(self) -> None:
-        """End the current attempts, journal them, stop. The same command goes on later. From a signal handler only: while units are being
-        reached, which may take minutes on a busy machine, it raises KeyboardInterrupt, as there is nothing to end."""
+        """End the current attempts, journal them, stop. The same command goes on later. From a signal handler only:
+        while units are being reached, which may take minutes on a busy machine, it raises KeyboardInterrupt,
+        as there is nothing to end."""
         self.stopping.set()
         if self.connecting:
             raise KeyboardInterrupt
@@ -139,14 +141,15 @@ class Driver:
             lane.abort()
 
     def _require_the_same_or_clear(self) -> None:
-        """Raises Drift where the folder holds a campaign under another config or code that nobody accepted; empties the folder of one that
-        measured nothing."""
+        """Raises Drift where the folder holds a campaign under another config or code that nobody accepted; empties the
+        folder of one that measured nothing."""
         store = self.store
         store.require_kind(self.fleet.simulated)
         if (rest := self.campaign.rest) is not None and rest.simulated and not self.fleet.simulated:
             raise DriverError(
-                f"the rest of {rest.cooldown_s:g} s was calibrated by {rest.pilot}, a rehearsal, and nothing in it was measured. "
-                "Calibrate it by a pilot on this machine (`campaign pilot`), or write gate.cooldown_s in seconds."
+                f"the rest of {rest.cooldown_s:g} s was calibrated by {rest.pilot}, a rehearsal, and nothing in it "
+                "was measured. Calibrate it by a pilot on this machine (`campaign pilot`), "
+                "or write gate.cooldown_s in seconds."
             )
         if not store.exists():
             return

@@ -1,4 +1,5 @@
-"""The units that a driver works with, and how it speaks with their actors: through Ray, or with a rehearsal's in virtual time."""
+"""The units that a driver works with, and how it speaks with their actors: through Ray,
+or with a rehearsal's in virtual time."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ TICK_S = 1.0
 
 
 class Fleet(Protocol):
-    """Handles of actors have Ray's shape: ``actor.method.remote(…)`` gives a reference, :meth:`get` its value; whatever Ray raises where an
-    actor or its node is gone is raised here too."""
+    """Handles of actors have Ray's shape: ``actor.method.remote(…)`` gives a reference, :meth:`get` its value; whatever
+    Ray raises where an actor or its node is gone is raised here too."""
 
     grows: bool
     """Whether units may join while the campaign runs."""
@@ -69,7 +70,8 @@ class Fleet(Protocol):
         ...
 
     def wait(self, news: Event, stopping: bool) -> bool:
-        """Wait until there is ``news``, or for as long as the display may stand still; whether the driver has to look after its lanes."""
+        """Wait until there is ``news``, or for as long as the display may stand still;
+        whether the driver has to look after its lanes."""
         ...
 
 

@@ -15,8 +15,9 @@ def share(
 ) -> list[tuple[str, Block]]:
     """Blocks that wait, with the unit that gives each away: an equal share for one more unit, in the order of the plan.
 
-    Cell for cell alike, as far as whole blocks allow, because a unit that measured one model alone would be mixed up with it; each from whoever
-    has most of that cell, the last first. Blocks of which something was measured (not ``untouched``) stay where they are.
+    Cell for cell alike, as far as whole blocks allow, because a unit that measured one model alone would be mixed up
+    with it; each from whoever has most of that cell, the last first. Blocks of which something was measured (not
+    ``untouched``) stay where they are.
     """
     waiting = {unit: [block for block in queue if untouched(block)] for unit, queue in queues.items()}
     most = sum(map(len, waiting.values())) // (len(queues) + 1)

@@ -1,7 +1,7 @@
 """A lane: one unit's blocks, in a thread of its own.
 
-It takes whole blocks, orders their attempts one by one from its unit's GpuActor, judges what comes back and has it made durable before it
-goes on.
+It takes whole blocks, orders their attempts one by one from its unit's GpuActor, judges what comes back and has it made
+durable before it goes on.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ class Ledger:
                 self.record("reopened", run_id=row.run_id, reason=f"its block moved from {old} to {new}")
 
     def begin_session(self, what: str, differences: list[str], now: str, unit: str | None) -> None:
-        """Go on under other conditions: runs of blocks that had begun before are measured again, so that no block holds runs of two sessions.
-        ``unit`` is the one whose conditions changed, None the whole campaign."""
+        """Go on under other conditions: runs of blocks that had begun before are measured again, so that no block holds
+        runs of two sessions. ``unit`` is the one whose conditions changed, None the whole campaign."""
         self.record("override", what=what, difference=differences, now=now, session=self.state.session + 1)
         for rows in self.blocks().values():
             measured = [row.run_id for row in rows if self.state.run(row.run_id).accepted is not None]
@@ -178,7 +178,8 @@ class Ledger:
         self.record("shakedown", outcome=evidence.outcome, evidence=digest, **found.to_json())
 
     def receive(self, place: Path, large: Mapping[str, Iterable[bytes]]) -> None:
-        """Files of an attempt that did not come with its evidence, by name, each in pieces; :meth:`commit` of ``place`` takes them in."""
+        """Files of an attempt that did not come with its evidence, by name, each in pieces;
+        :meth:`commit` of ``place`` takes them in."""
         self.store.forget_received(place)
         for name, pieces in large.items():
             told = pieces if is_binary(name) else redaction.without_in(pieces, self._secrets)
@@ -187,7 +188,8 @@ class Ledger:
     def _files(
         self, place: Path, row: Planned, order: Attempt, evidence: Evidence, verdict: Verdict
     ) -> dict[str, bytes]:
-        """The files of an attempt that are in memory: its evidence, and ``metadata.json`` with the digests of it all."""
+        """The files of an attempt that are in memory: its evidence,
+        and ``metadata.json`` with the digests of it all."""
         files = {
             stored_name(name): data if is_binary(name) else redaction.without(data, self._secrets)
             for name, data in evidence.files.items()
@@ -238,8 +240,8 @@ def open_ledger(
     chosen_because: str = "",
     secrets: Set[str] = frozenset(),
 ) -> Ledger:
-    """The ledger of ``campaign`` in ``store``, whose folder is made where there is none; ``units`` are then what the plan is for, and ``about``
-    what ``campaign.json`` says of them besides."""
+    """The ledger of ``campaign`` in ``store``, whose folder is made where there is none; ``units`` are then what the
+    plan is for, and ``about`` what ``campaign.json`` says of them besides."""
 
     def writer() -> journal.Journal:
         return journal.Journal(store.journal_path, utc_ns=clock.utc_ns, durable=store.durable, simulated=simulated)

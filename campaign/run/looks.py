@@ -27,13 +27,15 @@ class Looks:
         for event in events:
             if event["event"] == "look" and event["design"] != plan.digest:
                 raise DriverError(
-                    "looks, margin, spending or comparisons are no longer those of the looks that were taken: a design cannot change after its "
-                    "first look. Put `sequential` and `margin_pct` back, or start another campaign with NEW=1."
+                    "looks, margin, spending or comparisons are no longer those of the looks that were taken: a "
+                    "design cannot change after its first look. Put `sequential` and `margin_pct` back, or start "
+                    "another campaign with NEW=1."
                 )
         self.conduct = looks.conducted(plan, events)
 
     def take(self, state: State) -> Iterator[Event]:
-        """The looks that are due, one after the other: the fields of their events, to be journalled before the next is asked for."""
+        """The looks that are due, one after the other: the fields of their events,
+        to be journalled before the next is asked for."""
         while (name := self.schedule.due(self.conduct, state)) is not None:
             table, _ = inputs.run_table(views.connect(self.results))
             yield looks.take(table, self.plan, self.conduct, name)
@@ -62,13 +64,15 @@ class Looking:
 
 
 def open_looks(campaign: Campaign, ledger: Ledger, units: Sequence[str], tell: Callable[[str], None]) -> Looking:
-    """The looks of ``campaign`` as far as its journal has them. Raises DriverError where they cannot be taken on these units."""
+    """The looks of ``campaign`` as far as its journal has them.
+    Raises DriverError where they cannot be taken on these units."""
     planned = looks.planned(campaign.model_dump(mode="json"))
     if planned is None:
         return Looking(ledger, None, tell)
     if len(units) > 1:
         raise DriverError(
-            f"looks are taken over the blocks of one unit, and here are {', '.join(units)}: name one of them in `units`, or leave `sequential` out"
+            f"looks are taken over the blocks of one unit, and here are {', '.join(units)}: name one of them in "
+            "`units`, or leave `sequential` out"
         )
     rows = [asdict(row) for row in ledger.plan]
     return Looking(ledger, Looks(ledger.store.root, planned, rows, ledger.events), tell)

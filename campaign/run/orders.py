@@ -1,4 +1,5 @@
-"""What a unit is ordered to carry out: attempts, from the plan, the unit's own facts and what the journal knows. Nothing is asked or written."""
+"""What a unit is ordered to carry out: attempts, from the plan, the unit's own facts and what the journal knows.
+Nothing is asked or written."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ class Orders:
         )
 
     def _expected_s(self, row: Planned, workload: Workload) -> float:
-        """Seconds from exec to exit, by the cell's shakedown where it had one; ``workload`` may be the shakedown's own."""
+        """Seconds from exec to exit, by the cell's shakedown where it had one;
+        ``workload`` may be the shakedown's own."""
         before, answering = parts_s(self.campaign, row, shakedown.speeds(self.state, [self.unit]))
         share = workload.requests / self.campaign.asked(row.model, row.workload).requests
         return before - self.campaign.gate.cooldown_s - self.campaign.gate.dwell_s + share * answering

@@ -1,7 +1,7 @@
 """Outliers of a complete cell: runs farther than so many standard deviations from their cell's mean.
 
-The methodology asks to investigate and re-run them ("Quality Checks"). Re-running what looks odd inflates errors, so it is off unless
-the campaign says ``outliers: rerun``, happens once for each run, and both values stay.
+The methodology asks to investigate and re-run them ("Quality Checks"). Re-running what looks odd inflates errors, so it
+is off unless the campaign says ``outliers: rerun``, happens once for each run, and both values stay.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def outliers(store: Store, plan: list[Planned], accepted: dict[str, int], sigma:
         for run_id, value in values.items():
             if abs(value - mean) > sigma * sd:
                 found[run_id] = (
-                    f"{metrics.headline()} {value:.4g} lies {abs(value - mean) / sd:.1f} SD from its cell's mean {mean:.4g}"
+                    f"{metrics.headline()} {value:.4g} lies {abs(value - mean) / sd:.1f} SD "
+                    f"from its cell's mean {mean:.4g}"
                 )
     return found

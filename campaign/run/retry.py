@@ -13,7 +13,8 @@ from campaign.record.store import Store, StoreError, to_json, write_durably
 
 
 def reopen(folder: Path, wanted: tuple[str, ...] = ()) -> list[str]:
-    """Journal that ``wanted`` runs, else all that were given up, are open again; returns them in the order of the plan. Raises StoreError."""
+    """Journal that ``wanted`` runs, else all that were given up, are open again;
+    returns them in the order of the plan. Raises StoreError."""
     store = Store(folder)
     store.info()
     store.lock()

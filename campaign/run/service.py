@@ -1,7 +1,8 @@
 """A systemd unit that carries a campaign through reboots: the same command at every start, until it is finished.
 
-Finished is exit 0, and the unit rests. It starts again by itself, ever later, only where waiting can help: no Docker engine yet (4), a gate that
-did not open (5), a driver that was killed. A wrong config (2), a refusal (3) or runs given up (1) wait for a person.
+Finished is exit 0, and the unit rests. It starts again by itself, ever later, only where waiting can help: no Docker
+engine yet (4), a gate that did not open (5), a driver that was killed. A wrong config (2), a refusal (3) or runs given
+up (1) wait for a person.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ BOOTED = Path("/run/systemd/system")
 FOR_A_PERSON = (EXIT_INCOMPLETE, EXIT_CONFIG, EXIT_REFUSED, EXIT_DEFECT)
 """Exit codes that no repetition mends."""
 KEPT = ("CAMPAIGN_HOME", "DOCKER_HOST", "DOCKER_CONFIG", "LANG")
-"""Variables of the one who installs that the campaign must see again. No token: runs fetch nothing, and anyone can read a unit."""
+"""Variables of the one who installs that the campaign must see again. No token: runs fetch nothing,
+and anyone can read a unit."""
 
 
 class ServiceError(EnvironmentError_):
@@ -122,7 +124,8 @@ def install(name: str, config: Path, say: Callable[[str], None], systemd: System
     fresh = text(name, config)
     if systemd.unit.exists() and systemd.unit.read_text() != fresh and systemd.call("is-active", UNIT).returncode == 0:
         raise ServiceError(
-            f"{systemd.unit} carries out another campaign now. Let it finish, or: sudo .venv/bin/campaign service remove"
+            f"{systemd.unit} carries out another campaign now. Let it finish, or: "
+            "sudo .venv/bin/campaign service remove"
         )
     systemd.unit.write_text(fresh)
     systemd.unit.chmod(0o644)

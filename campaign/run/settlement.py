@@ -33,8 +33,8 @@ class Settlement:
     only_shakedown: bool = False
 
     def settle(self, units: Iterable[str], *, show: bool) -> str | None:
-        """Show what the ``units`` found, and settle what is left out. Why the campaign stops here, empty for the end of a shakedown; None where
-        it goes on. Raises DriverError where no cell can run."""
+        """Show what the ``units`` found, and settle what is left out. Why the campaign stops here, empty for the end of
+        a shakedown; None where it goes on. Raises DriverError where no cell can run."""
         every = shakedown.cells(self.ledger.plan)
         findings = self._findings(list(units))
         failing = {found.cell: found.cause for found in findings if not found.passed}

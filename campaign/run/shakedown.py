@@ -1,8 +1,8 @@
 """The shakedown: every cell once with a handful of requests before anything is measured.
 
-It answers what nobody should find out on day nine: which cells cannot run and why, how fast each starts and answers, whether what it
-answers makes sense. It fills the compile caches, sets the hang limits and replaces the forecast. It is journalled, kept
-apart from the results, and repeated only for what changed.
+It answers what nobody should find out on day nine: which cells cannot run and why, how fast each starts and answers,
+whether what it answers makes sense. It fills the compile caches, sets the hang limits and replaces the forecast. It is
+journalled, kept apart from the results, and repeated only for what changed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ ESSENTIAL = frozenset(
         "coherence",
     }
 )
-"""Checks of the verdict that a cell must pass to be able to run. Temperature, telemetry and throttling judge a measurement, and this is
-none."""
+"""Checks of the verdict that a cell must pass to be able to run. Temperature, telemetry and throttling judge a
+measurement, and this is none."""
 
 REQUESTS = 4
 """At least so many, and two batches: the second shows the rate without the first one's compilation."""
@@ -162,7 +162,8 @@ def finding(cell: Cell, order: Attempt, evidence: Evidence, verdict: Verdict) ->
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Cells that the campaign goes on without: those that cannot run, and those that would be measured for no comparison."""
+    """Cells that the campaign goes on without: those that cannot run,
+    and those that would be measured for no comparison."""
 
     reasons: dict[Cell, str] = field(default_factory=dict)
 
@@ -171,8 +172,8 @@ class LeftOut:
 
 
 def left_out(every: Iterable[Cell], failing: Mapping[Cell, str], reference: str) -> LeftOut:
-    """``failing`` with their causes, and what they leave without anything to compare with: a model and workload whose reference is
-    gone, or which has nothing left beside the reference."""
+    """``failing`` with their causes, and what they leave without anything to compare with: a model and workload whose
+    reference is gone, or which has nothing left beside the reference."""
     every = list(every)
     reasons = dict(failing)
     groups: dict[tuple[str, str], list[Cell]] = {}
@@ -190,7 +191,8 @@ def left_out(every: Iterable[Cell], failing: Mapping[Cell, str], reference: str)
 
 
 def speeds(state: State, units: Iterable[str] = ()) -> dict[tuple[str, str, str], CellSpeed]:
-    """What the journal's shakedowns measured, by cell; of several units the slowest start and rate count. All units unless named."""
+    """What the journal's shakedowns measured, by cell; of several units the slowest start and rate count.
+    All units unless named."""
     found: dict[tuple[str, str, str], CellSpeed] = {}
     chosen = set(units)
     for (unit, _), event in state.shakedowns.items():

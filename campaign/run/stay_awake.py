@@ -1,8 +1,8 @@
 """Keeps the machine awake while a campaign runs: a suspended machine measures nothing, and wakes with other clocks.
 
-systemd-inhibit holds the lock for as long as a ``cat`` lives that reads from a pipe of this process. However this process ends, also
-by ``kill -9``, the kernel closes the pipe, ``cat`` ends, and the lock is gone. Without systemd there is nothing to hold,
-and nothing that would suspend the machine by itself.
+systemd-inhibit holds the lock for as long as a ``cat`` lives that reads from a pipe of this process. However this
+process ends, also by ``kill -9``, the kernel closes the pipe, ``cat`` ends, and the lock is gone. Without systemd there
+is nothing to hold, and nothing that would suspend the machine by itself.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def stay_awake(tell: Callable[[str], None], name: str, booted: Path = BOOTED) ->
         why = _refused(holder)
         if why:
             tell(
-                f"suspend is NOT inhibited ({why}): see that this machine does not sleep, e.g. systemctl mask sleep.target"
+                f"suspend is NOT inhibited ({why}): see that this machine does not sleep, e.g. "
+                "systemctl mask sleep.target"
             )
         else:
             tell("suspend is inhibited while this runs (systemd-inhibit)")
@@ -50,7 +51,8 @@ def stay_awake(tell: Callable[[str], None], name: str, booted: Path = BOOTED) ->
 
 
 def _refused(holder: subprocess.Popen[bytes]) -> str:
-    """Why the lock is not held; empty where it is. ``cat`` echoes only once it runs, which is after the lock was given."""
+    """Why the lock is not held; empty where it is. ``cat`` echoes only once it runs,
+    which is after the lock was given."""
     assert holder.stdin is not None and holder.stdout is not None and holder.stderr is not None
     try:
         holder.stdin.write(b"\n")

@@ -51,7 +51,8 @@ class UnitActors:
     # --- made ----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Both actors, with everything in place. Raises UnitLost where there can be none, and whatever forbids to use the unit."""
+        """Both actors, with everything in place. Raises UnitLost where there can be none,
+        and whatever forbids to use the unit."""
         self.gpu_uuid = self._choose_gpu()
         spool = host.home() / "spool" / self.course.ledger.info["campaign_id"] / self.name
         rate_hz = self.course.campaign.telemetry.rate_hz
@@ -141,8 +142,9 @@ class UnitActors:
         rest = self.course.campaign.rest
         if rest is not None and not facts.simulated and (facts.gpu if facts.gpu != "none" else None) != rest.gpu:
             raise DriverError(
-                f"{self.name} has {facts.gpu}, and the rest of {rest.cooldown_s:g} s was calibrated on {rest.gpu or 'a machine without a GPU'}: another "
-                "machine cools otherwise. Calibrate it by a pilot on this one, or write gate.cooldown_s in seconds."
+                f"{self.name} has {facts.gpu}, and the rest of {rest.cooldown_s:g} s was calibrated on "
+                f"{rest.gpu or 'a machine without a GPU'}: another machine cools otherwise. Calibrate it by a pilot "
+                "on this one, or write gate.cooldown_s in seconds."
             )
         if facts.unprepared and not self.course.campaign.shakedown:
             raise DriverError("\n".join(f"{pair}: {why}" for pair, why in facts.unprepared.items()))
@@ -151,7 +153,8 @@ class UnitActors:
                 f"environment {name}: {self.name} refuses {why}" for name, why in facts.refused_options.items()
             )
             raise DriverError(
-                f"{refused}\nLeave the option out in configs/environments.yaml, or run where it is allowed. Nothing was measured."
+                f"{refused}\nLeave the option out in configs/environments.yaml, or run where it is allowed. "
+                "Nothing was measured."
             )
 
     def _hold_facts(self, facts: UnitFacts) -> None:

@@ -62,7 +62,8 @@ class UnitShakedown:
                 self._seal(key)
 
     def _untried(self, cell: Cell, row: Planned) -> bool:
-        """Whether the cell has yet to be tried as it is now. One that failed and was settled is tried again when a person asks."""
+        """Whether the cell has yet to be tried as it is now.
+        One that failed and was settled is tried again when a person asks."""
         state = self.course.ledger.state
         event = state.shakedowns.get((self.actors.name, str(cell)))
         if event is None or event["fingerprint"] != self.actors.orders.fingerprint(cell, row):

@@ -1,7 +1,8 @@
-"""Carrying a study out: phase after phase, each decided on by the record of those before. What carries a phase out is given from outside, so
-that a rehearsal conducts the same study.
+"""Carrying a study out: phase after phase, each decided on by the record of those before. What carries a phase out is
+given from outside, so that a rehearsal conducts the same study.
 
-Everything is durable before the next step and nothing is decided twice: after a kill at any point the same command goes on.
+Everything is durable before the next step and nothing is decided twice: after a kill at any point the same command goes
+on.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ class Conductor:
         """Refuses a file that says something else than the study began with."""
         if self.state.hash == self.study.hash:
             return
-        what = f"config: the study's file, or a library that it names, changed ({self.state.hash[:12]} is now {self.study.hash[:12]})"
+        what = (
+            "config: the study's file, or a library that it names, "
+            f"changed ({self.state.hash[:12]} is now {self.study.hash[:12]})"
+        )
         if not self.accept_drift:
             raise Drift([what])
         self._record("accepted", difference=[what], study_hash=self.study.hash)
@@ -123,13 +127,15 @@ class Conductor:
         return code, True
 
     def _decide(self, phase: PhaseAsked, alone: bool) -> int:
-        """Decide a phase by the rule, and journal it; a non-zero exit code where the study stops for it to be looked at."""
+        """Decide a phase by the rule, and journal it; a non-zero exit code where the
+        study stops for it to be looked at."""
         choice, evidence = decisions.decide(self.study, phase, self.folder, self.state)
         if choice.options is None and phase.phase in ("combination", "validation"):
             before = self.study.phases[self.study.phases.index(phase) - 1].name
             raise StudyError(
-                f"{phase.name}: nothing to choose from, since {before} has not been carried out in {self.folder}. Run it first, or say what is to be "
-                f"tested: campaign decide {self.folder} {phase.name} --option NAME --reason WHY"
+                f"{phase.name}: nothing to choose from, since {before} has not been carried out in {self.folder}. "
+                "Run it first, or say what is to be tested: "
+                f"campaign decide {self.folder} {phase.name} --option NAME --reason WHY"
             )
         self._record(
             "decided", phase=phase.name, choice=choice.to_json(), by=RULE, evidence=evidence, heads=self._heads()
@@ -144,8 +150,8 @@ class Conductor:
             return 0
         self._record("paused", phase=phase.name)
         self.tell(
-            f"stopped before {phase.name} for this to be looked at. {ONE_COMMAND} To decide otherwise: campaign decide {self.folder} {phase.name} "
-            "--option NAME … --reason WHY"
+            f"stopped before {phase.name} for this to be looked at. {ONE_COMMAND} To decide otherwise: campaign "
+            f"decide {self.folder} {phase.name} --option NAME … --reason WHY"
         )
         return EXIT_PAUSED
 
@@ -157,7 +163,8 @@ class Conductor:
     # --- options that this host refuses --------------------------------------------------------------------
 
     def _try_options(self, phase: PhaseAsked, store: Store) -> None:
-        """A dry start of every arm of a screen; an option that this host refuses leaves the design, which is made again, before any run."""
+        """A dry start of every arm of a screen; an option that this host refuses leaves the design,
+        which is made again, before any run."""
         state = self.state.phase(phase.name)
         while True:
             assert state.choice is not None
@@ -192,7 +199,8 @@ def completed(store: Store) -> bool:
 
 
 def refused(campaign: Any, store: Store) -> dict[str, str]:
-    """Factors of a screen to why this host refuses them: every arm that has one failed its shakedown with a model that ran without it."""
+    """Factors of a screen to why this host refuses them: every arm that has one failed
+    its shakedown with a model that ran without it."""
     tried = journal.fold(journal.read(store.journal_path)[0]).shakedowns.values()
     screen = campaign.screen
     having: dict[str, set[str]] = {}
@@ -219,7 +227,8 @@ def refused(campaign: Any, store: Store) -> dict[str, str]:
 
 
 def _least(found: dict[str, str], having: dict[str, set[str]]) -> dict[str, str]:
-    """Without those whose arms all have another of them too: in a small design a factor can fail in another's company only."""
+    """Without those whose arms all have another of them too:
+    in a small design a factor can fail in another's company only."""
     return {
         name: why
         for name, why in found.items()
@@ -228,8 +237,8 @@ def _least(found: dict[str, str], having: dict[str, set[str]]) -> dict[str, str]
 
 
 def decide_by_person(study: Study, folder: Path, phase: PhaseAsked, choice: Choice, reason: str) -> dict[str, Any]:
-    """Journal what a person decides for a phase instead of the rule. Raises StudyError where the phase has begun, or the choice makes no
-    campaign."""
+    """Journal what a person decides for a phase instead of the rule. Raises StudyError where the phase has begun, or
+    the choice makes no campaign."""
     if not reason.strip():
         raise StudyError(f"{phase.name}: give the reason, which is journalled and stands in the report: --reason WHY")
     campaign = study.campaign(phase.name, choice)  # ConfigError where it makes none
@@ -242,7 +251,8 @@ def decide_by_person(study: Study, folder: Path, phase: PhaseAsked, choice: Choi
             store = record.phase_store(folder, phase.name)
             if store.exists() and store.began():
                 raise StudyError(
-                    f"{phase.name}: its first run has begun, and a decision after that would choose by its results. Start another study with --new."
+                    f"{phase.name}: its first run has begun, and a decision after that would choose by its results. "
+                    "Start another study with --new."
                 )
             known = state.phase(phase.name).choice
             event = writer.append(

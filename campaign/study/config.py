@@ -1,7 +1,8 @@
 """A study's file: a campaign file with ``phases:``, each of which changes some keys and becomes a campaign of its own.
 
-What a phase cannot know before the phases ahead of it have run (representative models, options to combine, the configuration to validate) is
-a :class:`Choice`; without one it is assumed, as ``campaign plan`` needs, from the file alone.
+What a phase cannot know before the phases ahead of it have run (representative models, options to combine, the
+configuration to validate) is a :class:`Choice`; without one it is assumed, as ``campaign plan`` needs, from the file
+alone.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class ScreenAsked(Frozen):
     runs: Annotated[int, Field(ge=2, le=1000)] = 10
     """Of each arm of a one-at-a-time screen."""
     control: Name | None = None
-    """An arm that cannot differ from the baseline, run beside the rows of a two-level design: the noise of the harness."""
+    """An arm that cannot differ from the baseline, run beside the rows of a two-level design:
+    the noise of the harness."""
 
 
 class PhaseAsked(Frozen):
@@ -67,7 +69,8 @@ class PhaseAsked(Frozen):
     name: PhaseName
     phase: Kind
     models: Literal["all", "representative"] | tuple[str, ...] = "all"
-    """``representative``: the smallest, the largest and the one nearest to the middle (of the logarithm of bytes of weights) that ran."""
+    """``representative``: the smallest, the largest and the one nearest to the middle
+    (of the logarithm of bytes of weights) that ran."""
     at_most: Annotated[int, Field(ge=1, le=5)] = 3
     """Options that are combined."""
     screen: ScreenAsked | None = None
@@ -79,7 +82,8 @@ class Choice:
 
     models: tuple[str, ...] | None = None
     options: tuple[str, ...] | None = None
-    """Arms of the library that are combined (combination), or make up the configuration (validation); empty where none helps."""
+    """Arms of the library that are combined (combination), or make up the configuration (validation);
+    empty where none helps."""
     removed: tuple[str, ...] = ()
     """Factors or options of a screen that this host refuses."""
 
@@ -142,7 +146,8 @@ class Study:
         return self.known[name]
 
     def baseline(self) -> str:
-        """The container arm that options add to: the ``baseline`` of the study, else the only container among its environments."""
+        """The container arm that options add to: the ``baseline`` of the study,
+        else the only container among its environments."""
         arms = _names(_keys(self, self.phases[0]).get("environments"))
         declared = self.root.child("baseline")
         if declared is not None and isinstance(declared.value, str):
@@ -180,7 +185,8 @@ class Study:
 
     @property
     def hash(self) -> str:
-        """sha256 over what the file says and the campaigns that follow from it alone, comments and order of keys aside."""
+        """sha256 over what the file says and the campaigns that follow from it alone,
+        comments and order of keys aside."""
         says = {"on_decision": self.on_decision} | {
             phase.name: {"asked": phase.model_dump(mode="json"), "assumed": self.campaign(phase.name).published()}
             for phase in self.phases
@@ -202,7 +208,8 @@ def is_study(path: Path) -> bool:
 
 
 def campaign_in(path: Path, phase: str | None = None) -> Campaign:
-    """The campaign in ``path``; of a study's file that of ``phase``, else of its first. Raises ConfigError with everything that is wrong."""
+    """The campaign in ``path``; of a study's file that of ``phase``, else of its first. Raises ConfigError with
+    everything that is wrong."""
     if is_study(path):
         study = load(path)
         return study.campaign(phase or study.phases[0].name)
@@ -368,8 +375,8 @@ def _models(study: Study, phase: PhaseAsked, choice: Choice, every: list[str]) -
 
 
 def representative(sizes: dict[str, float], count: int = 3) -> tuple[str, ...]:
-    """The smallest model, the largest, and between them the one nearest to the middle of the logarithms of their sizes; in order of size.
-    All of them where there are no more. Ties go to the earlier one."""
+    """The smallest model, the largest, and between them the one nearest to the middle of the logarithms of their sizes;
+    in order of size. All of them where there are no more. Ties go to the earlier one."""
     ordered = sorted(sizes, key=lambda name: sizes[name])
     if len(ordered) <= count:
         return tuple(ordered)
@@ -389,7 +396,8 @@ def options_of(screen: ScreenAsked) -> tuple[str, ...]:
 
 
 def factors_of(study: Study, phase: PhaseAsked, removed: Sequence[str] = ()) -> tuple[Factor, ...]:
-    """The factors of a screen, or its options taken one at a time, with what they give away and whether one may be chosen."""
+    """The factors of a screen, or its options taken one at a time,
+    with what they give away and whether one may be chosen."""
     screen = phase.screen
     assert screen is not None
     if screen.design == "one_at_a_time":
@@ -411,7 +419,8 @@ def factors_of(study: Study, phase: PhaseAsked, removed: Sequence[str] = ()) -> 
 
 
 def privilege(arm: Environment) -> int:
-    """What an arm gives away of a container's separation: 0 nothing, 1 the host's network, 2 no seccomp filter, 3 privileged."""
+    """What an arm gives away of a container's separation: 0 nothing, 1 the host's network, 2 no seccomp filter,
+    3 privileged."""
     return 3 if arm.privileged else 2 if arm.seccomp == "unconfined" else 1 if arm.network == "host" else 0
 
 
@@ -430,7 +439,8 @@ def never(study: Study, phase: PhaseAsked, option: str) -> str | None:
 
 
 def inert(arm: Environment, base: Environment) -> bool:
-    """Whether an arm cannot differ from the baseline: the same options, or an shm_size that host IPC makes Docker ignore."""
+    """Whether an arm cannot differ from the baseline: the same options,
+    or an shm_size that host IPC makes Docker ignore."""
 
     def plain(it: Environment) -> str:
         ignored = {"name", "description"} | ({"shm_size"} if it.ipc == "host" else set())
@@ -548,8 +558,8 @@ def _mapping(near: Node, **values: str | list[str]) -> Node:
 
 
 def _add_arms(study: Study, phase: PhaseAsked, options: Sequence[str], keys: dict[str, Node]) -> None:
-    """Puts the arms of a combination or validation into ``keys``: the combination with each of its options alone, or the configuration;
-    where no option helps, the baseline once more."""
+    """Puts the arms of a combination or validation into ``keys``: the combination with each of its options alone, or
+    the configuration; where no option helps, the baseline once more."""
     near = keys.get("environments") or study.root
     baseline = study.baseline()
     arms: list[str | Node] = [*_names(near)]

@@ -1,6 +1,8 @@
-"""What the next phase is, from the evidence so far: the candidates, their estimates raw and shrunken, and the rule applied to them.
+"""What the next phase is, from the evidence so far: the candidates, their estimates raw and shrunken,
+and the rule applied to them.
 
-A decision is data: it goes into the study's journal as it stands here, the report prints it, and ``campaign verify`` makes it again.
+A decision is data: it goes into the study's journal as it stands here, the report prints it, and ``campaign verify``
+makes it again.
 """
 
 from __future__ import annotations
@@ -60,7 +62,10 @@ def _models(study: Study, phase: PhaseAsked, folder: Path) -> tuple[tuple[str, .
     chosen = representative({name: sizes[name] for name in sizes if name in ran})
     return chosen, {
         "models": {
-            "rule": "the smallest, the largest, and the one nearest to the middle of the logarithm of bytes of weights, of those that ran",
+            "rule": (
+                "the smallest, the largest, and the one nearest to the middle of the "
+                "logarithm of bytes of weights, of those that ran"
+            ),
             "ran": ran,
             "of": source,
             "weight_bytes": {name: sizes[name] for name in sizes},
@@ -90,7 +95,8 @@ def _ran(study: Study, folder: Path) -> tuple[list[str], str]:
 
 
 def samples(folder: Path) -> Groups:
-    """Model to arm to the runs of a results folder that the protocol keeps, by the metric that phases are decided by."""
+    """Model to arm to the runs of a results folder that the protocol keeps,
+    by the metric that phases are decided by."""
     metric = metrics.headline()
     con = views.connect(folder)
     table = inputs.ask(con).table
@@ -268,8 +274,8 @@ def _finished(store: Any) -> bool:
 def _for_validation(
     study: Study, phase: PhaseAsked, folder: Path, state: StudyState
 ) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
-    """The configuration to validate: of the arms of the combination phase the one with the largest shrunken gain that holds up; none where
-    nothing does. Without that phase what the screen chose."""
+    """The configuration to validate: of the arms of the combination phase the one with the largest shrunken gain that
+    holds up; none where nothing does. Without that phase what the screen chose."""
     combining = study.of_kind("combination")
     if combining is None:
         return _from_screen(study, phase.model_copy(update={"at_most": 3}), folder, state)

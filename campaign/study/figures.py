@@ -1,4 +1,5 @@
-"""Figures of a study's report: the screen, its half-normal plot, and what the phases found, each as an Altair chart from plain rows."""
+"""Figures of a study's report: the screen, its half-normal plot, and what the phases found,
+each as an Altair chart from plain rows."""
 
 from __future__ import annotations
 
@@ -28,14 +29,16 @@ def _watermark(simulated: bool, width: int, height: int) -> list[alt.Chart]:
 
 
 def _names(names: Sequence[str]) -> alt.Axis:
-    """An axis of names with room for the longest: what draws it on the page may have a wider font than what laid it out."""
+    """An axis of names with room for the longest: what draws it on the page may have a
+    wider font than what laid it out."""
     return alt.Axis(labelLimit=260, ticks=False, minExtent=min(260, 14 + round(7.2 * max(map(len, names)))))
 
 
 def effects(
     candidates: Sequence[Row], chosen: Sequence[str], margin_pct: float, simulated: bool
 ) -> alt.TopLevelMixin | None:
-    """Each candidate's change against the baseline: raw with its simultaneous interval, shrunken beside it, the margin as a band."""
+    """Each candidate's change against the baseline: raw with its simultaneous interval, shrunken beside it,
+    the margin as a band."""
     rows = [
         {
             "name": it["name"],
@@ -89,8 +92,8 @@ def effects(
 
 
 def half_normal(contrasts: pd.DataFrame, simulated: bool) -> alt.TopLevelMixin | None:
-    """Size of every column's contrast against its half-normal score, a panel for each model; columns that no factor has are hollow. Lenth's
-    margins for one contrast (dashed) and for all (solid)."""
+    """Size of every column's contrast against its half-normal score, a panel for each model; columns that no factor has
+    are hollow. Lenth's margins for one contrast (dashed) and for all (solid)."""
     if contrasts.empty:
         return None
     panels = []
@@ -150,8 +153,8 @@ def overheads(rows: Sequence[Row], simulated: bool) -> alt.TopLevelMixin | None:
 
 
 def won_back(rows: Sequence[Row], simulated: bool) -> alt.TopLevelMixin | None:
-    """Share of the overhead won back, model by model and over all, with Fieller limits; the prediction as a band. A share of an overhead that
-    cannot be told from zero has no interval, and is not drawn."""
+    """Share of the overhead won back, model by model and over all, with Fieller limits; the prediction as a band. A
+    share of an overhead that cannot be told from zero has no interval, and is not drawn."""
     table = pd.DataFrame([row for row in rows if row["low"] is not None])
     if table.empty:
         return None

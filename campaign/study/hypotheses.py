@@ -1,7 +1,8 @@
 """The methodology's three hypotheses, answered by name from a study's own phases.
 
-A screen answers nothing: where only the screen speaks to a hypothesis, the answer says so. ``supported`` needs the whole interval inside the
-prediction, ``refuted`` an interval disjoint from it; else ``compatible``, or ``undecided`` where nothing can be told.
+A screen answers nothing: where only the screen speaks to a hypothesis, the answer says so. ``supported`` needs the
+whole interval inside the prediction, ``refuted`` an interval disjoint from it; else ``compatible``, or ``undecided``
+where nothing can be told.
 """
 
 from __future__ import annotations
@@ -155,7 +156,10 @@ def _spread(part: Part, pinned: set[str], plain: set[str]) -> Answer:
         if part.campaign.phase == "combination"
         else " The screen's runs confirm nothing; pinning did not go on to fresh runs."
     )
-    why = f"Standard deviation of throughput with pinning over without: {ratio:.2f} (95 % interval {low:.2f} to {high:.2f}, p = {p:.2g}), over {len(groups)} models.{fresh}"
+    why = (
+        f"Standard deviation of throughput with pinning over without: {ratio:.2f} (95 % interval {low:.2f} to "
+        f"{high:.2f}, p = {p:.2g}), over {len(groups)} models.{fresh}"
+    )
     if high is not None and high < 1:
         return Answer("2", TWO, "supported" if not fresh else "compatible", why, of)
     if low is not None and low > 1:
@@ -166,8 +170,8 @@ def _spread(part: Part, pinned: set[str], plain: set[str]) -> Answer:
 def spread_ratio(
     groups: Groups, treated: set[str], plain: set[str]
 ) -> tuple[float | None, float | None, float | None, float | None]:
-    """Ratio of run-to-run standard deviations (log scale), 95 % limits and p: log absolute deviations from each arm's median compared by
-    Welch's t (after Brown and Forsythe), models put on one scale."""
+    """Ratio of run-to-run standard deviations (log scale), 95 % limits and p: log absolute deviations from each arm's
+    median compared by Welch's t (after Brown and Forsythe), models put on one scale."""
     high: list[float] = []
     base: list[float] = []
     for arms in groups.values():
@@ -201,7 +205,10 @@ def _deviations(arms: Mapping[str, Any], name: str) -> list[float]:
 
 # --- 3: the combination -----------------------------------------------------------------------------------------------
 
-THREE = "Hypothesis 3: combined optimisations approach native performance (predicted: 60 to 80 % less overhead than the baseline)"
+THREE = (
+    "Hypothesis 3: combined optimisations approach native performance (predicted: "
+    "60 to 80 % less overhead than the baseline)"
+)
 
 
 def _combination(known: Mapping[str, Part]) -> Answer:
@@ -210,7 +217,10 @@ def _combination(known: Mapping[str, Part]) -> Answer:
         return Answer("3", THREE, "not tested", "The validation has not run.", "")
     arms = [arm.name for arm in part.campaign.environments]
     if AGAIN in arms:
-        why = "No option that was tried was shown to win anything back, so nothing was combined: the third arm of the validation is the baseline again."
+        why = (
+            "No option that was tried was shown to win anything back, so nothing was combined: the third arm of "
+            "the validation is the baseline again."
+        )
         return Answer("3", THREE, "not supported", why, part.name)
     won = won_back(part)
     if won is None:
@@ -220,11 +230,15 @@ def _combination(known: Mapping[str, Part]) -> Answer:
             "3",
             THREE,
             "undecided",
-            "The overhead of the baseline cannot be told from zero, so a share of it has no meaning; see the differences themselves.",
+            "The overhead of the baseline cannot be told from zero, so a share of it has no meaning; "
+            "see the differences themselves.",
             part.name,
         )
     verdict = against_prediction(won["low"], won["high"])
-    why = f"{100 * won['point']:.0f} % of the overhead is won back over all models (95 % interval {100 * won['low']:.0f} to {100 * won['high']:.0f} %, Fieller)."
+    why = (
+        f"{100 * won['point']:.0f} % of the overhead is won back over all models (95 % interval "
+        f"{100 * won['low']:.0f} to {100 * won['high']:.0f} %, Fieller)."
+    )
     return Answer("3", THREE, verdict, why, part.name)
 
 
@@ -251,7 +265,8 @@ def complete(groups: Groups, arms: Sequence[str]) -> dict[str, tuple[FloatArray,
 
 
 def won_back(part: Part) -> dict[str, Any] | None:
-    """Share of the baseline's overhead that the third arm wins back, over all models on the log scale; None without complete blocks."""
+    """Share of the baseline's overhead that the third arm wins back, over all models on the log scale;
+    None without complete blocks."""
     blocks = complete(samples(part.folder), trio(part))
     if not blocks:
         return None

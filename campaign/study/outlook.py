@@ -1,4 +1,5 @@
-"""What ``campaign plan`` says of a study: every phase with its runs and time, and the screen's design beside the others."""
+"""What ``campaign plan`` says of a study: every phase with its runs and time,
+and the screen's design beside the others."""
 
 from __future__ import annotations
 
@@ -91,15 +92,18 @@ def _assumptions(study: Study, chosen: Chosen, ahead: Mapping[str, tuple[Campaig
     if open_:
         names = ", ".join(model.name for model in ahead[open_[0]][0].models)
         yield (
-            f"- {' and '.join(open_)}: representative are the smallest of the models that ran, the largest, and the one nearest to the middle of the "
-            f"logarithm of bytes of weights; {names} if all run"
+            f"- {' and '.join(open_)}: representative are the smallest of the models that ran, the largest, and the "
+            f"one nearest to the middle of the logarithm of bytes of weights; {names} if all run"
         )
     for phase in study.phases:
         known = chosen.get(phase.name, Choice())
         if known.models is not None and phase.name in few:
             yield f"- {phase.name}: {', '.join(known.models)}, as decided"
         if phase.phase in ("combination", "validation") and known.options is not None:
-            yield f"- {phase.name}: {', '.join(known.options) or 'no option: the baseline runs once more (A/A)'}, as decided"
+            yield (
+                f"- {phase.name}: {', '.join(known.options) or 'no option: the baseline runs once more (A/A)'}, "
+                "as decided"
+            )
     undecided = [
         phase.name
         for phase in study.phases
@@ -107,7 +111,10 @@ def _assumptions(study: Study, chosen: Chosen, ahead: Mapping[str, tuple[Campaig
     ]
     if undecided:
         options = ", ".join(study.assumed_options()) or "none"
-        yield f"- {' and '.join(undecided)}: as if {options} were chosen, the first that may be; where none is, the baseline runs once more (A/A)"
+        yield (
+            f"- {' and '.join(undecided)}: as if {options} were chosen, the first that may be; where none is, the "
+            "baseline runs once more (A/A)"
+        )
 
 
 ALTERNATIVES: tuple[tuple[two_level.DesignName, int, bool], ...] = (
@@ -131,7 +138,8 @@ def _designs(study: Study, phase: PhaseAsked, campaign: Campaign, cast: Forecast
     factors = len(screen.factors) or len(options_of(screen))
     alone = options_of(screen.model_copy(update={"design": "one_at_a_time"}))
     table = Table(
-        title=f"{phase.name}: designs for {len(models)} model{'s' if len(models) > 1 else ''}, native beside each block",
+        title=f"{phase.name}: designs for {len(models)} model{'s' if len(models) > 1 else ''}, "
+            "native beside each block",
         title_justify="left", title_style="bold", box=None, pad_edge=False,
     )  # fmt: skip
     for heading in ("design", "blocks", "runs", "time", "var/σ²", "df", "seen, σ", "seen, %"):
@@ -183,10 +191,13 @@ def _structure(study: Study, phase: PhaseAsked, campaign: Campaign) -> Iterator[
     screen = campaign.screen
     assert screen is not None
     yield (
-        f"*: as configured. var/σ²: variance of an effect in that of a run, pooled over models; df: of its error; seen: the effect found with 80 % power, in σ and in "
-        f"percent at σ = {SPREAD_PCT:g} %."
+        "*: as configured. var/σ²: variance of an effect in that of a run, pooled over models; df: of its error; "
+        f"seen: the effect found with 80 % power, in σ and in percent at σ = {SPREAD_PCT:g} %."
     )
-    yield "One at a time estimates each option at the baseline and sees no pair; a two-level design estimates it averaged over the others."
+    yield (
+        "One at a time estimates each option at the baseline and sees no pair; "
+        "a two-level design estimates it averaged over the others."
+    )
     if screen.design != "one_at_a_time":
         yield from alias_lines(screen)
     barred = [factor for factor in screen.factors if factor.never]
@@ -194,7 +205,10 @@ def _structure(study: Study, phase: PhaseAsked, campaign: Campaign) -> Iterator[
         yield f"- {factor.name} ({factor.option}) is never chosen: {why_never(factor.never or '')}"
     for factor in screen.factors:
         if factor.privilege and not factor.never:
-            yield f"- {factor.name} ({factor.option}) matters for security: {GIVES_AWAY.get(factor.privilege, f'privilege {factor.privilege}')}"
+            yield (
+                f"- {factor.name} ({factor.option}) matters for security: "
+                f"{GIVES_AWAY.get(factor.privilege, f'privilege {factor.privilege}')}"
+            )
 
 
 WHY_NEVER = {
@@ -207,7 +221,10 @@ WHY_NEVER = {
 def why_never(reason: str) -> str:
     """Why an option may not be chosen, in words."""
     if reason.startswith("needs_"):
-        return f"it does something only together with {reason.removeprefix('needs_').replace('_', '-')}, which is never chosen"
+        return (
+            f"it does something only together with {reason.removeprefix('needs_').replace('_', '-')}, "
+            "which is never chosen"
+        )
     return WHY_NEVER.get(reason, reason)
 
 
@@ -225,7 +242,10 @@ def alias_lines(screen: Screen) -> Iterator[str]:
             if pairs:
                 yield f"  {column}: {_sum(pairs)}"
     elif sizes == {round(1 / 3, 6)}:
-        yield f"Each main effect holds ±1/3 of every pair of other factors ({len(next(iter(main.values())))} pairs); so do the {len(rest)} columns that no factor has."
+        yield (
+            f"Each main effect holds ±1/3 of every pair of other factors ({len(next(iter(main.values())))} pairs); "
+            f"so do the {len(rest)} columns that no factor has."
+        )
     else:
         yield "Main effects hold whole pairs:"
         for factor, pairs in main.items():
@@ -236,6 +256,7 @@ def alias_lines(screen: Screen) -> Iterator[str]:
 
 def _sum(pairs: Mapping[str, float]) -> str:
     return " ".join(
-        f"{'+' if value > 0 else '−'} {'' if abs(abs(value) - 1) < 1e-9 else f'{abs(value):.2g} '}{pair.replace(':', ' × ')}"
+        f"{'+' if value > 0 else '−'} "
+        f"{'' if abs(abs(value) - 1) < 1e-9 else f'{abs(value):.2g} '}{pair.replace(':', ' × ')}"
         for pair, value in pairs.items()
     )

@@ -1,4 +1,5 @@
-"""A study's audit trail as an archive: each phase's data package in a folder of its own, the study's record and report beside them."""
+"""A study's audit trail as an archive: each phase's data package in a folder of its own,
+the study's record and report beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from campaign.study import record
 
 
 def export(folder: Path, target: Path) -> Path:
-    """Write the audit trail of a study to ``target``: a folder, or an archive by its ending. Refuses (``StoreError``) a target that exists."""
+    """Write the audit trail of a study to ``target``: a folder, or an archive by its ending. Refuses (``StoreError``)
+    a target that exists."""
     folder, target = folder.resolve(), target.resolve()
     if target.exists():
         raise StoreError(f"{target}: already there. Remove it, or name another target.")

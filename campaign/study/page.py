@@ -1,6 +1,7 @@
 """A study's report: one self-contained page over its four phases, for any state of the study from its first minute on.
 
-What is claimed of a phase comes from the same rows as that phase's own report, decisions from the study's journal, hypotheses from ``hypotheses``.
+What is claimed of a phase comes from the same rows as that phase's own report, decisions from the study's journal,
+hypotheses from ``hypotheses``.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def _evidence(state: record.StudyState, name: str) -> dict[str, Any]:
 def _head(folder: Path) -> str:
     events = record.read(folder)
     return (
-        f"{len(events)} lines, the last of {datetime.fromtimestamp(events[-1]['t_utc_ns'] / 1e9, UTC):%Y-%m-%d %H:%M} UTC"
+        f"{len(events)} lines, the last of "
+        f"{datetime.fromtimestamp(events[-1]['t_utc_ns'] / 1e9, UTC):%Y-%m-%d %H:%M} UTC"
         if events
         else "empty"
     )
@@ -141,7 +143,7 @@ def _state(state: record.StudyState, names: Sequence[str]) -> str:
     return f"{done} of {len(names)} phases finished"
 
 
-# --- the sentences above --------------------------------------------------------------------------------------------------
+# --- the sentences above ----------------------------------------------------------------------------------------------
 
 
 def _headline(
@@ -169,7 +171,8 @@ def _headline(
         said.append(
             f"{name}: {chosen} went on to fresh runs."
             if chosen
-            else f"{name}: none of {len(screened['candidates'])} options was shown to win anything back. {most_words(screened)}"
+            else f"{name}: none of {len(screened['candidates'])} options was shown to win anything back. "
+            f"{most_words(screened)}"
         )
     if (last := known.get("validation")) is not None:
         third = hypotheses.trio(last)[2]
@@ -178,7 +181,7 @@ def _headline(
     return said or ["Nothing can be claimed yet: no phase has an accepted run in two arms."]
 
 
-# --- the flow -------------------------------------------------------------------------------------------------------------
+# --- the flow ---------------------------------------------------------------------------------------------------------
 
 
 def _box(phase: Mapping[str, Any], folder: Path, state: record.StudyState, known: Mapping[str, Part]) -> dict[str, Any]:
@@ -225,7 +228,7 @@ def _box(phase: Mapping[str, Any], folder: Path, state: record.StudyState, known
     return box
 
 
-# --- the phases -----------------------------------------------------------------------------------------------------------
+# --- the phases -------------------------------------------------------------------------------------------------------
 
 
 def _baseline(part: Part | None, rows: list[wording.Row], simulated: bool) -> dict[str, Any] | None:
@@ -320,13 +323,16 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
         "effects": _figure(
             found,
             "What the screen saw",
-            f"Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the winner's curse; grey: the margin of ±{margin_of(part.campaign.margin_pct).pct:g} %. Chosen on these data, confirmed by none of them.",
+            "Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the "
+            f"winner's curse; grey: the margin of ±{margin_of(part.campaign.margin_pct).pct:g} %. Chosen on these "
+            "data, confirmed by none of them.",
             "the screen is not finished",
         ),
         "half_normal": _figure(
             figures.half_normal(contrasts, simulated),
             "Half-normal plot",
-            "Contrasts of every column; what lies off the line of the small ones is more than noise. Lenth's margin for one contrast (dashed) and for all (solid).",
+            "Contrasts of every column; what lies off the line of the small ones is more than noise. Lenth's margin "
+            "for one contrast (dashed) and for all (solid).",
             "no two-level screen with complete blocks",
         ),
     }
@@ -435,7 +441,7 @@ def _share(model: str, found: Mapping[str, Any], blocks: int) -> dict[str, Any]:
     }
 
 
-# --- figures and journal --------------------------------------------------------------------------------------------------
+# --- figures and journal ----------------------------------------------------------------------------------------------
 
 
 def _figure(chart: alt.TopLevelMixin | None, title: str, caption: str, absent: str) -> Shown:

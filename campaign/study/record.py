@@ -1,7 +1,8 @@
-"""A study's folder: ``study.json``, the journal of its decisions (``study.jsonl``), and a results folder for each phase.
+"""A study's folder: ``study.json``, the journal of its decisions (``study.jsonl``),
+and a results folder for each phase.
 
-The journal is written and chained like a campaign's. Folding it tells what every phase was decided to be, by whom, and how far the study is;
-how far a phase is, its own journal tells.
+The journal is written and chained like a campaign's. Folding it tells what every phase was decided to be, by whom, and
+how far the study is; how far a phase is, its own journal tells.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def begin(folder: Path, study: Study, simulated: bool = False) -> journal.Journal:
-    """The study's journal, open for writing; makes the folder's ``study.json`` where there is none. Raises StoreError where it is another
-    study's."""
+    """The study's journal, open for writing; makes the folder's ``study.json`` where there is none. Raises StoreError
+    where it is another study's."""
     known = (folder / FACTS).exists()
     if known:
         if (name := facts(folder)["study"]) != study.name:
@@ -146,7 +147,8 @@ def apply(state: StudyState, event: dict[str, Any]) -> None:
 
 
 def _open_again(state: StudyState, event: dict[str, Any]) -> None:
-    """What a rule decided after the phase that a person now decides rests on what was decided before: it is decided anew."""
+    """What a rule decided after the phase that a person now decides rests on what was decided before:
+    it is decided anew."""
     here = state.phase(event["phase"]).decision
     for name, phase in state.phases.items():
         later = phase.decision is not None and here is not None and phase.decision["seq"] > here["seq"]

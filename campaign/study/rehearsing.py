@@ -1,5 +1,6 @@
-"""A whole study in virtual time: the same phases, decisions and report on simulated units. An effect is injected into an option, and into every
-arm that has it: ``docker-baseline:token_throughput_tok_s:-3`` is what every container loses, ``docker-cpuset-performance:…:2`` what pinning brings."""
+"""A whole study in virtual time: the same phases, decisions and report on simulated units. An effect is injected into
+an option, and into every arm that has it: ``docker-baseline:token_throughput_tok_s:-3`` is what every container loses,
+``docker-cpuset-performance:…:2`` what pinning brings."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def rehearse_study(
     show: Callable[[Any, int], None] = lambda snapshot, now_ns: None,
     at_work: Callable[[Any], None] = lambda driver: None,
 ) -> StudyRehearsed:
-    """Conduct ``study`` in ``folder`` on simulated units. ``asked`` makes a phase's rehearsal of its campaign and the effects of its arms."""
+    """Conduct ``study`` in ``folder`` on simulated units. ``asked`` makes a phase's
+    rehearsal of its campaign and the effects of its arms."""
     phases: dict[str, Rehearsed] = {}
     for text in effects:
         _parts(study, text)  # refused before anything is written

@@ -1,8 +1,9 @@
-"""JSON Schema of a campaign's file, for editors: what the file may hold before names are looked up and defaults are filled in.
+"""JSON Schema of a campaign's file, for editors: what the file may hold before names
+are looked up and defaults are filled in.
 
-It follows from the models that validate a resolved campaign (:class:`campaign.config.schema.Campaign`), with what a file writes in another
-way: a name in place of a definition, ``extends``, one number for all repetitions. Descriptions are the models' own docstrings. A schema
-knows shapes alone: what contradicts itself is said by ``campaign plan``.
+It follows from the models that validate a resolved campaign (:class:`campaign.config.schema.Campaign`), with what a
+file writes in another way: a name in place of a definition, ``extends``, one number for all repetitions. Descriptions
+are the models' own docstrings. A schema knows shapes alone: what contradicts itself is said by ``campaign plan``.
 """
 
 from __future__ import annotations

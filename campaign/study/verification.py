@@ -1,5 +1,5 @@
-"""What ``campaign verify`` does with a study: every phase as a campaign, and the record above them: its chain, its decisions made again from the
-phases' evidence, and that nothing is confirmed on the runs that chose it."""
+"""What ``campaign verify`` does with a study: every phase as a campaign, and the record above them: its chain, its
+decisions made again from the phases' evidence, and that nothing is confirmed on the runs that chose it."""
 
 from __future__ import annotations
 
@@ -151,7 +151,8 @@ def _decisions(
         if choice.to_json() != event["choice"]:
             yield Problem(
                 record.JOURNAL,
-                f"line {number + 1}: the evidence gives {json.dumps(choice.to_json())} for {event['phase']}, written is {json.dumps(event['choice'])}",
+                f"line {number + 1}: the evidence gives {json.dumps(choice.to_json())} for {event['phase']}, written "
+                f"is {json.dumps(event['choice'])}",
                 RESTORE,
             )
         elif (where := _differs(evidence, event["evidence"])) is not None:

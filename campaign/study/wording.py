@@ -16,7 +16,10 @@ def decision_lines(phase: str, state: PhaseState) -> Iterator[str]:
     evidence = (state.decision or {}).get("evidence", {})
     if "models" in evidence:
         about = evidence["models"]
-        yield f"{phase}: representative models are {', '.join(about['chosen'])}: {about['rule']}; ran: {len(about['ran'])} ({about['of']})"
+        yield (
+            f"{phase}: representative models are {', '.join(about['chosen'])}: {about['rule']}; ran: "
+            f"{len(about['ran'])} ({about['of']})"
+        )
     if missing := evidence.get("models_that_did_not_run"):
         yield f"{phase}: without {', '.join(missing)}, which did not run in every arm before"
     for name, why in evidence.get("refused", {}).items():
@@ -55,15 +58,22 @@ def _options(phase: str, evidence: Mapping[str, Any]) -> Iterator[str]:
 
 
 def most_words(evidence: Mapping[str, Any]) -> str:
-    """What an option could still win back where none was shown to: an absence that was not looked at closely is no result."""
+    """What an option could still win back where none was shown to:
+    an absence that was not looked at closely is no result."""
     open_ = [it for it in evidence.get("candidates", ()) if not it["never"]]
     highs = [it["high_pct"] for it in open_ if it["high_pct"] is not None]
     if not highs or len(highs) < len(open_):
         return "Too little ran to say what they could still win back."
     most, margin = max(highs), evidence["margin_pct"]
     if most <= margin:
-        return f"None can win back more than {signed(max(most, 0.0))} (all together 95 %), which is within the margin of {margin:g} %: that is a result."
-    return f"Up to {signed(most)} is compatible with what ran (all together 95 %), so that nothing is ruled out within the margin of {margin:g} %."
+        return (
+            f"None can win back more than {signed(max(most, 0.0))} (all together 95 %), which is within the "
+            f"margin of {margin:g} %: that is a result."
+        )
+    return (
+        f"Up to {signed(most)} is compatible with what ran (all together 95 %), so that nothing is ruled out "
+        f"within the margin of {margin:g} %."
+    )
 
 
 def candidate_line(candidate: Candidate) -> str:

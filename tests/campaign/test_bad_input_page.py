@@ -1,4 +1,5 @@
-"""docs/bad-input.md says what the tables of the tests say. `python tests/campaign/test_bad_input_page.py` writes it again."""
+"""docs/bad-input.md says what the tables of the tests say.
+`python tests/campaign/test_bad_input_page.py` writes it again."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 TOP = """\
 # Bad input, and what the user sees
 
-Written by `python tests/campaign/test_bad_input_page.py` from the tables that the tests run through. No case shows a traceback.
+Written by `python tests/campaign/test_bad_input_page.py` from the tables that the tests run through. No case shows a
+traceback.
 
 ## Wrong configs
 
@@ -25,9 +27,10 @@ Exit code 2; nothing is written. Each message is one line, and all mistakes of a
 BETWEEN = """
 ## Broken results folders
 
-What is quoted is the telling part of each message (tests/campaign/test_broken_results.py). An empty cell: the command answers
-without a remark from what is there; it is `campaign verify` that looks at everything. It ends with code 1 when it found something; `run`, `status` and `sql`
-end with code 3 when they refuse. Only `run` ever changes a folder, and it changes no evidence.
+What is quoted is the telling part of each message (tests/campaign/test_broken_results.py). An empty cell: the command
+answers without a remark from what is there; it is `campaign verify` that looks at everything. It ends with code 1 when
+it found something; `run`, `status` and `sql` end with code 3 when they refuse. Only `run` ever changes a folder, and it
+changes no evidence.
 
 | what happened | `campaign run` | `campaign verify` | `campaign sql` | `campaign status` |
 | --- | --- | --- | --- | --- |
@@ -40,7 +43,7 @@ BOTTOM = """
 | the results folder is read-only | `run`: `Read-only file system: …`, code 3; `verify`, `sql` and `status` work |
 | Ctrl-C once | the attempt ends, is journalled, and the same command goes on. Code 130 |
 | config, code, image or machine changed | each difference in a line, code 3; `--accept-drift` goes on and journals them |
-"""
+"""  # noqa: E501 - a row of a table is one line
 
 
 def page() -> str:

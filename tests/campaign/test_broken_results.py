@@ -154,7 +154,8 @@ def leave_one_open(copy: Path) -> None:
     events = read(copy / "journal.jsonl")[0]
     last = [event for event in events if event["event"] == "finished"][-1]
     journal = Journal(copy / "journal.jsonl")
-    journal.append("requeued", block=next(it["block"] for it in events if it["event"] == "dispatched" and it["run_id"] == last["run_id"]),
+    journal.append("requeued", block=next(it["block"]
+        for it in events if it["event"] == "dispatched" and it["run_id"] == last["run_id"]),
                    **{"from": "another", "to": last["unit"]})  # fmt: skip
     journal.append("reopened", run_id=last["run_id"], reason="its block moved")
     block = next(it["block"] for it in events if it["event"] == "dispatched" and it["run_id"] == last["run_id"])

@@ -81,7 +81,8 @@ def test_no_docker_engine_is_exit_4_and_says_what_to_do(tmp_path: Path):
     library = PROJECT / "configs"
     config = tmp_path / "c.yaml"
     config.write_text(
-        "name: c\nengine: llamacpp\nseed: 1\nmodels: [random-llama-8m]\nenvironments: [native-chroot, docker-baseline]\n"
+        "name: c\nengine: llamacpp\nseed: 1\nmodels: [random-llama-8m]\nenvironments: [native-chroot, "
+        "docker-baseline]\n"
         "without: [gpu, ulimits.memlock]\nworkloads:\n  - {name: t, requests: 1, input_tokens: 8, output_tokens: 8}\n"
         f"repetitions: 1\nlibrary: {library}\n"
     )

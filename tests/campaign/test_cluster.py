@@ -1,4 +1,5 @@
-"""Ray of a local campaign: on loopback alone, for nobody else, named units, and gone with its driver or by the next one."""
+"""Ray of a local campaign: on loopback alone, for nobody else, named units,
+and gone with its driver or by the next one."""
 
 from __future__ import annotations
 

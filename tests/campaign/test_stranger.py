@@ -1,5 +1,5 @@
-"""Results of strangers are data: whatever stands in the folder, nothing outside it is read or written, nothing hangs, no string
-is taken for a command, and what is derived is not believed."""
+"""Results of strangers are data: whatever stands in the folder, nothing outside it is read or written, nothing hangs,
+no string is taken for a command, and what is derived is not believed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def named(tmp_path_factory) -> Path:
     """Imported runs of ten models with the names of :data:`NAMES`, as whoever made the folder can write them."""
     place = tmp_path_factory.mktemp("named")
     rows = [
-        {"model": f"m{number}", "environment": arm, "repetition": repetition, "throughput_tok_s": 100 + number + repetition / 7}
+        {"model": f"m{number}", "environment": arm, "repetition": repetition,
+        "throughput_tok_s": 100 + number + repetition / 7}
         for number in range(len(NAMES))
         for arm in ("native", "docker")
         for repetition in (1, 2, 3)
@@ -79,7 +80,8 @@ def named(tmp_path_factory) -> Path:
 def command(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "campaign", *map(str, words)],
-        cwd=PROJECT, env=os.environ | {"CAMPAIGN_HOME": str(home)}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=PROJECT, env=os.environ | {"CAMPAIGN_HOME": str(home)}, capture_output=True, text=True, timeout=120,
+            check=False,
     )  # fmt: skip
 
 
@@ -199,8 +201,15 @@ def test_a_link_in_the_place_of_a_folder_of_ours_is_refused(results, tmp_path, p
 def test_nothing_is_written_through_a_link_in_a_folder_of_ours(results, tmp_path):
     precious = tmp_path / ".bashrc"
     precious.write_text("mine")
-    for name in ("report/figures/throughput.svg", "report/.index.html.partial", "report/index.html", "analysis/state.json",
-                 "analysis/.comparisons.parquet.partial", "analysis/comparisons.parquet", "report/tables/methods.tex"):  # fmt: skip
+    for name in (
+        "report/figures/throughput.svg",
+        "report/.index.html.partial",
+        "report/index.html",
+        "analysis/state.json",
+        "analysis/.comparisons.parquet.partial",
+        "analysis/comparisons.parquet",
+        "report/tables/methods.tex",
+    ):
         (results / name).parent.mkdir(parents=True, exist_ok=True)
         (results / name).symlink_to(precious)
     page.write(results)
@@ -257,7 +266,8 @@ def test_text_that_is_not_utf8_or_bottomless_is_left_out_with_words(results):
 
 @pytest.mark.parametrize(
     "query",
-    ["FROM read_text('{outside}')", "FROM read_csv('/etc/passwd')", "FROM glob('/etc/*')", "COPY (SELECT 1) TO '{outside}'",
+    ["FROM read_text('{outside}')", "FROM read_csv('/etc/passwd')", "FROM glob('/etc/*')",
+     "COPY (SELECT 1) TO '{outside}'",
      "ATTACH '{outside}.db'", "INSTALL httpfs", "LOAD httpfs", "FROM 'https://example.org/x.parquet'",
      "SET enable_external_access = true", "SET allowed_directories = ['/']"],
 )  # fmt: skip

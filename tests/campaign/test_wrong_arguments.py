@@ -1,4 +1,5 @@
-"""Whatever stands in the place of an argument, every verb answers in words, with the exit code of the cause, and changes nothing."""
+"""Whatever stands in the place of an argument, every verb answers in words, with the exit code of the cause,
+and changes nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ def answer(place: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tu
 CONFIG, RESULTS, INPUT = (EXIT_CONFIG, EXIT_REFUSED, EXIT_CONFIG)
 """A wrong campaign file and a wrong table are wrong arguments; a wrong results folder does not allow what is asked."""
 PLACED = [
-    *((CONFIG, f"{verb} @") for verb in ("run", "shakedown", "plan", "doctor", "prepare", "register", "service install")),
+    *((CONFIG, f"{verb} @") for verb in ("run", "shakedown", "plan", "doctor", "prepare", "register",
+    "service install")),
     (CONFIG, "diff native-chroot docker-baseline --config @"),
     (CONFIG, "show x --config @"),
     *((RESULTS, f"{verb} @") for verb in ("status", "retry", "verify", "report", "power", "show x")),
@@ -144,9 +146,11 @@ def test_closed_input_and_output_end_without_a_traceback(closed):
 @pytest.mark.parametrize(
     "shape",
     [
-        "--version", "schema", "plan local.yaml", "plan local.yaml --units 2", "power --cv-pct 1", "status results/demo", "status results/demo --json",
+        "--version", "schema", "plan local.yaml", "plan local.yaml --units 2", "power --cv-pct 1",
+        "status results/demo", "status results/demo --json",
         "verify results/demo", "retry results/demo", "sql results/demo FROM(runs)",
-        "sql results/demo FROM(runs) -f csv", "sql results/demo FROM(runs) -f json", "sql results/demo FROM(runs) -f parquet",
+        "sql results/demo FROM(runs) -f csv", "sql results/demo FROM(runs) -f json",
+        "sql results/demo FROM(runs) -f parquet",
         "import runs.csv --dry-run", "analyze runs.csv --dry-run",
     ],
 )  # fmt: skip

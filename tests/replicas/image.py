@@ -1,5 +1,5 @@
-"""Images with a replica inside, made from this machine's Python: the same userland that the product makes for itself, plus the
-programs, libraries that only the entry point or only the image's linker cache leads to, and an ENTRYPOINT.
+"""Images with a replica inside, made from this machine's Python: the same userland that the product makes for itself,
+plus the programs, libraries that only the entry point or only the image's linker cache leads to, and an ENTRYPOINT.
 
 One base is imported; each version is a commit of it that says its version, so all share one layer.
 """
@@ -26,7 +26,10 @@ ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
 ONLY_BY_ENTRYPOINT = "/usr/local/tensorrt/lib"
 ONLY_BY_CACHE = "/opt/hpcx/lib"
 
-SHELL_SETTINGS = f"export LD_LIBRARY_PATH={ONLY_BY_ENTRYPOINT}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\nexport OPAL_PREFIX=/opt/hpcx\n"
+SHELL_SETTINGS = (
+    f"export LD_LIBRARY_PATH={ONLY_BY_ENTRYPOINT}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\nexport "
+    "OPAL_PREFIX=/opt/hpcx\n"
+)
 START = """\
 #!/bin/bash
 # Whatever is started in this image is started from here.
@@ -71,8 +74,8 @@ class Replicas:
         return file
 
     def remove(self, home: Path) -> None:
-        """All of them, whatever names they were given meanwhile, the base last, of which the others are made; and what was
-        exported of them to ``home``."""
+        """All of them, whatever names they were given meanwhile, the base last, of which the others are made; and what
+        was exported of them to ``home``."""
         own = [
             (reference == self.base, image.id)
             for image in self.client.images.list(name="campaign-replica")

@@ -1,4 +1,5 @@
-"""The replica's report and records are those of the recorded runs: the same keys, and the same figures from the same times."""
+"""The replica's report and records are those of the recorded runs: the same keys,
+and the same figures from the same times."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Whether answers are language at all. Kernels for 4-bit weights are known to return garbage in silence on some chips, and garbage is
-served as fast as sense."""
+"""Whether answers are language at all. Kernels for 4-bit weights are known to return garbage in silence on some chips,
+and garbage is served as fast as sense."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NOT_A_NUMBER = re.compile(r"\b(?:nan|inf)\b", re.IGNORECASE)
 
 
 def coherent(texts: Iterable[str]) -> str | None:
-    """None where most of the answers are coherent, else why not, with an example. Not for random weights, whose answers are
-    words without sense at best."""
+    """None where most of the answers are coherent, else why not, with an example. Not for random weights, whose answers
+    are words without sense at best."""
     texts = list(texts)
     if not texts:
         return "no answer to look at"

@@ -1,7 +1,7 @@
 """Prompts as token ids, drawn from a seed, one JSON object per line: what trtllm-bench reads, and every engine here.
 
-Line format (TensorRT-LLM ``tensorrt_llm/bench/utils/data.py``): ``{"task_id": 0, "input_ids": [...], "output_tokens": 128}``.
-Both arms read the one file, so its digest is the identity of what was asked.
+Line format (TensorRT-LLM ``tensorrt_llm/bench/utils/data.py``): ``{"task_id": 0, "input_ids": [...], "output_tokens":
+128}``. Both arms read the one file, so its digest is the identity of what was asked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Why an engine failed, from its log: named, with what to do, and searched for only where errors stand.
 
-The causes are data (:mod:`actors.engines.common.failure_table`). Where none of them fits, the engine's own last words are given,
-never a stack frame, a progress bar or a line that it got over.
+The causes are data (:mod:`actors.engines.common.failure_table`). Where none of them fits, the engine's own last words
+are given, never a stack frame, a progress bar or a line that it got over.
 """
 
 from __future__ import annotations
@@ -26,17 +26,30 @@ ERRORS = {"E", "ERROR", "FATAL", "CRITICAL"}
 TRACEBACK = "Traceback (most recent call last)"
 RAISED = re.compile(r"(?:^|[\]:|] ?)(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error\w*|Exception|Interrupt|Exit)(?::|\s*$)")
 STANDING = re.compile(
-    r"\*\*\* Process received signal|\bSignal: [A-Z]|MPI_ABORT was invoked|Segmentation fault|Bus error|core dumped|Illegal instruction"
-    r"|(?:^|\s)Error: (?:No such|Missing|Invalid|Got unexpected)|(?:^|\s)Error: [Oo]ption|Usage: |: (?:command )?not found$|executable file not found"
-    r"|^[\w./ -]+: error: |^usage: |unrecognized option|: error while loading shared libraries: |symbol lookup error|cannot execute binary file|[Ee]xec format error"
-    r"|^Could not load library|^\s*(?:ptxas|nvcc) (?:fatal|error)|^ptxas [^;]*; (?:fatal|error)|^(?:\S+\(\d+\): )?(?:fatal )?error\s*: |terminate called after throwing|^\s*what\(\): |Fatal Python error|double free or corruption|free\(\): invalid"
-    r"|line \d+:\s+\d+ (?:Killed|Terminated|Aborted|Segmentation|Bus error)|^Killed$|exit(?:ed)?(?: with)?(?: code| status)?:? (?:137|139|134|143|-9|-11|-6|-15)\b|exitcode\s*[=:] ?-\d|non-zero exit status (?:137|139|134)|exited with non-zero status|CUDA initialization: |exited on signal|SIGKILL|SIGBUS"
-    r"|There are not enough slots|ORTE was unable|It looks like (?:MPI_INIT|orte_init|opal_init|prte_init) failed|mpirun has detected an attempt to run as root|OPAL ERROR|PRTE ERROR"
-    r"|^ERROR: |NVIDIA Driver was not detected|nvidia-container-cli|[Ee]rror response from daemon|OCI runtime create failed|[Oo]ut of memory: Kill|Memory cgroup out of memory|oom-kill:|invoked oom-killer|oom_reaper|OOMKilled"
-    r"|NVRM: Xid|^error: |: error: |GGML_ASSERT|failed to load model|failed to create context|ggml_\w+: failed to allocate|earlyoom|systemd-oomd|NCCL WARN|^(?:\S+: )?[Ee]xec(?:format)? "
-    r"|No space left on device|Cannot allocate memory|std::bad_alloc|can't start new thread|^(?:pydantic\S*)?\d+ validation errors? for "
+    r"\*\*\* Process received signal|\bSignal: [A-Z]|MPI_ABORT was invoked|Segmentation "
+    r"fault|Bus error|core dumped|Illegal instruction"
+    r"|(?:^|\s)Error: (?:No such|Missing|Invalid|Got unexpected)|(?:^|\s)Error: [Oo]ption|Usage: "
+    r"|: (?:command )?not found$|executable file not found"
+    r"|^[\w./ -]+: error: |^usage: |unrecognized option|: error while loading shared libraries: |symbol lookup error"
+    r"|cannot execute binary file|[Ee]xec format error"
+    r"|^Could not load library|^\s*(?:ptxas|nvcc) (?:fatal|error)|^ptxas [^;]*; (?:fatal|error)"
+    r"|^(?:\S+\(\d+\): )?(?:fatal )?error\s*: |terminate called after throwing|^\s*what\(\): |Fatal Python error"
+    r"|double free or corruption|free\(\): invalid"
+    r"|line \d+:\s+\d+ (?:Killed|Terminated|Aborted|Segmentation|Bus error)|^Killed$|exit(?:ed)?(?: with)?(?: code"
+    r"| status)?:? (?:137|139|134|143|-9|-11|-6|-15)\b|exitcode\s*[=:] ?-\d|non-zero exit status (?:137|139|134)"
+    r"|exited with non-zero status|CUDA initialization: |exited on signal|SIGKILL|SIGBUS"
+    r"|There are not enough slots|ORTE was unable|It looks like (?:MPI_INIT|orte_init|opal_init|prte_init) failed"
+    r"|mpirun has detected an attempt to run as root|OPAL ERROR|PRTE ERROR"
+    r"|^ERROR: |NVIDIA Driver was not detected|nvidia-container-cli|[Ee]rror response from daemon"
+    r"|OCI runtime create failed|[Oo]ut of memory: Kill|Memory cgroup out of "
+    r"memory|oom-kill:|invoked oom-killer|oom_reaper|OOMKilled"
+    r"|NVRM: Xid|^error: |: error: |GGML_ASSERT|failed to load model|failed to create context"
+    r"|ggml_\w+: failed to allocate|earlyoom|systemd-oomd|NCCL WARN|^(?:\S+: )?[Ee]xec(?:format)? "
+    r"|No space left on device|Cannot allocate memory|std::bad_alloc|can't start new thread"
+    r"|^(?:pydantic\S*)?\d+ validation errors? for "
 )
-"""Lines that tell of a failure by themselves, outside any level or traceback: shells, linkers, the kernel, option parsers."""
+"""Lines that tell of a failure by themselves, outside any level or traceback: shells, linkers, the kernel,
+option parsers."""
 CLOSES = re.compile(r"^\s*$|^-{20,}$")
 CONTINUES = 8
 """Lines after a standing one that may still belong to it."""
@@ -44,10 +57,12 @@ CONTINUES = 8
 PREFIX = re.compile(
     r"^(?:[\w.-]+ +\| )?(?:\((?:\w+(?: \w+=\w+)?[ ,]?(?:pid|rank)=\d+(?: ?pid=\d+)?|[^)]*pid=\d+[^)]*)\) ?)?"
     r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d(?: \[[^\]]*\]| \S+:\d+\])? ?"
-    r"|(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] )?\[TRT-LLM\] (?:\[RANK \d+\] )?\[[IWEVDT]\] ?|\[TensorRT-LLM\]\[[A-Z]+\] ?)?"
+    r"|(?:\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] )?\[TRT-LLM\] (?:\[RANK \d+\] )?\[[IWEVDT]\] ?"
+    r"|\[TensorRT-LLM\]\[[A-Z]+\] ?)?"
 )
 FRAME = re.compile(
-    r"^\s*\d+\s+0x[0-9a-fA-F]+ |^\s*File \".*\", line \d+|^\s*frame #\d+:|\[0x[0-9a-fA-F]+\]\s*$|^\[[^\]]*:\d+\] \[ ?\d+\]|\(\+?0x[0-9a-fA-F]+\)"
+    r"^\s*\d+\s+0x[0-9a-fA-F]+ |^\s*File \".*\", line \d+|^\s*frame #\d+:|\[0x[0-9a-fA-F]+\]\s*$"
+    r"|^\[[^\]]*:\d+\] \[ ?\d+\]|\(\+?0x[0-9a-fA-F]+\)"
     r"|^\s*[\^~]+\s*$|^Exception raised from|^\s*\([^()\s]+:\d+\)\s*$"
 )
 PROGRESS = re.compile(r"\d+%\|| ?\d+(?:\.\d+)?(?:it/s|s/it|B/s)[\],]|\d+% Completed \|")
@@ -56,20 +71,24 @@ WRAPPER = "executor_failed"
 CHAIN = "The above exception was the direct cause"
 DURING = "During handling of the above exception"
 SCAFFOLD = re.compile(
-    rf"^\s*{re.escape(TRACEBACK)}|^{CHAIN}|^{DURING}|^\s*For further information visit|^Repro command:|^usage: |^Usage: |^Try '"
+    rf"^\s*{re.escape(TRACEBACK)}|^{CHAIN}|^{DURING}|^\s*For further information visit|^Repro command:|^usage: "
+    r"|^Usage: |^Try '"
 )
 PYDANTIC_TAIL = re.compile(r"\s*\[type=\w+, input_value=.*?(?:, input_type=[\w.]+)?\]\s*$")
 LONGEST = 600
 """Characters of an engine's own words that are kept; longer ones end at a word."""
 
 STARTED = re.compile(
-    r"Application startup complete|Starting benchmark\.\.\.|Starting main benchmark run|\] Setting up for warmup|Processed prompts:\s+\d+%\|[^|]*\| [1-9]"
+    r"Application startup complete|Starting benchmark\.\.\.|Starting main benchmark run|\] Setting up for warmup"
+    r"|Processed prompts:\s+\d+%\|[^|]*\| [1-9]"
 )
 SERVING = re.compile(
-    r"Starting benchmark\.\.\.|Starting main benchmark run|Starting initial single prompt test run|Processed prompts:|Rendering prompts:|\"POST /v1/\S+ HTTP/1\.1\" 200|Request submission complete"
+    r"Starting benchmark\.\.\.|Starting main benchmark run|Starting initial single prompt test run|Processed prompts:"
+    r"|Rendering prompts:|\"POST /v1/\S+ HTTP/1\.1\" 200|Request submission complete"
 )
 FINISHED = re.compile(
-    r"= PERFORMANCE OVERVIEW|Serving Benchmark Result =|^Throughput: [\d.]+ requests/s|Benchmark done\. Reporting results"
+    r"= PERFORMANCE OVERVIEW|Serving Benchmark Result =|^Throughput: [\d.]+ requests/s"
+    r"|Benchmark done\. Reporting results"
 )
 STAGES = {
     "requests": "while serving requests",
@@ -80,7 +99,8 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no report. ``stage`` is ``startup``, ``executor_creation``, ``requests``, ``finished`` or ``unknown``."""
+    """Why there is no report. ``stage`` is ``startup``, ``executor_creation``, ``requests``,
+    ``finished`` or ``unknown``."""
 
     name: str
     reference: str
@@ -98,8 +118,8 @@ class Failure:
 
 
 def find_failure(lines: Iterable[str], own: Sequence[Cause] = ()) -> Failure | None:
-    """The most telling cause among error lines and tracebacks, or None where the log shows none. ``own`` are causes that an engine knows
-    besides :data:`CAUSES`; they come first."""
+    """The most telling cause among error lines and tracebacks, or None where the log shows none. ``own`` are causes
+    that an engine knows besides :data:`CAUSES`; they come first."""
     lines = list(lines)
     finished = _after(FINISHED, lines)
     served_all = finished and not re.search(r"Failed requests:\s+[1-9]", "\n".join(lines))
@@ -139,12 +159,14 @@ def report_missing(lines: Sequence[str], option: str) -> Failure:
     if stage == "finished":
         return Failure(
             "report_missing", "no_report", stage, "the program printed its figures and wrote no report",
-            remedy=f"Have it write one with {option}, as a campaign does: the printed figures are rounded and incomplete.",
+            remedy=f"Have it write one with {option}, as a campaign does: "
+                "the printed figures are rounded and incomplete.",
         )  # fmt: skip
     words = "no report was written, and the log shows no error"
     return Failure(
         "report_missing", "no_report", stage, words,
-        remedy=f"Was it interrupted, or killed by the kernel (`journalctl -k | grep -i oom`)? {option} is where the report goes.",
+        remedy="Was it interrupted, or killed by the kernel (`journalctl -k | grep -i oom`)? "
+            f"{option} is where the report goes.",
     )  # fmt: skip
 
 
@@ -201,7 +223,8 @@ def last_words(kept: Sequence[str]) -> str:
 
 
 def _statements(kept: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Exceptions with the lines of their message, and other telling lines. Of exceptions where one caused the next, the first."""
+    """Exceptions with the lines of their message, and other telling lines. Of exceptions where one caused the next,
+    the first."""
     words: list[str] = []
     raised = caused = False
     for line in [*kept, ""]:

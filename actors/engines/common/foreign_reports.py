@@ -65,7 +65,9 @@ OWN: tuple[tuple[str, Callable[[Table], bool]], ...] = (
 
 TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("MLPerf LoadGen", (":::MLL", ":::MLPERF", ":::MLPv", "MLPerf Results Summary")),
-    ("llama.cpp's llama-bench", ("build_commit,", '"build_commit"', "INSERT INTO llama_bench", "INSERT INTO test", "| model                          |", "| t/s |", "|           t/s |")),
+    ("llama.cpp's llama-bench",
+    ("build_commit,", '"build_commit"', "INSERT INTO llama_bench", "INSERT INTO test",
+     "| model                          |", "| t/s |", "|           t/s |")),
     ("llama.cpp's llama-batched-bench", ("S_PP t/s",)),
     ("llama-benchy", ("llama-benchy",)),
     ("GenAI-Perf or AIPerf", ("GenAI-Perf", "genai-perf", "NVIDIA AIPerf", "Metric,avg,min,max", "Metric,Avg,Min,Max")),
@@ -95,10 +97,14 @@ def program_of(text: str) -> str | None:
 def refusal(origin: str, program: str, engine: str) -> str:
     """What to tell somebody who gave ``program``'s file as a report of ``engine``."""
     if program in OURS:
-        return f"{origin}: a report of {OURS[program]}, not of {OURS.get(engine, engine)}\nGive it as `campaign parse {program} FILE`."
+        return (
+            f"{origin}: a report of {OURS[program]}, not of {OURS.get(engine, engine)}\n"
+            f"Give it as `campaign parse {program} FILE`."
+        )
     return (
         f"{origin}: a file of {program}, which is no report of {OURS.get(engine, engine)} and is not read\n"
-        f"Reports are read of {', '.join(OURS.values())}. Figures of other programs come in as a table, one row a run: `campaign import FILE`."
+        f"Reports are read of {', '.join(OURS.values())}. Figures of other programs come in as a table, one row a "
+        "run: `campaign import FILE`."
     )
 
 

@@ -1,5 +1,5 @@
-"""A program of ours that runs inside the arms, kept below the cache under the digest of its text, so that the command of a finished
-attempt still means what it meant."""
+"""A program of ours that runs inside the arms, kept below the cache under the digest of its text, so that the command
+of a finished attempt still means what it meant."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ SCHEMA = pa.schema(
     ]
 )
 """Milliseconds; ``submitted_ms`` since the steady state began, ``itl_ms`` empty where the engine has no time per token.
-``answer_sha256`` is of the answer's text, null where the engine gives none: greedy answers of two arms can be compared by it."""
+``answer_sha256`` is of the answer's text, null where the engine gives none:
+greedy answers of two arms can be compared by it."""
 
 
 AT_ONCE = 2**18
@@ -36,8 +37,8 @@ AT_ONCE = 2**18
 
 
 def write_requests(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write ``rows`` to ``path`` as they come, whole or not at all. Raises EngineError for numbers that no column can hold, and whatever
-    ``rows`` raises."""
+    """Write ``rows`` to ``path`` as they come, whole or not at all. Raises EngineError for numbers that no column can
+    hold, and whatever ``rows`` raises."""
     try:
         with publish(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as file:
             for some in _some(rows):

@@ -1,7 +1,9 @@
-"""Mean and percentiles of samples that may be larger than memory: up to a million values are kept, more go to a file without a name.
+"""Mean and percentiles of samples that may be larger than memory: up to a million values are kept,
+more go to a file without a name.
 
-The figures are the same either way. Percentiles interpolate linearly (type 7 of Hyndman and Fan 1996, as ``numpy.percentile``), and are found in
-a file by the digits of their bit patterns, which sort as the numbers do: four passes, whatever the values.
+The figures are the same either way. Percentiles interpolate linearly (type 7 of Hyndman and Fan 1996, as
+``numpy.percentile``), and are found in a file by the digits of their bit patterns, which sort as the numbers do: four
+passes, whatever the values.
 """
 
 from __future__ import annotations

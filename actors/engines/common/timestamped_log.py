@@ -22,8 +22,8 @@ class Line:
 
 
 def log_text(path: Path) -> str:
-    """A log as it was written, empty where there is none. Read as text, each carriage return of a progress bar would begin a line without a
-    stamp, and streams would no longer be merged in time."""
+    """A log as it was written, empty where there is none. Read as text, each carriage return of a progress bar would
+    begin a line without a stamp, and streams would no longer be merged in time."""
     try:
         return path.read_bytes().decode("utf-8", errors="replace")
     except OSError:

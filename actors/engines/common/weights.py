@@ -14,8 +14,8 @@ from actors.files.publish import publish
 from actors.types import Model
 
 SECOND_COPIES = "*/*"
-"""Subfolders (``original/``, ``metal/``) hold the weights once more in other formats. One pattern, because versions of the
-client differ in how they take several."""
+"""Subfolders (``original/``, ``metal/``) hold the weights once more in other formats. One pattern, because versions of
+the client differ in how they take several."""
 
 
 class NoWeights(EngineError):
@@ -26,8 +26,8 @@ class NoWeights(EngineError):
         if model.gated:
             lines.append(f"its licence must be accepted on huggingface.co first, and HF_TOKEN set: {model.licence}")
         super().__init__(
-            f"model '{model.name}': no weights in {folder} (config.json and *.safetensors). `campaign prepare` fetches them; by "
-            "hand:",
+            f"model '{model.name}': no weights in {folder} (config.json and *.safetensors). `campaign prepare` "
+            "fetches them; by hand:",
             "\n".join(lines),
         )
         self.folder = folder
@@ -60,8 +60,8 @@ def locate(model: Model, cache: Path) -> Path:
         return folder.resolve()
     if model.huggingface_id is None:
         raise EngineError(
-            f"model '{model.name}': {folder} holds no checkpoint (config.json and *.safetensors), and the entry names no "
-            "huggingface_id to fetch it from"
+            f"model '{model.name}': {folder} holds no checkpoint (config.json and *.safetensors), and the entry "
+            "names no huggingface_id to fetch it from"
         )
     raise NoWeights(model, folder)
 
@@ -124,7 +124,8 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def agree(model: Model, checkpoint: Checkpoint) -> None:
-    """Refuse weights whose shape is not the one that the model's entry describes: one model must not pass for another."""
+    """Refuse weights whose shape is not the one that the model's entry describes:
+    one model must not pass for another."""
     wrong = []
     if model.layers and checkpoint.layers and model.layers != checkpoint.layers:
         wrong.append(f"{checkpoint.layers} layers, not {model.layers}")
@@ -138,7 +139,8 @@ def agree(model: Model, checkpoint: Checkpoint) -> None:
         wrong.append(f"{checkpoint.weight_bytes / 1e9:.1f} GB of weights, not {model.weight_bytes / 1e9:.1f}")
     if wrong:
         raise EngineError(
-            f"model '{model.name}': {checkpoint.folder} is another model ({checkpoint.architecture}): {'; '.join(wrong)}"
+            f"model '{model.name}': {checkpoint.folder} is another model ({checkpoint.architecture}): "
+            f"{'; '.join(wrong)}"
         )
 
 

@@ -1,8 +1,8 @@
 """The program that runs inside every arm: llama.cpp under a closed loop of streaming requests.
 
-It needs the Python interpreter and ``xllamacpp``, nothing else; every setting is an argument, so that a recorded command line
-can be pasted. ``--concurrency`` clients each keep one request in flight; a request's clock starts when it is
-handed to a free slot, so latency is service time and not the length of a queue. Clocks are CLOCK_MONOTONIC
+It needs the Python interpreter and ``xllamacpp``, nothing else; every setting is an argument, so that a recorded
+command line can be pasted. ``--concurrency`` clients each keep one request in flight; a request's clock starts when it
+is handed to a free slot, so latency is service time and not the length of a queue. Clocks are CLOCK_MONOTONIC
 nanoseconds, the same inside and outside a container.
 
 Files in ``--output``: ``report.json`` (appears complete or not at all, last), ``requests.jsonl`` (one line per measured

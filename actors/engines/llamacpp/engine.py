@@ -35,7 +35,8 @@ PROGRAM = Path(__file__).with_name("bench.py")
 TEXTS_MAX = 2**22
 """Characters of answers that are looked at for sense."""
 OUT_OF_MEMORY = re.compile(
-    r"failed to allocate (?:buffer|.*memory)|unable to allocate|out of memory|cannot allocate memory|bad_alloc|MemoryError", re.I
+    r"failed to allocate (?:buffer|.*memory)|unable to allocate|out of memory|cannot "
+    r"allocate memory|bad_alloc|MemoryError", re.I
 )  # fmt: skip
 
 
@@ -59,8 +60,8 @@ class LlamaCpp(BuildsNothing):
         longest = workload.input_tokens + workload.output_tokens
         if longest > int(known["context_length"]):
             raise EngineError(
-                f"workload {workload.name}: {workload.input_tokens} input and {workload.output_tokens} output tokens are more than "
-                f"the context of {model.name} ({known['context_length']}); ask for less"
+                f"workload {workload.name}: {workload.input_tokens} input and {workload.output_tokens} output tokens "
+                f"are more than the context of {model.name} ({known['context_length']}); ask for less"
             )
         token_ids = range(int(known["first_text_token"]), int(known["end_text_token"]))
         dataset, dataset_digest = write_dataset(cache / "datasets", workload, token_ids)

@@ -27,7 +27,8 @@ up to but not including ``end_text_token``."""
 
 
 def weights(model: Model, cache: Path) -> tuple[Path, Facts]:
-    """The GGUF file of ``model`` and what is known of it. Raises EngineError where there is none or it is another model."""
+    """The GGUF file of ``model`` and what is known of it. Raises EngineError where
+    there is none or it is another model."""
     if model.random_weights is not None:
         path, known = _random(model.name, model.random_weights, cache / "models")
     elif model.path is not None:

@@ -255,8 +255,8 @@ class Tally:
             self.ttft.extend((line.ttft_ms,))
 
     def add_all(self, lines: Iterable[RequestLine], workload: Workload) -> Iterator[RequestLine]:
-        """The same lines, each counted as it passes. Raises Unusable where they are more than were asked for, and at their end where report,
-        lines and workload disagree."""
+        """The same lines, each counted as it passes. Raises Unusable where they are more than were asked for, and at
+        their end where report, lines and workload disagree."""
         for line in lines:
             self.add(line)
             if self._lines > workload.requests:
@@ -279,7 +279,8 @@ class Tally:
             ("tokens.output", report.tokens.output, self._tokens_out),
             ("tokens.input", report.tokens.input, self._tokens_in),
             ("input tokens per request", self._lengths_in, {workload.input_tokens}),
-            ("output tokens per answered request", self._lengths_out or {workload.output_tokens}, {workload.output_tokens}),
+            ("output tokens per answered request", self._lengths_out or {workload.output_tokens},
+             {workload.output_tokens}),
             ("answered requests without first token", self._without_first, 0),
             ("requests that end after the steady state", self._late, 0),
         )  # fmt: skip
@@ -289,8 +290,10 @@ class Tally:
         performance, steady_s = report.performance, self._steady_s
         for what, value, reference, tolerance in (
             ("performance.steady_s", performance.steady_s, steady_s, 1e-6),
-            ("performance.token_throughput_tok_s", performance.token_throughput_tok_s, report.tokens.output / steady_s, 1e-6),
-            ("performance.request_throughput_req_s", performance.request_throughput_req_s, self._answered / steady_s, 1e-6),
+            ("performance.token_throughput_tok_s", performance.token_throughput_tok_s,
+             report.tokens.output / steady_s, 1e-6),
+            ("performance.request_throughput_req_s", performance.request_throughput_req_s,
+             self._answered / steady_s, 1e-6),
             # llama.cpp's log rounds to a hundredth of a MiB
             ("memory.kv_cache.logged_bytes", report.memory.kv_cache.logged_bytes, report.memory.kv_cache.computed_bytes,
              max(1e-3, 0.01 * 2**20 / report.memory.kv_cache.computed_bytes)),

@@ -1,11 +1,13 @@
-"""The program that runs inside every arm: a closed loop of streaming completions against a server that speaks OpenAI's interface.
+"""The program that runs inside every arm: a closed loop of streaming completions
+against a server that speaks OpenAI's interface.
 
-It needs a Python interpreter and nothing else. With ``--start`` it starts the server first, in a shell, waits until ``/v1/models`` answers,
-and ends it afterwards (``--stop``, else SIGTERM); without, the server must be there. Clocks are CLOCK_MONOTONIC nanoseconds.
+It needs a Python interpreter and nothing else. With ``--start`` it starts the server first, in a shell, waits until
+``/v1/models`` answers, and ends it afterwards (``--stop``, else SIGTERM); without, the server must be there. Clocks are
+CLOCK_MONOTONIC nanoseconds.
 
-Files in ``--output``: ``report.json`` (appears complete or not at all, last), ``requests.jsonl`` (one line per measured request, by
-request_index), ``progress.json`` (at most twice a second), ``server.log``. Exit code 0 means the report is there; 1 that the reason is
-on stderr.
+Files in ``--output``: ``report.json`` (appears complete or not at all, last), ``requests.jsonl`` (one line per measured
+request, by request_index), ``progress.json`` (at most twice a second), ``server.log``. Exit code 0 means the report is
+there; 1 that the reason is on stderr.
 """
 
 import argparse

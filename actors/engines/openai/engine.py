@@ -1,10 +1,11 @@
-"""An endpoint that speaks OpenAI's completions, with a hook that starts the server inside the arm and one that stops it.
+"""An endpoint that speaks OpenAI's completions, with a hook that starts the server
+inside the arm and one that stops it.
 
-``engine_options: {openai: {start: …, model: …}}`` of a model, or of an arm, say which: ``start`` is a shell command in which ``{weights}``,
-``{port}`` and ``{model}`` are filled in (``vllm serve {weights} --port {port} --served-model-name {model}``,
-``python3 -m sglang.launch_server --model-path {weights} --port {port} --served-model-name {model}``). Without it ``url`` names a server
-that runs already, the same for every arm, whose environment is then only the client's. Prompts are token ids from the shared dataset;
-tokens are counted by the server's own ``usage``.
+``engine_options: {openai: {start: …, model: …}}`` of a model, or of an arm, say which: ``start`` is a shell command in
+which ``{weights}``, ``{port}`` and ``{model}`` are filled in (``vllm serve {weights} --port {port} --served-model-name
+{model}``, ``python3 -m sglang.launch_server --model-path {weights} --port {port} --served-model-name {model}``).
+Without it ``url`` names a server that runs already, the same for every arm, whose environment is then only the
+client's. Prompts are token ids from the shared dataset; tokens are counted by the server's own ``usage``.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class OpenAi(BuildsNothing):
         if not options.start and "url" not in model.engine_options.get("openai", {}):
             raise EngineError(
                 f"model '{model.name}': nothing says how its server is started, or where it is",
-                "Write engine_options: {openai: {start: 'vllm serve {weights} --port {port} --served-model-name {model}'}} or {openai: {url: …}}.",
+                "Write engine_options: {openai: {start: 'vllm serve {weights} --port {port} --served-model-name "
+                "{model}'}} or {openai: {url: …}}.",
             )
         dataset, digest = write_dataset(cache / "datasets", workload, range(*options.token_ids))
         program, program_digest = kept(PROGRAM, "openai", cache)

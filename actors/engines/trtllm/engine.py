@@ -1,11 +1,13 @@
 """TensorRT-LLM by its own benchmark, ``trtllm-bench``: what to run, and what its report and log say.
 
-The primary measurement does not stream, because streaming costs a message per token. A ``latency`` workload is a run of its
-own, ``throughput --streaming`` with as many requests in flight as it says. The subcommand ``latency`` is not used: it sizes
-itself by what NVML says of the device's memory, which a GB10 does not tell, and takes neither limits nor ``--request_json``.
+The primary measurement does not stream, because streaming costs a message per token. A ``latency`` workload is a run of
+its own, ``throughput --streaming`` with as many requests in flight as it says. The subcommand ``latency`` is not used:
+it sizes itself by what NVML says of the device's memory, which a GB10 does not tell,
+and takes neither limits nor ``--request_json``.
 
 Names of options differ between versions, so they are chosen by what ``--help`` lists (:data:`PROBES`, kept in
-``Prepared.facts``), never by a version string. Source: ``tensorrt_llm/bench`` and the published CLI references of 1.0 to 1.2.
+``Prepared.facts``), never by a version string. Source: ``tensorrt_llm/bench`` and the published CLI references of 1.0
+to 1.2.
 """
 
 from __future__ import annotations
@@ -63,13 +65,14 @@ LAST_WITH_TENSORRT = "1.2.1"
 
 COMMON = {
     # What every release from 1.0 to 1.2 lists: assumed where nobody could ask the image.
-    "help_throughput": "--backend --engine_dir --dataset --num_requests --warmup --concurrency --streaming --max_batch_size "
-    "--max_num_tokens --kv_cache_free_gpu_mem_fraction --tp --extra_llm_api_options --report_json --request_json",
+    "help_throughput": "--backend --engine_dir --dataset --num_requests --warmup --concurrency --streaming "
+    "--max_batch_size --max_num_tokens --kv_cache_free_gpu_mem_fraction --tp "
+    "--extra_llm_api_options --report_json --request_json",
 }
 
 UNSUPPORTED = {
-    "GemmaForCausalLM": "first-generation Gemma is in no version of the PyTorch backend; set `backend: tensorrt` (up to 1.2) or "
-    "take Gemma 3",
+    "GemmaForCausalLM": "first-generation Gemma is in no version of the PyTorch backend; set `backend: tensorrt` (up "
+    "to 1.2) or take Gemma 3",
 }
 """Architectures that the PyTorch backend cannot load, with what to do."""
 
@@ -117,8 +120,8 @@ class TrtLlm:
                 )
             if checkpoint.quantization in AUTOAWQ:
                 raise EngineError(
-                    f"model '{model.name}': the PyTorch backend reads no {checkpoint.quantization} checkpoint; take a ModelOpt "
-                    "export (hf_quant_config.json: NVFP4, FP8, W4A16_AWQ) or the vllm engine"
+                    f"model '{model.name}': the PyTorch backend reads no {checkpoint.quantization} checkpoint; take "
+                    "a ModelOpt export (hf_quant_config.json: NVFP4, FP8, W4A16_AWQ) or the vllm engine"
                 )
         if checkpoint.vocabulary is not None and checkpoint.vocabulary < TOKEN_IDS.stop:
             raise EngineError(
@@ -214,7 +217,8 @@ class TrtLlm:
         return parse_file(*report_or_log(report, log), requests, keys)
 
     def texts(self, output: Path) -> tuple[str, ...] | None:
-        """The answers of an attempt, or None where it kept none: the benchmark decodes tokens only where it is told to."""
+        """The answers of an attempt, or None where it kept none:
+        the benchmark decodes tokens only where it is told to."""
         try:
             records = read_requests(output / "requests.json")
         except ReportError:
@@ -271,8 +275,8 @@ def identity(model: Model) -> str:
 
 
 def llm_options(model: Model) -> dict[str, Any]:
-    """The engine's YAML, or nothing. It replaces ``kv_cache_config`` as a whole through 1.2, and with it the fraction of
-    the command line and the benchmark's ``enable_block_reuse: false``, so all of it is written whenever any is."""
+    """The engine's YAML, or nothing. It replaces ``kv_cache_config`` as a whole through 1.2, and with it the fraction
+    of the command line and the benchmark's ``enable_block_reuse: false``, so all of it is written whenever any is."""
     options = model.engine_options.get("trtllm", {})
     if not options and model.kv_cache_tokens is None:
         return {}
@@ -384,7 +388,8 @@ def notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) -> 
 def metrics(
     report: BenchReport | None, records: tuple[RequestRecord, ...], log: Log, reason: str = "no report"
 ) -> tuple[Metric, ...]:
-    """Every figure under the project's name. Missing ones say why; a NaN or Infinity that the program wrote is missing."""
+    """Every figure under the project's name. Missing ones say why;
+    a NaN or Infinity that the program wrote is missing."""
     return tuple(
         Metric(
             name=name,
@@ -565,7 +570,8 @@ def _listed(prepared: Prepared) -> frozenset[str]:
 
 
 def _choices(prepared: Prepared, option: str) -> tuple[str, ...]:
-    """What the help says an option may be, as click writes it: ``[pytorch|_autodeploy]``; empty where it does not say."""
+    """What the help says an option may be, as click writes it: ``[pytorch|_autodeploy]``;
+    empty where it does not say."""
     match = re.search(rf"{option}\s+\[([^\]]+)\]", _help(prepared))
     return tuple(choice.strip() for choice in match[1].split("|")) if match else ()
 
@@ -573,8 +579,8 @@ def _choices(prepared: Prepared, option: str) -> tuple[str, ...]:
 def _backend_options(model: Model, prepared: Prepared) -> list[str]:
     """``--backend``, and the built engine. Refused where this image's program does not have the backend.
 
-    Late 1.3 still lists ``--engine_dir``, but no TensorRT backend that could run one. Before 1.0, recognised by the absence of
-    ``--request_json``, TensorRT was what ran without a ``--backend``.
+    Late 1.3 still lists ``--engine_dir``, but no TensorRT backend that could run one. Before 1.0, recognised by the
+    absence of ``--request_json``, TensorRT was what ran without a ``--backend``.
     """
     backend, listed, choices = _backend(model), _listed(prepared), _choices(prepared, "--backend")
     before_1_0 = "--request_json" not in listed and "--engine_dir" in listed
@@ -583,16 +589,19 @@ def _backend_options(model: Model, prepared: Prepared) -> list[str]:
         if "--engine_dir" not in listed or (choices and "tensorrt" not in choices and not implied):
             offered = f"--backend takes {', '.join(choices)}" if choices else "there is no --engine_dir"
             raise EngineError(
-                f"model '{model.name}' needs the TensorRT backend, which this image's trtllm-bench has no more ({offered})",
-                f"Take an image up to {LAST_WITH_TENSORRT}, the last release that has it (nvcr.io/nvidia/tensorrt-llm/release:"
-                f"{LAST_WITH_TENSORRT}), a model of a newer architecture, or the vllm engine.",
+                f"model '{model.name}' needs the TensorRT backend, "
+                f"which this image's trtllm-bench has no more ({offered})",
+                f"Take an image up to {LAST_WITH_TENSORRT}, the last release that has it "
+                f"(nvcr.io/nvidia/tensorrt-llm/release:{LAST_WITH_TENSORRT}), a model of a newer architecture, "
+                "or the vllm engine.",
             )
         if implied:
             return ["--engine_dir", f"{INPUT}/engine"]
         return ["--engine_dir", f"{INPUT}/engine", "--backend", "tensorrt"]
     if choices and backend not in choices:
         raise EngineError(
-            f"model '{model.name}': this image's trtllm-bench has no backend {backend} (--backend takes {', '.join(choices)})",
+            f"model '{model.name}': this image's trtllm-bench has no backend "
+            f"{backend} (--backend takes {', '.join(choices)})",
             "Take an image of 1.0 or later.",
         )
     return ["--backend", backend] if "--backend" in listed else []

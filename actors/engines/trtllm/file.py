@@ -29,8 +29,8 @@ from actors.engines.trtllm.report import (
 def parse_file(path: Path, log_path: Path | None, requests: Path | None, keys: Keys) -> dict[str, Any]:
     """The figures of one report, ready for JSON (no NaN: missing is null).
 
-    Without a report the log is searched for the reason, and ``failure`` names it. Raises EngineError, naming the missing key, for a report
-    that cannot be used.
+    Without a report the log is searched for the reason, and ``failure`` names it. Raises EngineError, naming the
+    missing key, for a report that cannot be used.
     """
     if _first_line(path).startswith("{'"):
         return {

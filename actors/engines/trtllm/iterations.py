@@ -1,5 +1,5 @@
-"""``trtllm-bench --iteration_log``: one Python literal per line, not JSON. Not written in measured runs, where it would cost a
-process; read where somebody has one, because it counts KV cache blocks exactly.
+"""``trtllm-bench --iteration_log``: one Python literal per line, not JSON. Not written in measured runs, where it would
+cost a process; read where somebody has one, because it counts KV cache blocks exactly.
 
 Source: the C++ serialisation of iteration statistics (``docs``: trtllm-serve metrics).
 """
@@ -26,7 +26,8 @@ class KvCacheStats(Section):
 
 
 class Iteration(Section):
-    """``gpuMemUsage``: bytes, total − free as CUDA sees it, so on unified memory it includes page cache and other processes."""
+    """``gpuMemUsage``: bytes, total − free as CUDA sees it,
+    so on unified memory it includes page cache and other processes."""
 
     iter: int
     iterLatencyMS: float

@@ -20,7 +20,8 @@ GIB = {"KiB": 2**-20, "MiB": 2**-10, "GiB": 1.0, "KB": 1e3 / 2**30, "MB": 1e6 / 
 
 VERSION = re.compile(r"\[TensorRT-LLM\] TensorRT[- ]LLM version: (?P<version>\S+)")
 ALLOCATED = re.compile(
-    r"\[MemUsageChange\] Allocated (?P<size>\d+(?:\.\d+)?) (?P<unit>[KMG]i?B) for max tokens in paged KV cache \((?P<tokens>\d{1,15})\)"
+    r"\[MemUsageChange\] Allocated (?P<size>\d+(?:\.\d+)?) (?P<unit>[KMG]i?B) "
+    r"for max tokens in paged KV cache \((?P<tokens>\d{1,15})\)"
 )
 PEAK = re.compile(
     r"Peak memory during memory usage profiling \(torch \+ non-torch\): (?P<peak>\d+(?:\.\d+)?) GiB"
@@ -32,7 +33,8 @@ PEAK = re.compile(
 )
 QUOTA = re.compile(r"KV cache manager v2 device quota set to (?P<gib>\d+(?:\.\d+)?) ?GiB")
 BOTH_LIMITS = re.compile(
-    r"Both free_gpu_memory_fraction and max_tokens are set \(to (?P<fraction>\d+(?:\.\d+)?) and (?P<tokens>\d{1,15}), respectively\)"
+    r"Both free_gpu_memory_fraction and max_tokens are set \(to (?P<fraction>\d+(?:\.\d+)?) and "
+    r"(?P<tokens>\d{1,15}), respectively\)"
 )
 POOL = re.compile(r"Number of blocks in KV cache primary pool: (?P<blocks>\d{1,15})")
 TOKENS_PER_BLOCK = re.compile(r"Number of tokens per block: (?P<tokens>\d{1,15})")
@@ -42,7 +44,8 @@ OUTSIDE_TORCH = re.compile(
     r"Memory used after loading model weights \(outside torch\) in memory usage profiling: (?P<gib>\d+(?:\.\d+)?) GiB"
 )
 LIMITS = re.compile(
-    r"max_seq_len=(?P<seq>\d{1,15}), max_num_requests=(?P<req>\d{1,15}), max_num_tokens=(?P<tok>\d{1,15}), max_batch_size=(?P<mbs>\d{1,15})"
+    r"max_seq_len=(?P<seq>\d{1,15}), max_num_requests=(?P<req>\d{1,15}), max_num_tokens=(?P<tok>\d{1,15}), "
+    r"max_batch_size=(?P<mbs>\d{1,15})"
 )
 TRT_MEMORY = re.compile(
     r"Memory usage when calculating max tokens in paged kv cache: total: (?P<total>\d+(?:\.\d+)?) GiB, "

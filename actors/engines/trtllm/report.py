@@ -1,8 +1,8 @@
 """``trtllm-bench --report_json`` and ``--request_json``: what each version must contain, and nothing invented.
 
-A report parses completely or fails with the dotted name of the key that is missing or wrong. Keys that a version introduced
-carry :class:`Since`: they may be absent before it and must be there from it on (a release candidate of that version
-may go either way, because the key arrived somewhere between the candidates). Keys nobody has read about yet are
+A report parses completely or fails with the dotted name of the key that is missing or wrong. Keys that a version
+introduced carry :class:`Since`: they may be absent before it and must be there from it on (a release candidate of that
+version may go either way, because the key arrived somewhere between the candidates). Keys nobody has read about yet are
 tolerated and listed by :func:`unknown_keys`, so that a newer engine is noticed rather than refused.
 
 Source: ``tensorrt_llm/bench/dataclasses/{reporting,statistics,general}.py`` of the 0.x to 1.3 lines. All times are
@@ -37,7 +37,8 @@ NEWEST = (1, 3)
 
 
 class ReportError(EngineError):
-    """A report that cannot be used. ``key`` is the dotted path of the offending key, or None for the file as a whole."""
+    """A report that cannot be used. ``key`` is the dotted path of the offending key,
+    or None for the file as a whole."""
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
@@ -151,8 +152,8 @@ class Energy(Section):
 
 
 class Streaming(Section):
-    """Only for ``throughput --streaming`` and ``latency``. TPOT is one figure per request, (end − first token) / (tokens − 1);
-    its percentiles run over requests, not over tokens."""
+    """Only for ``throughput --streaming`` and ``latency``. TPOT is one figure per request, (end − first token) /
+    (tokens − 1); its percentiles run over requests, not over tokens."""
 
     token_output_speed_tok_s: Annotated[float | None, Known()] = None
     avg_ttft_ms: float
@@ -256,8 +257,8 @@ def parse_report(text: str, origin: str = "report") -> BenchReport:
     version = parse_version(report.engine.version)
     if version is None:
         raise ReportError(
-            f"{origin}: engine.version is '{report.engine.version}', which is no version number; without one nobody can "
-            "tell which keys must be there",
+            f"{origin}: engine.version is '{report.engine.version}', which is no version number; without one nobody "
+            "can tell which keys must be there",
             "engine.version",
         )
     for key in _absent(report, version):

@@ -1,9 +1,10 @@
-"""A checkpoint folder without weights: a true shape and a made-up tokenizer, for ``--load-format dummy``, which draws the weights.
+"""A checkpoint folder without weights: a true shape and a made-up tokenizer, for ``--load-format dummy``,
+which draws the weights.
 
-Inference costs what the shape costs, whatever the weights say. The tokenizer matters all the same: vLLM's random prompts are drawn
-as ids, decoded to text and encoded again, so every id must have a text, and texts in a row must come back as the same ids. Here a
-token is one capital, one small letter, a digit and a mark (``Ab``, ``Ab3``, ``Ab3;``): as no kind follows itself, pieces
-never join across the border of two tokens.
+Inference costs what the shape costs, whatever the weights say. The tokenizer matters all the same: vLLM's random
+prompts are drawn as ids, decoded to text and encoded again, so every id must have a text, and texts in a row must come
+back as the same ids. Here a token is one capital, one small letter, a digit and a mark (``Ab``, ``Ab3``, ``Ab3;``): as
+no kind follows itself, pieces never join across the border of two tokens.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def check_shape(name: str, shape: RandomWeights) -> None:
         )
     if shape.hidden_size % shape.heads or shape.heads % shape.kv_heads:
         raise EngineError(
-            f"model '{name}': {shape.heads} heads do not divide {shape.hidden_size}, or {shape.kv_heads} KV heads do not divide them",
+            f"model '{name}': {shape.heads} heads do not divide {shape.hidden_size}, "
+            f"or {shape.kv_heads} KV heads do not divide them",
             "Correct random_weights: heads and kv_heads.",
         )
 
@@ -98,7 +100,8 @@ def kv_bytes_per_token(shape: RandomWeights) -> int:
 
 
 def tokens(vocabulary: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """Entries by id, of which the first 256 are the bytes and the last is :data:`END`, and the merges that make them."""
+    """Entries by id, of which the first 256 are the bytes and the last is :data:`END`,
+    and the merges that make them."""
     entries, merges = list(_bytes()), []
     for first, second in islice(_pieces(), vocabulary - SMALLEST):
         entries.append(first + second)
@@ -117,7 +120,8 @@ def _pieces() -> Any:
 
 
 def _bytes() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary: itself where it prints, else one from U+0100 on."""
+    """The letter that stands for each byte in a byte-level vocabulary: itself where it prints,
+    else one from U+0100 on."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = (chr(256 + n) for n in range(256))
     return [chr(byte) if byte in printable else next(others) for byte in range(256)]

@@ -1,8 +1,8 @@
-"""vLLM by its own benchmarks: ``vllm bench throughput`` (primary), and ``vllm bench serve`` against a server started beside it
-where latency is asked for.
+"""vLLM by its own benchmarks: ``vllm bench throughput`` (primary), and ``vllm bench serve`` against a server started
+beside it where latency is asked for.
 
-Prompts are vLLM's own random dataset from the workload's seed, not the shared dataset file: no version reads token ids from
-a file. Source: ``vllm/benchmarks`` of 0.11 to 0.33.
+Prompts are vLLM's own random dataset from the workload's seed, not the shared dataset file: no version reads token ids
+from a file. Source: ``vllm/benchmarks`` of 0.11 to 0.33.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ READY_S = 1800
 """How long the server may take to load the weights."""
 
 UTILIZATION = 0.8
-"""Share of the device's memory that vLLM may take. Its own default of 0.9 leaves unified memory too little for the host."""
+"""Share of the device's memory that vLLM may take. Its own default of 0.9 leaves
+unified memory too little for the host."""
 
 PROBES: dict[str, tuple[tuple[str, ...], ...]] = {
     # Plain --help lists groups of options only, from about 0.11 on; versions before do not understand `=all`.
@@ -77,8 +78,9 @@ wait "$bench"; code=$?
 kill "$server" 2>/dev/null; wait "$server" 2>/dev/null
 exit "$code"
 """
-"""Server and client live and die together; the exit code is the client's. Not ``wait -n``: before bash 5.3 it waits for the other for ever
-where one has ended already. The pause is a read that nothing answers, so that nothing is forked beside the benchmark."""
+"""Server and client live and die together; the exit code is the client's. Not ``wait -n``: before bash 5.3 it waits for
+the other for ever where one has ended already. The pause is a read that nothing answers,
+so that nothing is forked beside the benchmark."""
 
 GIB = 2**30
 
@@ -100,8 +102,8 @@ class Vllm(BuildsNothing):
         return model.huggingface_id is not None and model.random_weights is None
 
     def prepare(self, model: Model, workload: Workload, cache: Path) -> Prepared:
-        """Find the weights and refuse another model's. Nothing is downloaded. A model with random weights gets its shape and a
-        tokenizer written; vLLM draws the weights when it starts."""
+        """Find the weights and refuse another model's. Nothing is downloaded. A model with random weights gets its
+        shape and a tokenizer written; vLLM draws the weights when it starts."""
         if model.random_weights is not None:
             return _prepare_random(model, model.random_weights, cache)
         folder = weights.locate(model, cache)
@@ -124,8 +126,8 @@ class Vllm(BuildsNothing):
         return Prepared(files={"weights": str(weights.place(model, cache))})
 
     def command(self, model: Model, workload: Workload, prepared: Prepared) -> Launch:
-        """One process where throughput is asked for, else a server and its client. An option that engine_options names takes the
-        place of the one that stands here; none is given twice."""
+        """One process where throughput is asked for, else a server and its client. An option that engine_options names
+        takes the place of the one that stands here; none is given twice."""
         engine = _engine_options(model, workload)
         if workload.kind == "throughput":
             argv = _throughput(model, workload, prepared, engine)
@@ -335,7 +337,8 @@ def _startup(log: Log, silent: str) -> dict[str, tuple[float | None, str, str]]:
 
 
 def _time(report: VllmReport | None, log: Log, statistic: str, kind: str, reason: str) -> tuple[float | None, str, str]:
-    """Value, source and reason of one time. What the user did not ask the client for is missing with the option that gives it."""
+    """Value, source and reason of one time. What the user did not ask the client for
+    is missing with the option that gives it."""
     source = f"report.json: {statistic}_{kind}_ms"
     if isinstance(report, ThroughputReport):
         return None, source, "vllm bench throughput times no single request"
@@ -396,10 +399,16 @@ def parse_report_file(path: Path, log_path: Path | None) -> dict[str, Any]:
 def notes(report: VllmReport | None) -> Iterator[str]:
     """What a reader of the figures should know and no failure says."""
     if isinstance(report, LatencyReport):
-        yield "vllm bench latency: latency is of a whole batch from first prompt to last token, and no throughput is written"
+        yield (
+            "vllm bench latency: latency is of a whole batch from first prompt to last token, "
+            "and no throughput is written"
+        )
     if isinstance(report, ServeReport):
         if report.completed and report.unanswered:
-            yield f"{report.unanswered} of {report.num_prompts} requests failed; the times are of those that were answered"
+            yield (
+                f"{report.unanswered} of {report.num_prompts} requests failed; "
+                "the times are of those that were answered"
+            )
         if report.several_tokens_per_message:
             yield report.several_tokens_per_message
         if report.total_token_throughput is None:
@@ -417,10 +426,13 @@ Options = dict[str, Any]
 """Option without its dashes to its value; True is a bare flag, False and None leave it out, a table becomes JSON."""
 
 SETTLED = frozenset(
-    {"model", "tokenizer", "backend", "dataset-name", "dataset-path", "input-len", "output-len", "random-input-len", "random-output-len"}
-    | {"random-range-ratio", "num-prompts", "num-warmups", "output-json", "served-model-name", "host", "port", "max-num-seqs", "seed"}
+    {"model", "tokenizer", "backend", "dataset-name", "dataset-path", "input-len", "output-len", "random-input-len",
+    "random-output-len"}
+    | {"random-range-ratio", "num-prompts", "num-warmups", "output-json", "served-model-name", "host", "port",
+        "max-num-seqs", "seed"}
 )  # fmt: skip
-"""What model, workload and harness say; engine_options may not say otherwise, or figures would answer another question."""
+"""What model, workload and harness say; engine_options may not say otherwise,
+or figures would answer another question."""
 
 
 def _prepare_random(model: Model, shape: RandomWeights, cache: Path) -> Prepared:
@@ -457,7 +469,8 @@ def _engine_options(model: Model, workload: Workload) -> Options:
     given = {name.lstrip("-").replace("_", "-"): value for name, value in model.engine_options.get("vllm", {}).items()}
     if forbidden := sorted(SETTLED & given.keys()):
         raise EngineError(
-            f"model '{model.name}': engine_options: vllm sets {', '.join(forbidden)}, which the model's entry and the workload say",
+            f"model '{model.name}': engine_options: vllm sets {', '.join(forbidden)}, "
+            "which the model's entry and the workload say",
             "Remove it there; batch_size, requests, tokens and seed are keys of model and workload.",
         )
     options: Options = {"max-num-seqs": _concurrency(model, workload), "max-model-len": _context(workload)}
@@ -474,7 +487,8 @@ def _engine_options(model: Model, workload: Workload) -> Options:
     options["gpu-memory-utilization"] = UTILIZATION
     if model.random_weights is not None:
         options["load-format"] = "dummy"
-    # On by default in vLLM. A prompt that comes again, in another block or after a warm-up, would cost less than a new one.
+    # On by default in vLLM. A prompt that comes again, in another block or after a warm-up, would cost less than a new
+    # one.
     caching = given.pop("enable-prefix-caching", False) is True
     if given.pop("no-enable-prefix-caching", False) is True:
         caching = False

@@ -1,9 +1,9 @@
-"""What vLLM's benchmarks write, and what the log adds: ``vllm bench throughput --output-json``, ``vllm bench serve --save-result``,
-``vllm bench latency --output-json``.
+"""What vLLM's benchmarks write, and what the log adds: ``vllm bench throughput --output-json``, ``vllm bench serve
+--save-result``, ``vllm bench latency --output-json``.
 
-Source: ``vllm/benchmarks/{throughput,serve,latency}.py`` of 0.11 to 0.33, and the ``benchmark_serving.py`` of 2024 from which they
-come. A report parses completely or fails with the name of the missing key; keys that a version adds are kept as
-unknown. Times in ms unless named otherwise.
+Source: ``vllm/benchmarks/{throughput,serve,latency}.py`` of 0.11 to 0.33, and the ``benchmark_serving.py`` of 2024 from
+which they come. A report parses completely or fails with the name of the missing key; keys that a version adds are kept
+as unknown. Times in ms unless named otherwise.
 """
 
 from __future__ import annotations
@@ -141,7 +141,10 @@ class ServeReport(Section):
         gap, token = self.time_ms("mean", "itl"), self.time_ms("mean", "tpot")
         apart = messages and tokens > SEVERAL_PER_MESSAGE * messages
         if apart or (gap and token and gap > SEVERAL_PER_MESSAGE * token):
-            return "a message brings several tokens (speculative decoding or a stream interval), so vLLM's ITL is per message; see tpot_*"
+            return (
+                "a message brings several tokens (speculative decoding or a stream interval), "
+                "so vLLM's ITL is per message; see tpot_*"
+            )
         return None
 
 
@@ -184,8 +187,8 @@ def parse_report(text: str, origin: str = "report") -> VllmReport:
         raise ReportError(refusal(origin, program, "vllm"))
     if (reports := _several(text)) > 1:
         raise ReportError(
-            f"{origin}: {reports} reports in one file, as --append-result writes them; one report is one run\nGive each run a file of its own "
-            "(one line each), or import the whole as a table: `campaign import FILE`."
+            f"{origin}: {reports} reports in one file, as --append-result writes them; one report is one run\nGive "
+            "each run a file of its own (one line each), or import the whole as a table: `campaign import FILE`."
         )
     data = load_json(text, origin)
     if not isinstance(data, dict):
@@ -249,8 +252,8 @@ def read_log(*streams: str) -> Log:
 
 
 def _ready_and_measured(lines: list[Line]) -> tuple[int | None, int | None]:
-    """UTC nanoseconds at which requests were taken and at which the client began to measure. A client whose output comes in one piece
-    with its result does not tell when it began."""
+    """UTC nanoseconds at which requests were taken and at which the client began to measure. A client whose output
+    comes in one piece with its result does not tell when it began."""
     ready = measured = result = None
     for line in lines:
         if line.seen_ns is None:
@@ -267,8 +270,8 @@ def _ready_and_measured(lines: list[Line]) -> tuple[int | None, int | None]:
 
 
 def request_rows(report: ServeReport) -> Iterator[dict[str, Any]]:
-    """Rows of ``requests.parquet`` from ``--save-detailed``. A request's latency is its TTFT and all gaps after it; gaps between
-    messages that bring several tokens are no times per token and are left out."""
+    """Rows of ``requests.parquet`` from ``--save-detailed``. A request's latency is its TTFT and all gaps after it;
+    gaps between messages that bring several tokens are no times per token and are left out."""
     begin = min(report.start_times, default=0.0)
     per_token = report.several_tokens_per_message is None
     for index, ttft in enumerate(report.ttfts):

@@ -2,7 +2,8 @@
 
 The container is created before the gate opens and started after it. It is removed by name at the end instead
 of by ``--rm``, so that its logs and its OOM state can be read first. A reaper (``reaper.py``) removes it if the
-actor dies. The image's entry point is run, with the engine's argv for its command: what ``docker run IMAGE COMMAND`` does, and the chroot too.
+actor dies. The image's entry point is run, with the engine's argv for its command: what ``docker run IMAGE COMMAND``
+does, and the chroot too.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ RLIMITS = {
 def options(spec: Environment, gpu_uuid: str | None = None) -> Options:
     """Key of the environment to the parameters of ``containers.create`` that it sets; only keys that are used.
 
-    One table serves the container, its shell line and the trial that names what a host refuses. ``gpu_uuid``: the unit's GPU, which
-    the container gets alone; None is all. Raises OptionRefused for an arm that names another.
+    One table serves the container, its shell line and the trial that names what a host refuses. ``gpu_uuid``: the
+    unit's GPU, which the container gets alone; None is all. Raises OptionRefused for an arm that names another.
     """
     found: Options = {}
     if spec.gpu.by != "none":
@@ -178,7 +179,8 @@ def explain(error: Exception) -> str:
 
 GONE = re.compile(
     r"containerd[^\n]*(?:connection refused|no such file|unavailable|closing|not running|EOF)|"
-    r"(?:unavailable|connection error|error reading from server)[^\n]*containerd|shim[^\n]*(?:disconnected|ttrpc: closed)|"
+    r"(?:unavailable|connection error|error reading from server)[^\n]*containerd|shim[^\n]*(?:disconnected|ttrpc: "
+    r"closed)|"
     r"Cannot connect to the Docker daemon|transport is closing|ttrpc: closed",
     re.IGNORECASE,
 )
@@ -338,8 +340,9 @@ class DockerProcess:
         self._lock = threading.Lock()
 
     def start(self) -> int:
-        """Returns the Docker engine's own ``State.StartedAt`` on the monotonic clock. It is taken when ``runc start`` has
-        returned, some milliseconds after the exec, hence an upper bound, and a tighter one than the end of the call."""
+        """Returns the Docker engine's own ``State.StartedAt`` on the monotonic clock. It is taken when ``runc start``
+        has returned, some milliseconds after the exec, hence an upper bound,
+        and a tighter one than the end of the call."""
         ordered_ns = time.monotonic_ns()
         try:
             self._api.start(self._container)
@@ -376,7 +379,8 @@ class DockerProcess:
         return self._exit
 
     def output_bytes(self) -> int | None:
-        """By the size of the log driver's file: asking the Docker engine would cost this arm what the other does not pay."""
+        """By the size of the log driver's file: asking the Docker engine would cost
+        this arm what the other does not pay."""
         try:
             return self._log.stat().st_size if self._log is not None else None
         except OSError:  # it belongs to root, or the engine is on another machine
@@ -542,7 +546,8 @@ def container_rlimits(engine: ContainerEngine, digest: str, home: Path) -> Rlimi
 
 
 def no_such_program(message: str) -> bool:
-    """Whether the Docker engine refuses only because the image lacks the program: everything else was granted before."""
+    """Whether the Docker engine refuses only because the image lacks the program:
+    everything else was granted before."""
     return "executable file not found" in message or bool(re.search(r"exec: .*no such file or directory", message))
 
 

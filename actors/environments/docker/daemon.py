@@ -6,9 +6,9 @@ A ``DOCKER_HOST`` that does not answer is an error and never replaced: it was so
 The private engine is a plain ``dockerd`` with its own socket, data, exec root and pid file below
 ``<home>/engine``. It never touches the host's firewall or forwarding (``--iptables=false --ip-forward=false``):
 its containers reach each other over a bridge, or nothing where the bridge cannot be made or belongs to another engine.
-It outlives the command that started it; ``make clean`` ends it. It is known by its log, the file that lies in the folder and that it
-writes to, so that one is found whose folder was moved; that is ended, and started where the folder lies now. Run as a module it answers
-``ensure``, ``status``, ``remove`` (the engine) and ``clean`` (the whole home).
+It outlives the command that started it; ``make clean`` ends it. It is known by its log, the file that lies in the
+folder and that it writes to, so that one is found whose folder was moved; that is ended, and started where the folder
+lies now. Run as a module it answers ``ensure``, ``status``, ``remove`` (the engine) and ``clean`` (the whole home).
 """
 
 from __future__ import annotations
@@ -44,10 +44,13 @@ LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
 MADE_IN_HOME = {
-    account.RECORD, "analysis.key", "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker", "models", "podman", "prepared", "probes",
-    "programs", "pycache", "ray", "report", "rootfs", "scratch", "setup.log", "spool", "sql_history", "trtllm", "uv", "vllm-random",
+    account.RECORD, "analysis.key", "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker",
+        "models", "podman", "prepared", "probes",
+    "programs", "pycache", "ray", "report", "rootfs", "scratch", "setup.log", "spool", "sql_history", "trtllm", "uv",
+    "vllm-random",
 }  # fmt: skip
-"""What the project makes in a home that the user chose; ``.campaign`` and root's state of a checkout are the project's altogether."""
+"""What the project makes in a home that the user chose; ``.campaign`` and root's state
+of a checkout are the project's altogether."""
 Say = Callable[[str], None]
 MOVED = "its folder was moved while it ran"
 
@@ -63,7 +66,8 @@ class Found:
     """This call started it."""
     version: str
     network: str = "as the host's engine has it"
-    """For a private engine: ``bridge`` or ``none: why``; with ``none`` containers need ``network: none`` or ``host``."""
+    """For a private engine: ``bridge`` or ``none: why``; with ``none`` containers need ``network:
+    none`` or ``host``."""
 
 
 def engine_folder(home: Path) -> Path:
@@ -71,7 +75,8 @@ def engine_folder(home: Path) -> Path:
 
 
 def runtime_folder(home: Path) -> Path:
-    """Where sockets live: the engine's folder, or a short one named by its hash where the path is too long for a socket."""
+    """Where sockets live: the engine's folder, or a short one named by its hash
+    where the path is too long for a socket."""
     folder = engine_folder(home)
     if len(os.fsencode(folder)) + DEEPEST_SOCKET <= LONGEST_SOCKET:
         return folder
@@ -250,9 +255,15 @@ def _start_private(home: Path, say: Say) -> Found:
 def _hint_of_log(lines: list[str]) -> str:
     text = "\n".join(lines[-200:])
     if Path("/run/containerd/containerd.sock").exists() and "containerd.sock" in text and "timeout" in text.lower():
-        return "/run/containerd/containerd.sock is left from a containerd that no longer runs: start that, or delete the socket."
+        return (
+            "/run/containerd/containerd.sock is left from a containerd that no longer runs: start that, "
+            "or delete the socket."
+        )
     if "Operation not permitted" in text or "permission denied" in text:
-        return "This looks like a container without the rights that Docker needs: give it a Docker socket from outside instead."
+        return (
+            "This looks like a container without the rights that Docker needs: "
+            "give it a Docker socket from outside instead."
+        )
     return "Install and start Docker in the usual way instead, then run the command again."
 
 
@@ -345,8 +356,8 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def remove(home: Path) -> list[str]:
-    """End the private engine with its containers, undo its mounts, delete its folder. Returns what was done; raises OSError where
-    something of it is still there."""
+    """End the private engine with its containers, undo its mounts, delete its folder. Returns what was done; raises
+    OSError where something of it is still there."""
     folder, runtime = engine_folder(home), runtime_folder(home)
     if not folder.exists() and not runtime.exists():
         return []
@@ -397,9 +408,9 @@ def clean(home: Path) -> list[str]:
 
 
 def clean_all(home: Path, checkout: Path) -> list[str]:
-    """:func:`clean` of ``home`` and, where it is not named, of every place that the project uses by itself: ``.campaign`` of the
-    checkout, and what ``sudo make campaign`` keeps for it. Raises EngineMissing, having touched nothing, where that is
-    root's and the user is not."""
+    """:func:`clean` of ``home`` and, where it is not named, of every place that the project uses by itself:
+    ``.campaign`` of the checkout, and what ``sudo make campaign`` keeps for it. Raises EngineMissing, having touched
+    nothing, where that is root's and the user is not."""
     if os.environ.get("CAMPAIGN_HOME"):
         return clean(home)
     kept = account.state(checkout)
@@ -412,7 +423,8 @@ def clean_all(home: Path, checkout: Path) -> list[str]:
 
 
 def unmount_below(folder: Path) -> None:
-    """Undo every mount at or below ``folder``, deepest first. Raises OSError if one stays: then nothing may be deleted."""
+    """Undo every mount at or below ``folder``, deepest first. Raises OSError if one stays:
+    then nothing may be deleted."""
     for _ in range(3):  # mounts may be stacked
         points = mounts_below(folder)
         if not points:
@@ -471,7 +483,8 @@ def _moved(home: Path) -> bool:
 
 
 def _end_leftovers(home: Path) -> None:
-    """End what runs for this engine, whatever state a crash left it in, and wherever it was started: dockerd, containerd, shims, containers."""
+    """End what runs for this engine, whatever state a crash left it in, and wherever it was started: dockerd,
+    containerd, shims, containers."""
     folder, runtime = engine_folder(home), runtime_folder(home)
     engines = _engines(home)
     said = [dict(word.partition("=")[::2] for word in argv if word.startswith("--")) for argv in engines.values()]
@@ -565,7 +578,8 @@ def _delete_bridge(name: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``ensure | status | remove | clean``, on the project's home; exits 4 where no engine can be had or not all can be removed."""
+    """``ensure | status | remove | clean``, on the project's home;
+    exits 4 where no engine can be had or not all can be removed."""
     home = own_home()
     verb = arguments[0] if len(arguments) == 1 else ""
     try:

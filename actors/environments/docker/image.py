@@ -39,8 +39,8 @@ def ensure(
     fetch: bool = True,
     engine: str = "docker",
 ) -> ImageIdentity:
-    """The image, present in the engine, whose name is ``engine``. ``say`` gets a line now and then while that takes long. Without
-    ``fetch`` nothing is pulled.
+    """The image, present in the engine, whose name is ``engine``. ``say`` gets a line now and then while that takes
+    long. Without ``fetch`` nothing is pulled.
 
     Raises EnvironmentError_ where it cannot be had; the message says why, its lines after the first what to do.
     """
@@ -71,7 +71,8 @@ def identity(found: Any, reference: str, content: str | None = None, repo: str |
     variables = dict(item.split("=", 1) for item in config.get("Env") or () if "=" in item)
     return ImageIdentity(
         reference=reference, digest=found.id, variables=variables, workdir=config.get("WorkingDir") or "/",
-        user=config.get("User") or "", entrypoint=tuple(config.get("Entrypoint") or ()), content_digest=content, repo_digest=repo,
+        user=config.get("User") or "", entrypoint=tuple(config.get("Entrypoint") or ()), content_digest=content,
+            repo_digest=repo,
     )  # fmt: skip
 
 
@@ -86,8 +87,8 @@ def present(client: docker.DockerClient, reference: str) -> Any | None:
 
 
 def _import(client: docker.DockerClient, tar: Path, repository: str, content: str, changes: list[str]) -> Any:
-    """``docker import`` of a root filesystem, tagged and labelled with its content digest. Tagged apart, because Podman forgets the tag
-    of an import."""
+    """``docker import`` of a root filesystem, tagged and labelled with its content digest. Tagged apart, because Podman
+    forgets the tag of an import."""
     label = f"LABEL {CONTENT_LABEL}=sha256:{content}"
     answer = client.api.import_image_from_file(str(tar), changes=[*changes, label])
     imported = ""
@@ -153,8 +154,10 @@ def _registry(client: docker.DockerClient, reference: str, say: Say, fetch: bool
     return identity(found, reference, repo=own[0] if own else None)
 
 
-BY_HAND = """Try `docker pull` by hand. If its registry wants an account: docker login. Without a network bring it as a file: docker save on a
-machine that has it, then image: {source: archive, reference: FILE} in the campaign."""
+BY_HAND = (
+    "Try `docker pull` by hand. If its registry wants an account: docker login. Without a network bring it as a file:\n"
+    "docker save on a machine that has it, then image: {source: archive, reference: FILE} in the campaign."
+)
 
 
 def _split(reference: str) -> tuple[str, str]:

@@ -1,4 +1,5 @@
-"""What holds for every kind whose processes run in containers behind Docker's interface: Docker itself, and whoever speaks like it."""
+"""What holds for every kind whose processes run in containers behind Docker's interface: Docker itself,
+and whoever speaks like it."""
 
 from __future__ import annotations
 

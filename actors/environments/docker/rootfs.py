@@ -1,7 +1,7 @@
 """The root filesystem of an image on disk, for the chroot arm, and the check that it still is that of the image.
 
-Exported once per image digest to ``<home>/rootfs/<digest12>/``, with ``<digest12>.manifest.jsonl`` beside it: one line for each
-entry, written from the stream that the engine exports, before anything reaches the disk. The folder appears by
+Exported once per image digest to ``<home>/rootfs/<digest12>/``, with ``<digest12>.manifest.jsonl`` beside it: one line
+for each entry, written from the stream that the engine exports, before anything reaches the disk. The folder appears by
 rename when it is complete, so half an export is never taken for a whole one.
 """
 
@@ -63,7 +63,8 @@ def export_rootfs(
         return exported
     if os.geteuid() != 0:
         raise EnvironmentError_(
-            "native-chroot needs root: the image's files are exported with their owners, and the engine is run in them\n"
+            "native-chroot needs root: the image's files are exported with their owners, "
+            "and the engine is run in them\n"
             "Run it as root, from the same folder: sudo make campaign (or sudo .venv/bin/campaign prepare CONFIG)."
         )
     with _locked(folder.parent):
@@ -100,8 +101,8 @@ def export_rootfs(
 
 
 def extract(chunks: Iterator[bytes], folder: Path) -> Iterator[Line]:
-    """Unpack a tar stream into ``folder``; yields for each entry ``path``, ``kind``, ``mode``, ``uid``, ``gid`` and, as the
-    kind has them, ``size``, ``mtime``, ``sha256``, ``target``. Owners, times, hard links, devices and extended
+    """Unpack a tar stream into ``folder``; yields for each entry ``path``, ``kind``, ``mode``, ``uid``, ``gid`` and, as
+    the kind has them, ``size``, ``mtime``, ``sha256``, ``target``. Owners, times, hard links, devices and extended
     attributes are kept. Raises TarError for an entry that would leave ``folder``."""
     folder = folder.resolve()
     folder_times: list[tuple[Path, int]] = []
@@ -145,7 +146,8 @@ def _link_source(item: tarfile.TarInfo, root: Path) -> Path:
 
 
 def _make(place: Path, item: tarfile.TarInfo, root: Path) -> None:
-    """What is no file with content. (``TarFile.extract`` has no ``filter`` before Python 3.11.4, which Debian 12 lacks.)"""
+    """What is no file with content. (``TarFile.extract`` has no ``filter`` before Python 3.11.4,
+    which Debian 12 lacks.)"""
     if item.islnk():
         os.link(_link_source(item, root), place, follow_symlinks=False)
         return
@@ -196,8 +198,9 @@ class _Stream(io.RawIOBase):
 def check_rootfs(identity: ImageIdentity, deep: bool = False) -> list[str]:
     """What on disk differs from the image, one line each; empty where nothing does.
 
-    Compares type, mode, owner, size, time and link targets; ``deep`` also the sha256 of every file. What is added counts too, except
-    empty files and folders (mount points, which Docker makes in its own layer). Mounted trees are not entered.
+    Compares type, mode, owner, size, time and link targets; ``deep`` also the sha256 of every file. What is added
+    counts too, except empty files and folders (mount points, which Docker makes in its own layer). Mounted trees are
+    not entered.
     """
     if identity.rootfs is None:
         return [f"{identity.reference} has not been exported"]
@@ -240,7 +243,8 @@ def _walk(root: Path, mounted: set[str]) -> Iterator[tuple[str, os.stat_result]]
 def _difference(line: Line, path: Path, entry: os.stat_result, deep: bool) -> str:
     """How an entry differs from its line; empty where it does not."""
     tests: dict[str, Callable[[int], bool]] = {
-        "file": stat.S_ISREG, "hardlink": stat.S_ISREG, "symlink": stat.S_ISLNK, "folder": stat.S_ISDIR, "fifo": stat.S_ISFIFO,
+        "file": stat.S_ISREG, "hardlink": stat.S_ISREG, "symlink": stat.S_ISLNK, "folder": stat.S_ISDIR,
+        "fifo": stat.S_ISFIFO,
         "device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
     }  # fmt: skip
     kind = line["kind"]
@@ -274,7 +278,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _clear_unfinished(client: docker.DockerClient, home: Path) -> None:
-    """What an export into this home that was killed left: its folder, its manifest, its container. Called under the lock.
+    """What an export into this home that was killed left: its folder, its manifest, its container.
+    Called under the lock.
 
     Another home on the same engine may be exporting now, under a lock of its own.
     """

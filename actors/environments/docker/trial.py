@@ -37,8 +37,8 @@ def refused(
 
 
 def _try(client: docker.DockerClient, image: ImageIdentity, chosen: Options, home: Path) -> str | None:
-    """None if a container with these options runs what its entry point is given, else why not. An image without any program
-    to run still shows that the options are granted: the Docker engine looks for the program last."""
+    """None if a container with these options runs what its entry point is given, else why not. An image without any
+    program to run still shows that the options are granted: the Docker engine looks for the program last."""
     why: str | None = None
     expected, programs = nothing.nothings(image)
     for program in programs:

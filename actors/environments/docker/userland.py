@@ -6,7 +6,8 @@ wherever it lies here; libraries go beside the C library, where the loader looks
 
 The content digest is over sources, libraries and links, not over compiled Python, which follows from them
 and whose bytes need not repeat. Compiled files carry no time stamp (unchecked, PEP 552): an
-interpreter that found them stale would compile anew in each container, but only once in a chroot, and the two arms would differ.
+interpreter that found them stale would compile anew in each container, but only once in a chroot, and the two arms
+would differ.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def gather(python: Interpreter, packages: tuple[str, ...] = ("xllamacpp",), tool
 
 
 def _links_of_this_host() -> dict[str, Entry]:
-    """/bin and /sbin into /usr; /lib and its like only where this host has them so, for the loader's path depends on it."""
+    """/bin and /sbin into /usr; /lib and its like only where this host has them so,
+    for the loader's path depends on it."""
     links = {"/bin": Entry(0o777, target="usr/bin"), "/sbin": Entry(0o777, target="usr/bin")}
     for name in ("lib", "lib64", "lib32"):
         if Path("/", name).is_symlink():

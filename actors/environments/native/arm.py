@@ -3,7 +3,8 @@
 native-chroot runs the engine in a chroot of the exported root filesystem of the very image that the Docker arm
 runs, with the same entry point, argv, mounts, variables, user, affinity and rlimits. The root filesystem is read-only,
 since all attempts share it; ``/tmp``, ``/var/tmp``, ``/run`` and the user's home are fresh folders on disk for each
-attempt, ``/dev/shm`` a fresh tmpfs, and ``/proc``, ``/sys``, ``/dev`` the host's. All of it lives in a mount namespace of the attempt.
+attempt, ``/dev/shm`` a fresh tmpfs, and ``/proc``, ``/sys``, ``/dev`` the host's.
+All of it lives in a mount namespace of the attempt.
 
 native-host runs the engine on the host's userland without any privilege and therefore without mounts: in argv,
 variables and working folder every mount target is replaced by its source.
@@ -142,8 +143,8 @@ def planned(
     home: Path,
     gpu_uuid: str | None = None,
 ) -> dict[str, Any]:
-    """What :meth:`NativeArm.create` would record as its command for a chroot, on a machine that has neither the image nor
-    its root filesystem nor the mounts' sources. ``notes`` says what only the unit can tell."""
+    """What :meth:`NativeArm.create` would record as its command for a chroot, on a machine that has neither the image
+    nor its root filesystem nor the mounts' sources. ``notes`` says what only the unit can tell."""
     root = image.rootfs or ""
     notes = ["rlimits besides those named: as a container of the image has them"]
     asked = spec.user or image.user
@@ -158,7 +159,8 @@ def planned(
         gpu = _driver_files(spec, root, home, notes, planned=True)
     except OptionRefused:
         notes.append(
-            "mounted besides: the GPU driver's files that `nvidia-ctk cdi generate` names on the unit, and a linker cache with them"
+            "mounted besides: the GPU driver's files that `nvidia-ctk cdi generate` names on the unit, "
+            "and a linker cache with them"
         )
     scratch = home.absolute() / "scratch" / "ATTEMPT"
     order: dict[str, Any] = {
@@ -184,7 +186,8 @@ def planned(
 def _driver_files(
     spec: Environment, root: str, home: Path, notes: list[str], planned: bool = False
 ) -> tuple[Mount, ...]:
-    """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's files and a linker cache that has them."""
+    """In a chroot the devices are there; ``gpu: toolkit`` or ``cdi`` adds the driver's
+    files and a linker cache that has them."""
     if spec.gpu.by not in ("toolkit", "cdi"):
         return ()
     found = gpu_files.found()
@@ -211,7 +214,8 @@ def _myself() -> resolve.User:
 
 
 def _on_host(text: str, mounts: tuple[Mount, ...]) -> str:
-    """``text`` with each mount target that stands in it as a path, or as the beginning of one, replaced by its source."""
+    """``text`` with each mount target that stands in it as a path, or as the beginning of one,
+    replaced by its source."""
     targets = {mount.target.rstrip("/"): mount.source for mount in mounts}
     if not targets:
         return text

@@ -1,4 +1,5 @@
-"""Forward compatibility: the libcuda that an image brings, where the toolkit's hook would put it in front of the driver's."""
+"""Forward compatibility: the libcuda that an image brings,
+where the toolkit's hook would put it in front of the driver's."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ COMPAT = "/usr/local/cuda/compat"
 
 
 def compat_folder(root: str, options: dict[str, str]) -> tuple[str | None, str]:
-    """The image's folder with a libcuda of its own where the toolkit's hook would put that in front of the driver's, and why or why not.
+    """The image's folder with a libcuda of its own where the toolkit's hook would put
+    that in front of the driver's, and why or why not.
 
-    The hook's rule (nvidia-container-toolkit, ``cudacompat.go``): exactly one ``libcuda.so.X.Y`` in the folder, a linker cache in the
-    image, and a CUDA version above the host's, else a major driver version above it. Whether the GPU can do it (data-centre GPUs can, a GB10
-    cannot) is not asked; ``alike.py`` finds out whether the arms then load the same.
+    The hook's rule (nvidia-container-toolkit, ``cudacompat.go``): exactly one ``libcuda.so.X.Y`` in the folder, a
+    linker cache in the image, and a CUDA version above the host's, else a major driver version above it. Whether the
+    GPU can do it (data-centre GPUs can, a GB10 cannot) is not asked; ``alike.py`` finds out whether the arms then load
+    the same.
     """
     at = options.get("cuda-compat-container-root") or COMPAT
     folder = Path(inside(root, at))
@@ -46,7 +49,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def cuda_version(library: Path) -> str | None:
-    """Of a libcuda for forward compatibility, from the note in it (``.note.cuda.fwd_compatibility``, JSON); None for one without."""
+    """Of a libcuda for forward compatibility, from the note in it (``.note.cuda.fwd_compatibility``, JSON);
+    None for one without."""
     if library.stat().st_size == 0:
         return None
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -94,7 +94,9 @@ class Native:
             files = ", the driver's files that the NVIDIA toolkit names" if spec.gpu.by in ("toolkit", "cdi") else ""
             userland = {"PATH": resolve.DEFAULT_PATH} | (image.variables if image else {})
             return found | {
-                "root filesystem": f"exported files of the image, read-only, with fresh {', '.join(resolve.WRITABLE)} and home",
+                "root filesystem": (
+                    f"exported files of the image, read-only, with fresh {', '.join(resolve.WRITABLE)} and home"
+                ),
                 "entry point": shlex.join(image.entrypoint) or "none" if image else "the image's",
                 "mount namespace": "own",
                 "/dev/shm": "tmpfs as large as the host's, private to the attempt",

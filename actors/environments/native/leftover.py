@@ -50,8 +50,8 @@ def _command_line(pid: int) -> str:
 
 
 def _mounts(home: Path) -> list[str]:
-    """Arms mount in namespaces of their own, so this finds only what somebody mounted by hand with a recorded shell line
-    that lost its namespace. Nothing but the insides of root filesystems is looked at: a mount on
+    """Arms mount in namespaces of their own, so this finds only what somebody mounted by hand with a recorded shell
+    line that lost its namespace. Nothing but the insides of root filesystems is looked at: a mount on
     ``rootfs`` itself, or on any other folder, is the user's."""
     roots = home / "rootfs"
     points = mounts_below(roots) if roots.is_dir() else []

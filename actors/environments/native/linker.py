@@ -1,10 +1,11 @@
 """The linker's cache of a chroot, as the NVIDIA toolkit's hook ``update-ldcache`` makes it in a container.
 
-Libraries that are mounted into an image are in no ``/etc/ld.so.cache``, and programs that ask it (``ldconfig -p``: Triton) or rely on
-it (``dlopen("libcuda.so.1")`` where the folder is none of the loader's own) do not find them. In a container the hook runs
-``ldconfig`` each time; a chroot's root is shared and read-only, so the file is made once for an image and a driver, kept below
-``<home>/linker``, and mounted in its place. Run as a program (``python -I -S linker.py``, its order as JSON on standard input) this module makes it,
-in a mount namespace of its own, with the image's ``ldconfig`` or, where it has none, the host's.
+Libraries that are mounted into an image are in no ``/etc/ld.so.cache``, and programs that ask it (``ldconfig -p``:
+Triton) or rely on it (``dlopen("libcuda.so.1")`` where the folder is none of the loader's own) do not find them. In a
+container the hook runs ``ldconfig`` each time; a chroot's root is shared and read-only, so the file is made once for an
+image and a driver, kept below ``<home>/linker``, and mounted in its place. Run as a program (``python -I -S
+linker.py``, its order as JSON on standard input) this module makes it, in a mount namespace of its own, with the
+image's ``ldconfig`` or, where it has none, the host's.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def make(root: str, mounts: list[dict[str, Any]], folders: list[str], compat: st
     with tempfile.TemporaryDirectory(prefix="making-", dir=file.parent) as scratch:
         order = {"root": root, "mounts": mounts, "folders": folders, "compat": compat, "scratch": scratch}
         done = subprocess.run(
-            [sys.executable, "-I", "-S", str(Path(__file__))], input=json.dumps(order), capture_output=True, text=True, check=False
+            [sys.executable, "-I", "-S", str(Path(__file__))], input=json.dumps(order), capture_output=True, text=True,
+             check=False
         )  # fmt: skip
         made = Path(scratch, "out", "ld.so.cache")
         if done.returncode != 0 or not made.is_file():

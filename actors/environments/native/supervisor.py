@@ -13,9 +13,9 @@ has: nothing of it outlives it, whoever is killed, and nothing has to be done be
 
 Standard library only, and little of it: it must start in some milliseconds. It imports nothing of this project.
 
-Protocol: JSON lines over the socket at FD. In: the order (see ``native.py``), then ``{"go": 1}``, ``{"stop": grace_s}``.
-Out: ``{"supervisor": pid}``, ``{"ready": 1, "pid": …, "notes": […]}``, ``{"exec_ns": …}`` (CLOCK_MONOTONIC, just before exec), ``{"exit": code, …}``,
-or ``{"error": text, "option": name}`` and the end.
+Protocol: JSON lines over the socket at FD. In: the order (see ``native.py``), then ``{"go": 1}``, ``{"stop":
+grace_s}``. Out: ``{"supervisor": pid}``, ``{"ready": 1, "pid": …, "notes": […]}``, ``{"exec_ns": …}`` (CLOCK_MONOTONIC,
+just before exec), ``{"exit": code, …}``, or ``{"error": text, "option": name}`` and the end.
 """
 
 # ruff: noqa: PTH103, PTH110, PTH112, PTH113, PTH114, PTH115, PTH118, PTH120, PTH123, PTH208, SIM105

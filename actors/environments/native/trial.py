@@ -1,4 +1,5 @@
-"""Which limits and processors of a native arm this host refuses, found out by starting a process that does nothing with them."""
+"""Which limits and processors of a native arm this host refuses,
+found out by starting a process that does nothing with them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from actors.types import Environment, ImageIdentity, Launch
 def refused(
     kind: Kind, spec: Environment, image: ImageIdentity | None, home: Path, gpu_uuid: str | None
 ) -> dict[str, str]:
-    """See :class:`actors.environments.Kind`. Takes away one refused rlimit or CPU list after the other, so that all are named."""
+    """See :class:`actors.environments.Kind`. Takes away one refused rlimit or CPU list after the other,
+    so that all are named."""
     found: dict[str, str] = {}
     labels = {"campaign": "trial", "run": spec.name, "attempt": "0"}
     handed = image if kind.needs_image else None

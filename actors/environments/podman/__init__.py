@@ -1,4 +1,5 @@
-"""Containers of Podman, through its Docker-compatible socket: rootful, or rootless as the user that runs the campaign."""
+"""Containers of Podman, through its Docker-compatible socket: rootful,
+or rootless as the user that runs the campaign."""
 
 from __future__ import annotations
 

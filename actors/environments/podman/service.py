@@ -1,10 +1,10 @@
 """Podman's socket: the one somebody chose, the system's, the user's, else one that is started here.
 
-Podman has no daemon: ``podman system service`` answers Docker's interface as long as it runs, and containers go on without it. Order of
-search: ``CONTAINER_HOST``, the socket of systemd's unit (root's or the user's), one of the project's own below ``<home>/podman``,
-which is started on the first need where ``podman`` is installed. It ends by itself when nobody has asked for ``IDLE_S``; its images and
-containers are Podman's usual ones of that user, so nothing is kept twice. A ``CONTAINER_HOST`` that does not answer is an error and
-never replaced: it was somebody's choice.
+Podman has no daemon: ``podman system service`` answers Docker's interface as long as it runs, and containers go on
+without it. Order of search: ``CONTAINER_HOST``, the socket of systemd's unit (root's or the user's), one of the
+project's own below ``<home>/podman``, which is started on the first need where ``podman`` is installed. It ends by
+itself when nobody has asked for ``IDLE_S``; its images and containers are Podman's usual ones of that user, so nothing
+is kept twice. A ``CONTAINER_HOST`` that does not answer is an error and never replaced: it was somebody's choice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ IDLE_S = 600
 START_S = 60.0
 LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
 SYSTEM = Path("/run/podman/podman.sock")
-INSTALL = "Install it (Debian, Ubuntu: sudo apt-get install podman; Fedora: sudo dnf install podman). A socket elsewhere is named by CONTAINER_HOST."
+INSTALL = (
+    "Install it (Debian, Ubuntu: sudo apt-get install podman; Fedora: sudo dnf install podman). A socket "
+    "elsewhere is named by CONTAINER_HOST."
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def candidates(home: Path) -> list[str]:
 
 
 def own_socket(home: Path) -> Path:
-    """Of the service that is started here: below the home, or in a short folder named by its hash where that path is too long."""
+    """Of the service that is started here: below the home, or in a short folder named
+    by its hash where that path is too long."""
     place = home.absolute() / "podman" / "podman.sock"
     if len(os.fsencode(place)) <= LONGEST_SOCKET:
         return place
@@ -121,8 +125,8 @@ def _start(home: Path) -> docker.DockerClient:
 
 
 def _limits_within_reach() -> list[str]:
-    """Limits for containers that ask for none, where root may not raise its own (a nested machine): Podman gives each container 1048576 open
-    files and as many processes as there can be, and there every container would fail."""
+    """Limits for containers that ask for none, where root may not raise its own (a nested machine): Podman gives each
+    container 1048576 open files and as many processes as there can be, and there every container would fail."""
     if os.geteuid() != 0 or _may_raise_limits():
         return []
     files, processes = (resource.getrlimit(which)[1] for which in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))

@@ -1,7 +1,8 @@
 """The statistics of a campaign: a run table in, every test, interval, verdict and claim out.
 
-``analyze_runs``, ``analyze_requests`` and ``analyze_file`` are the ways in; each module holds one idea. The run is the experimental unit throughout.
-``scipy.stats`` and ``scipy.optimize`` are named in full, so that SciPy reads them when they are first needed.
+``analyze_runs``, ``analyze_requests`` and ``analyze_file`` are the ways in; each module holds one idea. The run is the
+experimental unit throughout. ``scipy.stats`` and ``scipy.optimize`` are named in full, so that SciPy reads them when
+they are first needed.
 """
 
 from campaign.analysis.statistics.analyze import analyze_file

@@ -28,11 +28,13 @@ def analyze_file(
     design: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Analyse a run table, a request table, or both, of any form that ``campaign.reading`` takes, and write the JSON; returns it.
+    """Analyse a run table, a request table, or both, of any form that ``campaign.reading`` takes,
+    and write the JSON; returns it.
 
-    A table with a column ``request_index`` is a request table wherever it is given. ``asked`` says what the table does not; what became of
-    every column and row stands under ``reading``. ``design`` is a group-sequential one (``sequential.design.design_of``, with ``metrics``): its looks
-    are carried out on the table, and runs after a model's stop are left out of everything else. ``settings`` go to ``analyze_runs``.
+    A table with a column ``request_index`` is a request table wherever it is given. ``asked`` says what the table does
+    not; what became of every column and row stands under ``reading``. ``design`` is a group-sequential one
+    (``sequential.design.design_of``, with ``metrics``): its looks are carried out on the table, and runs after a
+    model's stop are left out of everything else. ``settings`` go to ``analyze_runs``.
     """
     reading, found = read_files(csv, requests, asked or Asked())
     result: dict[str, Any] = {}
@@ -89,8 +91,8 @@ def read_files(csv: Path | None, requests: Path | None, asked: Asked) -> tuple[R
 
 
 def run_table(reading: Reading) -> pd.DataFrame:
-    """What ``analyze_runs`` takes: one row per attempt. Settings go along where they may differ between arms; those that are
-    conditions are in the workload."""
+    """What ``analyze_runs`` takes: one row per attempt. Settings go along where they may differ between arms; those
+    that are conditions are in the workload."""
     named = {
         "model",
         "environment",
@@ -115,7 +117,8 @@ def run_table(reading: Reading) -> pd.DataFrame:
 
 
 def _with_looks(result: dict[str, Any], looked: dict[str, Any]) -> dict[str, Any]:
-    """The analysis of the runs that were used, with what the looks decided; figures for a fixed number of runs are flagged."""
+    """The analysis of the runs that were used, with what the looks decided;
+    figures for a fixed number of runs are flagged."""
     of = {
         tuple(c[name] for name in ("model", "metric", "reference", "treatment")): c["sequential"]
         for c in looked["comparisons"]

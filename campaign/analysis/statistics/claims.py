@@ -1,8 +1,9 @@
 """What may be said of one comparison: one frozen object, made in one place, that everything printed is taken from.
 
-A claim holds its set of runs, its test, the interval dual to that test, its family, its direction, its verdict and the N that would settle
-it. Sentence, table, page, paper and JSON print this object and compute nothing of their own. The words "identical", "no overhead", "same
-performance" are not here: that two arms are alike may be said only as *equivalent within* a declared margin.
+A claim holds its set of runs, its test, the interval dual to that test, its family, its direction, its verdict and the
+N that would settle it. Sentence, table, page, paper and JSON print this object and compute nothing of their own. The
+words "identical", "no overhead", "same performance" are not here: that two arms are alike may be said only as
+*equivalent within* a declared margin.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Needs:
 
 @dataclass(frozen=True)
 class Claim:
-    """Treatment against reference. ``effect`` is of the treatment; percent of the reference on the ``ratio`` scale, else in units."""
+    """Treatment against reference. ``effect`` is of the treatment;
+    percent of the reference on the ``ratio`` scale, else in units."""
 
     metric: str
     label: str | None
@@ -67,7 +69,8 @@ class Claim:
     scale: Literal["ratio", "difference"]
     effect: float | None
     interval: Limits | None
-    """Dual to the verdict: of the difference, or of equivalence where that is the verdict, at the level of the family."""
+    """Dual to the verdict: of the difference, or of equivalence where that is the verdict,
+    at the level of the family."""
     difference_interval: Limits | None
     equivalence_interval: Limits | None
     alone: Limits | None
@@ -138,9 +141,15 @@ def _open(c: Claim, what: str) -> str:
         return f"{what}: {why}, and no block is complete in both arms."
     so_far = "so far " if c.verdict != "not_tested" else ""
     if c.interval is None:
-        return f"{what}: {why}; {so_far}{size(c, signed=True)} against {c.reference} ({c.n}, {c.reason or 'without an interval'})."
+        return (
+            f"{what}: {why}; {so_far}{size(c, signed=True)} against {c.reference} ({c.n}, "
+            f"{c.reason or 'without an interval'})."
+        )
     unit = "%" if c.scale == "ratio" else c.unit_of_measure or ""
-    limits = f"{level_text(c.interval.level)} % interval {range_text(c.interval.low, c.interval.high, unit)}, which holds at any time"
+    limits = (
+        f"{level_text(c.interval.level)} % interval {range_text(c.interval.low, c.interval.high, unit)}, "
+        "which holds at any time"
+    )
     return f"{what}: {why}; {so_far}{size(c, signed=True)} against {c.reference} ({limits}; {c.n})."
 
 
@@ -168,7 +177,10 @@ def _sentence(c: Claim) -> str:
     if c.verdict == "inconclusive":
         seen = f"; {compatible(c.interval, c)}" if c.interval else ""
         worse = f" It is no worse than {c.reference} by more than {margin.removeprefix('±')}." if c.noninferior else ""
-        return f"{what}: undecided. A difference from {c.reference} cannot be told at this N{seen} ({c.n}){_needs(c)}.{worse}"
+        return (
+            f"{what}: undecided. A difference from {c.reference} cannot be "
+            f"told at this N{seen} ({c.n}){_needs(c)}.{worse}"
+        )
     if c.verdict == "deterministic":
         same = "the same value in every run" if not c.effect else f"{size(c, signed=True)} against {c.reference}"
         side = f", which is {c.side}" if c.side else ""

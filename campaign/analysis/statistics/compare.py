@@ -57,9 +57,10 @@ def compare(
 ) -> dict[str, Any]:
     """Everything about ``treatment`` against ``reference`` but the bootstrap, the randomisation test and the verdict.
 
-    ``better`` is 1 where higher is better, -1 where lower is, 0 for neither. ``layers`` holds what may decide (``deciding.Layer``) by the
-    name of its test, and is for the judgement only. ``m`` is the number of planned comparisons behind the ``*_bonferroni`` fields. Fields that the data do not permit are None; the
-    reason is in ``status``, or in ``reasons`` by field.
+    ``better`` is 1 where higher is better, -1 where lower is, 0 for neither. ``layers`` holds what may decide
+    (``deciding.Layer``) by the name of its test, and is for the judgement only. ``m`` is the number of planned
+    comparisons behind the ``*_bonferroni`` fields. Fields that the data do not permit are None; the reason is in
+    ``status``, or in ``reasons`` by field.
     """
     t, r = treatment.value, reference.value
     status = status_of(t, r)

@@ -1,7 +1,8 @@
 """Which arm is set against which: the question follows from the phase and from the roles of its arms.
 
-A campaign declares the roles (``reference``, ``baseline``, ``options`` of its file). Only where nobody could, in a table of runs and in a folder of
-before there were such keys, they are taken from the arms' names, by the rule of :func:`by_name`.
+A campaign declares the roles (``reference``, ``baseline``, ``options`` of its file). Only where nobody could, in a
+table of runs and in a folder of before there were such keys, they are taken from the arms' names, by the rule of
+:func:`by_name`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def roles_of(config: Mapping[str, Any] | None) -> Roles | None:
 
 
 def _never(config: Mapping[str, Any], options: Sequence[str]) -> dict[str, str]:
-    """By what an option sets: more privilege than serving needs, or less than the baseline has (an ablation). A study's screen says so itself."""
+    """By what an option sets: more privilege than serving needs, or less than the baseline has (an ablation).
+    A study's screen says so itself."""
     told = {it["option"]: it["never"] for it in (config.get("screen") or {}).get("factors", ()) if it.get("never")}
     arms = {arm["name"]: arm for arm in config.get("environments") or () if isinstance(arm, dict) and "name" in arm}
     base = arms.get(config["baseline"], {})
@@ -66,7 +68,8 @@ def _never(config: Mapping[str, Any], options: Sequence[str]) -> dict[str, str]:
 
 
 def by_name(environments: Sequence[str], reference: str) -> Roles:
-    """Where nobody declared roles: the baseline is the arm whose name says so, else the only other; the options are the rest."""
+    """Where nobody declared roles: the baseline is the arm whose name says so, else the only other;
+    the options are the rest."""
     others = [e for e in environments if e != reference]
     named = [e for e in others if "baseline" in e.lower()]
     baseline = named[0] if named else others[0] if len(others) == 1 else None
@@ -85,8 +88,8 @@ def _never_by_name(option: str) -> str | None:
 def phase_kind(phase: str | None, roles: Roles) -> str:
     """``main`` (every arm against the reference), ``screen`` or ``three_arm``, of the roles that a phase has.
 
-    By the phase; without declared roles a table of more than two options is taken for a screen, and one whose only option is called optimised
-    for a validation.
+    By the phase; without declared roles a table of more than two options is taken for a screen, and one whose only
+    option is called optimised for a validation.
     """
     if roles.baseline is None or not roles.options:
         return "main"
@@ -107,8 +110,8 @@ def optimized_arm(roles: Roles) -> str | None:
 
 
 def plan_contrasts(phase: str | None, environments: Sequence[str], roles: Roles | str) -> list[Contrast]:
-    """Baseline against reference; in a screen every config against the baseline; with three arms all three pairs. ``roles`` may be the
-    reference alone, where nobody declared more."""
+    """Baseline against reference; in a screen every config against the baseline; with three arms all three pairs.
+    ``roles`` may be the reference alone, where nobody declared more."""
     its = (by_name(environments, roles) if isinstance(roles, str) else roles).among(environments)
     kind, base, baseline = phase_kind(phase, its), its.reference, its.baseline
     others = [e for e in environments if e != base]

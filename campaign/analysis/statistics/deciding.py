@@ -1,14 +1,19 @@
-"""The layer that decides: one set of runs, one statistic, and every p and every interval from it, so that they cannot disagree.
+"""The layer that decides: one set of runs, one statistic, and every p and every interval from it,
+so that they cannot disagree.
 
-A layer is asked one-sided questions about the ratio of means θ (treatment by reference; about their difference where a mean is not
-positive): is it above θ, is it below? Difference is a question about θ = 1, equivalence two about the margins, and an interval is the
-set of θ that are not rejected. The rule was chosen by simulation (``benchmarks/calibration.py``, ``docs/statistics.md``) so that skew,
-stalls and resemblance of neighbours do not make the errors much larger than they are said to be:
+A layer is asked one-sided questions about the ratio of means θ (treatment by reference; about their difference where a
+mean is not positive): is it above θ, is it below? Difference is a question about θ = 1, equivalence two about the
+margins, and an interval is the set of θ that are not rejected. The rule was chosen by simulation
+(``benchmarks/calibration.py``, ``docs/statistics.md``) so that skew, stalls and resemblance of neighbours do not make
+the errors much larger than they are said to be:
 
-* a one-sided question is answered yes only where the t test and its version corrected for skewness (Hall 1992) both say so;
-* the standard error is larger by √(1 + k/n), as if k runs had been left unseen (k = 4 for difference, 14 for equivalence);
+* a one-sided question is answered yes only where the t test and its version corrected for skewness (Hall 1992) both say
+  so;
+* the standard error is larger by √(1 + k/n), as if k runs had been left unseen (k = 4 for difference, 14 for
+  equivalence);
 * where block differences resemble their neighbours (first-order autocorrelation more than one standard error above what
-  independent ones have), the standard error and the degrees of freedom are those of as many independent blocks as they are worth.
+  independent ones have), the standard error and the degrees of freedom are those of as many independent blocks as they
+  are worth.
 """
 
 from __future__ import annotations
@@ -36,7 +41,8 @@ Scale = Literal["ratio", "difference"]
 
 @dataclass(frozen=True)
 class Layer:
-    """Means, their (co)variances and shape, over one set of runs. ``n`` is the number of blocks, or of runs in the smaller arm."""
+    """Means, their (co)variances and shape, over one set of runs. ``n`` is the number of blocks,
+    or of runs in the smaller arm."""
 
     test: str
     """``paired_t`` or ``welch``: the test that the layer guards."""
@@ -104,7 +110,8 @@ class Layer:
         return self.p_above(low, UNSEEN_EQUIVALENCE), self.p_below(high, UNSEEN_EQUIVALENCE)
 
     def interval(self, tail: float, unseen: float) -> tuple[float | None, float | None]:
-        """The θ that neither one-sided question rejects at ``tail``; a limit is None where there is none (Fieller's g at least 1)."""
+        """The θ that neither one-sided question rejects at ``tail``;
+        a limit is None where there is none (Fieller's g at least 1)."""
         up, down = self._critical(tail, unseen)
         if self.scale == "ratio":
             return self._root(up, -1), self._root(down, 1)
@@ -112,7 +119,8 @@ class Layer:
         return self.estimate - up * se, self.estimate + down * se
 
     def _critical(self, tail: float, unseen: float) -> tuple[float, float]:
-        """Plain t from which on, and minus the plain t down to which, a one-sided question is answered yes at ``tail``."""
+        """Plain t from which on, and minus the plain t down to which,
+        a one-sided question is answered yes at ``tail``."""
         c = t_quantile(1 - tail, self.df)
         widening = self._widening(unseen)
         return (
@@ -157,7 +165,8 @@ def _upper(t: float, df: float) -> float:
 def blocks(treatment: FloatArray, reference: FloatArray, in_time: FloatArray | None) -> Layer:
     """The layer of complete blocks, whose differences are not all alike.
 
-    ``treatment[k]`` and ``reference[k]`` are of one block, and ``in_time`` orders the blocks (None where their order is not known).
+    ``treatment[k]`` and ``reference[k]`` are of one block, and ``in_time`` orders the blocks (None where their order is
+    not known).
     """
     n, m_t, _ = moments(treatment)
     m_r = moments(reference).mean
@@ -187,8 +196,8 @@ def _errors(t: FloatArray, r: FloatArray, theta: float) -> FloatArray:
 def resemblance(errors: FloatArray) -> tuple[float | None, float]:
     """First-order autocorrelation of errors in time, and the share of independent blocks that they are worth.
 
-    The share is 1 unless the autocorrelation is more than one standard error above the -1/n of independent values; then it is
-    (1 - ρ)/(1 + ρ) at the autocorrelation corrected for its bias (Marriott and Pope 1954).
+    The share is 1 unless the autocorrelation is more than one standard error above the -1/n of independent values; then
+    it is (1 - ρ)/(1 + ρ) at the autocorrelation corrected for its bias (Marriott and Pope 1954).
     """
     n = len(errors)
     if n < RESEMBLES_FROM:

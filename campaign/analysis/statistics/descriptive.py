@@ -47,7 +47,8 @@ def median(x: FloatArray) -> float:
 
 
 def is_constant(x: FloatArray, scale: float = 0.0) -> bool:
-    """True when the standard deviation is nothing but floating-point noise around a constant, or beside values of size ``scale``."""
+    """True when the standard deviation is nothing but floating-point noise around a constant,
+    or beside values of size ``scale``."""
     if len(x) < 2:
         return True
     _, mean, variance = moments(x)

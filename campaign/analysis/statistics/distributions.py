@@ -1,7 +1,7 @@
 """Probabilities that the tests need, stable where the textbook formulas are not.
 
-Central t, F and chi-squared come straight from SciPy's special functions. The noncentral t does not: SciPy's returns NaN
-or loses digits for large noncentrality, exactly where memory effects lie (d around 20), so it is integrated here.
+Central t, F and chi-squared come straight from SciPy's special functions. The noncentral t does not: SciPy's returns
+NaN or loses digits for large noncentrality, exactly where memory effects lie (d around 20), so it is integrated here.
 The null distributions of the rank sums are counted exactly.
 """
 

@@ -19,7 +19,8 @@ ROUNDING = 1e-11
 def series_checks(series: FloatArray, scale: float) -> dict[str, Any]:
     """Mann-Kendall, Ljung-Box and runs test of one series; needs ten values.
 
-    Values nearer to each other than rounding of ``scale``, the size of the values that the series came from, are ties, in whatever unit.
+    Values nearer to each other than rounding of ``scale``, the size of the values that the series came from, are ties,
+    in whatever unit.
     """
     n = len(series)
     names = ("lag", "ljung_box_Q", "ljung_box_p", "runs_z", "runs_p", "r1", "n_eff", "mann_kendall")

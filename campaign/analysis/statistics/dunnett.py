@@ -1,7 +1,8 @@
-"""Many treatments against one control: Dunnett's two-sided test and simultaneous intervals, by quadrature, not by drawing.
+"""Many treatments against one control: Dunnett's two-sided test and simultaneous intervals, by quadrature,
+not by drawing.
 
-Contrasts against a common control have correlation lambda_i lambda_j, so given the control's error z and the scale s they are
-independent, and the multivariate t probability is a double integral (Dunnett 1955; Hsu 1996).
+Contrasts against a common control have correlation lambda_i lambda_j, so given the control's error z and the scale s
+they are independent, and the multivariate t probability is a double integral (Dunnett 1955; Hsu 1996).
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def _wide_scale_nodes(df: float) -> tuple[FloatArray, FloatArray]:
 
 
 def modulus_p(t: float, k: int, df: float) -> float:
-    """P(max |T_i| > |t|) over ``k`` estimates without correlation that share one error (Stoline and Ury 1979), with relative accuracy."""
+    """P(max |T_i| > |t|) over ``k`` estimates without correlation that share one error (Stoline and Ury 1979),
+    with relative accuracy."""
     s, weight = _wide_scale_nodes(df)
     outside = special.erfc(abs(t) * s / math.sqrt(2))
     with np.errstate(divide="ignore"):
@@ -138,8 +140,8 @@ POINTS = 1 << 14
 
 
 def _inside(c: float, root_: FloatArray, df: float) -> float:
-    """P(max |T_i| <= c) for estimates whose correlation is ``root_ @ root_.T``: Genz and Bretz (1999) over a fixed lattice with the baker's
-    transform, the same at every call. Within 1e-4."""
+    """P(max |T_i| <= c) for estimates whose correlation is ``root_ @ root_.T``: Genz and Bretz (1999) over a fixed
+    lattice with the baker's transform, the same at every call. Within 1e-4."""
     k = len(root_)
     generators = np.sqrt(np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37])[: k + 1])
     x = np.abs(2 * ((np.arange(1, POINTS + 1)[:, None] * generators[None, : k + 1] + 0.5) % 1) - 1)
@@ -157,8 +159,8 @@ def _inside(c: float, root_: FloatArray, df: float) -> float:
 
 
 def largest_p(t: FloatArray, correlation: FloatArray, df: float) -> tuple[FloatArray, float, bool]:
-    """For estimates with this correlation: p of each against the largest of all, the simultaneous 95 % quantile, and whether
-    they are uncorrelated (then by one integral, else by integrating the multivariate t over fixed points)."""
+    """For estimates with this correlation: p of each against the largest of all, the simultaneous 95 % quantile, and
+    whether they are uncorrelated (then by one integral, else by integrating the multivariate t over fixed points)."""
     k = len(t)
     if bool(np.abs(correlation - np.eye(k)).max() < 1e-9):
         return np.array([modulus_p(float(x), k, df) for x in t]), modulus_quantile(k, df), True

@@ -1,7 +1,7 @@
 """A two-level screen of Docker options: effects with intervals, what they may hide, and which options are carried on.
 
-ln y ~ block + factors by least squares; the error is that of repeated rows, which no interaction enters. Every number of a screen chooses
-and none confirms: what is chosen here is tested on fresh runs.
+ln y ~ block + factors by least squares; the error is that of repeated rows, which no interaction enters. Every number
+of a screen chooses and none confirms: what is chosen here is tested on fresh runs.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def _residual(x: FloatArray, y: FloatArray) -> tuple[float, int]:
 
 
 def _fit(data: _Data, factors: Sequence[str]) -> dict[str, Any]:
-    """Effects of one model, or of all pooled, with the error of repeated rows (of one block: of what the fit leaves)."""
+    """Effects of one model, or of all pooled, with the error of repeated rows (of one block:
+    of what the fit leaves)."""
     blocks = _dummies(data.block)
     rss_fit, df_fit = _residual(np.column_stack([blocks, data.x]), data.y)
     rss_row, df_row = _residual(np.column_stack([blocks, _dummies(data.cell)]), data.y)
@@ -336,7 +337,8 @@ def _foldover(pooled: Mapping[str, Any], unassigned: Mapping[str, Any], design: 
 
 
 def _selection(found: Mapping[str, Any], better: int, margin_pct: float, traits: Mapping[str, Trait]) -> dict[str, Any]:
-    """Why each factor is not carried on (no reason: a candidate), the candidates by shrunken gain, and the first three."""
+    """Why each factor is not carried on (no reason: a candidate), the candidates by shrunken gain,
+    and the first three."""
     effects, shrunken = found["pooled"]["effects"], found["shrinkage"]["effects"]
     reasons: dict[str, list[str]] = {}
     for factor, pooled in effects.items():
@@ -375,7 +377,8 @@ def by_gain(
     better: int,
     traits: Mapping[str, Trait],
 ) -> list[str]:
-    """By shrunken gain, largest first; of two neighbours within a standard error of the better one, that with less privilege first."""
+    """By shrunken gain, largest first; of two neighbours within a standard error of the better one,
+    that with less privilege first."""
     gain = {factor: better * shrunken[factor]["shrunken"] for factor in candidates}
     ranking = sorted(candidates, key=lambda factor: -gain[factor])
     for _ in ranking:

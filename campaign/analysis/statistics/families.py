@@ -73,11 +73,11 @@ def stepping_down(ascending: FloatArray, m: int, alpha: float) -> BoolArray:
 
 
 def local_level(p: Pvalues, m: int, method: str, alpha: float = 0.05) -> float:
-    """The level at which a family's decisions are made on each of its comparisons alone: p is below it exactly where its adjusted p is
-    below ``alpha``.
+    """The level at which a family's decisions are made on each of its comparisons alone: p is below it exactly where
+    its adjusted p is below ``alpha``.
 
-    Holm stops at alpha/(m - r) after r rejections; Benjamini and Hochberg at r alpha/m (with that, intervals have the false coverage rate
-    of Benjamini and Yekutieli 2005).
+    Holm stops at alpha/(m - r) after r rejections; Benjamini and Hochberg at r alpha/m (with that, intervals have the
+    false coverage rate of Benjamini and Yekutieli 2005).
     """
     adjusted = {"holm": holm, "bh": benjamini_hochberg}[method](p, m)
     rejected = sum(x is not None and x < alpha for x in adjusted)

@@ -1,4 +1,5 @@
-"""Contrasts of a two-level design, sorted for a half-normal plot, and Lenth's judgement of them (Lenth 1989, Technometrics 31:469)."""
+"""Contrasts of a two-level design, sorted for a half-normal plot,
+and Lenth's judgement of them (Lenth 1989, Technometrics 31:469)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from campaign.analysis.statistics.distributions import t_quantile
 
 
 def lenth(contrasts: Mapping[str, float]) -> dict[str, Any]:
-    """Pseudo standard error and margins of error from the contrasts alone. The only judge where a design was run once; else a cross-check."""
+    """Pseudo standard error and margins of error from the contrasts alone.
+    The only judge where a design was run once; else a cross-check."""
     size = np.abs(np.array(list(contrasts.values())))
     m = len(size)
     s0 = 1.5 * float(np.median(size))

@@ -1,10 +1,11 @@
-"""Incomplete blocks: what a run whose partner was lost still says, by recovery of inter-block information (F. Yates, Ann. Eugen. 10, 1940).
+"""Incomplete blocks: what a run whose partner was lost still says, by recovery of inter-block information (F.
+Yates, Ann. Eugen. 10, 1940).
 
-y = μ + τ treatment + π place + b(block) + e, blocks random, REML. A complete block turns into the difference and the sum of its two runs,
-each over √2; these and the lone runs are independent, with variances v_d, v_s and (v_d + v_s)/2, so the likelihood is that of a weighted
-regression with one unknown, v_s/v_d. The block's covariance (v_s - v_d)/2 may be negative: with every block complete the result is then the
-paired t test and nothing else. The model takes both arms to have one variance, which the paired test does not; it stands beside the
-verdict and never decides.
+y = μ + τ treatment + π place + b(block) + e, blocks random, REML. A complete block turns into the difference and the
+sum of its two runs, each over √2; these and the lone runs are independent, with variances v_d, v_s and (v_d + v_s)/2,
+so the likelihood is that of a weighted regression with one unknown, v_s/v_d. The block's covariance (v_s - v_d)/2 may
+be negative: with every block complete the result is then the paired t test and nothing else. The model takes both arms
+to have one variance, which the paired test does not; it stands beside the verdict and never decides.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ WIDEST = 20.0
 
 @dataclass(frozen=True)
 class Strata:
-    """The rotated data: ``y`` (n,), design ``x`` (n, p) with columns intercept, treatment (0 or 1), perhaps place, and the kind of each row."""
+    """The rotated data: ``y`` (n,), design ``x`` (n, p) with columns intercept, treatment (0 or 1), perhaps place,
+    and the kind of each row."""
 
     y: FloatArray
     x: FloatArray
@@ -51,11 +53,13 @@ class Fitted:
 def interblock(
     treatment: Sample, reference: Sample, places: tuple[FloatArray, FloatArray] | None = None
 ) -> dict[str, Any]:
-    """Difference and percent change over all runs of both arms, complete blocks or not; limits at 95 %, Satterthwaite degrees of freedom.
+    """Difference and percent change over all runs of both arms, complete blocks or not; limits at 95 %,
+    Satterthwaite degrees of freedom.
 
-    ``places`` holds for each run of either arm -0.5 where it ran before its partner and 0.5 where after, NaN where that is not known: then,
-    or where the design cannot tell place from treatment, the model is without place. ``status`` is ``ok``, ``complete_blocks`` (nothing to
-    recover), ``insufficient_n`` (fewer than three complete blocks), ``deterministic`` or ``singular`` (a variance that cannot be told from zero).
+    ``places`` holds for each run of either arm -0.5 where it ran before its partner and 0.5 where after, NaN where that
+    is not known: then, or where the design cannot tell place from treatment, the model is without place. ``status`` is
+    ``ok``, ``complete_blocks`` (nothing to recover), ``insufficient_n`` (fewer than three complete blocks),
+    ``deterministic`` or ``singular`` (a variance that cannot be told from zero).
     """
     pairs = len(complete_blocks(treatment, reference)[0])
     lone = len(treatment) + len(reference) - 2 * pairs
@@ -103,7 +107,8 @@ def estimate(
 
 
 def _percent(found: Fitted, df: float) -> dict[str, Any]:
-    """Treatment's mean by the reference's, less one, with Fieller's limits; None where the reference's mean cannot be told from zero."""
+    """Treatment's mean by the reference's, less one, with Fieller's limits;
+    None where the reference's mean cannot be told from zero."""
     base, tau = float(found.estimates[0]), float(found.estimates[1])
     c = found.covariance
     if base <= 0 or base + tau <= 0:
@@ -146,7 +151,8 @@ def _at(strata: Strata, log_ratio: float) -> Fitted:
 
 
 def _deviances(strata: Strata, log_ratios: FloatArray) -> FloatArray:
-    """The deviance of :func:`_at` at many ratios at once, shape as ``log_ratios``, from the cross-products of each kind of row."""
+    """The deviance of :func:`_at` at many ratios at once, shape as ``log_ratios``,
+    from the cross-products of each kind of row."""
     a = np.column_stack([strata.x, strata.y])
     ratio = np.exp(log_ratios)
     weights = np.array([np.ones_like(ratio), 1 / ratio, 2 / (1 + ratio)])
@@ -177,7 +183,8 @@ def reml(strata: Strata) -> Fitted | None:
 
 
 def _satterthwaite(strata: Strata, found: Fitted) -> float:
-    """2 V²/(g' A g): V the variance of τ, g its gradient in (v_d, v_s), A the inverse of their expected REML information."""
+    """2 V²/(g' A g): V the variance of τ, g its gradient in (v_d, v_s),
+    A the inverse of their expected REML information."""
     kinds = strata.kind.astype(int)
     weight = 1 / np.array([found.v_d, found.v_s, (found.v_d + found.v_s) / 2])[kinds]
     c, x = found.covariance, strata.x

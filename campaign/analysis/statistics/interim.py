@@ -1,8 +1,10 @@
-"""What may be shown of a campaign that goes on, and of figures that could have been looked at before the end: no p and no verdict.
+"""What may be shown of a campaign that goes on, and of figures that could have been looked at before the end:
+no p and no verdict.
 
-A p value or an interval for a fixed number of runs is wrong where somebody may look, and stop, at any moment: watched after every block from 5 to
-30, a 5 % test of no difference rejects in 23 % of campaigns. Estimates are shown with an interval that holds at every moment at once
-(:mod:`campaign.analysis.statistics.sequential.anytime`); verdicts wait for the end, or for looks that were planned.
+A p value or an interval for a fixed number of runs is wrong where somebody may look, and stop, at any moment: watched
+after every block from 5 to 30, a 5 % test of no difference rejects in 23 % of campaigns. Estimates are shown with an
+interval that holds at every moment at once (:mod:`campaign.analysis.statistics.sequential.anytime`); verdicts wait for
+the end, or for looks that were planned.
 """
 
 from __future__ import annotations
@@ -51,10 +53,11 @@ Row = dict[str, Any]
 
 
 def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bool) -> Row:
-    """Every comparison of the headline set of attempts, with the verdict ``unfinished``, ``continuing`` or ``not_tested`` (``claims.OPEN``).
+    """Every comparison of the headline set of attempts, with the verdict ``unfinished``, ``continuing`` or
+    ``not_tested`` (``claims.OPEN``).
 
-    The comparisons of the confirmatory and derived metrics hold together, each at 0.05 by the number that was planned; every other at 0.05
-    alone. ``diagnostics`` adds what order and time explain, which has p values.
+    The comparisons of the confirmatory and derived metrics hold together, each at 0.05 by the number that was planned;
+    every other at 0.05 alone. ``diagnostics`` adds what order and time explain, which has p values.
     """
     assert verdict in OPEN
     runs = alike(table)

@@ -30,8 +30,9 @@ Facts = Mapping[str, Fact]
 def family_of(comparison: Comparison, facts: Facts, confirmatory_exists: bool) -> str:
     """The family that pays for a comparison's verdict.
 
-    ``kind`` of a comparison is ``main`` (two arms), ``three_arm``, ``screen`` or ``screen_base`` (the overhead beside a screen). Where a table holds none of the confirmatory metrics,
-    its metrics are taken as confirmatory: they are what it was made for.
+    ``kind`` of a comparison is ``main`` (two arms), ``three_arm``, ``screen`` or ``screen_base`` (the overhead beside a
+    screen). Where a table holds none of the confirmatory metrics, its metrics are taken as confirmatory: they are what
+    it was made for.
     """
     if comparison["kind"] == "screen_base":
         return "F_2B_overhead"
@@ -52,11 +53,12 @@ def judge(
     claims: bool,
     undeclared: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Set ``headline_test``, ``verdict``, ``verdict_detail`` and (with ``claims``) ``claimed``, a :class:`Claim`, of every comparison in
-    place; return the families.
+    """Set ``headline_test``, ``verdict``, ``verdict_detail`` and (with ``claims``) ``claimed``, a :class:`Claim`, of
+    every comparison in place; return the families.
 
-    ``comparisons`` are all of one analysis set, of every unit: units pay for each other. ``margin_of`` gives each metric's equivalence
-    margin in percent, ``undeclared`` the metrics for which nobody declared one; ``planned`` overrides the size of a family, which is otherwise the number of its comparisons, testable or not.
+    ``comparisons`` are all of one analysis set, of every unit: units pay for each other. ``margin_of`` gives each
+    metric's equivalence margin in percent, ``undeclared`` the metrics for which nobody declared one; ``planned``
+    overrides the size of a family, which is otherwise the number of its comparisons, testable or not.
     """
     confirmatory_exists = any(facts[c["metric"]].role == "confirmatory" for c in comparisons)
     members: dict[tuple[Any, ...], list[Comparison]] = {}
@@ -250,10 +252,11 @@ def _limits(layer: deciding.Layer, tail: float, unseen: float) -> Limits:
 
 
 def needs(layer: deciding.Layer | None, detail: Mapping[str, Any]) -> Needs | None:
-    """The N at which this comparison would be settled with 80 % power at its family's first step (0.05 by the m planned).
+    """The N at which this comparison would be settled with 80 % power at its
+    family's first step (0.05 by the m planned).
 
-    Equivalence if nothing differed; where the runs at hand were enough for that and are undecided all the same, because the estimate is
-    off zero, whatever the estimate says if it is the truth. Always above the N at hand.
+    Equivalence if nothing differed; where the runs at hand were enough for that and are undecided all the same, because
+    the estimate is off zero, whatever the estimate says if it is the truth. Always above the N at hand.
     """
     if layer is None:
         return None
@@ -291,7 +294,8 @@ def label(c: Comparison, family: str = "") -> str:
 
 
 def plain_families(comparisons: list[Comparison], planned: Mapping[str, int], facts: Facts) -> dict[str, Any]:
-    """The families of a single two-arm study: each test over all its primary comparisons, and the paired verdict at 2 %."""
+    """The families of a single two-arm study: each test over all its primary comparisons,
+    and the paired verdict at 2 %."""
     group = [c for c in comparisons if c["kind"] == "main"]
     primary = [c for c in group if facts[c["metric"]].role != "secondary"] or group
     if not primary or len({(c["phase"], c["unit"]) for c in primary}) > 1:

@@ -1,6 +1,8 @@
-"""Latency percentiles from requests: within a run, pooled over an arm, and across runs; three quantities, never one name.
+"""Latency percentiles from requests: within a run, pooled over an arm, and across runs; three quantities,
+never one name.
 
-The run is the experimental unit: requests of a run resemble each other, so intervals resample runs (or blocks), not requests.
+The run is the experimental unit: requests of a run resemble each other, so intervals resample runs (or blocks), not
+requests.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ FEWEST_FOR_CLAIM = 30
 UNSEEN = 16.0
 """Runs taken as unseen, as in ``deciding``."""
 EXACT_TAIL = 200
-"""Expected requests beyond the percentile up to which the two-level resample counts binomially; above, a normal count is exact
-to well under one request."""
+"""Expected requests beyond the percentile up to which the two-level resample counts binomially; above, a normal count
+is exact to well under one request."""
 CHUNK = 2_000
 STRIDE = 64
 """Rows of a pool between those looked at first when a rank is searched."""
@@ -153,7 +155,8 @@ def _latency_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _runs(rows: pd.DataFrame, metrics: list[str]) -> dict[str, Runs]:
-    """Of every latency the finite values by run. Several units: the unit is part of the run's name; several attempts: the first counts."""
+    """Of every latency the finite values by run. Several units: the unit is part of the run's name;
+    several attempts: the first counts."""
     keys = ["repetition"]
     for name in ("unit", "phase"):
         if name in rows and rows[name].nunique() > 1:
@@ -201,7 +204,8 @@ def order_limits(n: int, q: float) -> tuple[int, int]:
 
 
 def percentiles(x: FloatArray) -> dict[str, dict[str, Any]]:
-    """Quantiles (type 7) of one run with order-statistic limits. Within run, assumes independence: too narrow in a batch."""
+    """Quantiles (type 7) of one run with order-statistic limits. Within run, assumes independence:
+    too narrow in a batch."""
     ordered = np.sort(x)
     values = quantiles(ordered, list(PERCENTILES.values()))
     return {p: _percentile(ordered, value, q) for (p, q), value in zip(PERCENTILES.items(), values, strict=True)}
@@ -250,8 +254,8 @@ def describe_arm(arm: Arm) -> dict[str, Any]:
 def variance_components(runs: Runs) -> dict[str, Any]:
     """Within-run variance T1² and between-run component T2² (Kalibera and Jones 2013).
 
-    The best number of requests per run is sqrt((fixed seconds per run / seconds per request) * T1²/T2²); T2² <= 0 means that runs add
-    nothing beyond their requests.
+    The best number of requests per run is sqrt((fixed seconds per run / seconds per request) * T1²/T2²); T2² <= 0 means
+    that runs add nothing beyond their requests.
     """
     if len(runs) < 2 or min(len(x) for x in runs.values()) < 2:
         return {"within": None, "between": None, "reason": "insufficient_n"}
@@ -264,7 +268,8 @@ def variance_components(runs: Runs) -> dict[str, Any]:
 def compare_arms(
     treatment: Arm, reference: Arm, names: tuple[str, str], stream: tuple[str, str, int], *, two_level: bool = True
 ) -> dict[str, Any]:
-    """Difference of percentiles, treatment minus reference: Welch on run percentiles, bootstraps of the pooled percentile.
+    """Difference of percentiles, treatment minus reference: Welch on run percentiles,
+    bootstraps of the pooled percentile.
 
     ``names`` are the two environments; ``stream`` is model, metric and campaign seed.
     """
@@ -332,7 +337,8 @@ def _run_counts(runs: int, rng: np.random.Generator) -> IntArray:
 
 
 def widened(estimate: float, low: float, high: float, runs: int) -> tuple[float, float]:
-    """Percentile limits moved away from the estimate: t for the normal quantile, and √(1 + k/n) for what n runs did not show."""
+    """Percentile limits moved away from the estimate: t for the normal quantile, and √(1 + k/n)
+    for what n runs did not show."""
     factor = math.sqrt(1 + UNSEEN / runs) * t_quantile(0.975, runs - 1) / 1.959963984540054
     return estimate - factor * (estimate - low), estimate + factor * (high - estimate)
 
@@ -377,7 +383,8 @@ def _rank_search(pool: Pool, weights: Counts, rank: FloatArray) -> IntArray:
     """The smallest k for which the k smallest pooled requests hold ``rank`` of the resample's."""
     share = rank / weights.sum(axis=1)
     rows = np.append(np.arange(0, len(pool.values), STRIDE), len(pool.values))
-    # Whatever is drawn holds at least what the run with the fewest holds, drawn as often, and at most what the one with the most does.
+    # Whatever is drawn holds at least what the run with the fewest holds, drawn as often, and at most what the one with
+    # the most does.
     first = max(int(np.searchsorted(pool.upto[rows].max(axis=1), share.min())) - 1, 0)
     last = min(int(np.searchsorted(pool.upto[rows].min(axis=1), share.max())), len(rows) - 1)
     below = np.full(len(weights), rows[first], dtype=np.int64)
@@ -401,8 +408,9 @@ def _next_rank(pool: Pool, weights: Counts, k: IntArray, rank: FloatArray) -> In
 def two_level_quantiles(pool: Pool, counts: IntArray, q: float, rng: np.random.Generator) -> FloatArray:
     """q-quantile when runs are drawn and then requests within each drawn run, without drawing a request.
 
-    The number of a run's redrawn requests among its k smallest is binomial; bisection splits these counts, which samples the rank's
-    place exactly. Far from the tail a normal count stands for their sum. Ranks between two integers are rounded at random.
+    The number of a run's redrawn requests among its k smallest is binomial; bisection splits these counts, which
+    samples the rank's place exactly. Far from the tail a normal count stands for their sum. Ranks between two integers
+    are rounded at random.
     """
     total = counts @ pool.sizes
     position = (total - 1) * q

@@ -15,8 +15,8 @@ def facts_of(
     declared: Mapping[str, Better | None] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> dict[str, Fact]:
-    """The facts of each metric. A declaration goes before the table; ``None`` declares that neither way is better. ``units`` are the figures' own of
-    measure, and go before the table's.
+    """The facts of each metric. A declaration goes before the table; ``None`` declares that neither way is better.
+    ``units`` are the figures' own of measure, and go before the table's.
 
     Raises ValueError for a direction that is neither ``higher`` nor ``lower``.
     """
@@ -33,7 +33,8 @@ def facts_of(
 
 
 def declared(texts: Iterable[str]) -> dict[str, Better | None]:
-    """``NAME=higher``, ``NAME=lower`` or ``NAME=neither`` as a person writes them. Raises ``TableError`` for anything else."""
+    """``NAME=higher``, ``NAME=lower`` or ``NAME=neither`` as a person writes them.
+    Raises ``TableError`` for anything else."""
     from campaign.analysis.statistics.table import TableError
 
     ways: dict[str, Better | None] = {"higher": "higher", "lower": "lower", "neither": None}

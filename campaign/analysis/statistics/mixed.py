@@ -1,7 +1,7 @@
 """REML for the two mixed models over units: random intercepts, and a random treatment effect per unit.
 
-Both are nested (block in unit), so the likelihood needs only 3 x 3 cross-products of (1, treatment, y) per unit: inverse and
-determinant of a block's covariance are closed-form, and the unit's effect is a rank-one or rank-two update.
+Both are nested (block in unit), so the likelihood needs only 3 x 3 cross-products of (1, treatment, y) per unit:
+inverse and determinant of a block's covariance are closed-form, and the unit's effect is a rank-one or rank-two update.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class RemlFit:
 
 
 def reml(data: CrossProducts, block: float, unit: FloatArray, sigma2: float | None = None) -> RemlFit:
-    """Restricted likelihood at relative variances: ``block`` scalar, ``unit`` covariance (1x1 or 2x2), both over sigma².
+    """Restricted likelihood at relative variances: ``block`` scalar, ``unit`` covariance (1x1 or 2x2),
+    both over sigma².
 
     Without ``sigma2`` the residual variance is profiled out.
     """
@@ -157,7 +158,8 @@ def random_slope(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatA
 
 
 def _minimise(f: Any, starts: Sequence[tuple[float, ...]]) -> FloatArray:
-    """Two derivative-free searches from the best start, the lower deviance polished: either alone may stop early at a zero."""
+    """Two derivative-free searches from the best start, the lower deviance polished:
+    either alone may stop early at a zero."""
     start = np.array(min(starts, key=lambda point: float(f(np.array(point)))))
     searches = (
         scipy.optimize.minimize(
@@ -185,8 +187,8 @@ def _settle_zeros(theta: FloatArray, f: Any) -> FloatArray:
 def _satterthwaite(data: CrossProducts, theta: FloatArray, found: RemlFit) -> float:
     """2 V²/(g' A g) with g the gradient of V = var(treatment) and A the inverse information of the variances.
 
-    Variances at zero stay there and take no part. Derivatives are central differences of the restricted likelihood in the
-    logarithms of the variances.
+    Variances at zero stay there and take no part. Derivatives are central differences of the restricted likelihood in
+    the logarithms of the variances.
     """
     inside = [i for i in range(2) if theta[i] > 0]
     start = np.log([found.sigma2, *(theta[i] ** 2 * found.sigma2 for i in inside)])

@@ -21,7 +21,8 @@ from campaign.analysis.statistics.two_arms.welch import test as welch
 
 
 def interleaved(treatment: Sample, reference: Sample) -> bool | None:
-    """False where one arm ran wholly before the other; None where the order is unknown or there is only one run each."""
+    """False where one arm ran wholly before the other; None where the order is
+    unknown or there is only one run each."""
     if len(treatment) == 0 or len(reference) == 0 or max(len(treatment), len(reference)) < 2:
         return None
     if np.isnan(treatment.order).any() or np.isnan(reference.order).any():
@@ -46,10 +47,12 @@ class OrderBalance(Result):
 
 
 def order_balance(treatment: Sample, reference: Sample) -> OrderBalance:
-    """How evenly two arms are spread over time: stretches of one arm, the longest, and the correlation of arm with place.
+    """How evenly two arms are spread over time: stretches of one arm, the longest,
+    and the correlation of arm with place.
 
-    ``balanced`` is None where the order is not known. It is False where one arm ran wholly before the other, where the correlation
-    reaches :data:`IMBALANCED_FROM`, or where the arms change places less than once in :data:`RUNS_PER_STRETCH` runs.
+    ``balanced`` is None where the order is not known. It is False where one arm ran wholly before the other, where the
+    correlation reaches :data:`IMBALANCED_FROM`, or where the arms change places less than once in
+    :data:`RUNS_PER_STRETCH` runs.
     """
     if interleaved(treatment, reference) is None:
         return OrderBalance()
@@ -69,7 +72,8 @@ def _order_balance(treatment: bytes, reference: bytes) -> OrderBalance:
 
 
 def resembles_time(treatment: Sample, reference: Sample) -> list[str]:
-    """``drift`` and ``autocorrelation_runs`` where the runs' residuals show them: then runs are not independent (docs/methodology.md, 9.4)."""
+    """``drift`` and ``autocorrelation_runs`` where the runs' residuals show them: then runs are not independent
+    (docs/methodology.md, 9.4)."""
     order = np.concatenate([treatment.order, reference.order])
     if np.isnan(order).any():
         return []
@@ -107,9 +111,9 @@ def _complete_blocks(treatment: bytes, reference: bytes) -> tuple[IntArray, IntA
 def was_blocked(treatment: Sample, reference: Sample, others: FloatArray) -> bool:
     """Were the two runs of a repetition neighbours in time, so that pairing them means something?
 
-    ``others`` holds (order, repetition) of every run of this model on this unit, all arms; shape (k, 2). A repetition is a block
-    when no run of another repetition lies between its two runs. A design is blocked when at least half of them are:
-    repeated attempts may stray, a full randomisation scatters nearly all.
+    ``others`` holds (order, repetition) of every run of this model on this unit, all arms; shape (k, 2). A repetition
+    is a block when no run of another repetition lies between its two runs. A design is blocked when at least half of
+    them are: repeated attempts may stray, a full randomisation scatters nearly all.
     """
     t, r = complete_blocks(treatment, reference)
     return _was_blocked(
@@ -135,7 +139,8 @@ Ran = tuple[FloatArray, BoolArray]
 
 
 def time_series(treatment: Sample, reference: Sample, blocked: bool, seed: int, ran: Ran) -> dict[str, Any]:
-    """Section 9.3 of docs/methodology.md for one comparison: residuals in time, block differences, order, carry-over, temperature and flags."""
+    """Section 9.3 of docs/methodology.md for one comparison: residuals in time, block differences, order,
+    carry-over, temperature and flags."""
     order = np.concatenate([treatment.order, reference.order])
     sort = np.argsort(order, kind="stable")
     y = np.concatenate([treatment.value, reference.value])[sort]
@@ -207,7 +212,8 @@ def _block_checks(treatment: Sample, reference: Sample, seed: int) -> dict[str, 
 
 
 def order_effect(differences: FloatArray, reference_first: BoolArray) -> dict[str, Any] | None:
-    """Block differences on +1 (reference first) or -1: the intercept is the effect free of period, the slope the period."""
+    """Block differences on +1 (reference first) or -1: the intercept is the effect free of period,
+    the slope the period."""
     first, second = int(reference_first.sum()), int((~reference_first).sum())
     x = np.column_stack([np.ones(len(differences)), np.where(reference_first, 1.0, -1.0)])
     result = ols.fit(x, differences)

@@ -18,7 +18,8 @@ from campaign.analysis.result import Result, as_json
 
 
 def write_json(result: dict[str, Any], out: Path) -> None:
-    """Write strict JSON (no NaN) and put it in place in one step. Raises FileExistsError where a device, a pipe or a folder is in that place."""
+    """Write strict JSON (no NaN) and put it in place in one step. Raises FileExistsError where a device, a pipe or a
+    folder is in that place."""
     if out.exists() and not out.is_file():
         raise FileExistsError(errno.EEXIST, "no regular file, and would be replaced by one", str(out))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -69,8 +69,8 @@ class NeweyWest(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks(Result):
-    """Complete blocks, of which nothing is inferred but perhaps the mean. ``status`` says why: ``no_blocks``, ``insufficient_n`` (fewer
-    than 3 pairs) or ``deterministic`` (all differences alike)."""
+    """Complete blocks, of which nothing is inferred but perhaps the mean. ``status`` says why: ``no_blocks``,
+    ``insufficient_n`` (fewer than 3 pairs) or ``deterministic`` (all differences alike)."""
 
     n_pairs: int
     status: str
@@ -188,7 +188,8 @@ def pseudomedian(differences: FloatArray) -> Pseudomedian:
 
 
 def newey_west(differences: FloatArray) -> NeweyWest:
-    """Standard error of the mean difference that allows for resemblance up to lag ⌊4(n/100)^(2/9)⌋ (Bartlett weights)."""
+    """Standard error of the mean difference that allows for resemblance up to
+    lag ⌊4(n/100)^(2/9)⌋ (Bartlett weights)."""
     n = len(differences)
     lag = math.floor(4 * (n / 100) ** (2 / 9))
     e = differences - differences.mean()

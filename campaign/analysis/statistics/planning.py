@@ -1,6 +1,8 @@
-"""What N the deciding rule needs: the rule itself on simulated normal runs, seeded, because its widening has no closed form.
+"""What N the deciding rule needs: the rule itself on simulated normal runs, seeded,
+because its widening has no closed form.
 
-Everything is in units of the standard deviation of a block difference (of two runs of either arm, where there are no blocks).
+Everything is in units of the standard deviation of a block difference (of two runs of either arm, where there are no
+blocks).
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ SIMULATED_TO = 200
 
 @dataclass(frozen=True)
 class Drawn:
-    """The estimate, its standard error (with resemblance) and degrees of freedom, and the skewness, of every table; mean 0."""
+    """The estimate, its standard error (with resemblance) and degrees of freedom, and the skewness,
+    of every table; mean 0."""
 
     estimate: FloatArray
     se: FloatArray
@@ -117,8 +120,8 @@ def power_difference(n: int, blocks: bool, true: float, alpha: float) -> float:
 
 
 def in_family(p: FloatArray, m: int, alpha: float = 0.05) -> tuple[float, float]:
-    """Of families of m independent comparisons with these p: the share of comparisons that pass Holm, and the share of families all of
-    whose comparisons do."""
+    """Of families of m independent comparisons with these p: the share of comparisons that pass Holm, and the share of
+    families all of whose comparisons do."""
     rng = generator(derived_seed(0, "planning", "family", str(m)))
     families = max(200, min(2_000, 60_000 // m))
     sizes = np.sort(p[rng.integers(0, len(p), size=(families, m))], axis=1)
@@ -128,7 +131,8 @@ def in_family(p: FloatArray, m: int, alpha: float = 0.05) -> tuple[float, float]
 
 @lru_cache(maxsize=8192)
 def needed(blocks: bool, question: str, true: float, margin: float, alpha: float, target: float = 0.8) -> int | None:
-    """The smallest N with this power at level ``alpha``; ``question`` is ``equivalence`` or ``difference``. None beyond :data:`MOST`."""
+    """The smallest N with this power at level ``alpha``; ``question`` is ``equivalence`` or ``difference``.
+    None beyond :data:`MOST`."""
 
     def enough(n: int) -> bool:
         if question == "equivalence":
@@ -160,8 +164,8 @@ def _grid(most: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a design gets of its family at one N, and the N that it needs: for each comparison (the share that Holm passes), and for all
-    of them together. None beyond :data:`MOST`."""
+    """What a design gets of its family at one N, and the N that it needs: for each comparison (the share that Holm
+    passes), and for all of them together. None beyond :data:`MOST`."""
 
     difference_each: float
     difference_all: float
@@ -178,9 +182,11 @@ class Outlook:
 def outlook(
     blocks: bool, spread_pct: float, effect_pct: float, margin_pct: float, n: int, m: int, target: float = 0.8
 ) -> Outlook:
-    """A family of m comparisons, all truly ``effect_pct`` apart (difference) or not at all (equivalence within ``margin_pct``).
+    """A family of m comparisons, all truly ``effect_pct`` apart (difference)
+    or not at all (equivalence within ``margin_pct``).
 
-    ``spread_pct`` is the standard deviation of a block difference, or of two runs of either arm, in percent of the mean.
+    ``spread_pct`` is the standard deviation of a block difference, or of two runs of either arm, in percent of the
+    mean.
     """
     effect, margin = effect_pct / spread_pct, margin_pct / (1 + margin_pct / 100) / spread_pct
 
@@ -245,6 +251,7 @@ def plan_runs(
             f"({100 * independent_power(0.5, n, n, 0.05 / m):.0f} % after Bonferroni over {m}). "
             f"Blocks reach {100 * target:.0f} % for the same effect only where the two runs of a block correlate "
             f"by {pays:.2f} or more; at the given correlation of {rho:.2f} d = 0.5 is dz = "
-            f"{gain:.2f} with {100 * paired_power(gain, n, 0.05):.0f} % power. (Textbook t tests; the table is of the rule that decides.)"
+            f"{gain:.2f} with {100 * paired_power(gain, n, 0.05):.0f} % power. (Textbook t tests; "
+            "the table is of the rule that decides.)"
         ),
     }

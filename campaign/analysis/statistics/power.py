@@ -1,4 +1,5 @@
-"""What the textbook's t tests can see: power, smallest detectable effect, runs needed. What the deciding rule needs is in ``planning``.
+"""What the textbook's t tests can see: power, smallest detectable effect, runs needed.
+What the deciding rule needs is in ``planning``.
 
 Effects are standardised (d for independent arms, dz for pairs) unless a name ends in ``_pct``.
 """

@@ -1,9 +1,9 @@
 """The randomisation test: what the difference would have been had the schedule fallen otherwise. Exact under any noise.
 
-Within blocks the arms may be swapped (2ⁿ ways), else the labels of the runs may be permuted. Rearranging a hypothesis θ is answered by
-one list of numbers: swapping a set F of blocks leaves the sum of T - θR at least as large exactly where ΣT/ΣR over F is at most θ, so p
-at any θ counts the ratios below it and the limits of the interval are order statistics of them (Hartigan 1969). Test and interval are thus
-one thing.
+Within blocks the arms may be swapped (2ⁿ ways), else the labels of the runs may be permuted. Rearranging a hypothesis θ
+is answered by one list of numbers: swapping a set F of blocks leaves the sum of T - θR at least as large exactly where
+ΣT/ΣR over F is at most θ, so p at any θ counts the ratios below it and the limits of the interval are order statistics
+of them (Hartigan 1969). Test and interval are thus one thing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ NEARLY = 1e-12
 
 @dataclass(frozen=True)
 class Randomisation(Result):
-    """``low`` and ``high`` are of the ratio or of the difference, as ``scale`` says; ``p_low``, ``p_high`` and ``tost_p`` ask for equivalence."""
+    """``low`` and ``high`` are of the ratio or of the difference, as ``scale`` says; ``p_low``, ``p_high`` and
+    ``tost_p`` ask for equivalence."""
 
     design: Annotated[str, Column("randomisation_design")]
     exact: Annotated[bool, Column("randomisation_exact")]
@@ -51,11 +52,12 @@ class Randomisation(Result):
 def randomisation(
     treatment: FloatArray, reference: FloatArray, blocked: bool, seed: int, margin_pct: float
 ) -> Randomisation:
-    """The test over the rearrangements that the design allows, with the 95 % interval and both equivalence questions at the margin.
+    """The test over the rearrangements that the design allows,
+    with the 95 % interval and both equivalence questions at the margin.
 
-    ``blocked``: the arrays are the complete blocks, and arms are swapped within them; else all runs of both arms, whose labels are
-    permuted. ``ratio`` is None where a value is not positive; then the limits are of the difference. A limit is None where even all
-    rearrangements are too few for it.
+    ``blocked``: the arrays are the complete blocks, and arms are swapped within them; else all runs of both arms, whose
+    labels are permuted. ``ratio`` is None where a value is not positive; then the limits are of the difference. A limit
+    is None where even all rearrangements are too few for it.
     """
     n = len(treatment) + (0 if blocked else len(reference))
     ways = 2**n if blocked else math.comb(n, len(treatment))
@@ -102,12 +104,14 @@ def randomisation(
 
 
 def seed_of(campaign_seed: int, blocked: bool, sizes: tuple[int, int]) -> int:
-    """Rearrangements depend on the design alone, so that comparisons of one design share them, whatever their metric is called."""
+    """Rearrangements depend on the design alone, so that comparisons of one design share them,
+    whatever their metric is called."""
     return derived_seed(campaign_seed, "randomisation", "blocks" if blocked else "labels", *map(str, sizes))
 
 
 def _swapped(t: FloatArray, r: FloatArray, exact: bool, seed: int, positive: bool) -> tuple[FloatArray, int]:
-    """Threshold of every set of swapped blocks but the empty one, and how many rearrangements always count: that one."""
+    """Threshold of every set of swapped blocks but the empty one, and how many rearrangements always count:
+    that one."""
     if exact:
         sums = [_subset_sums(x) for x in ((t, r) if positive else (t - r, np.ones(len(t))))]
         return np.asarray(sums[0][1:] / sums[1][1:]), 1
@@ -137,8 +141,9 @@ def _drawn_sets(n: int, seed: int) -> FloatArray:
 def _relabelled(t: FloatArray, r: FloatArray, exact: bool, seed: int, positive: bool) -> tuple[FloatArray, int]:
     """Threshold of every exchange of k runs between the arms.
 
-    Exchanging sets S_T and S_R of k runs each leaves the sum at least as large exactly where ΣS_T/ΣS_R (or the difference of the
-    sums by k) is at most θ; an exchange of none always does. With unequal arms the relabellings are still those exchanges.
+    Exchanging sets S_T and S_R of k runs each leaves the sum at least as large exactly where ΣS_T/ΣS_R (or the
+    difference of the sums by k) is at most θ; an exchange of none always does. With unequal arms the relabellings are
+    still those exchanges.
     """
     in_t = _all_labels(len(t), len(r)) if exact else _drawn_labels(len(t), len(r), seed)
     parts = np.array_split(in_t, -(-len(in_t) // PART))

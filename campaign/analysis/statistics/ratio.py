@@ -22,7 +22,8 @@ def fieller(
 ) -> tuple[float, float | None, float | None]:
     """``g`` and the limits of a/b: roots of (b² - q²Vbb)θ² - 2(ab - q²Vab)θ + (a² - q²Vaa) = 0.
 
-    ``variances`` are Vaa, Vbb and Vab. The limits are None when g = q²Vbb/b² reaches 1: the denominator cannot be told from zero.
+    ``variances`` are Vaa, Vbb and Vab. The limits are None when g = q²Vbb/b² reaches 1: the denominator cannot be told
+    from zero.
     """
     v_aa, v_bb, v_ab = variances
     g = q * q * v_bb / (b * b) if b else math.inf

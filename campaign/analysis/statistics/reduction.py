@@ -1,4 +1,5 @@
-"""How much of the overhead an option wins back: R = (baseline - optimised)/(baseline - reference), with Fieller limits."""
+"""How much of the overhead an option wins back: R = (baseline - optimised)/(baseline - reference),
+with Fieller limits."""
 
 from __future__ import annotations
 
@@ -30,8 +31,9 @@ def paired_reduction(reference: FloatArray, baseline: FloatArray, optimised: Flo
 
 
 def pooled_reduction(models: Sequence[tuple[FloatArray, ...]]) -> dict[str, Any]:
-    """R over several models, each a triple (reference, baseline, optimised) of the same blocks: the mean over models of the numerators over that
-    of the denominators, with Fieller limits; every model weighs the same. Give logarithms, so that models of different speed may be added."""
+    """R over several models, each a triple (reference, baseline, optimised) of the same blocks: the mean over models of
+    the numerators over that of the denominators, with Fieller limits; every model weighs the same. Give logarithms, so
+    that models of different speed may be added."""
     a = b = v_aa = v_bb = v_ab = 0.0
     df = 0
     for reference, baseline, optimised in models:
@@ -71,7 +73,8 @@ def bootstrap_reduction(
 
 
 def against_prediction(low: float | None, high: float | None, predicted: tuple[float, float] = (0.6, 0.8)) -> str:
-    """``supported`` only with the whole interval inside the prediction, ``refuted`` when disjoint, else ``compatible``."""
+    """``supported`` only with the whole interval inside the prediction, ``refuted`` when disjoint,
+    else ``compatible``."""
     if low is None or high is None:
         return "undecided"
     if predicted[0] <= low and high <= predicted[1]:

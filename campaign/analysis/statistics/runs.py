@@ -1,4 +1,5 @@
-"""A run table in, the whole analysis out: one JSON-ready dictionary with the keys that the reference cases (tests/fixtures/stats) have."""
+"""A run table in, the whole analysis out: one JSON-ready dictionary with the keys that the reference cases
+(tests/fixtures/stats) have."""
 
 from __future__ import annotations
 
@@ -90,11 +91,12 @@ def analyze_runs(
 ) -> dict[str, Any]:
     """Analyse a run table, one row per attempt (columns: ``check_runs``).
 
-    ``reference`` is the base arm (default: the one called ``native`` or beginning with it). ``m_planned`` is behind the ``*_bonferroni``
-    fields; ``planned`` fixes family sizes by id (``F_doc``, …). ``refused`` maps a model to an ``error_*`` status found elsewhere
-    (identity, plausibility): its comparisons get no statistics. ``better`` declares which way a metric is better that ``metric_facts``
-    does not know (or knows otherwise). ``margin_pct``, one number or one by metric, is the equivalence margin that was declared; without one the
-    default is taken and said to be none. Raises ``TableError`` where the table cannot be analysed.
+    ``reference`` is the base arm (default: the one called ``native`` or beginning with it). ``m_planned`` is behind the
+    ``*_bonferroni`` fields; ``planned`` fixes family sizes by id (``F_doc``, …). ``refused`` maps a model to an
+    ``error_*`` status found elsewhere (identity, plausibility): its comparisons get no statistics. ``better`` declares
+    which way a metric is better that ``metric_facts`` does not know (or knows otherwise). ``margin_pct``, one number or
+    one by metric, is the equivalence margin that was declared; without one the default is taken and said to be none.
+    Raises ``TableError`` where the table cannot be analysed.
     """
     runs = alike(check_runs(table))
     settings = settings_of(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
@@ -126,7 +128,8 @@ def compare_runs(
     screen: tuple[Rows, Mapping[str, Trait]] | None = None,
     roles: Roles | None = None,
 ) -> Work:
-    """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series, decisions between phases.
+    """Of :func:`analyze_runs`, whose arguments these are, what a results folder keeps: comparisons, series,
+    decisions between phases.
 
     The conclusion has plain Python and NumPy values, not yet made ready for JSON.
     """
@@ -157,14 +160,16 @@ def settings_of(
     unknown = sorted(set(better or {}) - set(runs.metrics))
     if unknown:
         raise TableError(
-            f"a direction is declared for {', '.join(unknown)}, which the table does not have; its metrics are {', '.join(runs.metrics)}"
+            f"a direction is declared for {', '.join(unknown)}, which the table does not have; "
+            f"its metrics are {', '.join(runs.metrics)}"
         )
     try:
         facts = facts_of(runs.metrics, better, units)
     except ValueError as error:
         raise TableError(str(error)) from error
     return Settings(
-        base, seed, m_planned, {metric: margin.pct for metric, margin in margins.items()}, planned or {}, planned_repetitions,
+        base, seed, m_planned, {metric: margin.pct for metric, margin in margins.items()}, planned or {},
+            planned_repetitions,
         refused or {}, facts, undeclared=frozenset(metric for metric, margin in margins.items() if not margin.declared),
         declared_roles=roles,
     )  # fmt: skip
@@ -353,7 +358,8 @@ def _all_sets(
 def _rearranged(
     found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, settings: Settings, metric: str
 ) -> Randomisation | None:
-    """The randomisation test over what the design allows: swaps within complete blocks where there are three, else all labels."""
+    """The randomisation test over what the design allows: swaps within complete blocks where there are three,
+    else all labels."""
     if found["status"] != "ok":
         return None
     rows = complete_blocks(t, r)
@@ -366,7 +372,8 @@ def _rearranged(
 def _recovered(
     found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, arms: list[Attempts]
 ) -> dict[str, Any] | None:
-    """The mixed model over blocks of which some are incomplete; None where nothing is inferred. ``arms`` are treatment and reference."""
+    """The mixed model over blocks of which some are incomplete; None where nothing is inferred.
+    ``arms`` are treatment and reference."""
     if found["status"] != "ok":
         return None
     if not blocked:
@@ -375,7 +382,8 @@ def _recovered(
 
 
 def _places(mine: Sample, other: Sample, partners: Attempts) -> FloatArray:
-    """-0.5 for each run that came before its partner, 0.5 after, NaN where not known; a lost partner's place is that of its first attempt."""
+    """-0.5 for each run that came before its partner, 0.5 after, NaN where not known;
+    a lost partner's place is that of its first attempt."""
     order = dict(zip(partners.repetition[::-1].tolist(), partners.order[::-1].tolist(), strict=True))
     order |= dict(zip(other.repetition.tolist(), other.order.tolist(), strict=True))
     theirs = np.array([order.get(repetition, np.nan) for repetition in mine.repetition.tolist()], dtype=float)
@@ -537,7 +545,8 @@ def _models(
     settings: Settings,
     beyond: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Per model and phase: the inference over units and the analysis sets of the first metric, all metrics under ``by_metric``."""
+    """Per model and phase: the inference over units and the analysis sets of the first metric,
+    all metrics under ``by_metric``."""
     out = []
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in cells):
         contrast = plan_contrasts(phase, environments[phase], settings.roles(environments[phase]))[0]
@@ -575,8 +584,8 @@ def _models(
 
 
 def _beyond_units(runs: RunTable, settings: Settings) -> list[dict[str, Any]]:
-    """What may be said beyond the tested units: one row per phase, model, pair of arms (but options of a screen) and metric. The confirmatory
-    metrics are a family over all models and pairs, the others another."""
+    """What may be said beyond the tested units: one row per phase, model, pair of arms (but options of a screen) and
+    metric. The confirmatory metrics are a family over all models and pairs, the others another."""
     rows, entries = [], []
     for phase, model in dict.fromkeys((cell.phase, cell.model) for cell in runs.cells):
         cells = [cell for cell in runs.cells if (cell.phase, cell.model) == (phase, model)]
@@ -647,7 +656,8 @@ def _screens(runs: RunTable, settings: Settings) -> dict[str, Job]:
 
 
 def _decisions(phases: PhaseJobs, metrics: list[str], found: list[dict[str, Any]]) -> dict[str, Any]:
-    """``screen``, ``pooled``, ``ranking`` of a screening phase and ``validation`` of a three-arm one; first metric, others beside."""
+    """``screen``, ``pooled``, ``ranking`` of a screening phase and ``validation`` of a three-arm one;
+    first metric, others beside."""
     out: dict[str, Any] = {"screen": {}, "pooled": {}, "ranking": [], "validation": {}}
     for i, (kind, _) in enumerate(phases):
         per_metric = dict(zip(metrics, found[i * len(metrics) : (i + 1) * len(metrics)], strict=True))
@@ -715,8 +725,8 @@ def analyze_requests(
 ) -> dict[str, Any]:
     """Analyse a request table, one row per request: percentiles within and across runs, and their differences.
 
-    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first. With the run table beside it only
-    the requests of runs in the protocol set are taken.
+    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first. With the run
+    table beside it only the requests of runs in the protocol set are taken.
     """
     kept = table if runs is None else table[_of_protocol(table, runs)]
     if kept.empty:
@@ -737,7 +747,8 @@ def analyze_requests(
 
 
 def _of_protocol(requests: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[bool]:
-    """Which requests are of an attempt that the technical criteria keep: by run id, else by what both tables tell of a run."""
+    """Which requests are of an attempt that the technical criteria keep: by run id,
+    else by what both tables tell of a run."""
     kept = {
         arm.run_ids[i]
         for cell in alike(check_runs(runs)).cells

@@ -27,7 +27,8 @@ TRAITS = {
     "ipc_private": Trait(0, "ablation"),
     "shm_large": Trait(0, "needs_ipc_private"),
 }
-"""Of the factors that such a table can name without a config beside it; any other gives nothing away and may be chosen."""
+"""Of the factors that such a table can name without a config beside it;
+any other gives nothing away and may be chosen."""
 NESTED = (("shm_large", "ipc_private"),)
 
 
@@ -39,8 +40,8 @@ def analyze_screen_file(
     nested: Sequence[tuple[str, str]] | None = None,
     margin_pct: float | None = None,
 ) -> dict[str, Any]:
-    """Analyse a screen's run table by the design in ``design`` (CSV) and write the JSON (``screens``); returns it. ``nested`` are pairs
-    of child and parent, where the names do not tell. Raises TableError."""
+    """Analyse a screen's run table by the design in ``design`` (CSV) and write the JSON (``screens``); returns it.
+    ``nested`` are pairs of child and parent, where the names do not tell. Raises TableError."""
     reading, _ = read_files(csv, None, asked or Asked())
     if reading is None:
         raise TableError(f"{csv}: a request table; a screen needs one row for each run")
@@ -88,7 +89,8 @@ def analyze_screen(
 
 
 def read_design(path: Path, nested: Sequence[tuple[str, str]] | None = None) -> Rows:
-    """The design of a CSV file, recognised by its rows; with twice as many rows the second half is its fold-over. Raises TableError."""
+    """The design of a CSV file, recognised by its rows; with twice as many rows the
+    second half is its fold-over. Raises TableError."""
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as problem:

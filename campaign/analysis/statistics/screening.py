@@ -1,4 +1,5 @@
-"""The screen of Docker options: every option against the Docker baseline. Its estimates choose; they are never quoted."""
+"""The screen of Docker options: every option against the Docker baseline. Its estimates choose;
+they are never quoted."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ Group = Mapping[str, Sample]
 def screen_model(arms: Group, reference: str, baseline: str, configs: list[str], better: int) -> dict[str, Any]:
     """One model: overhead of the baseline, one-way and block tests, and every config against the baseline.
 
-    The native arm is the base of ``overhead_baseline`` and of ``reduction``; variance tests and Dunnett compare Docker arms only.
+    The native arm is the base of ``overhead_baseline`` and of ``reduction``; variance tests and Dunnett compare Docker
+    arms only.
     """
     out: dict[str, Any] = {"note": NOTE, "overhead_baseline": None, "anova_F": None, "anova_p": None, "kruskal_p": None}
     out |= {"configs": {}, "rcbd_dunnett": {}}
@@ -185,7 +187,8 @@ def block_contrasts(
 
 
 def dunnett_screen(arms: Group, baseline: str) -> dict[str, dict[str, Any]]:
-    """Every option against the baseline in percent (log scale, blocks swept out), with Dunnett's p and simultaneous 95 % limits.
+    """Every option against the baseline in percent (log scale, blocks swept out),
+    with Dunnett's p and simultaneous 95 % limits.
 
     Empty where a value is not positive, or where there is too little to estimate from.
     """
@@ -222,7 +225,8 @@ def pool_screens(
     margin_pct: float = DEFAULT_PCT,
     never: Collection[str] = (),
 ) -> dict[str, Any]:
-    """ln y ~ model:repetition + config over all models: the ranking, best first, and what the selection rule takes; ``never`` may not be taken."""
+    """ln y ~ model:repetition + config over all models: the ranking, best first, and what the selection rule takes;
+    ``never`` may not be taken."""
     usable = {m: g for m, g in groups.items() if baseline in g and all((s.value > 0).all() for s in g.values())}
     arms: dict[str, Sample] = {}
     blocks: dict[str, Any] = {}
@@ -268,7 +272,8 @@ def pool_screens(
 
 
 def _harms(group: Group, baseline: str, config: str, better: int, margin_pct: float) -> bool:
-    """Is this config, on this model, worse than the baseline by more than the margin even at the lower 95 % limit of harm?"""
+    """Is this config, on this model, worse than the baseline by more than the margin
+    even at the lower 95 % limit of harm?"""
     if config not in group or min(len(group[config]), len(group[baseline])) < FEWEST:
         return False
     x, base = group[config].value, group[baseline].value

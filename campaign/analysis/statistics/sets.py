@@ -72,7 +72,8 @@ READ_SHARE = 0.9
 
 
 def alike_ceiling(arms: dict[str, Attempts]) -> dict[str, Attempts]:
-    """The arms of a cell, all held to the ceiling or none: a criterion that can be read in one arm only would itself make a difference."""
+    """The arms of a cell, all held to the ceiling or none: a criterion that can be
+    read in one arm only would itself make a difference."""
     held = all(np.isfinite(arm.temperature).mean() >= READ_SHARE for arm in arms.values() if len(arm))
     return {name: replace(arm, held_to_ceiling=held, selected={}, chosen={}) for name, arm in arms.items()}
 
@@ -194,7 +195,8 @@ def accounting(treatment: Attempts | None, reference: Attempts | None, metric: s
 
 
 def worst_case(treatment: Sample, reference: Sample, planned: int) -> dict[str, Any] | None:
-    """Percent change if every planned run that is missing had been as bad for one arm, or the other, as the worst and best seen anywhere.
+    """Percent change if every planned run that is missing had been as bad for one arm, or the other,
+    as the worst and best seen anywhere.
 
     None where nothing is missing, or an arm has no run at all.
     """

@@ -1,7 +1,8 @@
 """Shrinking what a screen found towards nothing, against the winner's curse: the best of several estimates is too good.
 
-Normal prior with mean 0 whose variance is what the estimates scatter beyond their own errors (Efron and Morris 1973). It takes most of the
-curse away where little is real, and shrinks one large effect among nulls too far: raw and shrunken belong side by side.
+Normal prior with mean 0 whose variance is what the estimates scatter beyond their own errors (Efron and Morris 1973).
+It takes most of the curse away where little is real, and shrinks one large effect among nulls too far: raw and shrunken
+belong side by side.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ Estimate = tuple[float, float]
 
 
 def shrink(estimates: Mapping[str, Estimate], df: float | None = None) -> dict[str, Any]:
-    """``tau2`` of the prior, and for each estimate its factor, shrunken value and standard deviation. ``df`` are the error's, for the
-    factor of James and Stein as a check."""
+    """``tau2`` of the prior, and for each estimate its factor, shrunken value and standard deviation. ``df`` are the
+    error's, for the factor of James and Stein as a check."""
     effect = np.array([e for e, _ in estimates.values()])
     se2 = np.array([se * se for _, se in estimates.values()])
     k = len(effect)

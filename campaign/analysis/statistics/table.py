@@ -25,11 +25,14 @@ IDENTITY = frozenset({*NAMED, "start_temp_c", "start_temperature_c"})
 FACTORS_HELD = HELD
 """Must not differ inside one comparison."""
 SETTINGS_HELD = (
-    "engine", "engine_version", "batch_size", "concurrency", "max_concurrency", "request_rate", "precision", "dtype", "quantization",
-    "quantisation", "input_tokens", "output_tokens", "prompt_tokens", "max_tokens", "num_prompts", "num_requests", "dataset", "gpu", "num_gpus",
+    "engine", "engine_version", "batch_size", "concurrency", "max_concurrency", "request_rate", "precision", "dtype",
+    "quantization",
+    "quantisation", "input_tokens", "output_tokens", "prompt_tokens", "max_tokens", "num_prompts", "num_requests",
+    "dataset", "gpu", "num_gpus",
     "tensor_parallel", "tensor_parallel_size", "kv_cache_dtype", "max_model_len", "power_limit_w", "clock_mhz",
 )  # fmt: skip
-"""Set by whoever measured and no part of what an arm is: where arms share no value of one, their difference may be its."""
+"""Set by whoever measured and no part of what an arm is: where arms share no value of one,
+their difference may be its."""
 WEIGHTS_IDENTITY = WEIGHTS
 SUCCESS = frozenset({"ok", "completed"})
 FAILURE = frozenset(
@@ -107,8 +110,8 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     for name in REQUIRED:
         if name not in frame:
             raise TableError(
-                f"column {name!r} is missing; a run table needs {', '.join(REQUIRED)} and one numeric column per metric "
-                f"(found: {', '.join(map(str, frame.columns)) or 'no column'})"
+                f"column {name!r} is missing; a run table needs {', '.join(REQUIRED)} and one numeric column per "
+                f"metric (found: {', '.join(map(str, frame.columns)) or 'no column'})"
             )
         if frame[name].isna().any():
             row = int(np.flatnonzero(frame[name].isna().to_numpy())[0])
@@ -119,7 +122,8 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_columns(frame: pd.DataFrame) -> list[str]:
-    """Numeric columns that are not descriptive. A column of numbers with a stray word in it is an error, not a label."""
+    """Numeric columns that are not descriptive. A column of numbers with a stray word in it is an error,
+    not a label."""
     out = []
     for name in map(str, frame.columns):
         if name in IDENTITY or name in FACTORS_HELD or name in SETTINGS_HELD or name in WEIGHTS_IDENTITY:

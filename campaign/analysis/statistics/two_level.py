@@ -1,7 +1,8 @@
 """Two-level designs for screening options: their rows, what each effect is mixed with, and what each design can see.
 
-A row is a combination of options, a column is a factor at +1 (the option) or -1 (the baseline's level). The row of all -1, the baseline
-itself, is in every design. Plackett and Burman 1946; Box and Hunter 1961; folding over as in Miller and Sitter 2001.
+A row is a combination of options, a column is a factor at +1 (the option) or -1 (the baseline's level). The row of all
+-1, the baseline itself, is in every design. Plackett and Burman 1946; Box and Hunter 1961; folding over as in Miller
+and Sitter 2001.
 """
 
 from __future__ import annotations
@@ -112,10 +113,12 @@ def coded(given: Design, matrix: FloatArray | None = None) -> FloatArray:
 
 
 def aliases(given: Design, fold: bool = False) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """What else each column's contrast holds: pair of factors to its coefficient, for factors and for unassigned columns.
+    """What else each column's contrast holds: pair of factors to its coefficient,
+    for factors and for unassigned columns.
 
-    A main effect estimates E_j + sum of a * E_kl, with E_kl half the difference of simple effects. After a full fold-over main
-    effects hold no pair; the unassigned columns are then told as of the first half, which is what the even part of their contrasts holds.
+    A main effect estimates E_j + sum of a * E_kl, with E_kl half the difference of simple effects. After a full
+    fold-over main effects hold no pair; the unassigned columns are then told as of the first half, which is what the
+    even part of their contrasts holds.
     """
     place = {label: i for i, label in enumerate(given.columns)}
 
@@ -134,7 +137,8 @@ def aliases(given: Design, fold: bool = False) -> tuple[dict[str, dict[str, floa
 
 @dataclass(frozen=True)
 class Precision:
-    """What a layout can see, with the run-to-run deviation sigma inside a block as unit. ``runs`` are of one model, without native."""
+    """What a layout can see, with the run-to-run deviation sigma inside a block as unit.
+    ``runs`` are of one model, without native."""
 
     design: str
     models: int
@@ -151,7 +155,8 @@ class Precision:
 
 
 def precision(name: str, factors: int, blocks: int, models: int = 1, fold: bool = False) -> Precision:
-    """Of a two-level design with complete blocks, or of ``one_at_a_time``, where a block is one run of every option and the baseline."""
+    """Of a two-level design with complete blocks, or of ``one_at_a_time``,
+    where a block is one run of every option and the baseline."""
     if name == "one_at_a_time":
         runs, variance = (factors + 1) * blocks, 2 / blocks
         df = models * (runs - blocks - factors)

@@ -32,7 +32,8 @@ OVER_UNITS = (
     "lmm_random_slope",
 )
 FEWEST_UNITS = 10
-"""Units below which nothing is claimed beyond them: where one unit in four differs, fewer miss it too often (``docs/statistics.md``)."""
+"""Units below which nothing is claimed beyond them: where one unit in four differs, fewer miss it too often
+(``docs/statistics.md``)."""
 
 Arms = tuple[Sample, Sample, FloatArray]
 
@@ -40,9 +41,9 @@ Arms = tuple[Sample, Sample, FloatArray]
 def analyze_units(samples: Mapping[str, Arms], models: bool = True) -> dict[str, Any]:
     """Per-unit paired estimates, and inference over the k units.
 
-    ``samples`` maps a unit to treatment, reference and the (order, repetition) of all runs of the model on it. Population inference is
-    two-stage: one value per unit, t with k - 1. Everything over units is None with reason ``single_unit`` at k = 1. The mixed models take
-    most of the time; they are left out without ``models``.
+    ``samples`` maps a unit to treatment, reference and the (order, repetition) of all runs of the model on it.
+    Population inference is two-stage: one value per unit, t with k - 1. Everything over units is None with reason
+    ``single_unit`` at k = 1. The mixed models take most of the time; they are left out without ``models``.
     """
     pairs: dict[str, tuple[FloatArray, FloatArray]] = {}
     per_unit: dict[str, Any] = {}
@@ -115,10 +116,11 @@ def _over_units(
 
 
 def over_units(entries: list[dict[str, Any]], margins: list[Margin]) -> None:
-    """Set ``over_units`` of each entry of :func:`analyze_units`: what may be said of units beyond the tested ones. The entries are a family.
+    """Set ``over_units`` of each entry of :func:`analyze_units`: what may be said of units beyond the tested ones.
+    The entries are a family.
 
-    The unit is the experimental unit: one log ratio each, t with k - 1, guarded as every decision is. Below :data:`FEWEST_UNITS` there is
-    the interval and no verdict.
+    The unit is the experimental unit: one log ratio each, t with k - 1, guarded as every decision is. Below
+    :data:`FEWEST_UNITS` there is the interval and no verdict.
     """
     layers = [unit_layer(_log_ratios(entry)) for entry in entries]
     p = [None if layer is None else layer.p_difference() for layer in layers]
@@ -162,7 +164,8 @@ def over_units(entries: list[dict[str, Any]], margins: list[Margin]) -> None:
             "adjustment": "holm",
             "words": f"{layer.n} units"
             if enough
-            else f"{layer.n} units are too few to speak of others (from {FEWEST_UNITS} on): the claims of each unit hold for it alone",
+            else f"{layer.n} units are too few to speak of others (from {FEWEST_UNITS} on): "
+            "the claims of each unit hold for it alone",
         }
 
 
@@ -173,7 +176,8 @@ def _log_ratios(entry: dict[str, Any]) -> FloatArray:
 
 
 def unit_layer(y: FloatArray) -> deciding.Layer | None:
-    """Log ratios of the units, shape (units,), as a layer on the scale of differences; None for fewer than two, or all alike."""
+    """Log ratios of the units, shape (units,), as a layer on the scale of differences; None for fewer than two,
+    or all alike."""
     if len(y) < 2:
         return None
     errors = y - y.mean()

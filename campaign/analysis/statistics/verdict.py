@@ -11,8 +11,8 @@ BLOCKS_FOR_HEADLINE = 10
 
 
 def headline_test(comparison: dict[str, Any]) -> str:
-    """``paired_t`` where arms alternate in time in at least ten complete blocks, or in fewer where runs drift or resemble their
-    neighbours (docs/methodology.md, 9.4: then the independent layer may not lead); else ``welch``."""
+    """``paired_t`` where arms alternate in time in at least ten complete blocks, or in fewer where runs drift or
+    resemble their neighbours (docs/methodology.md, 9.4: then the independent layer may not lead); else ``welch``."""
     usable = "paired_t" in comparison["layers"] and bool(comparison["interleaved"])
     enough = usable and comparison["paired"].n_pairs >= BLOCKS_FOR_HEADLINE
     return "paired_t" if enough or (usable and bool(comparison["time_matters"])) else "welch"
@@ -48,7 +48,8 @@ def four_way(p: float | None, p_equivalent: float | None) -> str:
 
 
 def not_interpretable(comparison: dict[str, Any]) -> str | None:
-    """Why a difference between the arms could be something else's than the treatment's, in words; None where nothing says so."""
+    """Why a difference between the arms could be something else's than the treatment's, in words;
+    None where nothing says so."""
     if comparison["interleaved"] is False:
         return "the arms were not interleaved in time"
     order = comparison["order"]
@@ -60,7 +61,8 @@ def not_interpretable(comparison: dict[str, Any]) -> str | None:
         )
     if comparison.get("settings_differ"):
         said = "; ".join(
-            f"{name} ({', '.join(values[comparison['treatment']])} against {', '.join(values[comparison['reference']])})"
+            f"{name} ({', '.join(values[comparison['treatment']])} against "
+            f"{', '.join(values[comparison['reference']])})"
             for name, values in comparison["settings_differ"].items()
         )
         return f"the arms also differ in {said}"

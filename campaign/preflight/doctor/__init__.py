@@ -1,7 +1,7 @@
 """Everything a campaign needs, checked by trying, each finding with a remedy.
 
-A check fails when a campaign would fail, and warns when it would run but measure something that a reviewer can doubt. Nothing is
-left behind, nothing is downloaded, nothing asks a network, and an image is used only if it is there already.
+A check fails when a campaign would fail, and warns when it would run but measure something that a reviewer can doubt.
+Nothing is left behind, nothing is downloaded, nothing asks a network, and an image is used only if it is there already.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def here(
     without: Collection[str] = (),
     tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Check]:
-    """Every check but those called in ``without``, of the machine that this runs on, with the GPU that a campaign would choose. ``tell``
-    hears of each before it is made."""
+    """Every check but those called in ``without``, of the machine that this runs on, with the GPU that a campaign would
+    choose. ``tell`` hears of each before it is made."""
     uuid = None
     if campaign is not None and campaign.gpus:
         from actors.gpu.actor import choose_gpu  # with it comes Ray
@@ -53,9 +53,9 @@ def checks(
     without: Collection[str] = (),
     tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Check]:
-    """Every check, or those called ``only``, none of ``without``, as soon as it is made. With ``campaign``, against what that campaign needs.
-    ``root`` stands for the machine that the sensors read; ``gpu_uuid`` is the unit's GPU, else the only one, else the first that
-    nobody uses."""
+    """Every check, or those called ``only``, none of ``without``, as soon as it is made. With ``campaign``, against
+    what that campaign needs. ``root`` stands for the machine that the sensors read; ``gpu_uuid`` is the unit's GPU,
+    else the only one, else the first that nobody uses."""
     asked = Asked(home, campaign, results, root, gpu_uuid)
     for name, check in _all(asked):
         if (only and name not in only) or name in without:

@@ -46,8 +46,8 @@ PACKAGE = "Remove it and install Docker's own package (docs.docker.com/engine/in
 
 
 def kind_of_engine(info: dict[str, Any]) -> tuple[str, str] | None:
-    """An engine that is not the plain one of the host, by its own words, and what to do: each adds a layer that is not what
-    `docker run` costs, or does not see what the host has."""
+    """An engine that is not the plain one of the host, by its own words, and what to do: each adds a layer that is not
+    what `docker run` costs, or does not see what the host has."""
     folder, system = str(info.get("DockerRootDir", "")), str(info.get("OperatingSystem", ""))
     security = ",".join(map(str, info.get("SecurityOptions") or ()))
     if folder.startswith("/var/snap/"):
@@ -59,8 +59,8 @@ def kind_of_engine(info: dict[str, Any]) -> tuple[str, str] | None:
         return "it is Docker Desktop: containers run in a virtual machine", PACKAGE
     if "rootless" in security:
         return "it is rootless: a user namespace and another network stack, and limits that this user has", (
-            "Use the host's engine (`DOCKER_HOST=unix:///var/run/docker.sock`, the user in group docker), or say that rootless is "
-            "what is measured."
+            "Use the host's engine (`DOCKER_HOST=unix:///var/run/docker.sock`, the user in group docker), or say "
+            "that rootless is what is measured."
         )
     if "userns" in security:
         return (
@@ -157,10 +157,16 @@ def trial(arm: Environment, asked: Asked) -> Finding:
 
 def _unknown(refused: dict[str, str]) -> str:
     if "gpu" in refused:
-        return "`docker run --rm --gpus all IMAGE nvidia-smi` must work by itself first: driver, NVIDIA Container Toolkit, Docker's restart."
+        return (
+            "`docker run --rm --gpus all IMAGE nvidia-smi` must work by itself first: driver, "
+            "NVIDIA Container Toolkit, Docker's restart."
+        )
     if "network" in refused:
         return "Docker's default network is broken: restart the engine, or set `network: none` in the arm."
-    return "Mend what the message names. By hand: docker run --rm --entrypoint sh IMAGE -c true; if that fails too, no option is to blame."
+    return (
+        "Mend what the message names. By hand: docker run --rm --entrypoint sh IMAGE -c true; if that fails too, "
+        "no option is to blame."
+    )
 
 
 def _sets(arm: Environment, key: str) -> bool:
@@ -186,7 +192,8 @@ def image_of(home: Path, campaign: Campaign | None, arm: Environment) -> ImageId
 
 
 def image_here(home: Path, wanted: Image, engine: ContainerEngine) -> ImageIdentity | None:
-    """An image where it is in the engine already, with its exported root filesystem where there is one. Raises EngineMissing."""
+    """An image where it is in the engine already, with its exported root filesystem where there is one.
+    Raises EngineMissing."""
     from actors.environments.docker import image
     from actors.environments.docker.rootfs import manifest_file, rootfs_folder
 
@@ -203,8 +210,8 @@ def image_here(home: Path, wanted: Image, engine: ContainerEngine) -> ImageIdent
 
 
 def cuda(asked: Asked) -> Finding:
-    """The CUDA of every image against this driver. With a driver that is too old the toolkit refuses the container, or puts the image's
-    own libcuda in front of the host's in the Docker arm alone."""
+    """The CUDA of every image against this driver. With a driver that is too old the toolkit refuses the container, or
+    puts the image's own libcuda in front of the host's in the Docker arm alone."""
     docker = kind("docker").engine
     assert docker is not None
     wanted = [(Image(), docker)]

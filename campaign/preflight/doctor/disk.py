@@ -36,8 +36,9 @@ def disk(asked: Asked) -> Finding:
         (short if free < needed else roomy).append(said)
     if short:
         remedy = (
-            "Free space (`docker system df` and `docker image prune` show and free what Docker holds), or move it: --results for results, "
-            "CAMPAIGN_HOME for weights and exports, data-root in /etc/docker/daemon.json for images."
+            "Free space (`docker system df` and `docker image prune` show and free what Docker holds), or move it: "
+            "--results for results, CAMPAIGN_HOME for weights and exports, "
+            "data-root in /etc/docker/daemon.json for images."
         )
         return "fail", "; ".join(short), remedy
     return "ok", "; ".join(roomy), ""
@@ -68,8 +69,8 @@ def _wanted(asked: Asked) -> dict[str, tuple[Path, int]]:
 
 
 def _images(asked: Asked) -> tuple[Path | None, int, int]:
-    """The folder that Docker keeps images in, as near to it as this user sees; bytes of the images that are still to come there, and of
-    those that are still to be exported."""
+    """The folder that Docker keeps images in, as near to it as this user sees; bytes of the images that are still to
+    come there, and of those that are still to be exported."""
     from actors.environments import EngineMissing
     from campaign.preflight.doctor.containers import image_here
 

@@ -1,4 +1,5 @@
-"""The unit's GPU: whether it answers, what holds it, whether it gets as cool and as still as the gate asks, and as fast as it should."""
+"""The unit's GPU: whether it answers, what holds it, whether it gets as cool and as still as the gate asks,
+and as fast as it should."""
 
 from __future__ import annotations
 
@@ -140,7 +141,8 @@ REST_S = 1.5
 
 
 def idle_power(asked: Asked) -> Finding:
-    """What the gate will wait for before the first run. Read several times: a moment's work must not count as its rest."""
+    """What the gate will wait for before the first run. Read several times:
+    a moment's work must not count as its rest."""
     sensor = sensor_of(asked)
     try:
         rows = [sensor.now()]
@@ -193,15 +195,15 @@ def _held_by(shown: list[str]) -> str:
     if shown:
         return f"no compute process holds it, but a display does: {', '.join(shown)}"
     return (
-        "no compute process holds it: most often a display does (a monitor or a desktop session, which keeps it in P0), else a "
-        "context that the driver does not list"
+        "no compute process holds it: most often a display does (a monitor or a desktop session, which keeps it in "
+        "P0), else a context that the driver does not list"
     )
 
 
 def _rest_remedy(row: dict[str, Any], power_w: float, campaign: Campaign | None) -> str:
     lines = [
-        "Without a display: `sudo systemctl isolate multi-user.target` ends the desktop now, `sudo systemctl set-default "
-        "multi-user.target` keeps it away after a reboot; then log in over SSH and ask again."
+        "Without a display: `sudo systemctl isolate multi-user.target` ends the desktop now, `sudo systemctl "
+        "set-default multi-user.target` keeps it away after a reboot; then log in over SSH and ask again."
     ]
     if campaign is not None:
         keys = [f"idle_power_w: {math.ceil(power_w * 1.2 + 0.5)}"]
@@ -209,13 +211,15 @@ def _rest_remedy(row: dict[str, Any], power_w: float, campaign: Campaign | None)
         if temperature_c is not None and ceiling_c is not None and temperature_c > ceiling_c - 5:
             keys.append(f"ceiling_c: {math.ceil(temperature_c) + 5}")
         lines.append(
-            f"With it, the campaign would have to say `gate: {{{', '.join(keys)}}}`, and its runs start warmer than others'."
+            f"With it, the campaign would have to say `gate: {{{', '.join(keys)}}}`, "
+            "and its runs start warmer than others'."
         )
     return "\n".join(lines)
 
 
 DESKTOPS = {
-    "Xorg", "Xwayland", "gnome-shell", "gdm-x-session", "gdm-wayland-ses", "kwin_x11", "kwin_wayland", "plasmashell", "sway", "weston",
+    "Xorg", "Xwayland", "gnome-shell", "gdm-x-session", "gdm-wayland-ses", "kwin_x11", "kwin_wayland", "plasmashell",
+    "sway", "weston",
     "Hyprland", "mutter", "cinnamon", "xfwm4", "sddm", "lightdm", "gdm3", "gdm",
 }  # fmt: skip
 """Process names, cut to 15 characters as the kernel cuts them."""
@@ -271,17 +275,17 @@ LOAD_S = 5.0
 SETTLED_S = 1.0
 """Where NVML tells no utilisation, readings count from this long after the load began."""
 STUCK_MHZ, HEALTHY_MHZ = 1400.0, 2000.0
-"""SM clock of a GB10 under load: 2200 to 2515 MHz in order, 500 to 850 MHz in the stuck state, at 96 % utilisation, in P0 and without
-any throttling flag. Between the two lie locks, heat and a weak power supply."""
+"""SM clock of a GB10 under load: 2200 to 2515 MHz in order, 500 to 850 MHz in the stuck state, at 96 % utilisation, in
+P0 and without any throttling flag. Between the two lie locks, heat and a weak power supply."""
 STUCK_GB_S, HEALTHY_GB_S = 120.0, 170.0
-"""A GB10 in order reads 216 to 236 GB/s in a matrix-vector product. The hidden slow state, which no clock shows, is a half to three
-times slower."""
+"""A GB10 in order reads 216 to 236 GB/s in a matrix-vector product. The hidden slow state, which no clock shows, is a
+half to three times slower."""
 STUCK_W = 26.0
 """Decoding draws 31 to 50 W on a GB10 in order; power judges only where nothing measured the speed."""
 
 UNPLUG = (
-    "A stuck low-power state, which a reboot does not cure: shut down, unplug the power supply for a minute, and plug the original "
-    "240 W supply in again."
+    "A stuck low-power state, which a reboot does not cure: shut down, unplug the power supply for a minute, and "
+    "plug the original 240 W supply in again."
 )
 Reading = tuple[float | None, float | None]
 """SM clock in MHz and power in W."""
@@ -324,7 +328,8 @@ def under_load(sensor: NvmlSensor) -> Finding:
 
 
 def low_power(seen: Sequence[Reading], gpu: str = "GB10", rate_gb_s: float | None = None) -> Finding:
-    """Judges what was read under load, and the bytes that it moved per second: only a GB10's are known well enough to judge."""
+    """Judges what was read under load, and the bytes that it moved per second:
+    only a GB10's are known well enough to judge."""
     clocks = [mhz for mhz, _ in seen if mhz is not None]
     powers = [watts for _, watts in seen if watts is not None]
     mhz, watts = median(clocks) if clocks else None, median(powers) if powers else None
@@ -346,8 +351,8 @@ def low_power(seen: Sequence[Reading], gpu: str = "GB10", rate_gb_s: float | Non
         return "fail", f"{found}; decoding draws 31 W or more on a GB10 in order", UNPLUG
     if mhz is not None and mhz < HEALTHY_MHZ:
         remedy = (
-            "Look for a lock (`sudo nvidia-smi -rgc` takes it back), for heat (below 76 °C it does not slow down), and for the original "
-            "240 W power supply."
+            "Look for a lock (`sudo nvidia-smi -rgc` takes it back), for heat (below 76 °C it does not slow down), "
+            "and for the original 240 W power supply."
         )
         return "warn", f"{found}; a GB10 in order holds 2200 MHz or more", remedy
     if rate_gb_s is not None and rate_gb_s < HEALTHY_GB_S:

@@ -1,8 +1,9 @@
-"""What this process may have of the machine: limits of its own control group and of every one above it, and of its own (ulimit).
+"""What this process may have of the machine: limits of its own control group and of every one above it,
+and of its own (ulimit).
 
-A native attempt inherits them, a container that a daemon starts does not, and neither ``/proc/meminfo`` nor the number of CPUs shows
-them. Both layouts of control groups are read (cgroups(7)); inside a container, where the path names a folder that is not to be seen, the
-mount itself is the process's group.
+A native attempt inherits them, a container that a daemon starts does not, and neither ``/proc/meminfo`` nor the number
+of CPUs shows them. Both layouts of control groups are read (cgroups(7)); inside a container, where the path names a
+folder that is not to be seen, the mount itself is the process's group.
 """
 
 from __future__ import annotations

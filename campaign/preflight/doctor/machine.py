@@ -123,7 +123,10 @@ def kernel_log(_: Asked) -> Finding:
     try:
         if log.unavailable is None:
             return "ok", f"readable ({log.source})", ""
-        remedy = "Run as root, or add the user to group adm (`sudo usermod -aG adm $USER`): Xid and OOM kills go unseen otherwise."
+        remedy = (
+            "Run as root, or add the user to group adm (`sudo usermod -aG adm $USER`): "
+            "Xid and OOM kills go unseen otherwise."
+        )
         return "warn", log.unavailable, remedy
     finally:
         log.close()

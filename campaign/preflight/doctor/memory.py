@@ -25,10 +25,13 @@ def memory(asked: Asked) -> Finding:
     may = free
     if limit is not None and limit.limit_bytes < total:
         may = min(free, limit.left_bytes)
-        found += f", but {limit.where} limits this process to {size(limit.limit_bytes)}, of which {size(limit.left_bytes)} are left"
+        found += (
+            f", but {limit.where} limits this process to {size(limit.limit_bytes)}, of which "
+            f"{size(limit.left_bytes)} are left"
+        )
     outside = (
-        "Run outside of that limit (a pod, a notebook, a slice with MemoryMax, `ulimit -v`): native attempts inherit it, attempts in Docker "
-        "do not, and the arms would differ."
+        "Run outside of that limit (a pod, a notebook, a slice with MemoryMax, `ulimit -v`): native attempts inherit "
+        "it, attempts in Docker do not, and the arms would differ."
     )
     if asked.campaign is not None:
         largest = max(asked.campaign.models, key=weight_bytes)
@@ -51,7 +54,8 @@ KILLERS = {
     "oomd": "`sudo systemctl stop oomd` for the campaign's time.",
     "uresourced": "`sudo systemctl stop uresourced` for the campaign's time.",
 }
-"""Daemons that kill before the kernel does, by process name: they take page cache and a model's weights for a shortage."""
+"""Daemons that kill before the kernel does, by process name:
+they take page cache and a model's weights for a shortage."""
 
 
 def killers(asked: Asked) -> Finding:

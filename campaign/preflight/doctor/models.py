@@ -31,7 +31,8 @@ def access(asked: Asked) -> Finding:
         pages = "\n".join(f"https://huggingface.co/{model.huggingface_id} ({model.licence})" for model in missing)
         remedy = (
             "Accept each licence with your account, make a token that may read (huggingface.co/settings/tokens), then "
-            "`export HF_TOKEN=…` or `hf auth login`; sudo drops the variable unless told to keep it (`sudo --preserve-env=HF_TOKEN`).\n"
+            "`export HF_TOKEN=…` or `hf auth login`; sudo drops the variable unless told to keep it (`sudo "
+            "--preserve-env=HF_TOKEN`).\n"
         )
         return "fail", f"{names}: gated, and no Hugging Face token is here ({where})", remedy + pages
     if (
@@ -64,7 +65,8 @@ def _here(model: Model, home: Path) -> bool:
 
 
 def _token(variables: Mapping[str, str]) -> tuple[str, str | None]:
-    """Where the token is, and the token; or where it was looked for, and None. Under sudo the person's own file counts too."""
+    """Where the token is, and the token; or where it was looked for, and None.
+    Under sudo the person's own file counts too."""
     for name in VARIABLES:
         if name in variables:
             return name, variables[name].strip()

@@ -1,5 +1,5 @@
-"""What an image asks of the driver (``NVIDIA_REQUIRE_CUDA``, ``CUDA_VERSION``) against the driver that is here, as the NVIDIA container
-toolkit decides it: alternatives between spaces, conditions between commas."""
+"""What an image asks of the driver (``NVIDIA_REQUIRE_CUDA``, ``CUDA_VERSION``) against the driver that is here, as the
+NVIDIA container toolkit decides it: alternatives between spaces, conditions between commas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ LABELS = ("com.nvidia.cuda.version", "com.nvidia.volumes.needed.cuda")
 
 @dataclass(frozen=True)
 class Host:
-    """Of the driver: the newest CUDA it knows (``13.0``), its own version, the GPU's compute capability. None where unknown."""
+    """Of the driver: the newest CUDA it knows (``13.0``), its own version, the GPU's compute capability.
+    None where unknown."""
 
     cuda: str | None
     driver: str | None = None
@@ -76,7 +77,10 @@ def judge(variables: Mapping[str, str], labels: Mapping[str, str], host: Host) -
     found = f"{image}, the driver{f' {host.driver}' if host.driver else ''} knows CUDA up to {host.cuda}"
     off = variables.get("NVIDIA_DISABLE_REQUIRE", "").lower() in ("1", "true", "yes", "on")
     ours, theirs = version(host.cuda), version(built)
-    remedy = f"Update the NVIDIA driver to one that knows CUDA {built or 'as asked'}, or take an image for CUDA {host.cuda} or earlier."
+    remedy = (
+        f"Update the NVIDIA driver to one that knows CUDA {built or 'as asked'}, "
+        f"or take an image for CUDA {host.cuda} or earlier."
+    )
     refused = [one for one in asked if met(one, host) is False]
     if refused and not off:
         return "fail", f"{found}; it asks for {'; '.join(refused)}, so the toolkit refuses the container", remedy
@@ -84,8 +88,8 @@ def judge(variables: Mapping[str, str], labels: Mapping[str, str], host: Host) -
         return "fail", f"{found}: another major version", remedy
     if theirs and theirs[:2] > (*ours, 0)[:2]:
         arms = (
-            "The toolkit puts the image's own libcuda in front of the driver's in Docker alone (enable-cuda-compat), so the arms would "
-            "differ, and kernels that are compiled at run time may fail."
+            "The toolkit puts the image's own libcuda in front of the driver's in Docker alone (enable-cuda-compat), "
+            "so the arms would differ, and kernels that are compiled at run time may fail."
         )
         return "warn", found, f"{arms} {remedy}"
     return "ok", found, ""

@@ -14,7 +14,8 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def show(out: Console, found: Iterable[Check]) -> int:
-    """Prints each check as it is made, and how many there were. Returns how many failed. Reads the same without colour."""
+    """Prints each check as it is made, and how many there were. Returns how many failed.
+    Reads the same without colour."""
     from rich.table import Table
     from rich.text import Text
 

@@ -29,8 +29,8 @@ TENANTS = {
     "NIM": (r"(^|/)nim(-llm)?[-_]serve|/opt/nim/", ""),
     "mining": (r"(^|/)(xmrig|t-rex|nbminer|lolminer)(\s|$)", ""),
 }
-"""By name: what its process is called or says on its command line, and how it is stopped where that is known. Most load a model only
-when they are asked, so a GPU that is free now need not stay so."""
+"""By name: what its process is called or says on its command line, and how it is stopped where that is known. Most load
+a model only when they are asked, so a GPU that is free now need not stay so."""
 
 
 def tenants(asked: Asked) -> Finding:
@@ -67,8 +67,9 @@ INTERPRETER = re.compile(r"(python|pypy|node|bun|bash|sh|uv|conda|uvicorn|gunico
 
 
 def _program(line: str, folder: str) -> str:
-    """What a command line runs: its program, and a word that tells the program what to do; of an interpreter its script or module, and
-    the folder it works in. What stands further on is somebody's data (an editor that has a file open)."""
+    """What a command line runs: its program, and a word that tells the program what to do; of an interpreter its script
+    or module, and the folder it works in. What stands further on is somebody's
+    data (an editor that has a file open)."""
     words = line.split()
     if not words:
         return ""

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 
 def normal_quantiles(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT, *, metric: str) -> Chart:
-    """Run-level values of ``metric`` against normal quantiles, standardised within their arm, arms side by side for each model.
+    """Run-level values of ``metric`` against normal quantiles, standardised within their arm,
+    arms side by side for each model.
 
-    On the line: normal. Above the points Shapiro-Wilk's p. :class:`paper.FitError` where an arm would be narrower than its p.
+    On the line: normal. Above the points Shapiro-Wilk's p. :class:`paper.FitError` where an arm would be narrower than
+    its p.
     """
     runs = runs_of(con, [metric], by_unit=True)
     if runs.empty:
@@ -91,7 +93,8 @@ def normal_quantiles(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT, *
 
 
 def _against_normal(runs: pd.DataFrame, arms: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Normal quantiles (Blom's positions) with the standardised values of each arm, and by arm what Shapiro-Wilk says."""
+    """Normal quantiles (Blom's positions) with the standardised values of each arm,
+    and by arm what Shapiro-Wilk says."""
     from scipy import special
 
     from campaign.analysis.statistics.independent import shapiro
@@ -122,7 +125,8 @@ IDLE = 0.3
 
 
 def roofline(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
-    """Output tokens per second over what memory bandwidth permits: a bar to the mean of each model and arm, every run a mark.
+    """Output tokens per second over what memory bandwidth permits: a bar to the mean of each model and arm,
+    every run a mark.
 
     Solid line: the bound, which nothing can exceed. Dashed: 0.3, below which a figure is looked into.
     """

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 REST = """
 WITH points AS (
     SELECT unnest(from_json(config->'rest'->'curve',
-        '[{"environment": "VARCHAR", "t_s": "DOUBLE", "temperature_c": "DOUBLE", "power_w": "DOUBLE", "sm_clock_mhz": "DOUBLE"}]'), recursive := true)
+        '[{"environment": "VARCHAR", "t_s": "DOUBLE", "temperature_c": "DOUBLE", "power_w": "DOUBLE",
+           "sm_clock_mhz": "DOUBLE"}]'), recursive := true)
     FROM campaign
 )
 SELECT environment, t_s, temperature_c, power_w, sm_clock_mhz,
@@ -28,7 +29,8 @@ COOLING = {"temperature_c": "temperature (°C)", "power_w": "power (W)", "sm_clo
 
 
 def rest(con: duckdb.DuckDBPyConnection) -> Chart:
-    """How the pilot's unit cooled after each arm, and the rest that was taken from it. None without a calibrated rest."""
+    """How the pilot's unit cooled after each arm, and the rest that was taken from it.
+    None without a calibrated rest."""
     found = con.execute(REST).df()
     if found.empty:
         return None

@@ -1,4 +1,5 @@
-"""Figures of effects: overheads against the reference, Docker options against their baseline, and what this N can see."""
+"""Figures of effects: overheads against the reference, Docker options against their baseline,
+and what this N can see."""
 
 from __future__ import annotations
 
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
 
 def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
-    """Forest plot: throughput lost against the reference by model and arm, the interval that decided, and the equivalence band.
+    """Forest plot: throughput lost against the reference by model and arm, the interval that decided,
+    and the equivalence band.
 
-    Ticks: the bootstrap's interval. Filled: the verdict is that it differs, on a p adjusted over the planned comparisons.
+    Ticks: the bootstrap's interval. Filled: the verdict is that it differs, on a p adjusted over the planned
+    comparisons.
     """
     rows = overheads(con)
     if rows.empty:
@@ -77,8 +80,9 @@ def overhead(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
 
 
 def overheads(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """Throughput lost in percent of the reference by contrast: ``overhead`` with the headline's ``low`` and ``high``, the bootstrap's
-    ``bca_low`` and ``bca_high``, and whether the verdict is that it differs. From ``comparisons``, see ``evidence.ensure``."""
+    """Throughput lost in percent of the reference by contrast: ``overhead`` with the headline's ``low`` and ``high``,
+    the bootstrap's ``bca_low`` and ``bca_high``, and whether the verdict is that it differs. From ``comparisons``,
+    see ``evidence.ensure``."""
     from campaign.analysis import cache as evidence
 
     (reference,) = con.execute("SELECT any_value(reference) FROM campaign").fetchall()[0]
@@ -107,7 +111,8 @@ def overheads(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 
 def screening(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
-    """Docker options against the Docker baseline: change of throughput in percent by option and model, Fieller interval.
+    """Docker options against the Docker baseline: change of throughput in percent by option and model,
+    Fieller interval.
 
     Each run a dot, in percent of the baseline's mean. None where no phase holds a baseline and at least two options.
     """
@@ -152,7 +157,8 @@ def screening(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart
 
 
 def screened(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, pd.DataFrame, list[str]] | None:
-    """Options of screening phases against their baseline: intervals (``comparisons``), single runs in percent, and arms in order."""
+    """Options of screening phases against their baseline: intervals (``comparisons``), single runs in percent,
+    and arms in order."""
     from campaign.analysis import cache as evidence
 
     runs = runs_of(con, [metrics.headline()], by_unit=True)
@@ -175,7 +181,8 @@ def screened(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 SPREAD = """
-SELECT median(sd_reference / mean_reference) AS cv, median(sd_log_ratio) AS sd_log_ratio, max(least(n_reference, n_treatment)) AS n, count(*) AS m
+SELECT median(sd_reference / mean_reference) AS cv, median(sd_log_ratio) AS sd_log_ratio, max(least(n_reference,
+    n_treatment)) AS n, count(*) AS m
 FROM contrast_moments
 WHERE metric = 'token_throughput_tok_s' AND n_reference >= 3 AND n_treatment >= 3 AND mean_reference > 0
 """.strip()
@@ -184,8 +191,8 @@ WHERE metric = 'token_throughput_tok_s' AND n_reference >= 3 AND n_treatment >= 
 def power_curves(con: duckdb.DuckDBPyConnection, width: float = COLUMN_PT) -> Chart:
     """Smallest throughput difference that N runs detect with 80 % power, at this campaign's own run-to-run spread.
 
-    Median over the contrasts of the reference's coefficient of variation (independent t) and of the standard deviation of
-    the blocks' log ratios (paired t); unadjusted and with Bonferroni over the contrasts.
+    Median over the contrasts of the reference's coefficient of variation (independent t) and of the standard deviation
+    of the blocks' log ratios (paired t); unadjusted and with Bonferroni over the contrasts.
     """
     from campaign.analysis.statistics.power import detectable_d, detectable_dz
 

@@ -49,7 +49,8 @@ run_quantiles AS (
     GROUP BY phase, model, workload, environment, run_id
 ),
 spreads AS (
-    SELECT phase, model, workload, environment, fraction, min(latency) AS fastest_run, max(latency) AS slowest_run, count(*) AS runs
+    SELECT phase, model, workload, environment, fraction, min(latency) AS fastest_run, max(latency) AS slowest_run,
+        count(*) AS runs
     FROM run_quantiles
     GROUP BY ALL
 ),

@@ -1,4 +1,5 @@
-"""What differs between a figure on the page and the same figure in print: sizes, ink, where names stand, whether marks answer a pointer."""
+"""What differs between a figure on the page and the same figure in print: sizes, ink, where names stand,
+whether marks answer a pointer."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class FitError(ValueError):
 
 @dataclass(frozen=True)
 class Look:
-    """Of a theme. Lengths are points in print and pixels on the page; ``ink`` None is the ink of the theme, which follows the reader's."""
+    """Of a theme. Lengths are points in print and pixels on the page; ``ink`` None is the ink of the theme,
+    which follows the reader's."""
 
     printed: bool
     width: float
@@ -41,7 +43,8 @@ class Look:
     """Largest size and opacity of the word across simulated data."""
 
     def grid(self, panels: int, width: float, labels: float, on_page: float) -> tuple[int, float]:
-        """Columns of panels, and the width of one without its axis labels (``labels``); on the page that is ``on_page``."""
+        """Columns of panels, and the width of one without its axis labels (``labels``);
+        on the page that is ``on_page``."""
         if not self.printed:
             return max(1, min(panels, int(width // (on_page + 90)))), on_page
         columns = min(panels, 2 if width < 1.5 * COLUMN_IN * 72 else 4)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import duckdb
 
 LOOKS = """
-SELECT model, workload, treatment, reference, blocks, n, pct, rci95_low AS low, rci95_high AS high, -different_beyond_pct AS lower,
+SELECT model, workload, treatment, reference, blocks, n, pct, rci95_low AS low, rci95_high AS high,
+    -different_beyond_pct AS lower,
     different_beyond_pct AS upper, equivalent_from_pct AS zone_from, equivalent_to_pct AS zone_to, claimed
 FROM comparison_looks
 WHERE metric = 'token_throughput_tok_s' AND status = 'ok'
@@ -53,11 +54,13 @@ def looks(con: duckdb.DuckDBPyConnection) -> Chart:
             base.mark_point(filled=True, size=60, opacity=1).encode(
                 x=x,
                 y=alt.Y("pct:Q", title=title),
-                tooltip=["blocks:Q", "n:Q", *(alt.Tooltip(f"{name}:Q", format=".3~r") for name in ("pct", "low", "high")), "claim:N"],
+                tooltip=["blocks:Q", "n:Q",
+                    *(alt.Tooltip(f"{name}:Q", format=".3~r") for name in ("pct", "low", "high")), "claim:N"],
             ),
         ]  # fmt: skip
         named = f"{model} · {workload}"
         panels.append(
-            alt.layer(*layers).properties(width=260, height=200, title=alt.TitleParams(named, subtitle=f"{treatment} against {reference}"))
+            alt.layer(*layers).properties(width=260, height=200,
+                title=alt.TitleParams(named, subtitle=f"{treatment} against {reference}"))
         )  # fmt: skip
     return alt.concat(*panels, columns=3, spacing=30)

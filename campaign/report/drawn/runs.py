@@ -42,7 +42,8 @@ ORDER BY run_index
 
 
 def throughput(con: duckdb.DuckDBPyConnection, width: float | None = None, look: Look = PRINT) -> Chart:
-    """Output token throughput of every accepted run, a panel for each model: dots by arm, mean and interval with them."""
+    """Output token throughput of every accepted run, a panel for each model: dots by arm,
+    mean and interval with them."""
     runs = con.execute(THROUGHPUT).df()
     if runs.empty:
         return None

@@ -23,12 +23,16 @@ LETTER = 6.8
 
 def arms_of(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Environments in a fixed order, the reference first; also those of imported runs, which no plan names."""
-    query = "SELECT environment FROM runs, campaign GROUP BY environment, reference ORDER BY environment <> reference, min(run_index)"
+    query = (
+        "SELECT environment FROM runs, campaign GROUP BY environment, reference "
+        "ORDER BY environment <> reference, min(run_index)"
+    )
     return [str(row[0]) for row in con.execute(query).fetchall()]
 
 
 def with_interval(means: pd.DataFrame, fixed: bool) -> pd.DataFrame:
-    """Adds ``low`` and ``high``, the 95 % t interval of the mean, missing below three runs and where the number of runs was not ``fixed``."""
+    """Adds ``low`` and ``high``, the 95 % t interval of the mean,
+    missing below three runs and where the number of runs was not ``fixed``."""
     from scipy import special
 
     half = special.stdtrit((means.n - 1).clip(lower=1), 0.975) * means.se
@@ -37,11 +41,12 @@ def with_interval(means: pd.DataFrame, fixed: bool) -> pd.DataFrame:
 
 
 def runs_of(con: duckdb.DuckDBPyConnection, metrics: list[str], by_unit: bool = False) -> pd.DataFrame:
-    """Run-level values; ``by_unit`` names the unit beside the model where there are several, as ``evidence.rows`` does."""
+    """Run-level values; ``by_unit`` names the unit beside the model where there are several,
+    as ``evidence.rows`` does."""
     model = "CASE WHEN count(DISTINCT unit) OVER () > 1 THEN model || ' @ ' || unit ELSE model END AS model"
     runs: pd.DataFrame = con.execute(
-        f"SELECT phase, {model if by_unit else 'model'}, workload, environment, repetition, metric, value FROM observations "
-        "WHERE list_contains($1, metric) ORDER BY run_index",
+        f"SELECT phase, {model if by_unit else 'model'}, workload, environment, repetition, metric, value "
+        "FROM observations WHERE list_contains($1, metric) ORDER BY run_index",
         [metrics],
     ).df()
     return runs
@@ -87,7 +92,8 @@ def named(key: Any) -> str:
 
 
 def panel_label(table: pd.DataFrame, key: Any, i: int, panels: int, room: float) -> str | list[str]:
-    """``(a) model``, with workload and phase only where they differ between panels; in two lines where one is too long."""
+    """``(a) model``, with workload and phase only where they differ between panels;
+    in two lines where one is too long."""
     parts = [str(key[1])] + [
         str(part) for part, name in ((key[2], "workload"), (key[0], "phase")) if table[name].nunique() > 1
     ]
@@ -119,7 +125,8 @@ def color_scale(arms: list[str], look: Look, everyone: list[str] | None = None) 
 
 
 def cycled(looks: Sequence[Any], i: int) -> Any:
-    """The shape or dash of arm ``i``; from the eighth arm on, where colours come again, another one goes with each colour."""
+    """The shape or dash of arm ``i``; from the eighth arm on, where colours come again,
+    another one goes with each colour."""
     return looks[(i + i // len(OKABE_ITO)) % len(looks)]
 
 
@@ -152,7 +159,8 @@ def arm_look(
     above: float = 4,
     look: Look = PRINT,
 ) -> dict[str, Any]:
-    """Colour and shape of an arm; ``everyone`` keeps an arm's look where some arms are not drawn, ``above`` lifts the legend."""
+    """Colour and shape of an arm; ``everyone`` keeps an arm's look where some arms are not drawn,
+    ``above`` lifts the legend."""
     known = everyone or arms
     its = legend_of(arms, width, above=above, look=look) if legend else None
     shapes = [cycled(SHAPES, known.index(arm)) for arm in arms]
@@ -163,7 +171,8 @@ def arm_look(
 
 
 def interval_marks(means: pd.DataFrame, x: alt.X, arms: list[str], look: Look = PRINT) -> list[alt.Chart]:
-    """Mean and interval of each arm at ``x``: in print in black beside its runs, on the page across them in its colour."""
+    """Mean and interval of each arm at ``x``: in print in black beside its runs,
+    on the page across them in its colour."""
     base = alt.Chart(means)
     of_arm = arm_look(arms, COLUMN_PT, look=look, legend=look.printed)
     rule = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=look.rule, **look.inked())
@@ -185,6 +194,7 @@ def watermark(con: duckdb.DuckDBPyConnection, width: float, height: float, look:
     text = alt.Chart(pd.DataFrame({"text": ["SIMULATED"]})).mark_text(
         fontSize=size, fontWeight=700, opacity=opacity, color="#808080", baseline="middle", align="center"
     )
-    # Each channel by its class: from a string or a value the library looks it up, which takes as long as to draw the panel.
+    # Each channel by its class: from a string or a value the library looks it up, which takes as long as to draw the
+    # panel.
     middle = alt.XValue(width / 2), alt.YValue(height / 2)  # type: ignore[no-untyped-call]
     return [text.encode(alt.Text("text:N"), *middle)]

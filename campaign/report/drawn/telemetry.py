@@ -94,7 +94,8 @@ LABELS = 44
 
 
 def timeline(con: duckdb.DuckDBPyConnection, width: float | None = None, look: Look = PRINT) -> Chart:
-    """One block as the sampler saw it: temperature, power, memory, with gates and runs shaded, and the ceiling dotted."""
+    """One block as the sampler saw it: temperature, power, memory, with gates and runs shaded,
+    and the ceiling dotted."""
     samples, stages = con.execute(TIMELINE).df(), con.execute(STAGES).df()
     shown = {
         title: has
@@ -139,7 +140,8 @@ def _shades(stages: pd.DataFrame, look: Look) -> alt.Chart:
 
 
 def _lines(series: pd.DataFrame, title: str, names: list[str], end: float, last: bool, look: Look) -> alt.Chart:
-    """The series of one panel over time; a single one is named by the axis, several by their ends in print and by a legend on the page."""
+    """The series of one panel over time; a single one is named by the axis,
+    several by their ends in print and by a legend on the page."""
     alone = f"{names[0]} {title}" if not look.printed else [names[0], title]
     x = alt.X(
         "seconds:Q",

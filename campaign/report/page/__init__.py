@@ -1,7 +1,8 @@
 """The report: one self-contained page that opens offline, for any state of a campaign from its first minute on.
 
-What is claimed comes from ``wording``, what is drawn from ``figures``, every table from a query that the page shows. Its sections are the
-files of ``sections/``; what all of them share (contents list, links, sorting, filtering, print) is in ``templates/``.
+What is claimed comes from ``wording``, what is drawn from ``figures``, every table from a query that the page shows.
+Its sections are the files of ``sections/``; what all of them share (contents list, links, sorting, filtering, print) is
+in ``templates/``.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 COUNTS = (
     "SELECT count(*) AS planned, count(*) FILTER (attempts > 0) AS started, count(*) FILTER (accepted) AS valid, "
-    "count(*) FILTER (status = 'exhausted') AS exhausted, count(*) FILTER (status = 'left_out') AS left_out, count(*) FILTER (status = 'spared') AS spared, count(DISTINCT model) AS models, "
-    "count(DISTINCT environment) AS environments, max(repetition) AS repetitions, count(DISTINCT unit) AS units FROM runs"
+    "count(*) FILTER (status = 'exhausted') AS exhausted, count(*) FILTER (status = 'left_out') AS left_out, "
+    "count(*) FILTER (status = 'spared') AS spared, count(DISTINCT model) AS models, "
+    "count(DISTINCT environment) AS environments, max(repetition) AS repetitions, count(DISTINCT unit) "
+    "AS units FROM runs"
 )
 
 
@@ -51,7 +54,8 @@ class Shown:
 
 
 def write(results: Path, tell: Callable[[str], None] = lambda section: None) -> Path:
-    """Write ``<results>/report/index.html`` and the figures beside it as PNG and SVG; returns the page's path. ``tell`` hears of each section.
+    """Write ``<results>/report/index.html`` and the figures beside it as PNG and SVG; returns the page's path.
+    ``tell`` hears of each section.
 
     Raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
     """
@@ -148,7 +152,8 @@ def javascript() -> str:
 
 
 def _json(value: Any) -> Markup:
-    """JSON for a script element: without any character that could end the element or begin another state of the parser."""
+    """JSON for a script element: without any character that could end the element
+    or begin another state of the parser."""
     from markupsafe import Markup
 
     text = json.dumps(value, separators=(",", ":"))

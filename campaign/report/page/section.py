@@ -1,7 +1,7 @@
 """A section of the page: a file of its own in ``sections/``, with a template of its own where tables alone do not do.
 
-A new one is a module that holds a :class:`Section`, and its line in ``sections/__init__.py``. Contents list, links, sorting, filtering,
-"SQL behind this" and print come with the page.
+A new one is a module that holds a :class:`Section`, and its line in ``sections/__init__.py``. Contents list, links,
+sorting, filtering, "SQL behind this" and print come with the page.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class Cell:
 class Table:
     """A table as it is declared, without columns and rows; :func:`filled` gives it these.
 
-    A column called ``run`` is a run's id and leads to its raw files, those of ``attempt`` where there is such a column; one called
-    ``file`` leads to that file.
+    A column called ``run`` is a run's id and leads to its raw files, those of ``attempt`` where there is such a column;
+    one called ``file`` leads to that file.
     """
 
     title: str

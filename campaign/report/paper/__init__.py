@@ -1,8 +1,8 @@
 """The figures of the article, one function each: a connection and a width in points in, an Altair chart out.
 
-No title in the image; an axis says quantity (unit). Panels carry (a), (b), … below them. Every figure of runs shows each
-run; no line joins arms or models. A function returns None where there is nothing to draw, and ``FIGURES`` says why.
-Shown throughout: mean and its 95 % t interval, from three runs on.
+No title in the image; an axis says quantity (unit). Panels carry (a), (b), … below them. Every figure of runs shows
+each run; no line joins arms or models. A function returns None where there is nothing to draw, and ``FIGURES`` says
+why. Shown throughout: mean and its 95 % t interval, from three runs on.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Written:
 
 
 QQ = (
-    "Quantiles of {}, standardised within each arm, against those of a normal distribution (line); p: Shapiro and Wilk's test. "
-    "Every accepted run a mark."
+    "Quantiles of {}, standardised within each arm, against those of a normal distribution (line); p: Shapiro and "
+    "Wilk's test. Every accepted run a mark."
 )
 FIGURES = (
     Figure(
@@ -54,9 +54,9 @@ FIGURES = (
     ),
     Figure(
         "overhead",
-        "Throughput lost against the reference, with the interval that decided, at the level of its family; ticks: BCa bootstrap of independent arms; grey: "
-        "equivalence margin; filled: differs, after adjustment over the planned comparisons. Without what may not be interpreted; without the bar of "
-        "an interval that lacks a limit.",
+        "Throughput lost against the reference, with the interval that decided, at the level of its family; ticks: "
+        "BCa bootstrap of independent arms; grey: equivalence margin; filled: differs, after adjustment over the "
+        "planned comparisons. Without what may not be interpreted; without the bar of an interval that lacks a limit.",
         overhead,
         "no contrast of two arms with a throughput whose runs interleave in time",
     ),
@@ -74,7 +74,8 @@ FIGURES = (
     ),
     Figure(
         "memory",
-        "Peak memory, KV cache and unified memory of every accepted run; black: mean and 95 % t interval. Truncated axes.",
+        "Peak memory, KV cache and unified memory of every accepted run; black: mean and 95 % t interval. "
+        "Truncated axes.",
         memory,
         "no accepted run has a memory figure",
     ),
@@ -116,14 +117,15 @@ FIGURES = (
     ),
     Figure(
         "roofline",
-        "Measured output rate over the rate that memory bandwidth permits; bar: mean, every run a mark. Solid: the bound; "
-        "dashed: 0.3, below which a figure is looked into.",
+        "Measured output rate over the rate that memory bandwidth permits; bar: mean, every run a mark. Solid: the "
+        "bound; dashed: 0.3, below which a figure is looked into.",
         roofline,
         "no model of known size and batch ran on a unit of known memory bandwidth",
     ),
     Figure(
         "screening",
-        "Docker options against the Docker baseline: change of throughput, 95 % interval after Fieller where it has both limits, every run a grey circle.",
+        "Docker options against the Docker baseline: change of throughput, 95 % interval after Fieller where it has "
+        "both limits, every run a grey circle.",
         screening,
         "no phase compares Docker options with a Docker baseline",
     ),

@@ -1,4 +1,5 @@
-"""``report/paper.tex``: methods, every table and every figure for print in an IEEE article that compiles as it stands."""
+"""``report/paper.tex``: methods, every table and every figure for print in an
+IEEE article that compiles as it stands."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ TALL_IN = 3.6
 
 
 def write(results: Path) -> list[Path]:
-    """Every table in three forms and ``methods.tex`` into ``<results>/report/tables/``, ``paper.tex`` above it; returns the files.
+    """Every table in three forms and ``methods.tex`` into ``<results>/report/tables/``, ``paper.tex`` above it;
+    returns the files.
 
     Raises :class:`campaign.analysis.views.ResultsError` where there is no campaign.
     """
@@ -42,9 +44,10 @@ def write(results: Path) -> list[Path]:
 
 
 def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Path) -> str:
-    """An IEEE article of everything that was written: methods, results in brief, each figure in ``figures`` once, at its true width, and the
-    tables that break over pages in one column. A figure stands in a column, and over both where it is too tall for one; the first of a
-    column come before the text, which otherwise would leave the first page half empty. ``pdflatex paper`` in its folder, twice for references."""
+    """An IEEE article of everything that was written: methods, results in brief, each figure in ``figures`` once, at
+    its true width, and the tables that break over pages in one column. A figure stands in a column, and over both where
+    it is too tall for one; the first of a column come before the text, which otherwise would leave the first page half
+    empty. ``pdflatex paper`` in its folder, twice for references."""
 
     (name,) = con.execute("SELECT any_value(campaign) FROM campaign").fetchall()[0]
     lines = [
@@ -83,7 +86,8 @@ def document(con: duckdb.DuckDBPyConnection, made: Iterable[Table], figures: Pat
 
 
 def _in_words(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """What the page and the terminal say: of the whole campaign, then of the throughput of each cell, which is named by what differs."""
+    """What the page and the terminal say: of the whole campaign, then of the throughput of each cell,
+    which is named by what differs."""
     rows = [row for group in by_contrast(evidence.rows(con)) for row in group]
     told = [row for row in rows if row["metric"] == metrics.headline() and row["verdict"] != "no_data"]
     parts = [name for name in ("phase", "model", "workload") if name == "model" or len({row[name] for row in told}) > 1]

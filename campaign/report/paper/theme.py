@@ -1,7 +1,8 @@
 """Paper: how a chart becomes a figure of a printed article.
 
-One Vega pixel is one point (1/72 in). Widths after IEEE's author centre: one column 3.5 in, two columns 7.16 in, height at most
-8.8 in. Text is 8 pt Liberation Sans (the metrics of Arial), which the drawing library brings along and embeds in a PDF.
+One Vega pixel is one point (1/72 in). Widths after IEEE's author centre: one column 3.5 in, two columns 7.16 in, height
+at most 8.8 in. Text is 8 pt Liberation Sans (the metrics of Arial), which the drawing library brings along and embeds
+in a PDF.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def drawn(draw: Draw, width_in: float) -> str | None:
     """The SVG of a figure that is exactly ``width_in`` wide, None where there is nothing to draw.
 
     Axis labels make a chart wider than its panels by an amount known only after drawing, so a figure that misses its
-    width is drawn again with room for them; the last fraction of a point is margin. :class:`FitError` beyond the page's height.
+    width is drawn again with room for them; the last fraction of a point is margin. :class:`FitError` beyond the page's
+    height.
     """
     import vl_convert
 
@@ -109,7 +111,8 @@ def _specified(draw: Draw, width: float) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Made:
-    """A figure's files at one width; none where there was nothing to draw, or where it does not fit, for which ``problem`` is the reason."""
+    """A figure's files at one width; none where there was nothing to draw, or where it does not fit, for which
+    ``problem`` is the reason."""
 
     width_in: float
     paths: tuple[Path, ...] = ()
@@ -123,9 +126,11 @@ def make(
     widths_in: Sequence[float],
     stem: Path,
 ) -> list[Made]:
-    """Draw a figure of a results folder at every width and write it to ``<stem>-<width>in``; ``draw`` takes a connection and points.
+    """Draw a figure of a results folder at every width and write it to ``<stem>-<width>in``;
+    ``draw`` takes a connection and points.
 
-    A job for ``campaign.analysis.parallel``. All jobs with the same ``as_of_ns`` that one process does share a reading of the folder.
+    A job for ``campaign.analysis.parallel``. All jobs with the same ``as_of_ns`` that one process does share a reading
+    of the folder.
     """
     con = _opened(results, as_of_ns)
     made = []
@@ -148,7 +153,8 @@ def _opened(results: Path, as_of_ns: int) -> Remembering:
 
 
 class Remembering:
-    """A connection that asks each question once: a figure is drawn again and again until it fits, from the same answers."""
+    """A connection that asks each question once: a figure is drawn again and again until it fits,
+    from the same answers."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self.con = con

@@ -1,4 +1,5 @@
-"""An engine: how many tokens' worth of bytes a second this machine hashes. No language model, and all that a campaign asks of one."""
+"""An engine: how many tokens' worth of bytes a second this machine hashes. No language model,
+and all that a campaign asks of one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A kind of environment: containers of a second Docker engine, the one that SECOND_DOCKER_HOST names (a rootless one beside the
-system's, another release), compared with the first by the same gate, order and statistics."""
+"""A kind of environment: containers of a second Docker engine, the one that SECOND_DOCKER_HOST names (a rootless one
+beside the system's, another release), compared with the first by the same gate, order and statistics."""
 
 from __future__ import annotations
 

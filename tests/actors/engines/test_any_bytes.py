@@ -1,4 +1,5 @@
-"""Whatever lies where a report should lie: `parse` of an engine answers with a failure, and `parse_file` refuses in words.
+"""Whatever lies where a report should lie: `parse` of an engine answers with a failure,
+and `parse_file` refuses in words.
 
 A parser that raised would stop a campaign, and again at every resume.
 """
@@ -41,27 +42,32 @@ LLAMACPP = {
     "tokens": {"input": 1, "output": 2, "messages": 2, "output_expected": 2},
     "performance": {"steady_s": 1.0, "token_throughput_tok_s": 2.0, "request_throughput_req_s": 1.0},
     "memory": {"peak_bytes": 1, "kv_cache": {"logged_bytes": 1, "computed_bytes": 1, "context_tokens": 1}},
-    "clocks_ns": {"process_start": 0, "load_end": 1, "warmup_end": 1, "steady_start": 0, "first_token": 1, "steady_end": 10**9},
+    "clocks_ns": {"process_start": 0, "load_end": 1, "warmup_end": 1, "steady_start": 0, "first_token": 1,
+    "steady_end": 10**9},
 }  # fmt: skip
 LINE = {
-    "request_index": 0, "submitted_ms": 0.0, "ttft_ms": 1.0, "latency_ms": 2.0, "input_tokens": 1, "output_tokens": 2, "ok": True,
+    "request_index": 0, "submitted_ms": 0.0, "ttft_ms": 1.0, "latency_ms": 2.0, "input_tokens": 1, "output_tokens": 2,
+    "ok": True,
     "error": None, "itl_ms": [1.0],
 }  # fmt: skip
 DETAILED = json.loads((FIXTURES / "vllm" / "h100_0.22.1" / "bench_serve.json").read_text()) | {
     **{f"{p}_{kind}_ms": 3.0 for p in ("mean", "p50", "p95", "p99") for kind in ("ttft", "tpot", "itl", "e2el")},
-    "input_lens": [1], "output_lens": [2], "ttfts": [0.1], "itls": [[0.1]], "start_times": [1.0], "errors": [""], "generated_texts": ["x"],
+    "input_lens": [1], "output_lens": [2], "ttfts": [0.1], "itls": [[0.1]], "start_times": [1.0], "errors": [""],
+    "generated_texts": ["x"],
 }  # fmt: skip
 REPORTS: list[Any] = [
     LLAMACPP,
     DETAILED,
     json.loads((FIXTURES / "vllm" / "h100_0.22.1" / "throughput.json").read_text()),
     {"avg_latency": 1.0, "latencies": [1.0], "percentiles": {"50": 1.0, "99": 1.0}},
-    *(json.loads((FIXTURES / "trtllm" / f"{name}.json").read_text()) for name in ("latency_v1.2.0", "throughput_v1.1.0rc3", "latency_spec_decode_v1.2.0")),
+    *(json.loads((FIXTURES / "trtllm" / f"{name}.json").read_text())
+    for name in ("latency_v1.2.0", "throughput_v1.1.0rc3", "latency_spec_decode_v1.2.0")),
 ]  # fmt: skip
 RECORDS: Any = json.loads((FIXTURES / "trtllm" / "latency_v1.2.0.requests.json").read_text())[:3]
 
 ODD: list[Any] = [
-    None, True, -1, 0, 1, 2**31, 2**63, -(2**63), 10**18, 10**30, 0.0, -0.5, 1e308, -1e308, float("nan"), float("inf"), float("-inf"),
+    None, True, -1, 0, 1, 2**31, 2**63, -(2**63), 10**18, 10**30, 0.0, -0.5, 1e308, -1e308, float("nan"), float("inf"),
+        float("-inf"),
     "", "x", "NaN", "\ud800", [], {}, [[]], [None], ["x"], [1e308] * 3, [[1e308] * 2] * 2, {"a": 1}, "a" * 5000,
 ]  # fmt: skip
 HUGE = "1" + "0" * 400
@@ -127,9 +133,11 @@ logs = st.one_of(
     st.binary(max_size=300),
     st.sampled_from([path.read_bytes() for path in sorted(FIXTURES.glob("*/fail_*.log"))]),
     st.sampled_from([
-        f"GPU KV cache size: {HUGE} tokens\nAvailable KV cache memory: {HUGE} GiB\nTotal num output tokens:  {HUGE}\n".encode(),
+        f"GPU KV cache size: {HUGE} tokens\nAvailable KV cache memory: {HUGE} GiB\n"
+        f"Total num output tokens:  {HUGE}\n".encode(),
         f"[MemUsageChange] Allocated {HUGE}.5 GiB for max tokens in paged KV cache ({HUGE})\n".encode(),
-        f"SpecDecoding metrics: Accepted: {HUGE} tokens, Drafted: {HUGE} tokens, x\nPrefix cache hit rate: {HUGE}%\n".encode(),
+        f"SpecDecoding metrics: Accepted: {HUGE} tokens, Drafted: {HUGE} tokens, x\n"
+        f"Prefix cache hit rate: {HUGE}%\n".encode(),
         f"Number of blocks in KV cache primary pool: {HUGE}\nNumber of tokens per block: {HUGE}\n".encode(),
         b"Available KV cache memory: 1.2.3 GiB\nModel loading took ... GiB and ... seconds\n",
     ]),

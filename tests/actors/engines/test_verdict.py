@@ -110,7 +110,8 @@ def asked(requests: int, input_tokens: int, output_tokens: int, **more: Any) -> 
 QWEN = Model(
     name="qwen2-1.5b", engines=("vllm",), batch_size=32,
     random_weights=RandomWeights(
-        architecture="qwen2", layers=28, hidden_size=1536, feed_forward_size=8960, heads=12, kv_heads=2, vocabulary=32001, precision="bf16"
+        architecture="qwen2", layers=28, hidden_size=1536, feed_forward_size=8960, heads=12, kv_heads=2,
+            vocabulary=32001, precision="bf16"
     ),
 )  # fmt: skip
 R1 = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
@@ -123,32 +124,46 @@ PERCENTILES = {f"{p}_{kind}_ms": 3.0 for p in ("p50", "p95") for kind in ("ttft"
 GOOD = [
     trt("throughput_v1.1.0rc3", R1, asked(1000, 128, 128), model=EIGHT),
     trt("throughput_v1.1.0rc3_cachefull", R1, asked(1000, 128, 128), model=EIGHT),
-    trt("throughput_trt_v1.0.0", "meta-llama/Llama-3.1-8B", asked(300, 128, 128), model={"batch_size": 16, "backend": "tensorrt"}),
+    trt("throughput_trt_v1.0.0", "meta-llama/Llama-3.1-8B", asked(300, 128, 128),
+        model={"batch_size": 16, "backend": "tensorrt"}),
     trt("throughput_streaming_v0.20_legacy", "meta-llama/Llama-3.1-8B", asked(64, 128, 32), model={"batch_size": 16}),
-    trt("throughput_streaming_v1.3.0rc13_energy", "Qwen/Qwen3-8B", asked(120, 256, 64, kind="latency", concurrency=8), model={"batch_size": 8, "kv_cache_fraction": 0.8}),
-    trt("real_l40s_throughput_streaming", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", asked(16, 100, 20, kind="latency"), requests=True),
-    trt("latency_v1.2.0", "nvidia/Llama-3.1-8B-Instruct-FP4", asked(50, 1028, 128, kind="latency"), request_info__avg_input_length=1028.0, requests=True),
-    Recorded("vllm_throughput", Vllm(), QWEN, asked(256, 128, 128), VLLM / "throughput.json", VLLM / "throughput.log", change={"model_id": "local/qwen2-1.5b"}),
-    Recorded("vllm_serve", Vllm(), QWEN, SERVED, VLLM / "bench_serve.json", VLLM / "serve.log", change={"model_id": "local/qwen2-1.5b", **E2EL, **PERCENTILES}),
+    trt("throughput_streaming_v1.3.0rc13_energy", "Qwen/Qwen3-8B", asked(120, 256, 64, kind="latency", concurrency=8),
+        model={"batch_size": 8, "kv_cache_fraction": 0.8}),
+    trt("real_l40s_throughput_streaming", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", asked(16, 100, 20, kind="latency"),
+        requests=True),
+    trt("latency_v1.2.0", "nvidia/Llama-3.1-8B-Instruct-FP4", asked(50, 1028, 128, kind="latency"),
+        request_info__avg_input_length=1028.0, requests=True),
+    Recorded("vllm_throughput", Vllm(), QWEN, asked(256, 128, 128), VLLM / "throughput.json", VLLM / "throughput.log",
+        change={"model_id": "local/qwen2-1.5b"}),
+    Recorded("vllm_serve", Vllm(), QWEN, SERVED, VLLM / "bench_serve.json", VLLM / "serve.log",
+        change={"model_id": "local/qwen2-1.5b", **E2EL, **PERCENTILES}),
 ]  # fmt: skip
 
 BAD = [
     (trt("throughput_v1.1.0rc3", "Qwen/Qwen2.5-72B-Instruct", asked(1000, 128, 128), model=EIGHT), "model_identity"),
-    (trt("throughput_v1.1.0rc3", R1, asked(1000, 128, 128), model=EIGHT | {"kv_bytes_per_token": 327_680}), "model_identity"),
+    (trt("throughput_v1.1.0rc3", R1, asked(1000, 128, 128), model=EIGHT | {"kv_bytes_per_token": 327_680}),
+     "model_identity"),
     (trt("throughput_v1.1.0rc3", R1, asked(1001, 128, 128), model=EIGHT), "requests_answered"),
     (trt("throughput_v1.1.0rc3", R1, asked(1000, 256, 128), model=EIGHT), "report"),
     (trt("throughput_v1.1.0rc3", R1, asked(1000, 128, 64), model=EIGHT), "tokens_generated"),
     (trt("throughput_v1.1.0rc3", R1, asked(1000, 128, 128), model=EIGHT | {"batch_size": 16}), "report"),
-    (trt("throughput_v1.1.0rc3", R1, asked(1000, 128, 128), model=EIGHT, performance__request_throughput_req_s="fast"), "report"),
+    (trt("throughput_v1.1.0rc3", R1, asked(1000, 128, 128), model=EIGHT, performance__request_throughput_req_s="fast"),
+     "report"),
     (Recorded("no_report", TrtLlm(), GOOD[0].model, GOOD[0].workload, None, GOOD[0].log), "report"),
     (Recorded("oom", TrtLlm(), GOOD[0].model, GOOD[0].workload, None, TRT / "fail_oom_executor.log"), "report"),
-    (Recorded("architecture", TrtLlm(), GOOD[0].model, GOOD[0].workload, None, TRT / "fail_unknown_architecture.log"), "report"),
+    (Recorded("architecture", TrtLlm(), GOOD[0].model, GOOD[0].workload, None, TRT / "fail_unknown_architecture.log"),
+     "report"),
     (Recorded("requests", TrtLlm(), GOOD[0].model, GOOD[0].workload, None, TRT / "fail_requests_oom.log"), "report"),
-    (Recorded("vllm_other", Vllm(), QWEN, asked(256, 128, 128), VLLM / "throughput.json", VLLM / "throughput.log", change={"model_id": "x/y"}), "model_identity"),
-    (Recorded("vllm_longer", Vllm(), QWEN, asked(256, 1024, 128), VLLM / "throughput.json", VLLM / "throughput.log", change={"model_id": "local/qwen2-1.5b"}), "report"),
+    (Recorded("vllm_other", Vllm(), QWEN, asked(256, 128, 128), VLLM / "throughput.json", VLLM / "throughput.log",
+     change={"model_id": "x/y"}), "model_identity"),
+    (Recorded("vllm_longer", Vllm(), QWEN, asked(256, 1024, 128), VLLM / "throughput.json", VLLM / "throughput.log",
+     change={"model_id": "local/qwen2-1.5b"}), "report"),
     (Recorded("vllm_empty", Vllm(), QWEN, asked(256, 128, 128), None, VLLM / "fail_empty_prompt.log"), "report"),
-    (Recorded("vllm_some_failed", Vllm(), QWEN, SERVED, VLLM / "bench_serve.json", VLLM / "serve.log", change={"model_id": "local/qwen2-1.5b", "completed": 127, "failed": 1, **E2EL, **PERCENTILES}), "requests_answered"),
-    (Recorded("vllm_defaults", Vllm(), QWEN, SERVED, VLLM / "bench_serve.json", VLLM / "serve.log", change={"model_id": "local/qwen2-1.5b"}), "report"),
+    (Recorded("vllm_some_failed", Vllm(), QWEN, SERVED, VLLM / "bench_serve.json", VLLM / "serve.log",
+     change={"model_id": "local/qwen2-1.5b", "completed": 127, "failed": 1, **E2EL, **PERCENTILES}),
+         "requests_answered"),
+    (Recorded("vllm_defaults", Vllm(), QWEN, SERVED, VLLM / "bench_serve.json", VLLM / "serve.log",
+     change={"model_id": "local/qwen2-1.5b"}), "report"),
 ]  # fmt: skip
 
 
@@ -188,7 +203,8 @@ def test_every_recorded_bad_one_is_rejected_for_its_reason(run: Recorded, check:
 
 LATENCY_4 = asked(4, 128, 128, kind="latency")
 KEPT = [
-    # folder, workload, output tok/s, engine initialisation in s, and when the last line before requests were taken was seen
+    # folder, workload, output tok/s, engine initialisation in s, and when the last line before requests were taken was
+    # seen
     ("native_throughput", asked(256, 128, 128, warmup_requests=8), 10_128.7, 8.91, 1_795_702_111_820_858_358),
     ("docker_throughput", asked(256, 128, 128, warmup_requests=8), 10_511.8, 8.38, 1_795_702_148_022_284_694),
     ("native_latency", asked(16, 128, 128, kind="latency", warmup_requests=2), 400.6, 7.78, 1_795_702_185_739_357_312),

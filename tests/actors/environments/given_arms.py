@@ -129,7 +129,8 @@ def owned(
 
 SOURCED = "export LD_LIBRARY_PATH=/opt/only-here/lib FROM_ENTRY='a b'\n"
 ENTRY = '#!/bin/sh\n. /opt/only-here/exports\necho "== banner =="\nsleep 0.3\nexec "$@"\n'
-"""An entry point as NVIDIA's images have it: what the engine's libraries need is in a file that only its shell reads."""
+"""An entry point as NVIDIA's images have it: what the engine's libraries need is
+in a file that only its shell reads."""
 Build = Callable[..., ImageIdentity]
 
 
@@ -159,7 +160,8 @@ def built(docker_engine: docker.DockerClient, local_image: ImageIdentity) -> Ite
 
 @pytest.fixture(scope="session")
 def entered(built: Build, docker_engine: docker.DockerClient, session_home: Path) -> ImageIdentity:
-    """An image with an entry point, through which alone ``libonlyhere.so.1`` is found; exported where that is permitted."""
+    """An image with an entry point, through which alone ``libonlyhere.so.1`` is found;
+    exported where that is permitted."""
     shell = os.path.realpath("/bin/sh")
     library = userland.linked_libraries([shell])[shell]["libc.so.6"]
     assert library is not None
@@ -173,7 +175,8 @@ def entered(built: Build, docker_engine: docker.DockerClient, session_home: Path
 
 
 def libcuda(mark: bytes) -> bytes:
-    """A shared library with the SONAME libcuda.so.1: one of the C library's whose name is as long. ``mark`` makes it unlike others."""
+    """A shared library with the SONAME libcuda.so.1: one of the C library's whose name is as long.
+    ``mark`` makes it unlike others."""
     shell = os.path.realpath("/bin/sh")
     libc = userland.linked_libraries([shell])[shell]["libc.so.6"]
     assert libc is not None
@@ -192,8 +195,8 @@ open("/etc/ld.so.conf", "w").write("include /etc/ld.so.conf.d/*.conf")
 
 @pytest.fixture(scope="session")
 def cuda_image(built: Build, docker_engine: docker.DockerClient, session_home: Path) -> ImageIdentity:
-    """As NVIDIA's are: Ubuntu's ldconfig, which is a script around ldconfig.real, a linker cache, and a libcuda of its own for
-    forward compatibility."""
+    """As NVIDIA's are: Ubuntu's ldconfig, which is a script around ldconfig.real, a linker cache, and a libcuda of its
+    own for forward compatibility."""
     identity = built(
         "COPY ldconfig.real ldconfig /usr/bin/",
         "COPY driver.conf /etc/ld.so.conf.d/aarch64-linux-gnu.conf",

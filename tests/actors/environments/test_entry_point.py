@@ -144,7 +144,7 @@ def test_where_the_process_is_gone_it_says_so():
     assert eventually(lambda: "before the engine was seen" in handover.unknown) and handover.seconds is None
 
 
-# --- the trial and the limits --------------------------------------------------------------------------------------------
+# --- the trial and the limits -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -19,7 +19,10 @@ from actors.types import Environment, GpuAccess, ImageIdentity
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a chroot needs root")
 CHROOT = Environment(name="n", kind="native-chroot", gpu=GpuAccess(by="toolkit"))
-HOOK = "\n  - {hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, enable-cuda-compat, --host-driver-version=%s]}"
+HOOK = (
+    "\n  - {hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, "
+    "enable-cuda-compat, --host-driver-version=%s]}"
+)
 WHICH = """
 import ctypes, hashlib
 ctypes.CDLL("libcuda.so.1")
@@ -44,7 +47,9 @@ containerEdits:
   - hookName: createContainer
     path: /usr/bin/nvidia-cdi-hook
     args: [nvidia-cdi-hook, create-symlinks, --link, libcuda.so.1::/usr/lib/libcuda.so]{compat}
-  - {{hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, disable-device-node-modification]}}
+  - hookName: createContainer
+    path: /usr/bin/nvidia-cdi-hook
+    args: [nvidia-cdi-hook, disable-device-node-modification]
   - {{hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, apply-something-new, --hard]}}
   - hookName: createContainer
     path: /usr/bin/nvidia-cdi-hook
@@ -118,7 +123,7 @@ def test_without_a_toolkit_the_remedy_is_named(monkeypatch, tmp_path):
     assert caught.value.option == "gpu"
 
 
-# --- the linker's cache -------------------------------------------------------------------------------------------------
+# --- the linker's cache -----------------------------------------------------------------------------------------------
 
 
 @needs_root
@@ -178,7 +183,7 @@ def test_why_ldconfig_fails_is_passed_on(session_home, tmp_path):
     assert list((tmp_path / "made").iterdir()) == []
 
 
-# --- forward compatibility ------------------------------------------------------------------------------------------------
+# --- forward compatibility --------------------------------------------------------------------------------------------
 
 
 @needs_root

@@ -76,7 +76,8 @@ def test_a_container_gets_the_units_gpu_unless_the_arm_says_all(two, spec, uuid,
         (docker("toolkit", FIRST.uuid), FIRST.uuid),
         (docker("cdi", "nvidia.com/gpu=0"), "nvidia.com/gpu=0"),
         (docker("devices", "/dev/nvidiactl", "/dev/nvidia1"), "/dev/nvidia1"),
-        (Environment(name="n", kind="native-chroot", gpu=GpuAccess(by="devices", devices=("/dev/nvidia1",))), "/dev/nvidia1"),
+        (Environment(name="n", kind="native-chroot", gpu=GpuAccess(by="devices", devices=("/dev/nvidia1",))),
+         "/dev/nvidia1"),
     ],
 )  # fmt: skip
 def test_an_arm_that_names_another_gpu_is_refused_with_both(two, spec, other):

@@ -123,7 +123,8 @@ def test_the_host_differs_in_its_userland_as_well():
     [
         ({"ipc": "host"}, "ipc namespace"), ({"shm_size": "32g"}, "/dev/shm"), ({"network": "host"}, "network"),
         ({"cpuset": "0"}, "cpus"), ({"privileged": True}, "capabilities"), ({"memory": "9g"}, "memory limit"),
-        ({"cgroup_parent": "x.slice"}, "cgroup"), ({"seccomp": "unconfined"}, "seccomp"), ({"init": True}, "first process"),
+        ({"cgroup_parent": "x.slice"}, "cgroup"), ({"seccomp": "unconfined"}, "seccomp"),
+        ({"init": True}, "first process"),
         ({"ulimits": {"memlock": -1}}, "rlimits"), ({"user": "1:1"}, "user"), ({"variables": {"A": "1"}}, "variables"),
         ({"gpu": GpuAccess(by="cdi")}, "gpu"), ({"mounts": (Mount(source="/x", target="/y"),)}, "mounts"),
     ],

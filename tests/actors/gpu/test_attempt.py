@@ -1,4 +1,5 @@
-"""An attempt always ends with evidence, whatever its engine does: real processes of this machine, started as an arm starts them."""
+"""An attempt always ends with evidence, whatever its engine does: real processes of this machine,
+started as an arm starts them."""
 
 from __future__ import annotations
 

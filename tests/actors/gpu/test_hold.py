@@ -14,7 +14,10 @@ import pytest
 from actors.gpu.hold import Held, held, hold
 
 PROJECT = Path(__file__).parents[3]
-HOLDER = "import sys, time; from actors.gpu.hold import hold; lock = hold(sys.argv[1]); print('held', flush=True); time.sleep(60)"
+HOLDER = (
+    "import sys, time; from actors.gpu.hold import hold; lock = hold(sys.argv[1]); print('held', flush=True); "
+    "time.sleep(60)"
+)
 
 
 @pytest.fixture

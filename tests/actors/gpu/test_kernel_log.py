@@ -1,4 +1,5 @@
-"""The kernel's words of GPU, memory and heat, as kernels and drivers really write them, and what they write in good order."""
+"""The kernel's words of GPU, memory and heat, as kernels and drivers really write them,
+and what they write in good order."""
 
 from __future__ import annotations
 
@@ -15,21 +16,28 @@ from actors.gpu.evidence import kernel
 from actors.gpu.kernel_log import KEPT, Event, KernelLog, Kind, distinct, event, record
 
 SAID = [
-    ("NVRM: Xid (PCI:000f:01:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.", "gpu_lost", None, 79),
+    ("NVRM: Xid (PCI:000f:01:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.", "gpu_lost", None,
+     79),
     ("NVRM: GPU at PCI:0000:01:00: GPU-5c6f0d7a", None, None, None),
-    ("NVRM: Xid (PCI:0000:01:00): 31, pid=4242, name=python3, Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS", "xid", 4242, 31),
-    ("NVRM: Xid (PCI:0000:01:00): 13, pid='4242', name=trtllm-bench, Graphics SM Warp Exception on (GPC 0, TPC 0)", "xid", 4242, 13),
-    ("NVRM: Xid (PCI:0000:01:00): 119, pid=1, name=x, Timeout after 6s of waiting for RPC response from GPU0 GSP!", "xid", 1, 119),
-    ("NVRM: Xid (PCI:0000:19:00): 154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)", "xid", None, 154),
+    ("NVRM: Xid (PCI:0000:01:00): 31, pid=4242, name=python3, Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS",
+     "xid", 4242, 31),
+    ("NVRM: Xid (PCI:0000:01:00): 13, pid='4242', name=trtllm-bench, Graphics SM Warp Exception on (GPC 0, TPC 0)",
+     "xid", 4242, 13),
+    ("NVRM: Xid (PCI:0000:01:00): 119, pid=1, name=x, Timeout after 6s of waiting for RPC response from GPU0 GSP!",
+     "xid", 1, 119),
+    ("NVRM: Xid (PCI:0000:19:00): 154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)", "xid",
+     None, 154),
     ("NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x62:0x40:2477)", "gpu_driver", None, None),
-    ("NVRM: nvAssertOkFailedNoLog: Assertion failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051)", "gpu_driver", None, None),
+    ("NVRM: nvAssertOkFailedNoLog: Assertion failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051)", "gpu_driver", None,
+     None),
     ("NVRM: GPU0 GSP RPC buffer contains function 4103, _kgspRpcRecvPoll: timeout", "gpu_driver", None, None),
     ("nvidia 0000:01:00.0: GPU has fallen off the bus", "gpu_lost", None, None),
     ("Out of memory: Killed process 4243 (python3) total-vm:98304kB, anon-rss:4096kB, UID:0", "oom_kill", 4243, None),
     ("Out of memory: Kill process 812 (mysqld (x)) score 401 or sacrifice child", "oom_kill", 812, None),
     ("Memory cgroup out of memory: Killed process 99 (VLLM::EngineCor) total-vm:1kB", "oom_kill", 99, None),
     ("oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/x,task=vllm,pid=77,uid=0", "oom_kill", 77, None),
-    ("python3 invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=0", "oom_kill", None, None),
+    ("python3 invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=0", "oom_kill", None,
+     None),
     ("oom_reaper: reaped process 4243 (python3), now anon-rss:0kB, file-rss:0kB", "oom_kill", 4243, None),
     ("CPU3: Package temperature above threshold, cpu clock throttled (total events = 12)", "thermal", None, None),
     ("thermal thermal_zone0: acpitz: critical temperature reached, shutting down", "thermal", None, None),
@@ -39,21 +47,26 @@ SAID = [
     ("rcu: INFO: rcu_preempt self-detected stall on CPU", "lockup", None, None),
     ("pcieport 0000:00:01.0: AER: Uncorrectable (Fatal) error message received from 0000:01:00.0", "pcie", None, None),
     ("pcieport 0000:00:01.0: AER: Corrected error message received from 0000:01:00.0", "corrected", None, None),
-    ("nvme 0004:01:00.0: PCIe Bus Error: severity=Correctable, type=Physical Layer, (Receiver ID)", "corrected", None, None),
-    ("nvidia 0000:01:00.0: PCIe Bus Error: severity=Uncorrectable (Non-Fatal), type=Transaction Layer", "pcie", None, None),
+    ("nvme 0004:01:00.0: PCIe Bus Error: severity=Correctable, type=Physical Layer, (Receiver ID)", "corrected", None,
+     None),
+    ("nvidia 0000:01:00.0: PCIe Bus Error: severity=Uncorrectable (Non-Fatal), type=Transaction Layer", "pcie", None,
+     None),
     ("{2}[Hardware Error]: event severity: corrected", "corrected", None, None),
     ("EDAC MC0: 1 CE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0", "corrected", None, None),
     ("EDAC MC0: 1 UE memory read error on CPU_SrcID#0_MC#0_Chan#1_DIMM#0", "memory_error", None, None),
     ("{1}[Hardware Error]: event severity: recoverable", "memory_error", None, None),
     ("nvme nvme0: I/O tag 512 (1200) opcode 0x2 QID 3 timeout, aborting req_op:READ(0)", "storage", None, None),
-    ("EXT4-fs error (device nvme0n1p2): ext4_find_entry:1683: inode #2: comm python3: reading directory lblock 0", "storage", None, None),
+    ("EXT4-fs error (device nvme0n1p2): ext4_find_entry:1683: inode #2: comm python3: reading directory lblock 0",
+     "storage", None, None),
     ("python3[4242]: segfault at 0 ip 00007f sp 00007f error 4 in libtorch.so", "crash", 4242, None),
 ]  # fmt: skip
 QUIET = [
     "NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (nixbld@)",
     "NVRM: gpuClearFbhubPoisonIntrForBug2924523_GA100: FBHUB Interrupt detected. Clearing it.",
-    "NVRM: Persistence mode is deprecated and will be removed in a future release. Please use nvidia-persistenced instead.",
-    "NVRM: nvCheckOkFailedNoLog: Check failed: Call not supported [NV_ERR_NOT_SUPPORTED] (0x00000056) returned from x @ gpu.c:1",
+    ("NVRM: Persistence mode is deprecated and will be removed in a future release. "
+    "Please use nvidia-persistenced instead."),
+    ("NVRM: nvCheckOkFailedNoLog: Check failed: Call not supported [NV_ERR_NOT_SUPPORTED] (0x00000056) "
+    "returned from x @ gpu.c:1"),
     "nvidia: loading out-of-tree module taints kernel.",
     "nvidia-nvlink: Nvlink Core is being initialized, major device number 240",
     "nvidia-modeset: Loading NVIDIA Kernel Mode Setting Driver for UNIX platforms  580.95.05",

@@ -24,7 +24,8 @@ def order(requests: int, tokens: int = 4, engine_name: str = "llamacpp", **more:
         model=Model(name="m", engines=(engine_name,), path="/m"),
         workload=Workload(name="w", requests=requests, input_tokens=16, output_tokens=tokens),
         environment=Environment(name="native-host", kind="native-host"), gate=Gate(), image=None,
-        prepared=Prepared(facts={"model_identity": "m", "general_name": "m", "parameters": 8}, digests={"weights": "0" * 64}),
+        prepared=Prepared(facts={"model_identity": "m", "general_name": "m", "parameters": 8},
+            digests={"weights": "0" * 64}),
     ).model_copy(update=more)  # fmt: skip
 
 
@@ -36,8 +37,9 @@ def served(output: Path, requests: int, tokens: int = 4) -> None:
         for number in range(requests):
             latency = 5.0 + (number * 7919 % 1000) / 100
             file.write(
-                f'{{"request_index": {number}, "submitted_ms": {number * 1.5}, "ttft_ms": 3.5, "latency_ms": {latency}, "input_tokens": 16, '
-                f'"output_tokens": {tokens}, "ok": true, "error": null, "itl_ms": {[GAP_MS] * (tokens - 1)}, "answer": "a{number}"}}\n'
+                f'{{"request_index": {number}, "submitted_ms": {number * 1.5}, "ttft_ms": 3.5, "latency_ms": '
+                f'{latency}, "input_tokens": 16, "output_tokens": {tokens}, "ok": true, "error": null, "itl_ms": '
+                f'{[GAP_MS] * (tokens - 1)}, "answer": "a{number}"}}\n'
             )
     steady_ns = int(seconds * 1e9) + 10**9
     steady_s = steady_ns / 1e9
@@ -51,7 +53,8 @@ def served(output: Path, requests: int, tokens: int = 4) -> None:
                    "output_expected": tokens * requests},
         "performance": {"steady_s": steady_s, "token_throughput_tok_s": tokens * requests / steady_s,
                         "request_throughput_req_s": requests / steady_s},
-        "memory": {"peak_bytes": 2**20, "kv_cache": {"logged_bytes": 2**20, "computed_bytes": 2**20, "context_tokens": 64}},
+        "memory": {"peak_bytes": 2**20,
+        "kv_cache": {"logged_bytes": 2**20, "computed_bytes": 2**20, "context_tokens": 64}},
         "clocks_ns": {"process_start": 0, "load_end": 1, "warmup_end": 2, "steady_start": 3, "first_token": 4,
                       "steady_end": 3 + steady_ns},
     }  # fmt: skip
@@ -64,7 +67,8 @@ from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from test_parsing import engine, order, parsing
 found = parsing.read(order({requests}), engine("llamacpp"), Path({output!r}))
-here_kib = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]  # getrusage's is that of who forked us, where larger
+# getrusage's is that of who forked us, where larger
+here_kib = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
 peak = [kib >> 10 for kib in (int(here_kib), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)]
 print(json.dumps([peak, found.report.model_dump(mode="json")]))
 """

@@ -28,7 +28,8 @@ def two() -> Any:
 
 @pytest.fixture
 def divided() -> RecordedNvml:
-    """One H100 in two instances, the second of them busy. The card tells no utilisation, the instances no temperature."""
+    """One H100 in two instances, the second of them busy. The card tells no utilisation,
+    the instances no temperature."""
     table = json.loads((TWO / "nvml.json").read_text())
     card = table["gpus"][0] | {
         "nvmlDeviceGetMigMode": [1, 1],

@@ -1,4 +1,5 @@
-"""The whole analysis of a results folder: what is claimed, what is refused, and that it stands in the folder as tables."""
+"""The whole analysis of a results folder: what is claimed, what is refused,
+and that it stands in the folder as tables."""
 
 import io
 import json
@@ -224,7 +225,8 @@ def test_arms_that_start_at_other_temperatures_are_found(tmp_path):
 def test_the_losses_of_both_arms_are_counted_and_compared(tmp_path):
     con = analysed(synthetic.write(tmp_path, models=("small",), repetitions=4))
     (row,) = con.execute(
-        """SELECT attempted_reference, attempted_treatment, throttled_reference + throttled_treatment, planned_treatment,
+        """SELECT attempted_reference, attempted_treatment, throttled_reference + throttled_treatment,
+            planned_treatment,
             throttled_fisher_p, failed_fisher_p FROM losses"""
     ).fetchall()
     # One attempt was throttled and made again; nothing failed, so there is nothing to test.
@@ -243,7 +245,8 @@ def test_the_verdict_of_every_set_of_attempts_stands_beside_the_headline(tmp_pat
 def test_memory_free_at_the_start_is_a_covariate(tmp_path):
     con = analysed(synthetic.write(tmp_path, models=("tiny",), repetitions=12))
     (row,) = con.execute(
-        "SELECT memory_slope, memory_p, effect_at_equal_memory FROM order_effects WHERE metric = 'token_throughput_tok_s'"
+        "SELECT memory_slope, memory_p, effect_at_equal_memory FROM order_effects "
+        "WHERE metric = 'token_throughput_tok_s'"
     ).fetchall()
     assert all(value is not None for value in row)
 

@@ -1,4 +1,5 @@
-"""The energy of a run has one definition, whoever works it out: the sampler for the attempt's metrics, or SQL from the samples."""
+"""The energy of a run has one definition, whoever works it out: the sampler for the attempt's metrics,
+or SQL from the samples."""
 
 from __future__ import annotations
 

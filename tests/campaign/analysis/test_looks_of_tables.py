@@ -1,4 +1,5 @@
-"""A campaign with looks: what is decided gets no further blocks, and everything said of it comes from what a look froze."""
+"""A campaign with looks: what is decided gets no further blocks,
+and everything said of it comes from what a look froze."""
 
 from __future__ import annotations
 
@@ -128,7 +129,8 @@ def test_figures_that_looks_do_not_decide_get_no_verdict(stopped: Path) -> None:
 
 
 P_VALUES = """SELECT table_name, column_name FROM information_schema.columns
-WHERE table_name IN ('comparisons', 'equivalence', 'power', 'over_units', 'losses', 'order_effects', 'phase_decisions', 'request_percentiles')
+WHERE table_name IN ('comparisons', 'equivalence', 'power', 'over_units', 'losses', 'order_effects', 'phase_decisions',
+    'request_percentiles')
     AND (regexp_matches(column_name, '(^|_)p(_|$)') OR column_name LIKE '%posthoc%')"""
 
 

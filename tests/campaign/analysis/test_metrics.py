@@ -56,6 +56,7 @@ def test_what_telemetry_measures_has_the_declared_units() -> None:
 def test_what_a_folder_holds_has_the_declared_units(tmp_path) -> None:
     con = views.connect(synthetic.write(tmp_path / "made", repetitions=2, telemetry_hz=0))
     other = con.execute(
-        "SELECT DISTINCT metric, unit_of_measure, measured_in FROM metrics JOIN metric_facts USING (metric) WHERE unit_of_measure <> measured_in"
+        "SELECT DISTINCT metric, unit_of_measure, measured_in FROM metrics JOIN metric_facts USING (metric) "
+        "WHERE unit_of_measure <> measured_in"
     )
     assert other.fetchall() == []

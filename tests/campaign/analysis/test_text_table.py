@@ -9,7 +9,8 @@ from rich.cells import cell_len
 from campaign.analysis.text_table import Column, cut, fit
 
 RUNS = [
-    Column("run_id", ["random-llama-8m__native-chroot__chat-short__r01", "random-llama-8m__docker-baseline__chat-short__r01"], False),
+    Column("run_id", ["random-llama-8m__native-chroot__chat-short__r01",
+        "random-llama-8m__docker-baseline__chat-short__r01"], False),
     Column("phase", ["baseline", "baseline"], False),
     Column("reason", ["", ""], False),
     Column("repetition", ["1", "1"], True),
@@ -52,7 +53,8 @@ texts = st.text("ab_ 09.漢é", max_size=50)
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    st.lists(st.tuples(st.text("abc_", min_size=1, max_size=30), st.lists(texts, min_size=3, max_size=3), st.booleans()), min_size=1, max_size=12),
+    st.lists(st.tuples(st.text("abc_", min_size=1, max_size=30), st.lists(texts, min_size=3, max_size=3),
+        st.booleans()), min_size=1, max_size=12),
     st.integers(20, 200),
 )  # fmt: skip
 def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(columns, width):

@@ -111,7 +111,8 @@ def test_pairs_join_the_runs_of_one_block(con):
     )
     assert one(
         con,
-        "SELECT count(*) FROM pairs WHERE diff <> treatment_value - reference_value OR reference_position = treatment_position",
+        "SELECT count(*) FROM pairs WHERE diff <> treatment_value - reference_value "
+        "OR reference_position = treatment_position",
     ) == (0,)
 
 
@@ -338,7 +339,10 @@ def test_one_query_answers_as_a_parquet_file(results, tmp_path):
 
 
 def test_json_has_no_nan_and_keeps_lists_and_times(results, capsys):
-    query = "SELECT 'nan'::DOUBLE AS nan, NULL AS nothing, [1.5, 'inf'::DOUBLE] AS list, TIMESTAMP '2026-01-02 03:04:05' AS at"
+    query = (
+        "SELECT 'nan'::DOUBLE AS nan, NULL AS nothing, [1.5, 'inf'::DOUBLE] AS list, "
+        "TIMESTAMP '2026-01-02 03:04:05' AS at"
+    )
     shell.shell(results, query, "json")
     assert json.loads(capsys.readouterr().out) == [
         {"nan": None, "nothing": None, "list": [1.5, None], "at": "2026-01-02T03:04:05"}
@@ -389,7 +393,10 @@ def test_the_prompt_takes_several_lines_and_dot_commands(results, tmp_path):
     import subprocess
     import sys
 
-    typed = ".schema gates\nSELECT 6\n  * 7 AS answer;\nSELECT wrong;\n.mode csv\nSELECT count(*) AS runs FROM runs;\n.quit\n"
+    typed = (
+        ".schema gates\nSELECT 6\n  * 7 AS answer;\nSELECT wrong;\n.mode csv\nSELECT count(*) "
+        "AS runs FROM runs;\n.quit\n"
+    )
     ours, theirs = pty.openpty()
     program = (
         "import sys; from pathlib import Path; from campaign.analysis.shell import shell; shell(Path(sys.argv[1]))"

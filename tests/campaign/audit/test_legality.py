@@ -23,7 +23,8 @@ def dispatched(run_id, attempt=1, unit="u"):
 
 def finished(run_id, attempt=1, unit="u", accepted=True, outcome="completed"):
     rejected_by = [] if accepted else ["throttling"]
-    return {"event": "finished", "run_id": run_id, "attempt": attempt, "unit": unit, "accepted": accepted, "outcome": outcome,
+    return {"event": "finished", "run_id": run_id, "attempt": attempt, "unit": unit, "accepted": accepted,
+        "outcome": outcome,
             "rejected_by": rejected_by}  # fmt: skip
 
 
@@ -99,10 +100,12 @@ ILLEGAL = {
     "after the end": ([*BEGUN, *measured(NATIVE), STOPPED, *measured(DOCKER)], "no driver was at work"),
     "an override without the option": ([*BEGUN, STOPPED, OVERRIDE, opened()], "not given --accept-drift"),
     "an override that nobody answers for": ([*BEGUN, OVERRIDE], "no driver with --accept-drift answers for"),
-    "an override of nothing": ([created(), opened(accept_drift=True), {**OVERRIDE, "difference": []}], "names no difference"),
+    "an override of nothing": ([created(), opened(accept_drift=True), {**OVERRIDE, "difference": []}],
+    "names no difference"),
     "opened again without ground": ([*BEGUN, *measured(NATIVE), reopened()], "drops its accepted attempt 1"),
     "opened again without reason": ([*BEGUN, *measured(NATIVE), MOVED, reopened(reason="")], "without a reason"),
-    "given up at once": ([*BEGUN, *measured(NATIVE, accepted=False), {"event": "exhausted", "run_id": NATIVE}], "after 1 rejected"),
+    "given up at once": ([*BEGUN, *measured(NATIVE, accepted=False), {"event": "exhausted", "run_id": NATIVE}],
+    "after 1 rejected"),
     "given up when accepted": ([*BEGUN, *measured(NATIVE), {"event": "exhausted", "run_id": NATIVE}], "was accepted"),
     "never under way": ([*BEGUN, finished(NATIVE)], "was not under way"),
     "elsewhere under way": ([*BEGUN, dispatched(NATIVE), finished(NATIVE, unit="v")], "was not under way"),
@@ -114,7 +117,8 @@ ILLEGAL = {
     "accepted and rejected": ([*BEGUN, dispatched(NATIVE), {**finished(NATIVE), "rejected_by": ["x"]}], "at once"),
     "accepted though it failed": ([*BEGUN, *measured(NATIVE, outcome="timeout")], "accepted with outcome timeout"),
     "done before it is": ([*BEGUN, *measured(NATIVE), COMPLETED], "is not done"),
-    "an early breaker": ([*BEGUN, {"event": "breaker", "failures": 1, "reason": "x", "environment": "docker"}], "after 1 failures"),
+    "an early breaker": ([*BEGUN, {"event": "breaker", "failures": 1, "reason": "x", "environment": "docker"}],
+    "after 1 failures"),
     "an unknown event": ([*BEGUN, {"event": "blessed"}], "no driver writes an event `blessed`"),
     "half an event": ([*BEGUN, {"event": "dispatched", "run_id": NATIVE}], "lacks what such a line holds"),
 }  # fmt: skip

@@ -1,6 +1,8 @@
-"""`campaign verify` against whoever changes a results folder afterwards, from a flipped byte to somebody who knows the format.
+"""`campaign verify` against whoever changes a results folder afterwards,
+from a flipped byte to somebody who knows the format.
 
-Each mutation is made to a copy of a real finished campaign. What is not noticed is named, with the reason: docs/threat-model.md.
+Each mutation is made to a copy of a real finished campaign. What is not noticed is named, with the reason:
+docs/threat-model.md.
 """
 
 from __future__ import annotations
@@ -235,20 +237,25 @@ def rehashed(info: dict[str, Any]) -> None:
 
 EVERYTHING = (
     *((f"one byte of {name}", flip(name)) for name in (
-        "campaign.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256", "status.json", "report/index.html", "units/*.json",
-        "telemetry/*/*.parquet", "attempts/*/1/metadata.json", "attempts/*/1/output/report.json", "attempts/*/1/requests.parquet", "attempts/*/1/command.json", "analysis/comparisons.parquet",
+        "campaign.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256", "status.json", "report/index.html",
+        "units/*.json",
+        "telemetry/*/*.parquet", "attempts/*/1/metadata.json", "attempts/*/1/output/report.json",
+        "attempts/*/1/requests.parquet", "attempts/*/1/command.json", "analysis/comparisons.parquet",
     )),
     *((f"half of {name}", cut(name)) for name in (
         "campaign.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256", "status.json", "telemetry/*/*.parquet",
         "attempts/*/1/metadata.json", "attempts/*/1/requests.parquet", "report/index.html",
     )),
     *((f"without {name}", delete(name)) for name in (
-        "campaign.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256", "status.json", "units/*.json", "telemetry/*/*.parquet",
+        "campaign.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256", "status.json", "units/*.json",
+        "telemetry/*/*.parquet",
         "attempts/*/1/metadata.json", "attempts/*/1/stdout.log", "attempts/*/1", "attempts/*", "attempts", "telemetry",
     )),
     *((f"with {name}", add(name)) for name in (
-        "notes.txt", "attempts/{run}/evil.txt", "attempts/{run}/1/evil.txt", "attempts/{run}/2/metadata.json", "attempts/other/1/stdout.log",
-        "units/other.json", "telemetry/unit=x/1.parquet", "attempts/{run}/1 (copy)/stdout.log", ".hidden", "sub/folder/file",
+        "notes.txt", "attempts/{run}/evil.txt", "attempts/{run}/1/evil.txt", "attempts/{run}/2/metadata.json",
+        "attempts/other/1/stdout.log",
+        "units/other.json", "telemetry/unit=x/1.parquet", "attempts/{run}/1 (copy)/stdout.log", ".hidden",
+        "sub/folder/file",
     )),
     ("journal: the last line removed", tail_cut(1)),
     ("journal: the last three lines removed", tail_cut(3)),
@@ -258,15 +265,18 @@ EVERYTHING = (
     ("journal: a run opened again", appended("reopened", run_id="run", reason="because")),
     ("journal: a run opened again by one who knows", after_opening("reopened", run_id="run", reason="because")),
     ("journal: a run given up", appended("exhausted", run_id="run", attempts=1, reason="because")),
-    ("journal: a run given up by one who knows", after_opening("exhausted", run_id="run", attempts=9, reason="because")),
+    ("journal: a run given up by one who knows",
+     after_opening("exhausted", run_id="run", attempts=9, reason="because")),
     ("journal: completed once more", appended("completed", accepted=4, exhausted=0)),
     ("journal: an unknown event", after_opening("blessed", run_id="run")),
     ("journal: a second accepted attempt", after_opening(
-        "finished", run_id="run", attempt=2, unit="u", outcome="completed", accepted=True, rejected_by=[], evidence="0" * 64)),
+        "finished", run_id="run", attempt=2, unit="u", outcome="completed", accepted=True, rejected_by=[],
+        evidence="0" * 64)),
     ("journal: two lines exchanged", lambda folder: rewritten(folder, lambda events: events.insert(3, events.pop(4)))),
     ("journal: begun twice", appended("created", campaign_id="x", config_hash="y", plan_hash="z")),
     ("a telemetry file and its line removed", lambda folder: (
-        unlist(folder, str(one(folder, "telemetry/*/*.parquet").relative_to(folder))), delete("telemetry/*/*.parquet")(folder))),
+        unlist(folder, str(one(folder, "telemetry/*/*.parquet").relative_to(folder))),
+            delete("telemetry/*/*.parquet")(folder))),
     ("telemetry edited, its new digest appended", edit_table("telemetry/*/*.parquet", relist)),
     ("telemetry edited, its digest exchanged", edit_table("telemetry/*/*.parquet", replace_listed)),
     ("telemetry edited, its line removed, and the manifest completed", telemetry_replaced),
@@ -279,20 +289,25 @@ EVERYTHING = (
     ("plan: order reversed, appended", edit_table("plan.parquet", relist)),
     ("plan: order reversed, exchanged", edit_table("plan.parquet", replace_listed)),
     ("manifest: a line duplicated", duplicated),
-    ("manifest: a name that leads out", lambda folder: (folder / "MANIFEST.sha256").open("a").write(f"{'0' * 64}  ../../x\n")),
+    ("manifest: a name that leads out",
+     lambda folder: (folder / "MANIFEST.sha256").open("a").write(f"{'0' * 64}  ../../x\n")),
     ("a log replaced by a link to the same", linked),
     ("a FIFO in an attempt", lambda folder: os.mkfifo(one(folder, "attempts/*/1") / "pipe")),
     ("another run's attempt in the place of one", other_runs_attempt),
     ("imported.parquet at the top", imported),
     ("analysis: a comparison removed", forged_comparisons),
     ("informed: a failed run passed off as accepted", forged_attempt(failing)),
-    ("informed: a figure that changes a verdict", forged_attempt(lambda facts: facts["telemetry"].update(coverage_pct=50.0))),
-    ("informed: an accepted run rejected", forged_attempt(lambda facts: facts["verdict"][0].update(passed=False), verdict=False)),
+    ("informed: a figure that changes a verdict",
+     forged_attempt(lambda facts: facts["telemetry"].update(coverage_pct=50.0))),
+    ("informed: an accepted run rejected",
+     forged_attempt(lambda facts: facts["verdict"][0].update(passed=False), verdict=False)),
     ("informed: a throughput 20 % higher", forged_attempt(faster)),
 )  # fmt: skip
 
 OUT_OF_REACH = {
-    "everything made anew, heads and page included": "no secret is in the folder; only a head that was kept elsewhere tells",
+    "everything made anew, heads and page included": (
+        "no secret is in the folder; only a head that was kept elsewhere tells"
+    ),
     "analysis deleted": "nothing is lost: it is computed from the evidence",
     "report deleted": "nothing is lost: it is written from the evidence",
 }

@@ -209,7 +209,16 @@ def test_no_bytes_whatever_get_past_as_anything_but_a_tree_or_a_message(
         assert str(error)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*Campaign.model_fields, "library", "extends", "x"]), inner, max_size=6), max_leaves=12))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*Campaign.model_fields, "library", "extends", "x"]), inner, max_size=6)
+        ),
+        max_leaves=12,
+    )
+)
 def test_no_tree_whatever_gets_past_as_anything_but_a_message(
     tmp_path_factory: pytest.TempPathFactory, value: object
 ) -> None:

@@ -74,7 +74,10 @@ def test_values_are_replaced_where_they_stand_and_wherever_they_turn_up():
 
 def test_logs_and_shell_lines_lose_them_too():
     known = secrets({"HF_TOKEN": TOKEN, "PIN_KEY": "100000", "A_KEY": "12345678"})
-    data = f'export HF_TOKEN={TOKEN} HOSTNAME={socket.gethostname()}\n{{"HOSTNAME": "{socket.gethostname()}", "n": 100000, "m": 12345678}}'
+    data = (
+        f'export HF_TOKEN={TOKEN} HOSTNAME={socket.gethostname()}\n{{"HOSTNAME": "{socket.gethostname()}", "n": '
+        '100000, "m": 12345678}'
+    )
     done = without(data.encode(), known).decode()
     assert TOKEN not in done
     assert "HOSTNAME=unit\n" in done and '"HOSTNAME": "unit"' in done
@@ -86,7 +89,8 @@ def test_a_secret_in_a_campaign_file_is_in_no_config_that_is_kept(tmp_path):
     path.write_text(
         path.read_text().replace(
             "environments: [native-chroot, docker-baseline]",
-            f"environments: [native-chroot, {{name: docker-told, extends: docker-baseline, variables: {{HF_TOKEN: {TOKEN}}}}}]",
+            "environments: [native-chroot, {name: docker-told, extends: docker-baseline, variables: {HF_TOKEN: "
+            f"{TOKEN}}}}}]",
         )
     )
     campaign = configs.load(path)

@@ -1,4 +1,5 @@
-"""The archive: the audit trail as the methodology names it, described so that strangers can read it, byte for byte the same."""
+"""The archive: the audit trail as the methodology names it, described so that strangers can read it,
+byte for byte the same."""
 
 import csv
 import hashlib

@@ -84,7 +84,10 @@ def test_import_and_analysis_of_one_table_agree_figure_for_figure(tmp_path, orde
     analysed = analyze_file(file, tmp_path / "out.json")
     con = views.connect(folder := import_runs(file, tmp_path / "results"))
     evidence.ensure(folder, con)
-    shown = "unit, model, workload, metric, n_reference, n_treatment, mean_reference, mean_treatment, diff, welch_p, paired_p, n_pairs, interleaved, verdict, claim"
+    shown = (
+        "unit, model, workload, metric, n_reference, n_treatment, mean_reference, mean_treatment, diff, welch_p, "
+        "paired_p, n_pairs, interleaved, verdict, claim"
+    )
     imported = con.execute(
         f"SELECT {shown} FROM comparisons WHERE analysis_set = 'protocol' AND n_reference > 0"
     ).fetchall()

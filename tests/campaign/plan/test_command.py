@@ -1,4 +1,5 @@
-"""The command of a run that was never carried out, without its hardware: what will be started, held against the methodology."""
+"""The command of a run that was never carried out, without its hardware: what will be started,
+held against the methodology."""
 
 from __future__ import annotations
 

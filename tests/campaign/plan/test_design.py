@@ -216,7 +216,8 @@ def test_runs_that_were_measured_are_forecast_as_measured(tmp_path: Path) -> Non
         folder.mkdir(parents=True)
         model, arm = "random-llama-8m", ("native-chroot", "docker-baseline")[i % 2]
         (folder / "metadata.json").write_text(
-            f'{{"model":"{model}","environment":"{arm}","workload":"chat-short","unit":"u","ended_utc_ns":{ended}000000000}}'
+            f'{{"model":"{model}","environment":"{arm}","workload":"chat-short","unit":"u",'
+            f'"ended_utc_ns":{ended}000000000}}'
         )
     (tmp_path / "attempts" / "torn" / "1").mkdir(parents=True)
     (tmp_path / "attempts" / "torn" / "1" / "metadata.json").write_text('{"model":')

@@ -68,7 +68,8 @@ PUBLISHED = [
     (dense(1.5, "bf16", 0.8), 1, 110, 110, 0.08),  # Qwen3.5-0.8B
     (dense(5.7, "nvfp4", 8), 1, 38.65, 38.65, 0.05),  # Llama-3.1-8B
 ]
-"""Decoding on a GB10 as published: model, batch, output tokens/s from and to, and how far beyond the forecast may lie."""
+"""Decoding on a GB10 as published: model, batch, output tokens/s from and to,
+and how far beyond the forecast may lie."""
 
 
 @pytest.mark.parametrize(("model", "batch", "low", "high", "beyond"), PUBLISHED)

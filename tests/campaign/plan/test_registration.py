@@ -173,7 +173,8 @@ def test_every_deviation_is_stated(tmp_path, loaded):
     found = "\n".join(registration.state(root).deviations)
     for part in (
         "config: seed was 7, is 8", "units: registered for 2, carried out on 1", "begun with eeeeeeeeeeee",
-        "accepted during the campaign: image: another", "block b moved from u to v", "given up: m__a__w__r01", "more attempts than registered: m__b__w__r01",
+        "accepted during the campaign: image: another", "block b moved from u to v",
+        "given up: m__a__w__r01", "more attempts than registered: m__b__w__r01",
         "left out: m__a__w (no memory)",
     ):  # fmt: skip
         assert part in found

@@ -15,15 +15,18 @@ SECONDS = np.arange(0.0, 300.0, 4.0)
 
 
 def rows(cooled_s: dict[str, float], warmer_c: dict[str, float] | None = None, rests: int = 4) -> dict[str, np.ndarray]:
-    """Rows of the view ``cooling``: after each arm the temperature falls by 20 °C with this time constant, towards 40 °C and what is said."""
+    """Rows of the view ``cooling``: after each arm the temperature falls by 20 °C with this time constant,
+    towards 40 °C and what is said."""
     found: dict[str, list[object]] = {}
     for arm, constant_s in cooled_s.items():
         for number in range(rests):
             for t_s in SECONDS:
                 celsius = math.floor(40 + (warmer_c or {}).get(arm, 0.0) + 20 * math.exp(-t_s / constant_s))
                 row = {
-                    "model": "m", "environment": arm, "unit": "u", "next_run_id": f"{arm}-{number}", "next_attempt": 1, "rest_s": 300.0,
-                    "opened_c": math.nan, "t_s": t_s, "temperature_c": celsius, "power_w": math.nan, "sm_clock_mhz": math.nan,
+                    "model": "m", "environment": arm, "unit": "u", "next_run_id": f"{arm}-{number}", "next_attempt": 1,
+                    "rest_s": 300.0,
+                    "opened_c": math.nan, "t_s": t_s, "temperature_c": celsius, "power_w": math.nan,
+                    "sm_clock_mhz": math.nan,
                 }  # fmt: skip
                 for name, value in row.items():
                     found.setdefault(name, []).append(value)

@@ -1,4 +1,5 @@
-"""Prepare and doctor ask every unit of a cluster, each of which answers for itself; a run asks them before it starts."""
+"""Prepare and doctor ask every unit of a cluster, each of which answers for itself;
+a run asks them before it starts."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ PROGRAM = """\
 #!/bin/sh
 case "$*" in
   *--help*) echo "  --backend TEXT"; echo "  --engine_dir PATH"; echo "  --config FILE"; exit 0 ;;
-  *build*) mkdir -p "$6/example/tiny/tp_1_pp_1" && cd "$6/example/tiny/tp_1_pp_1" && echo '{}' > config.json && echo x > rank0.engine ;;
+  *build*) mkdir -p "$6/example/tiny/tp_1_pp_1" && cd "$6/example/tiny/tp_1_pp_1" &&
+    echo '{}' > config.json && echo x > rank0.engine ;;
 esac
 """
 """trtllm-bench as far as preparing asks it: help texts, and ``build`` below its workspace (its sixth word)."""

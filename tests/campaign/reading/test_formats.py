@@ -1,4 +1,5 @@
-"""Reports of known tools are known by what they hold: their figures are read as the tool defines them, or it is said what to give instead.
+"""Reports of known tools are known by what they hold: their figures are read as the tool defines them,
+or it is said what to give instead.
 
 The reports are in the tools' published formats, with figures that were made up.
 """
@@ -14,11 +15,16 @@ import pytest
 from campaign.reading import Reading, TableError, asked, read
 
 VLLM_SERVE = {
-    "date": "20251109-042404", "endpoint_type": "vllm", "backend": "vllm", "label": None, "model_id": "org/m-7b", "tokenizer_id": "org/m-7b",
-    "num_prompts": 128, "request_rate": "inf", "burstiness": 1.0, "max_concurrency": 32, "duration": 1.8, "completed": 128, "failed": 0,
-    "total_input_tokens": 16384, "total_output_tokens": 16384, "request_throughput": 70.5, "request_goodput": None, "output_throughput": 9026.5,
-    "total_token_throughput": 18053.0, "mean_ttft_ms": 31.0, "median_ttft_ms": 30.0, "std_ttft_ms": 1.0, "p99_ttft_ms": 40.0, "mean_tpot_ms": 3.0,
-    "median_tpot_ms": 3.0, "std_tpot_ms": 0.1, "p99_tpot_ms": 3.5, "mean_itl_ms": 3.1, "median_itl_ms": 3.0, "std_itl_ms": 0.2, "p99_itl_ms": 9.0,
+    "date": "20251109-042404", "endpoint_type": "vllm", "backend": "vllm", "label": None, "model_id": "org/m-7b",
+    "tokenizer_id": "org/m-7b",
+    "num_prompts": 128, "request_rate": "inf", "burstiness": 1.0, "max_concurrency": 32, "duration": 1.8,
+    "completed": 128, "failed": 0,
+    "total_input_tokens": 16384, "total_output_tokens": 16384, "request_throughput": 70.5, "request_goodput": None,
+    "output_throughput": 9026.5,
+    "total_token_throughput": 18053.0, "mean_ttft_ms": 31.0, "median_ttft_ms": 30.0, "std_ttft_ms": 1.0,
+    "p99_ttft_ms": 40.0, "mean_tpot_ms": 3.0,
+    "median_tpot_ms": 3.0, "std_tpot_ms": 0.1, "p99_tpot_ms": 3.5, "mean_itl_ms": 3.1, "median_itl_ms": 3.0,
+    "std_itl_ms": 0.2, "p99_itl_ms": 9.0,
     "mean_e2el_ms": 420.0, "ttfts": [0.03, 0.03], "itls": [[0.003], [0.003]],
 }  # fmt: skip
 VLLM_THROUGHPUT = {
@@ -30,29 +36,44 @@ VLLM_THROUGHPUT = {
 }
 VLLM_LATENCY = {"avg_latency": 1.25, "latencies": [1.2, 1.3], "percentiles": {"50": 1.25, "99": 1.3}}
 SGLANG = {
-    "tag": None, "backend": "sglang", "dataset_name": "random", "request_rate": 4.0, "max_concurrency": 64, "sharegpt_output_len": None,
-    "random_input_len": 1024, "random_output_len": 128, "random_range_ratio": 1.0, "duration": 50.0, "completed": 200, "total_input_tokens": 204800,
-    "total_output_tokens": 25600, "request_throughput": 4.0, "input_throughput": 4096.0, "output_throughput": 512.0, "total_throughput": 4608.0,
-    "mean_e2e_latency_ms": 900.0, "median_e2e_latency_ms": 880.0, "mean_ttft_ms": 90.0, "median_ttft_ms": 85.0, "p99_ttft_ms": 200.0, "mean_tpot_ms": 6.0,
+    "tag": None, "backend": "sglang", "dataset_name": "random", "request_rate": 4.0, "max_concurrency": 64,
+    "sharegpt_output_len": None,
+    "random_input_len": 1024, "random_output_len": 128, "random_range_ratio": 1.0, "duration": 50.0, "completed": 200,
+    "total_input_tokens": 204800,
+    "total_output_tokens": 25600, "request_throughput": 4.0, "input_throughput": 4096.0, "output_throughput": 512.0,
+    "total_throughput": 4608.0,
+    "mean_e2e_latency_ms": 900.0, "median_e2e_latency_ms": 880.0, "mean_ttft_ms": 90.0, "median_ttft_ms": 85.0,
+    "p99_ttft_ms": 200.0, "mean_tpot_ms": 6.0,
     "mean_itl_ms": 6.1, "median_itl_ms": 6.0, "p99_itl_ms": 12.0, "concurrency": 3.6, "accept_length": None,
 }  # fmt: skip
 LLAMA = {
-    "build_commit": "8cf427ff", "build_number": 5163, "cpu_info": "Grace", "gpu_info": "NVIDIA GB10", "backends": "CUDA", "model_filename": "models/m.gguf",
-    "model_type": "qwen2 7B Q4_K - Medium", "model_size": 4677120000, "model_n_params": 7615616512, "n_batch": 2048, "n_ubatch": 512, "n_threads": 8,
-    "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "type_k": "f16", "type_v": "f16", "n_gpu_layers": 99, "split_mode": "layer", "main_gpu": 0,
-    "no_kv_offload": False, "flash_attn": False, "tensor_split": "0.00", "use_mmap": True, "embeddings": False, "n_prompt": 512, "n_gen": 0,
-    "n_depth": 0, "test_time": "2025-04-24T11:58:50Z", "avg_ns": 72135640, "stddev_ns": 1453752, "avg_ts": 7100.0, "stddev_ts": 140.0,
+    "build_commit": "8cf427ff", "build_number": 5163, "cpu_info": "Grace", "gpu_info": "NVIDIA GB10",
+    "backends": "CUDA", "model_filename": "models/m.gguf",
+    "model_type": "qwen2 7B Q4_K - Medium", "model_size": 4677120000, "model_n_params": 7615616512, "n_batch": 2048,
+    "n_ubatch": 512, "n_threads": 8,
+    "cpu_mask": "0x0", "cpu_strict": False, "poll": 50, "type_k": "f16", "type_v": "f16", "n_gpu_layers": 99,
+    "split_mode": "layer", "main_gpu": 0,
+    "no_kv_offload": False, "flash_attn": False, "tensor_split": "0.00", "use_mmap": True, "embeddings": False,
+    "n_prompt": 512, "n_gen": 0,
+    "n_depth": 0, "test_time": "2025-04-24T11:58:50Z", "avg_ns": 72135640, "stddev_ns": 1453752, "avg_ts": 7100.0,
+    "stddev_ts": 140.0,
 }  # fmt: skip
 LLAMA_TG = LLAMA | {"n_prompt": 0, "n_gen": 128, "test_time": "2025-04-24T11:58:51Z", "avg_ts": 120.5, "stddev_ts": 0.2}
 AIPERF = {
-    "request_throughput": {"unit": "requests/sec", "avg": 13.0}, "request_latency": {"unit": "ms", "avg": 6550.0, "p50": 5800.0, "p99": 9380.0, "std": 1.0},
-    "time_to_first_token": {"unit": "ms", "avg": 1588.0, "p50": 787.0, "p95": 4051.0}, "inter_token_latency": {"unit": "ms", "avg": 51.0},
-    "output_token_throughput": {"unit": "tokens/sec", "avg": 1274.0}, "output_sequence_length": {"unit": "tokens", "avg": 96.0},
-    "benchmark_duration": {"unit": "sec", "avg": 15.0}, "was_cancelled": False, "start_time": "2025-10-17T20:22:08.939332", "end_time": "2025-10-17T20:22:24",
-    "error_summary": [], "input_config": {"endpoint": {"model_names": ["openai/gpt-oss-20b"], "type": "chat"}, "loadgen": {"concurrency": 100}},
+    "request_throughput": {"unit": "requests/sec", "avg": 13.0},
+    "request_latency": {"unit": "ms", "avg": 6550.0, "p50": 5800.0, "p99": 9380.0, "std": 1.0},
+    "time_to_first_token": {"unit": "ms", "avg": 1588.0, "p50": 787.0, "p95": 4051.0},
+    "inter_token_latency": {"unit": "ms", "avg": 51.0},
+    "output_token_throughput": {"unit": "tokens/sec", "avg": 1274.0},
+    "output_sequence_length": {"unit": "tokens", "avg": 96.0},
+    "benchmark_duration": {"unit": "sec", "avg": 15.0}, "was_cancelled": False,
+    "start_time": "2025-10-17T20:22:08.939332", "end_time": "2025-10-17T20:22:24",
+    "error_summary": [], "input_config": {"endpoint": {"model_names": ["openai/gpt-oss-20b"], "type": "chat"},
+    "loadgen": {"concurrency": 100}},
 }  # fmt: skip
 GENAI_PERF = {
-    "request_throughput": {"unit": "requests/sec", "avg": 13.0}, "request_latency": {"unit": "ns", "avg": 6.55e9, "p99": 9.38e9},
+    "request_throughput": {"unit": "requests/sec", "avg": 13.0},
+    "request_latency": {"unit": "ns", "avg": 6.55e9, "p99": 9.38e9},
     "output_token_throughput": {"unit": "tokens/sec", "avg": 1274.0},
     "input_config": {"model_names": ["m"], "perf_analyzer": {"stimulus": {"concurrency": 8}}},
 }  # fmt: skip
@@ -62,9 +83,11 @@ GUIDELLM = {
         {
             "config": {"strategy": {"type_": "concurrent", "streams": streams}}, "start_time": 1760000000.5 + streams,
             "metrics": {
-                "output_tokens_per_second": {"successful": {"mean": 100.0 * streams, "median": 90.0, "percentiles": {"p95": 120.0}}},
+                "output_tokens_per_second": {"successful": {"mean": 100.0 * streams, "median": 90.0,
+                "percentiles": {"p95": 120.0}}},
                 "requests_per_second": {"successful": {"mean": 1.0 * streams}},
-                "request_latency": {"successful": {"mean": 1.5, "median": 1.4, "percentiles": {"p95": 2.0, "p99": 2.5}}},
+                "request_latency": {"successful": {"mean": 1.5, "median": 1.4,
+                "percentiles": {"p95": 2.0, "p99": 2.5}}},
                 "time_to_first_token_ms": {"successful": {"mean": 50.0, "percentiles": {"p99": 90.0}}},
             },
         }
@@ -72,13 +95,17 @@ GUIDELLM = {
     ],
 }  # fmt: skip
 BENCHY = {
-    "version": "0.3.1", "timestamp": "2026-01-05 10:00:00", "latency_mode": "api", "latency_ms": 1.2, "model": "org/m-7b", "prefix_caching_enabled": False,
+    "version": "0.3.1", "timestamp": "2026-01-05 10:00:00", "latency_mode": "api", "latency_ms": 1.2,
+    "model": "org/m-7b", "prefix_caching_enabled": False,
     "max_concurrency": 2,
     "benchmarks": [
         {
-            "concurrency": c, "context_size": 0, "prompt_size": 2048, "response_size": 128, "is_context_prefill_phase": False,
-            "pp_throughput": {"mean": 2000.0, "std": 3.0, "values": [1999.0, 2001.0]}, "tg_throughput": {"mean": 40.0 * c, "std": 0.1, "values": [40.0 * c]},
-            "ttfr": {"mean": 900.0, "std": 1.0, "values": [900.0]}, "e2e_ttft": {"mean": 950.0, "std": 1.0, "values": [950.0]}, "throughput_over_time": [[[0, 1]]],
+            "concurrency": c, "context_size": 0, "prompt_size": 2048, "response_size": 128,
+            "is_context_prefill_phase": False,
+            "pp_throughput": {"mean": 2000.0, "std": 3.0, "values": [1999.0, 2001.0]},
+            "tg_throughput": {"mean": 40.0 * c, "std": 0.1, "values": [40.0 * c]},
+            "ttfr": {"mean": 900.0, "std": 1.0, "values": [900.0]},
+            "e2e_ttft": {"mean": 950.0, "std": 1.0, "values": [950.0]}, "throughput_over_time": [[[0, 1]]],
         }
         for c in (1, 2)
     ],
@@ -103,9 +130,11 @@ Mean latency (ns)               : 5463316299885
 99.00 percentile latency (ns)   : 5463400000000
 """
 TRTLLM = {
-    "engine": {"model": "org/m-7b", "backend": "PyTorch", "version": "1.2.0"}, "world_info": {}, "request_info": {"num_requests": 100, "avg_input_length": 128.0},
+    "engine": {"model": "org/m-7b", "backend": "PyTorch", "version": "1.2.0"}, "world_info": {},
+    "request_info": {"num_requests": 100, "avg_input_length": 128.0},
     "performance": {
-        "request_throughput_req_s": 0.75, "system_output_throughput_tok_s": 150.8, "system_total_throughput_tok_s": 541.9, "avg_request_latency_ms": 5311.5,
+        "request_throughput_req_s": 0.75, "system_output_throughput_tok_s": 150.8,
+        "system_total_throughput_tok_s": 541.9, "avg_request_latency_ms": 5311.5,
         "request_latency_percentiles_ms": {"p50": 5298.0, "p99": 5400.0},
     },
     "streaming_metrics": {"avg_ttft_ms": 40.0},
@@ -136,7 +165,8 @@ def test_vllm_bench_serve_in_its_three_spellings(tmp_path: Path, write: Any) -> 
     assert reading.kind == "vLLM bench serve"
     assert reading.runs[0].factors["model"] == "org/m-7b"
     expected = {
-        "request_throughput_req_s": 70.5, "token_throughput_tok_s": 9026.5, "total_token_throughput_tok_s": 18053, "ttft_mean_ms": 31, "ttft_p50_ms": 30,
+        "request_throughput_req_s": 70.5, "token_throughput_tok_s": 9026.5, "total_token_throughput_tok_s": 18053,
+        "ttft_mean_ms": 31, "ttft_p50_ms": 30,
         "ttft_p99_ms": 40, "itl_mean_ms": 3.1, "itl_p50_ms": 3, "itl_p99_ms": 9, "latency_mean_ms": 420,
     }  # fmt: skip
     assert expected.items() <= figures(reading).items()
@@ -240,7 +270,8 @@ def test_llama_bench_in_its_five_formats(tmp_path: Path, text: str) -> None:
 def test_aiperf_and_genai_perf_say_their_units(tmp_path: Path) -> None:
     reading = of(tmp_path, AIPERF)
     assert figures(reading) == {
-        "request_throughput_req_s": 13, "latency_mean_ms": 6550, "latency_p50_ms": 5800, "latency_p99_ms": 9380, "ttft_mean_ms": 1588, "ttft_p50_ms": 787,
+        "request_throughput_req_s": 13, "latency_mean_ms": 6550, "latency_p50_ms": 5800, "latency_p99_ms": 9380,
+        "ttft_mean_ms": 1588, "ttft_p50_ms": 787,
         "ttft_p95_ms": 4051, "itl_mean_ms": 51, "token_throughput_tok_s": 1274,
     }  # fmt: skip
     assert reading.runs[0].factors["model"] == "openai/gpt-oss-20b"
@@ -257,7 +288,8 @@ def test_guidellm_has_a_run_for_each_rate_and_latency_in_seconds(tmp_path: Path)
     reading = of(tmp_path, GUIDELLM)
     assert [run.factors["workload"] for run in reading.runs] == ["strategy_streams=1", "strategy_streams=4"]
     assert figures(reading) == {
-        "token_throughput_tok_s": 100, "request_throughput_req_s": 1, "latency_mean_ms": 1500, "latency_p50_ms": 1400, "latency_p95_ms": 2000,
+        "token_throughput_tok_s": 100, "request_throughput_req_s": 1, "latency_mean_ms": 1500, "latency_p50_ms": 1400,
+        "latency_p95_ms": 2000,
         "latency_p99_ms": 2500, "ttft_mean_ms": 50, "ttft_p99_ms": 90,
     }  # fmt: skip
     assert reading.runs[0].started_ns == 1760000001500000000
@@ -291,7 +323,8 @@ def test_an_mlperf_summary(tmp_path: Path) -> None:
 def test_a_trtllm_report(tmp_path: Path) -> None:
     reading = of(tmp_path, TRTLLM)
     assert figures(reading) == {
-        "request_throughput_req_s": 0.75, "token_throughput_tok_s": 150.8, "total_token_throughput_tok_s": 541.9, "latency_mean_ms": 5311.5, "latency_p50_ms": 5298,
+        "request_throughput_req_s": 0.75, "token_throughput_tok_s": 150.8, "total_token_throughput_tok_s": 541.9,
+        "latency_mean_ms": 5311.5, "latency_p50_ms": 5298,
         "latency_p99_ms": 5400, "ttft_mean_ms": 40,
     }  # fmt: skip
 

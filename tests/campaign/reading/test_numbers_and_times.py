@@ -93,8 +93,10 @@ def test_a_column_printed_in_any_style_with_decimals_is_read_back(values: list[f
 @pytest.mark.parametrize(
     ("text", "unit"),
     [
-        ("tok/s", "tok/s"), ("tokens/sec", "tok/s"), ("t/s", "tok/s"), ("TPS", "tok/s"), ("req/s", "req/s"), ("requests / second", "req/s"), ("ms", "ms"),
-        ("Milliseconds", "ms"), ("µs", "µs"), ("μs", "µs"), ("s", "s"), ("MiB", "MiB"), ("GB", "GB"), ("W", "W"), ("mW", "mW"), ("MW", None), ("mJ", "mJ"),
+        ("tok/s", "tok/s"), ("tokens/sec", "tok/s"), ("t/s", "tok/s"), ("TPS", "tok/s"), ("req/s", "req/s"),
+        ("requests / second", "req/s"), ("ms", "ms"),
+        ("Milliseconds", "ms"), ("µs", "µs"), ("μs", "µs"), ("s", "s"), ("MiB", "MiB"), ("GB", "GB"), ("W", "W"),
+        ("mW", "mW"), ("MW", None), ("mJ", "mJ"),
         ("%", "%"), ("°C", "°C"), ("GB/s", "GB/s"), ("bananas", None), ("", None), ("mw", None),
     ],
 )  # fmt: skip
@@ -132,14 +134,21 @@ def test_an_ending_is_a_unit_only_where_it_can_be_one() -> None:
 @pytest.mark.parametrize(
     ("header", "meaning", "unit"),
     [
-        ("latency [ms]", "latency_mean_ms", "ms"), ("Latency (s)", "latency_mean_ms", "s"), ("avgLatencyMs", "latency_mean_ms", "ms"),
-        ("TTFT p99 (s)", "ttft_p99_ms", "s"), ("mean_ttft_ms", "ttft_mean_ms", "ms"), ("median_itl_ms", "itl_p50_ms", "ms"),
-        ("output_throughput", "token_throughput_tok_s", "tok/s"), ("Output tokens per second", "token_throughput_tok_s", "tok/s"),
-        ("requests_per_second", "request_throughput_req_s", "req/s"), ("throughput (req/s)", "request_throughput_req_s", "req/s"),
-        ("peak_vram_mib", "peak_memory_gib", "MiB"), ("Peak GPU Memory (GB)", "peak_memory_gib", "GB"), ("Power Draw (W)", "power_mean_w", "W"),
+        ("latency [ms]", "latency_mean_ms", "ms"), ("Latency (s)", "latency_mean_ms", "s"),
+        ("avgLatencyMs", "latency_mean_ms", "ms"),
+        ("TTFT p99 (s)", "ttft_p99_ms", "s"), ("mean_ttft_ms", "ttft_mean_ms", "ms"),
+        ("median_itl_ms", "itl_p50_ms", "ms"),
+        ("output_throughput", "token_throughput_tok_s", "tok/s"),
+        ("Output tokens per second", "token_throughput_tok_s", "tok/s"),
+        ("requests_per_second", "request_throughput_req_s", "req/s"),
+        ("throughput (req/s)", "request_throughput_req_s", "req/s"),
+        ("peak_vram_mib", "peak_memory_gib", "MiB"), ("Peak GPU Memory (GB)", "peak_memory_gib", "GB"),
+        ("Power Draw (W)", "power_mean_w", "W"),
         ("Latency", "latency_mean_ms", None), ("peak_memory", "peak_memory_gib", None),
-        ("Throughput", None, None), ("throughput (tok/s)", None, "tok/s"), ("tokens_per_second", None, "tok/s"), ("latency_p90_ms", None, "ms"),
-        ("mem_MiB", None, "MiB"), ("output_tokens", None, None), ("total_s", None, "s"), ("latency_min_ms", None, "ms"), ("score", None, None),
+        ("Throughput", None, None), ("throughput (tok/s)", None, "tok/s"), ("tokens_per_second", None, "tok/s"),
+        ("latency_p90_ms", None, "ms"),
+        ("mem_MiB", None, "MiB"), ("output_tokens", None, None), ("total_s", None, "s"), ("latency_min_ms", None, "ms"),
+        ("score", None, None),
     ],
 )  # fmt: skip
 def test_a_header_says_what_it_says_and_no_more(header: str, meaning: str | None, unit: str | None) -> None:
@@ -154,12 +163,17 @@ def day(text: str) -> int:
 @pytest.mark.parametrize(
     ("cell", "moment"),
     [
-        ("2025-11-03T10:00:00Z", "2025-11-03T10:00:00"), ("2025-11-03 10:00", "2025-11-03T10:00:00"), ("2025-11-03", "2025-11-03"),
-        ("2025-11-03T12:00:00+02:00", "2025-11-03T10:00:00"), ("03.11.2025 10:00", "2025-11-03T10:00:00"), ("3.11.25", "2025-11-03"),
-        ("13/11/2025 10:00:05", "2025-11-13T10:00:05"), ("11/13/2025 1:05 PM", "2025-11-13T13:05:00"), ("20251103_100000", "2025-11-03T10:00:00"),
-        ("20251103-100000", "2025-11-03T10:00:00"), ("3 Nov 2025 10:00", "2025-11-03T10:00:00"), ("Nov 3, 2025", "2025-11-03"),
+        ("2025-11-03T10:00:00Z", "2025-11-03T10:00:00"), ("2025-11-03 10:00", "2025-11-03T10:00:00"),
+        ("2025-11-03", "2025-11-03"),
+        ("2025-11-03T12:00:00+02:00", "2025-11-03T10:00:00"), ("03.11.2025 10:00", "2025-11-03T10:00:00"),
+        ("3.11.25", "2025-11-03"),
+        ("13/11/2025 10:00:05", "2025-11-13T10:00:05"), ("11/13/2025 1:05 PM", "2025-11-13T13:05:00"),
+        ("20251103_100000", "2025-11-03T10:00:00"),
+        ("20251103-100000", "2025-11-03T10:00:00"), ("3 Nov 2025 10:00", "2025-11-03T10:00:00"),
+        ("Nov 3, 2025", "2025-11-03"),
         ("Mon Nov  3 10:00:00 2025", "2025-11-03T10:00:00"), ("Mon, 03 Nov 2025 10:00:00 GMT", "2025-11-03T10:00:00"),
-        (1762164000, "2025-11-03T10:00:00"), ("1762164000.0", "2025-11-03T10:00:00"), (1762164000000, "2025-11-03T10:00:00"),
+        (1762164000, "2025-11-03T10:00:00"), ("1762164000.0", "2025-11-03T10:00:00"),
+        (1762164000000, "2025-11-03T10:00:00"),
         ("1762164000000000000", "2025-11-03T10:00:00"), (20251103100000, "2025-11-03T10:00:00"),
     ],
 )  # fmt: skip

@@ -29,13 +29,17 @@ quick = settings(
 )
 
 NAMES = [
-    "model", "environment", "repetition", "attempt", "status", "timestamp", "token_throughput_tok_s", "latency_mean_ms", "latency", "concurrency",
-    "sequence_index", "throttled", "start_temp_c", "error", "exit_code", "throughput (tok/s)", "mem_MiB", "effort", "unit", "request_index", "date", "",
+    "model", "environment", "repetition", "attempt", "status", "timestamp", "token_throughput_tok_s", "latency_mean_ms",
+    "latency", "concurrency",
+    "sequence_index", "throttled", "start_temp_c", "error", "exit_code", "throughput (tok/s)", "mem_MiB", "effort",
+    "unit", "request_index", "date", "",
 ]  # fmt: skip
 CELLS = st.one_of(
     st.sampled_from(
-        ["", "native", "docker", "native ", "1", "2", "1.5", "1,5", "1,234", "1.234,5", "1 234", "1'234", "OOM", "ok", "failed", "nan", "inf", "1e400",
-         "9999-12-31", "03/11/2025", "2025-11-03T10:00:00Z", "1760000000", "99 %", "12 ms", "\x1b[31m", "..", "a" * 500, "\ud83d\ude00", "-", "true",
+        ["", "native", "docker", "native ", "1", "2", "1.5", "1,5", "1,234", "1.234,5", "1 234", "1'234", "OOM", "ok",
+         "failed", "nan", "inf", "1e400",
+         "9999-12-31", "03/11/2025", "2025-11-03T10:00:00Z", "1760000000", "99 %", "12 ms", "\x1b[31m", "..", "a" * 500,
+         "\ud83d\ude00", "-", "true",
          "0x10", "١٢", "1_000", "+-1", ",", ".", "1,", "=1+1"]
     ),
     st.integers(-(10**30), 10**30).map(str),
@@ -140,14 +144,18 @@ def test_any_bytes(tmp_path: Path, data: bytes, magic: bytes) -> None:
         ("[" * 90 + "1" + "]" * 90, "deep"),
         ('{"a":' * 90 + "1" + "}" * 90, "deep"),
         ('[{"model": "m", "environment": "native", "token_throughput_tok_s": 1' + "0" * 5000 + "}]", "JSON|beyond"),
-        ('[{"model": "m", "environment": "native", "repetition": 1, "token_throughput_tok_s": 1' + "0" * 400 + "}]", "beyond"),
+        ('[{"model": "m", "environment": "native", "repetition": 1, "token_throughput_tok_s": 1' + "0" * 400 + "}]",
+         "beyond"),
         ("model,environment,repetition,token_throughput_tok_s\nm,native,1,1e300\n", "beyond any measurement"),
-        ('[{"model": "\\ud800", "environment": "native", "repetition": 1, "token_throughput_tok_s": 1}]', "cannot be shown"),
-        ('{"runs": [{"model": "m", "environment": "native", "token_throughput_tok_s": 1, "repetition": 1}, {"model": "m", "environment": "native", "token_throughput_tok_s": 2}]}', "repetition"),
+        ('[{"model": "\\ud800", "environment": "native", "repetition": 1, "token_throughput_tok_s": 1}]',
+         "cannot be shown"),
+        (('{"runs": [{"model": "m", "environment": "native", "token_throughput_tok_s": 1, "repetition": 1}, {"model": '
+            '"m", "environment": "native", "token_throughput_tok_s": 2}]}'), "repetition"),
         ("", "empty"),
         ("\ufeff", "empty"),
         ("model,environment\n", "no runs"),
-        ("model,environment,repetition,token_throughput_tok_s\nm,native,1,100\nm,docker,1\n", "row 3 has 3 cells, the header 4"),
+        ("model,environment,repetition,token_throughput_tok_s\nm,native,1,100\nm,docker,1\n",
+         "row 3 has 3 cells, the header 4"),
         ("model,environment,repetition,token_throughput_tok_s\nm,native,1,100,64\n", "decimal comma"),
         ("model,environment,repetition,token_throughput_tok_s,timestamp\nm,native,1,100,9999-01-01\n", "9999"),
         ("model,environment,repetition,token_throughput_tok_s\nm,,1,100\n", "'environment' is empty in row 2"),

@@ -1,4 +1,5 @@
-"""A table of runs is understood as its writer meant it, or something is asked; what was done with every column and row is told."""
+"""A table of runs is understood as its writer meant it, or something is asked;
+what was done with every column and row is told."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def german(table: pd.DataFrame) -> str:
         lambda t: t.to_json(orient="table").encode(),
         lambda t: json.dumps({"study": {"name": "x", "runs": t.to_dict("records")}}).encode(),
         lambda t: json.dumps({name: list(map(str, cells)) for name, cells in t.to_dict("list").items()}).encode(),
-        lambda t: ("| " + " | ".join(t) + " |\n|" + "---|" * len(t.columns) + "\n" + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in t.to_numpy())).encode(),
+        lambda t: ("| " + " | ".join(t) + " |\n|" + "---|" * len(t.columns) + "\n"
+                   + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in t.to_numpy())).encode(),
         lambda t: gzip.compress(t.to_csv(index=False).encode()),
         lambda t: bz2.compress(t.to_csv(index=False).encode()),
         lambda t: lzma.compress(t.to_csv(index=False).encode()),
@@ -178,7 +180,10 @@ def test_units_and_figures_that_contradict_are_refused(tmp_path: Path, columns: 
 
 
 def test_a_point_beside_decimal_commas_is_asked_about(tmp_path: Path) -> None:
-    table = "model;environment;repetition;token_throughput_tok_s;latency_mean_ms\nm;native;1;100,5;1.234\nm;docker;1;100,7;1.235\n"
+    table = (
+        "model;environment;repetition;token_throughput_tok_s;latency_mean_ms\n"
+        "m;native;1;100,5;1.234\nm;docker;1;100,7;1.235\n"
+    )
     with pytest.raises(TableError, match=r"1.234.*elsewhere the comma stands before decimals \('100,5'\)"):
         understood(tmp_path, table)
     assert understood(tmp_path, table, decimal="comma").runs[0].values["latency_mean_ms"] == 1234
@@ -226,9 +231,12 @@ def test_names_are_trimmed_and_two_spellings_are_asked_about(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arms", "asked_", "base"),
     [
-        (["Docker", "Native"], None, "Native"), (["docker", "native-host"], None, "native-host"), (["docker", "native"], "docker", "docker"),
-        (["docker", "native", "native-chroot"], None, "native"), (["docker", "native-host", "native-chroot"], None, None),
-        (["docker", "podman"], None, None), (["docker", "bare-metal"], None, None), (["docker", "native"], "nativ", None),
+        (["Docker", "Native"], None, "Native"), (["docker", "native-host"], None, "native-host"),
+        (["docker", "native"], "docker", "docker"),
+        (["docker", "native", "native-chroot"], None, "native"),
+        (["docker", "native-host", "native-chroot"], None, None),
+        (["docker", "podman"], None, None), (["docker", "bare-metal"], None, None),
+        (["docker", "native"], "nativ", None),
     ],
 )  # fmt: skip
 def test_the_reference_is_plain_or_asked_for(arms: list[str], asked_: str | None, base: str | None) -> None:

@@ -32,7 +32,8 @@ def record() -> AttemptRecord:
     verdict = (Check("outcome", True, "completed", "completed"), Check("throttling", None, "unknown", "none", "no GPU"))
     return AttemptRecord(
         **kept_of(evidence), campaign_id="c", phase="baseline", model="m", environment="native", workload="w",
-        engine="e", repetition=1, block="m__w__r01", position=0, accepted=True, verdict=verdict, files={"stdout.log": "ab"},
+        engine="e", repetition=1, block="m__w__r01", position=0, accepted=True, verdict=verdict,
+            files={"stdout.log": "ab"},
     )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         f"path = Path({str(place)!r}) / 'file'\n"
         "write_durably(path, b'old')\n"
         "try: write_durably(path, b'x' * 2**21)\n"
-        "except OSError as problem: assert path.read_bytes() == b'old', 'lost'; assert len(list(path.parent.iterdir())) == 1; print(problem)\n"
+        "except OSError as problem: assert path.read_bytes() == b'old', 'lost'; assert "
+        "len(list(path.parent.iterdir())) == 1; print(problem)\n"
         "else: sys.exit('it fitted')\n"
     )
     assert "No space left" in on_a_small_filesystem(place, "size=1m", script)

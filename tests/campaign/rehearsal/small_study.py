@@ -45,7 +45,8 @@ def rehearsed(
     asked: dict[str, Any] | None = None,
     **changes: str,
 ) -> Rehearsed:
-    """A rehearsal in ``folder``, begun at a fixed moment; nobody comes where it pauses unless ``asked`` says otherwise."""
+    """A rehearsal in ``folder``, begun at a fixed moment;
+    nobody comes where it pauses unless ``asked`` says otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     campaign = config.load(study(folder, **changes))
     store = Store(folder / "rehearsals" / campaign.name, durable=False)

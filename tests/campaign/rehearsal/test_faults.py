@@ -1,4 +1,5 @@
-"""Whatever goes wrong in a rehearsal, it ends as the campaign says, verifies, and accepts nothing that it should not."""
+"""Whatever goes wrong in a rehearsal, it ends as the campaign says, verifies,
+and accepts nothing that it should not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What was measured and what was simulated never meet: neither goes on in the other's folder, and neither is taken in as the other."""
+"""What was measured and what was simulated never meet: neither goes on in the other's folder,
+and neither is taken in as the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A pilot rehearsed: what varies where, the plan that costs least, and the rest that is enough, from the config to the figure in the report."""
+"""A pilot rehearsed: what varies where, the plan that costs least, and the rest that is enough,
+from the config to the figure in the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A rehearsal is the campaign's own driver, gate, parsers, verdicts and store; what it holds says that it is simulated."""
+"""A rehearsal is the campaign's own driver, gate, parsers, verdicts and store;
+what it holds says that it is simulated."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def test_every_row_and_file_says_that_it_is_simulated(done: Rehearsed, con: duck
 
 
 def test_figures_come_through_the_engines_own_parser(con: duckdb.DuckDBPyConnection) -> None:
-    """TensorRT-LLM's report gives throughput and latency, its log the memory; peak and KV cache add up as in every real run of it."""
+    """TensorRT-LLM's report gives throughput and latency, its log the memory;
+    peak and KV cache add up as in every real run of it."""
     found = dict(
         con.execute(
             """SELECT metric, avg(value) FROM metrics JOIN runs USING (run_id)

@@ -1,4 +1,5 @@
-"""The campaign that tables, their forms, the methods and the article are made of: two models in two arms, twelve times."""
+"""The campaign that tables, their forms, the methods and the article are made of: two models in two arms,
+twelve times."""
 
 from pathlib import Path
 

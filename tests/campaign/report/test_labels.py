@@ -17,13 +17,16 @@ from campaign.report.paper import theme
 from tests import synthetic
 
 ARMS = (
-    "native-chroot", "docker-baseline", "docker-shm-32g", "docker-ipc-host", "docker-net-host", "docker-seccomp-unconfined",
-    "docker-cpuset-performance-cores", "docker-ulimit-memlock", "docker-cap-sys-nice", "docker-hugepages-2m", "docker-tmpfs-model-weights",
+    "native-chroot", "docker-baseline", "docker-shm-32g", "docker-ipc-host", "docker-net-host",
+    "docker-seccomp-unconfined",
+    "docker-cpuset-performance-cores", "docker-ulimit-memlock", "docker-cap-sys-nice", "docker-hugepages-2m",
+    "docker-tmpfs-model-weights",
 )  # fmt: skip
 LETTER = 0.48
 """Width of a letter over its height, in these names, rather too little than too much."""
 Label = tuple[str, float, float, float, float, float]
-"""Text, where it begins and where its middle lies (pixels from left and top), its direction (degrees), its length and height."""
+"""Text, where it begins and where its middle lies (pixels from left and top), its direction (degrees),
+its length and height."""
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from campaign.report import noise
 def row(metric: str, low: float | None, high: float | None, verdict: str = "inconclusive") -> dict[str, Any]:
     pct = None if low is None or high is None else (low + high) / 2
     return {
-        "metric": metric, "model": "m", "treatment": "docker", "verdict": verdict, "kind": "primary", "scale": "percent",
+        "metric": metric, "model": "m", "treatment": "docker", "verdict": verdict, "kind": "primary",
+        "scale": "percent",
         "pct": pct, "pct_low": low, "pct_high": high, "effect": 1.0, "side": None,
     }  # fmt: skip
 
@@ -22,8 +23,8 @@ def row(metric: str, low: float | None, high: float | None, verdict: str = "inco
 def con() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     con.execute(
-        "CREATE TABLE run_noise AS SELECT 30.0 AS throughput_cv_pct, 1.5 AS per_cpu_s_cv_pct, 60.0 AS cpu_wait_pct, 6 AS n, "
-        "'native' AS environment, 'm' AS model"
+        "CREATE TABLE run_noise AS SELECT 30.0 AS throughput_cv_pct, 1.5 AS per_cpu_s_cv_pct, 60.0 AS cpu_wait_pct, "
+        "6 AS n, 'native' AS environment, 'm' AS model"
     )
     return con
 
@@ -34,9 +35,13 @@ def test_a_noisy_machine_is_told_so_with_what_cpu_time_says(
 ) -> None:
     said = noise.told(con, [row("token_throughput_tok_s", low, high), row("output_tokens_per_cpu_s", -1.0, 2.0)])
     assert said == [
-        "By the clock this machine tells nothing narrower than ±5 % in 6 runs: runs of one and the same arm differ by up to 30 % "
-        "(coefficient of variation of throughput, native, m). Some task waited for a CPU during 60 % of these runs.",
-        "Counted in output tokens per CPU-second, which nobody else can take away (there these runs differ by 1.5 %): docker, m: +0.5 % [−1.0, +2.0].",
+        "By the clock this machine tells nothing narrower than ±5 % in 6 runs: runs of one and the same arm differ "
+        "by up to 30 % (coefficient of variation of throughput, native, m). "
+        "Some task waited for a CPU during 60 % of these runs.",
+        (
+            "Counted in output tokens per CPU-second, which nobody else can take away (there these runs differ by 1.5 "
+            "%): docker, m: +0.5 % [−1.0, +2.0]."
+        ),
     ]
 
 

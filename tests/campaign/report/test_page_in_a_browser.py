@@ -1,4 +1,5 @@
-"""The page as a reader has it: in a browser, on a large screen and on a phone, in light and in dark, by keyboard and on paper."""
+"""The page as a reader has it: in a browser, on a large screen and on a phone, in light and in dark,
+by keyboard and on paper."""
 
 import json
 from importlib.resources import files
@@ -47,7 +48,10 @@ def test_every_figure_is_drawn_without_an_error_and_the_page_never_scrolls_sidew
         assert shown.js("document.documentElement.scrollWidth") == width
 
 
-FIRST = "[...document.querySelector('table[data-name=\"Start state by arm\"]').tBodies[0].rows].filter(row => !row.hidden).map(row => row.cells[0].textContent)"
+FIRST = (
+    "[...document.querySelector('table[data-name=\"Start state by arm\"]').tBodies[0].rows].filter(row => "
+    "!row.hidden).map(row => row.cells[0].textContent)"
+)
 
 
 def test_a_table_is_sorted_by_a_click_on_a_heading_and_put_back_by_the_third(shown):
@@ -96,7 +100,10 @@ def test_what_scrolls_is_reached_by_the_keyboard_and_has_a_name(shown):
         shown.js(
             "document.querySelectorAll('details').forEach(it => { it.open = true }); new Promise(requestAnimationFrame)"
         )
-        regions = "[...document.querySelectorAll('main *')].filter(it => it.scrollWidth > it.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(it).overflowX))"
+        regions = (
+            "[...document.querySelectorAll('main *')].filter(it => it.scrollWidth > it.clientWidth + 1 && "
+            "['auto', 'scroll'].includes(getComputedStyle(it).overflowX))"
+        )
         assert (
             shown.js(
                 f"{regions}.filter(it => it.tabIndex !== 0 || !it.ariaLabel).map(it => it.outerHTML.slice(0, 200))"
@@ -109,7 +116,8 @@ def test_what_scrolls_is_reached_by_the_keyboard_and_has_a_name(shown):
 def test_a_query_is_copied_by_its_button(shown):
     shown.js("window.copied = []; document.execCommand = () => window.copied.push(document.activeElement.value); 0")
     shown.js(
-        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: text => Promise.resolve(window.copied.push(text))}}); 0"
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: text => "
+        "Promise.resolve(window.copied.push(text))}}); 0"
     )
     shown.js("document.querySelector('#quality details.sql .copy').click()")
     assert shown.js("window.copied")[0] == shown.js("document.querySelector('#quality details.sql pre').textContent")
@@ -126,9 +134,9 @@ def test_the_contents_list_follows_the_reader_and_a_link_unfolds_what_it_leads_t
 def test_on_a_phone_change_interval_and_verdict_come_before_what_they_are_made_of(shown):
     shown.look(390)
     order = shown.js(
-        "[...document.querySelector('table.forest tbody tr').cells].sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top "
-        "|| a.getBoundingClientRect().left - b.getBoundingClientRect().left).map(it => it.className.split(' ').filter(it => "
-        "['key', 'arm', 'change', 'word', 'interval', 'means'].includes(it))[0])"
+        "[...document.querySelector('table.forest tbody tr').cells].sort((a, b) => a.getBoundingClientRect().top - "
+        "b.getBoundingClientRect().top || a.getBoundingClientRect().left - b.getBoundingClientRect().left).map(it => "
+        "it.className.split(' ').filter(it => ['key', 'arm', 'change', 'word', 'interval', 'means'].includes(it))[0])"
     )
     assert order == ["key", "arm", "change", "word", "interval", "means", "means"]
 
@@ -139,8 +147,9 @@ def test_in_print_no_column_is_cut_and_a_section_begins_on_a_new_page(shown, tmp
         shown.look(int(width) + 1, media="print")
         shown.js("dispatchEvent(new Event('beforeprint'))")
         cut = shown.js(
-            f"[...document.querySelectorAll('{sections} table, {sections} svg, {sections} dd, {sections} h3')].filter(it => "
-            "it.getBoundingClientRect().right > innerWidth + 1).map(it => it.dataset.name || it.outerHTML.slice(0, 120))"
+            f"[...document.querySelectorAll('{sections} table, {sections} svg, {sections} dd, {sections} "
+            "h3')].filter(it => it.getBoundingClientRect().right > innerWidth + 1).map(it "
+            "=> it.dataset.name || it.outerHTML.slice(0, 120))"
         )
         assert cut == []
         shown.js("dispatchEvent(new Event('afterprint'))")

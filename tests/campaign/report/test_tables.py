@@ -31,7 +31,8 @@ def test_each_arm_is_described_by_itself(con):
         ("small", "docker-baseline"),
     ]
     (mean,) = con.execute(
-        "SELECT mean FROM descriptives WHERE model = 'tiny' AND environment = 'native-chroot' AND metric = 'token_throughput_tok_s'"
+        "SELECT mean FROM descriptives WHERE model = 'tiny' AND environment = 'native-chroot' "
+        "AND metric = 'token_throughput_tok_s'"
     ).fetchall()[0]
     assert float(rows[0]["Mean"]) == pytest.approx(mean, rel=1e-3)
     assert float(rows[0]["Harm. mean"]) <= float(rows[0]["Mean"])

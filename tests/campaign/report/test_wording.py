@@ -173,7 +173,8 @@ def test_each_arm_is_held_against_the_arm_that_it_was_compared_with():
     ]
     assert wording.headline(rows) == (
         "docker-baseline lowers throughput on tiny, by 1.5 % against native-chroot. "
-        "Throughput against docker-baseline: higher on every model under docker-shm-32g; cannot be told at this N under docker-cpuset."
+        "Throughput against docker-baseline: higher on every model under docker-shm-32g; "
+        "cannot be told at this N under docker-cpuset."
     )
     assert [len(group) for group in wording.by_contrast(rows)] == [1, 1, 1]
     assert wording.by_contrast(rows)[0][0]["reference"] == "native-chroot"

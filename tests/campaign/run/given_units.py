@@ -1,4 +1,5 @@
-"""Units in this process: a driver's fleet whose actors are small objects that do as a test says. Everything above them is the real one."""
+"""Units in this process: a driver's fleet whose actors are small objects that do as a test says.
+Everything above them is the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One Ray node on loopback, as ``ray start`` makes one on a machine of its own: ``python ray_unit.py UNIT FOLDER [ADDRESS]``.
+"""One Ray node on loopback, as ``ray start`` makes one on a machine of its own:
+``python ray_unit.py UNIT FOLDER [ADDRESS]``.
 
 Without an address it is the head. Prints the cluster's address once it is up, and lives until it is killed.
 """

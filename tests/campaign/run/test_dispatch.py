@@ -10,8 +10,10 @@ def block(number: int, lane: int = 0) -> list[Planned]:
     """Two runs."""
     return [
         Planned(
-            index=2 * number + position, run_id=f"m__{arm}__w__r{number:02d}", phase="p", model="m", environment=arm, workload="w",
-            engine="e", repetition=number, block=f"block-{number}", block_index=number, position=position + 1, lane=lane,
+            index=2 * number + position, run_id=f"m__{arm}__w__r{number:02d}", phase="p", model="m", environment=arm,
+                workload="w",
+            engine="e", repetition=number, block=f"block-{number}", block_index=number, position=position + 1,
+                lane=lane,
             simulated=False,
         )
         for position, arm in enumerate(("native", "docker"))

@@ -1,4 +1,5 @@
-"""A driver and its lanes over units that do as they are told: what is dispatched, what is given up, what goes on after a loss."""
+"""A driver and its lanes over units that do as they are told: what is dispatched, what is given up,
+what goes on after a loss."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from campaign.run.joining import share
 def block(model: str, repetition: int, index: int) -> list[Planned]:
     name = f"{model}__w__r{repetition:02d}"
     return [
-        Planned(2 * index + place, f"{name}-{arm}", "baseline", model, arm, "w", "llamacpp", repetition, name, index, place + 1, 0, False)
+        Planned(2 * index + place, f"{name}-{arm}", "baseline", model, arm, "w", "llamacpp", repetition, name, index,
+            place + 1, 0, False)
         for place, arm in enumerate(("native", "docker"))
     ]  # fmt: skip
 

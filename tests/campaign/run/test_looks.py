@@ -1,4 +1,5 @@
-"""A driver with looks: a model that is decided gets no further blocks, the others go on, and a second start knows it all."""
+"""A driver with looks: a model that is decided gets no further blocks, the others go on,
+and a second start knows it all."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def test_a_start_after_a_look_goes_on_from_it(tmp_path: Path) -> None:
 
 
 def _stands_between_looks(root: Path) -> None:
-    """What is told of a campaign whose one model is decided and whose other waits for its second look; and that a reader is noted."""
+    """What is told of a campaign whose one model is decided and whose other waits for its second look;
+    and that a reader is noted."""
     told = json.loads(CliRunner().invoke(app, ["status", str(root), "--json"]).output)
     clear, noisy = told["looks"]
     assert (clear["model"], clear["blocks"], clear["next_blocks"], clear["stopped"]) == (CLEAR, 5, None, "all_decided")

@@ -20,15 +20,19 @@ def cell(folder, values):
         run_id = f"m__e__w__r{number:02d}"
         speed = Metric(name="token_throughput_tok_s", value=value, unit_of_measure="tok/s", source="engine")
         record = AttemptRecord(
-            run_id=run_id, attempt=1, unit="u", campaign_id="c", phase="baseline", model="m", environment="e", workload="w",
-            engine="llamacpp", repetition=number, block=f"m__w__r{number:02d}", position=1, outcome="completed", accepted=True,
+            run_id=run_id, attempt=1, unit="u", campaign_id="c", phase="baseline", model="m", environment="e",
+            workload="w",
+            engine="llamacpp", repetition=number, block=f"m__w__r{number:02d}", position=1, outcome="completed",
+                accepted=True,
             metrics=(speed,),
         )  # fmt: skip
         store.commit_attempt(run_id, 1, {"metadata.json": json.dumps(record.to_json()).encode()})
         plan.append(
             Planned(
-                index=number, run_id=run_id, phase="baseline", model="m", environment="e", workload="w", engine="llamacpp",
-                repetition=number, block=f"m__w__r{number:02d}", block_index=number, position=1, lane=0, simulated=False,
+                index=number, run_id=run_id, phase="baseline", model="m", environment="e", workload="w",
+                    engine="llamacpp",
+                repetition=number, block=f"m__w__r{number:02d}", block_index=number, position=1, lane=0,
+                simulated=False,
             )
         )  # fmt: skip
     return store, plan, {row.run_id: 1 for row in plan}

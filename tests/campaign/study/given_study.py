@@ -1,4 +1,5 @@
-"""A study whose phases are carried out by writing invented figures: what is tested is how phases are decided, recorded and resumed."""
+"""A study whose phases are carried out by writing invented figures: what is tested is how phases are decided,
+recorded and resumed."""
 
 from __future__ import annotations
 

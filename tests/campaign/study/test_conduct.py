@@ -1,4 +1,5 @@
-"""A study is decided by its own evidence, phase after phase, and goes on after any interruption with nothing done twice."""
+"""A study is decided by its own evidence, phase after phase,
+and goes on after any interruption with nothing done twice."""
 
 from __future__ import annotations
 

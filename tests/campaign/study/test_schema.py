@@ -1,4 +1,5 @@
-"""The schema that editors get holds for every campaign file of the project, and refuses what the loader refuses by shape."""
+"""The schema that editors get holds for every campaign file of the project,
+and refuses what the loader refuses by shape."""
 
 from __future__ import annotations
 

@@ -131,7 +131,12 @@ def test_where_nothing_helps_the_baseline_runs_once_more(tmp_path: Path) -> None
 def test_a_refused_factor_leaves_the_design_with_what_is_nested_in_it(spark: Study) -> None:
     screen = spark.campaign("2B", Choice(removed=("ipc-private",))).screen
     assert screen is not None
-    assert [factor.name for factor in screen.factors] == ["net-host", "cpu-performance", "seccomp-unconfined", "cgroup-slice"]  # fmt: skip
+    assert [factor.name for factor in screen.factors] == [
+        "net-host",
+        "cpu-performance",
+        "seccomp-unconfined",
+        "cgroup-slice",
+    ]
 
 
 def test_representative_are_the_ends_and_the_middle_of_the_logarithms() -> None:
@@ -157,12 +162,18 @@ def test_the_plan_shows_both_screens_side_by_side(spark: Study) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "what", "remedy"),
     [
-        ("phase: baseline,", "phase: base,", "phases[0].phase", "must be baseline, screening", "Did you mean 'baseline'?"),
-        ("design: pb12", "design: pb13", "phases[1].screen.design", "must be one_at_a_time, pb12", "Did you mean 'pb12'?"),
-        ("net: docker-net-host", "net: docker-net-hots", "environments", "no environment is called", "Did you mean 'docker-net-host'?"),
-        ("net: docker-net-host", "net: docker-memory-unlimited", "factors.net", "cannot differ from docker-baseline", "Use it as `control:`."),
-        ("net: docker-net-host", "net: docker-shm-32g", "factors.net", "cannot differ from docker-baseline", "nested_in"),
-        ("net: docker-net-host", "net: {option: docker-net-host, nested_in: ipc}", "factors.net", "nested in 'ipc'", "Factors are net, seccomp."),
+        ("phase: baseline,", "phase: base,", "phases[0].phase", "must be baseline, screening",
+         "Did you mean 'baseline'?"),
+        ("design: pb12", "design: pb13", "phases[1].screen.design", "must be one_at_a_time, pb12",
+         "Did you mean 'pb12'?"),
+        ("net: docker-net-host", "net: docker-net-hots", "environments", "no environment is called",
+         "Did you mean 'docker-net-host'?"),
+        ("net: docker-net-host", "net: docker-memory-unlimited", "factors.net", "cannot differ from docker-baseline",
+         "Use it as `control:`."),
+        ("net: docker-net-host", "net: docker-shm-32g", "factors.net", "cannot differ from docker-baseline",
+         "nested_in"),
+        ("net: docker-net-host", "net: {option: docker-net-host, nested_in: ipc}", "factors.net", "nested in 'ipc'",
+         "Factors are net, seccomp."),
         ("net: docker-net-host\n", "", "factors", "1 factors, but pb12 takes 2 to 11", "one_at_a_time"),
         ("repetitions: 3}", "repetitions: 0}", "repetitions", "must be at least 1", "Use 1 or more"),
         ("name: 2C", "name: 2A", "phases[2]", "'2A' stands twice", "a name of its own"),

@@ -1,8 +1,8 @@
 """Failing on request, as real engines fail on a Spark.
 
-What to do stands in ``replica.json`` of the checkpoint, ``{"name": …, "fails": KIND, "starts": [2]}``, or for a whole arm in the
-variable REPLICA_FAILS. ``starts`` counts the starts on this model from 1, in the folder that the arm mounts on STARTS;
-without it every start fails.
+What to do stands in ``replica.json`` of the checkpoint, ``{"name": …, "fails": KIND, "starts": [2]}``, or for a whole
+arm in the variable REPLICA_FAILS. ``starts`` counts the starts on this model from 1, in the folder that the arm mounts
+on STARTS; without it every start fails.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def hang() -> NoReturn:
 
 
 def be_killed() -> NoReturn:
-    """As by the kernel's OOM killer. The first process of a PID namespace cannot kill itself: Docker says 137 of either."""
+    """As by the kernel's OOM killer. The first process of a PID namespace cannot kill itself:
+    Docker says 137 of either."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -13,8 +13,8 @@ VERSION = "REPLICA_VERSION"
 """Set in the image: the version of the program that it has."""
 
 LIBRARIES = ("libnvinfer.so.10", "libmpi.so.40")
-"""The first lies in a folder that only the entry point puts on LD_LIBRARY_PATH, the second in one that only the image's own
-linker cache knows."""
+"""The first lies in a folder that only the entry point puts on LD_LIBRARY_PATH, the second in one that only the image's
+own linker cache knows."""
 
 DEVICE_TOTAL_GIB = 119.70
 """A GB10, as CUDA sees it."""

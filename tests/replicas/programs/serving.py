@@ -32,8 +32,8 @@ def serve(
     concurrency: int = -1,
     done: Callable[[Served], None] = lambda request: None,
 ) -> list[Served]:
-    """Serve ``requests``, and return them in order of completion. With a ``concurrency`` a request's clock starts when one of
-    so many places is free; without, all clocks start at once."""
+    """Serve ``requests``, and return them in order of completion. With a ``concurrency`` a request's clock starts when
+    one of so many places is free; without, all clocks start at once."""
     waiting = deque(requests)
     submitted: deque[Served] = deque()
     running: list[Served] = []

@@ -91,8 +91,8 @@ def _settings_file(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kv_cache(version: str, given: dict[str, Any]) -> tuple[float, int | None]:
-    """Share of the free memory, and most tokens. A ``kv_cache_config`` in the file replaces that of the command line as a whole;
-    from 1.3 on what the command line states wins."""
+    """Share of the free memory, and most tokens. A ``kv_cache_config`` in the file replaces that of the command line as
+    a whole; from 1.3 on what the command line states wins."""
     config = _settings_file(given).get("kv_cache_config")
     stated: float = given["kv_cache_free_gpu_mem_fraction"]
     if config is None:
@@ -199,7 +199,8 @@ def _engine_limits(given: dict[str, Any], longest: int) -> dict[str, int]:
     built = json.loads((given["engine_dir"] / "config.json").read_text())["build_config"]
     if longest > built["max_seq_len"]:
         raise RuntimeError(
-            f"Engine supports a max sequence of {built['max_seq_len']}. Provided dataset contains a maximum sequence of {longest}."
+            f"Engine supports a max sequence of {built['max_seq_len']}. "
+            f"Provided dataset contains a maximum sequence of {longest}."
         )
     return {name: built[name] for name in ("max_batch_size", "max_num_tokens")}
 
@@ -210,7 +211,8 @@ def _engine_memory(log: Log, checkpoint: machine.Checkpoint, fraction: float) ->
     total = machine.DEVICE_TOTAL_GIB
     log.cpp(f"Loaded engine size: {math.ceil(checkpoint.weight_bytes / 2**20)} MiB")
     log.cpp(
-        f"Memory usage when calculating max tokens in paged kv cache: total: {total:.2f} GiB, available: {available:.2f} GiB"
+        f"Memory usage when calculating max tokens in paged kv cache: total: {total:.2f} GiB, available: "
+        f"{available:.2f} GiB"
     )
     tokens = int(available * fraction * 2**30 / checkpoint.kv_bytes_per_token)
     log.cpp(f"[MemUsageChange] Allocated {available * fraction:.2f} GiB for max tokens in paged KV cache ({tokens}).")
@@ -231,7 +233,8 @@ def _load(log: Log, checkpoint: machine.Checkpoint, fails: str | None) -> None:
         )
         print(
             "Traceback (most recent call last):\n"
-            '  File "/usr/local/lib/python3.12/dist-packages/triton/backends/nvidia/compiler.py", line 442, in make_cubin\n'
+            '  File "/usr/local/lib/python3.12/dist-packages/triton/backends/nvidia/compiler.py", line 442, '
+            "in make_cubin\n"
             "triton.runtime.errors.PTXASError: PTXAS error: Internal Triton PTX codegen error\n"
             "`ptxas` stderr:\n"
             "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'\n\n"

@@ -71,7 +71,8 @@ class Log:
     def kv_cache(
         self, checkpoint: Checkpoint, fraction: float, most_tokens: int | None, limits: dict[str, int]
     ) -> None:
-        """The trial cache, the profiling, and the cache that serves: peak + KV / fraction − trial is the device's total."""
+        """The trial cache, the profiling, and the cache that serves:
+        peak + KV / fraction − trial is the device's total."""
         shown = struct.unpack("f", struct.pack("f", fraction))[0]
         per_token = checkpoint.kv_bytes_per_token
         trial_tokens = -(-(limits["max_num_tokens"] + 1) // BLOCK_TOKENS) * BLOCK_TOKENS
@@ -80,8 +81,8 @@ class Log:
             f"{name}={limits[name]}" for name in ("max_seq_len", "max_num_requests", "max_num_tokens", "max_batch_size")
         )
         self.say(
-            f"Both free_gpu_memory_fraction and max_tokens are set (to {shown} and {trial_tokens}, respectively). The smaller "
-            "value will be used.",
+            f"Both free_gpu_memory_fraction and max_tokens are set (to {shown} and {trial_tokens}, respectively). "
+            "The smaller value will be used.",
             level="W",
             worker=True,
         )
@@ -107,17 +108,18 @@ class Log:
         if self.line >= (1, 3):
             size, total = ("kv size per token", f", temporary kv cache memory during profiling {trial_gib:.2f} GiB")
         self.say(
-            f"Peak memory during memory usage profiling (torch + non-torch): {peak_gib:.2f} GiB, available KV cache memory when "
-            f"calculating max tokens: {available_gib:.2f} GiB, fraction is set {shown}, {size} is {per_token}. device total memory "
-            f"{DEVICE_TOTAL_GIB:.2f} GiB{total}",
+            f"Peak memory during memory usage profiling (torch + non-torch): {peak_gib:.2f} GiB, available KV cache "
+            f"memory when calculating max tokens: {available_gib:.2f} GiB, fraction is set {shown}, {size} is "
+            f"{per_token}. device total memory {DEVICE_TOTAL_GIB:.2f} GiB{total}",
             worker=True,
         )
         gib = tokens * per_token / 2**30
         self.say(f"Estimated max memory in KV cache : {gib:.2f} GiB", worker=True)
         blocks = -(-limits["max_seq_len"] // BLOCK_TOKENS)
         self.cpp(
-            f"Max KV cache blocks per sequence: {blocks} [window size={limits['max_seq_len']}], tokens per block={BLOCK_TOKENS}, "
-            f"primary blocks={tokens // BLOCK_TOKENS}, max sequence length={limits['max_seq_len']}"
+            f"Max KV cache blocks per sequence: {blocks} [window size={limits['max_seq_len']}], tokens per "
+            f"block={BLOCK_TOKENS}, primary blocks={tokens // BLOCK_TOKENS}, max sequence "
+            f"length={limits['max_seq_len']}"
         )
         self.cpp(f"Number of blocks in KV cache primary pool: {tokens // BLOCK_TOKENS}")
         self._allocated(gib, tokens)

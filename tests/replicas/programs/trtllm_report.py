@@ -1,4 +1,5 @@
-"""``--report_json`` and ``--request_json`` of ``trtllm-bench``, computed from the times of the requests as the program does.
+"""``--report_json`` and ``--request_json`` of ``trtllm-bench``,
+computed from the times of the requests as the program does.
 
 Percentiles are ``sorted(x)[int(n * q)]``. Keys by version as recorded in ``tests/fixtures/trtllm``.
 """
@@ -103,8 +104,8 @@ def report(
 
 
 def records(served: list[Served], streamed: bool) -> list[dict[str, Any]]:
-    """Of single requests, in order of completion. Without streaming the time of the first token is -1, and what follows from it
-    has no meaning."""
+    """Of single requests, in order of completion. Without streaming the time of the first token is -1, and what follows
+    from it has no meaning."""
     return [
         {
             "id": r.id,

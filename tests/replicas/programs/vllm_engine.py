@@ -1,4 +1,5 @@
-"""What ``vllm bench throughput`` and ``vllm serve`` have in common: the log's form, and starting an engine or failing to."""
+"""What ``vllm bench throughput`` and ``vllm serve`` have in common: the log's form,
+and starting an engine or failing to."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def start(model: str, given: Namespace) -> str | None:
     say(f"Using max model len {given.max_model_len}", "model.py:1752")
     name = given.served_model_name or model
     say(
-        f"Initializing a V1 LLM engine (v{version}) with config: model='{model}', speculative_config=None, tokenizer='{model}', "
-        f"max_seq_len={given.max_model_len}, seed={given.seed}, served_model_name={name}, "
+        f"Initializing a V1 LLM engine (v{version}) with config: model='{model}', speculative_config=None, "
+        f"tokenizer='{model}', max_seq_len={given.max_model_len}, seed={given.seed}, served_model_name={name}, "
         f"enable_prefix_caching={given.enable_prefix_caching is not False}",
         prefix=CORE,
     )
@@ -57,8 +58,8 @@ def start(model: str, given: Namespace) -> str | None:
     wanted_gib = machine.DEVICE_TOTAL_GIB * utilization
     if fails == "out_of_memory":
         died(
-            f"ValueError: Free memory on device cuda:0 (3.11/{machine.DEVICE_TOTAL_GIB:.2f} GiB) on startup is less than desired GPU "
-            f"memory utilization ({utilization:g}, {wanted_gib:.2f} GiB)."
+            f"ValueError: Free memory on device cuda:0 (3.11/{machine.DEVICE_TOTAL_GIB:.2f} GiB) on startup is less "
+            f"than desired GPU memory utilization ({utilization:g}, {wanted_gib:.2f} GiB)."
         )
     if fails == "killed":
         failing.be_killed()

@@ -1,4 +1,5 @@
-"""The options of ``vllm bench throughput``, ``vllm bench serve`` and ``vllm serve``, read by argparse as vLLM reads them.
+"""The options of ``vllm bench throughput``, ``vllm bench serve`` and ``vllm serve``,
+read by argparse as vLLM reads them.
 
 ``options.json`` has the names that ``--help=all`` of a real 0.22.1 listed. The older version, 0.11, has the names of
 its own help that matter here, and lists them all on a plain ``--help``. Nobody may take an abbreviation for an option.

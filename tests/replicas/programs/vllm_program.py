@@ -44,7 +44,8 @@ def throughput(given: Namespace) -> None:
     fails = vllm_engine.start(given.model, given)
     if max(lengths) + most > given.max_model_len:
         raise ValueError(
-            f"The decoder prompt (length {max(lengths)}) is longer than the maximum model length of {given.max_model_len}."
+            f"The decoder prompt (length {max(lengths)}) "
+            f"is longer than the maximum model length of {given.max_model_len}."
         )
     if "num_warmups" in given and given.num_warmups:
         serve_batch([Served(-1, length, most) for _ in range(given.num_warmups)], batch=given.max_num_seqs or 256)

@@ -178,7 +178,8 @@ def bench(given: Namespace) -> None:
             say(f"Endpoint is not ready. Error='{first.error}'", "ready_checker.py:70", "WARNING")
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"Initial test run failed - Please make sure benchmark arguments are correctly specified. Error: {first.error}"
+                    "Initial test run failed - Please make sure benchmark arguments are correctly specified. Error: "
+                    f"{first.error}"
                 )
             time.sleep(POLL_S)
         print("Initial test run completed.", flush=True)
@@ -208,8 +209,8 @@ def with_surplus(lengths: list[int]) -> list[int]:
     surplus = sum(lengths) // 128
     if surplus:
         say(
-            f"Across all generated prompts, there were {surplus} more tokens than expected after decoding and re-encoding. This is "
-            "expected due to the imperfect nature of the sampling procedure.",
+            f"Across all generated prompts, there were {surplus} more tokens than expected after decoding and "
+            "re-encoding. This is expected due to the imperfect nature of the sampling procedure.",
             "datasets.py:659",
             "WARNING",
         )

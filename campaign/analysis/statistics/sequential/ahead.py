@@ -1,7 +1,7 @@
 """How many blocks a sequential design will take, before any run: the design itself on simulated normal blocks, seeded.
 
-No level is passed on from one comparison to another here, so that the expected blocks are an upper figure. Normal theory is not used: with nine
-degrees of freedom it overstates the first look badly.
+No level is passed on from one comparison to another here, so that the expected blocks are an upper figure. Normal
+theory is not used: with nine degrees of freedom it overstates the first look badly.
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ class Ahead:
     n_max: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "decided_by_look": list(self.decided_by_look), "se_probability_max": self.se_probability_max}  # fmt: skip
+        return {
+            **vars(self),
+            "decided_by_look": list(self.decided_by_look),
+            "se_probability_max": self.se_probability_max,
+        }
 
 
 def ahead(
@@ -61,8 +65,9 @@ def ahead(
     correlation: FloatArray | None = None,
     draws: int = DRAWS,
 ) -> tuple[list[Ahead], Ahead]:
-    """Each comparison of a model, and the model. ``theta`` and ``sigma`` are mean and standard deviation of the log ratio of a block, one for each
-    comparison; ``correlation`` is that of the comparisons (none where it is not given)."""
+    """Each comparison of a model, and the model. ``theta`` and ``sigma`` are mean and standard deviation of the log
+    ratio of a block, one for each comparison; ``correlation`` is that of the
+    comparisons (none where it is not given)."""
     q, n_max = len(theta), design.n_max
     rng = np.random.Generator(np.random.PCG64(seed))
     if q == 1:
@@ -83,7 +88,8 @@ def ahead(
 
 
 def claimed(design: Design, x: FloatArray) -> tuple[Any, Any]:
-    """Whether each campaign's look claims equivalence, and difference; shape (campaigns, looks). ``x`` are log ratios, shape (campaigns, blocks)."""
+    """Whether each campaign's look claims equivalence, and difference; shape (campaigns, looks). ``x`` are log ratios,
+    shape (campaigns, blocks)."""
     looks = design.of(design.looks, True)
     different = looks.nominal(design.alpha / design.m / 2)
     equivalent = looks.nominal(design.alpha / design.m)
@@ -155,7 +161,8 @@ def _told(design: Design, equivalent: Any, different: Any, decided: Any = None) 
 
 
 def first_look_equivalent(design: Design, theta: float, sigma: float) -> float:
-    """Exact chance of the claim ``equivalent`` at the first look, t tests of normal blocks: Owen's Q by quadrature over the standard deviation."""
+    """Exact chance of the claim ``equivalent`` at the first look, t tests of normal blocks:
+    Owen's Q by quadrature over the standard deviation."""
     n = design.looks[0]
     c = -t_quantile(design.of(design.looks, True).nominal(design.alpha / design.m)[0], n - 1)
     low, high = design.margins if design.scale == "log_ratio" else tuple(math.log(m) for m in design.margins)

@@ -1,8 +1,8 @@
 """An interval that holds at every moment at once, so that it may be looked at whenever somebody likes.
 
-The confidence sequence of the t mixture (Lai 1976; Wang and Ramdas 2023): the right Haar prior on the standard deviation and a normal one on
-the mean in its units make a test martingale, and Ville's inequality bounds the chance that the truth is ever outside, for normal differences and
-every n from 2 on.
+The confidence sequence of the t mixture (Lai 1976; Wang and Ramdas 2023): the right Haar prior on the standard
+deviation and a normal one on the mean in its units make a test martingale, and Ville's inequality bounds the chance
+that the truth is ever outside, for normal differences and every n from 2 on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TOO_FEW = "too_few_blocks"
 def radius(n: int, alpha: float, precision: float = 1.0) -> float | None:
     """Half width in standard errors of the mean of ``n`` differences; None as long as it is unbounded.
 
-    ``alpha`` is the chance that it ever leaves out the truth, ``precision`` (g) that of the mixing distribution in units of one difference:
-    1 is best near ten to thirty of them.
+    ``alpha`` is the chance that it ever leaves out the truth, ``precision`` (g) that of the mixing distribution in
+    units of one difference: 1 is best near ten to thirty of them.
     """
     if n < 2:
         return None
@@ -37,8 +37,8 @@ def radius(n: int, alpha: float, precision: float = 1.0) -> float | None:
 
 @dataclass(frozen=True)
 class AnyTime:
-    """What complete blocks show, at any moment. ``estimate`` and limits are percent where all values are positive (of geometric means), else
-    differences in the metric's unit; limits are None with a ``reason``."""
+    """What complete blocks show, at any moment. ``estimate`` and limits are percent where all values are positive (of
+    geometric means), else differences in the metric's unit; limits are None with a ``reason``."""
 
     n: int
     percent: bool
@@ -51,8 +51,8 @@ class AnyTime:
 def any_time(
     treatment: FloatArray, reference: FloatArray, in_time: FloatArray | None, alpha: float, precision: float = 1.0
 ) -> AnyTime:
-    """The confidence sequence, its standard error widened as that of every question of difference is (``deciding``): for runs that
-    were not seen and for blocks that resemble their neighbours.
+    """The confidence sequence, its standard error widened as that of every question of difference is (``deciding``):
+    for runs that were not seen and for blocks that resemble their neighbours.
 
     ``treatment[k]`` and ``reference[k]`` are of one block, and ``in_time`` orders the blocks.
     """

@@ -1,7 +1,9 @@
-"""Critical values at looks: how far a statistic must lie that all looks together err no more often than was spent on them.
+"""Critical values at looks: how far a statistic must lie that all looks together err
+no more often than was spent on them.
 
-Everything is one-sided. ``normal`` levels treat the statistics as normal (the recursion of Armitage, McPherson and Rowe 1969; Jennison and
-Turnbull 2000, chapter 19) and are used for t by their p; ``exact_t`` levels (:mod:`.exact_t`) are those of the t statistics themselves.
+Everything is one-sided. ``normal`` levels treat the statistics as normal (the recursion of Armitage, McPherson and Rowe
+1969; Jennison and Turnbull 2000, chapter 19) and are used for t by their p; ``exact_t`` levels (:mod:`.exact_t`) are
+those of the t statistics themselves.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 @dataclass(frozen=True)
 class Looks:
-    """Numbers of pairs at the looks that were taken, of ``n_max`` planned. ``final`` is whether the last of them is the last planned look,
-    where what is left of the level is spent whatever n is."""
+    """Numbers of pairs at the looks that were taken, of ``n_max`` planned. ``final`` is whether the last of them is the
+    last planned look, where what is left of the level is spent whatever n is."""
 
     n: tuple[int, ...]
     n_max: int
@@ -126,7 +128,8 @@ def repeated_p(looks: Looks, p: float) -> float:
     def excess(log_level: float) -> float:
         return math.log(max(looks.nominal(math.exp(log_level))[-1], 1e-320)) - math.log(p)
 
-    # log of the nominal level is nearly a line in log of the level: a tight bracket around the level that p itself would have.
+    # log of the nominal level is nearly a line in log of the level: a tight bracket around the level that p itself
+    # would have.
     guess = min(max(math.log(p), low), high)
     left, right = max(low, guess - 0.5), min(high, guess + 3.0)
     if excess(left) > 0:

@@ -1,4 +1,5 @@
-"""What may be said of a comparison that looks decide, as the one object that everything printed is taken from (``claims.Claim``)."""
+"""What may be said of a comparison that looks decide, as the one object that
+everything printed is taken from (``claims.Claim``)."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ Row = dict[str, Any]
 
 
 def overlaid(found: Row, conduct: Conduct, course: Course, *, over: bool) -> Row:
-    """A comparison as :mod:`campaign.analysis.statistics.interim` made it, with what the looks say of it. ``over`` is whether the campaign is
-    finished: until then the undecided goes on, with the interval that holds at any time."""
+    """A comparison as :mod:`campaign.analysis.statistics.interim` made it, with what the looks say of it. ``over`` is
+    whether the campaign is finished: until then the undecided goes on, with the interval that holds at any time."""
     detail = _detail(conduct, course, found["verdict_detail"])
     verdict = course.verdict
     if found["verdict"].startswith("error") or found["verdict"] == "not_interpretable":
@@ -25,7 +26,8 @@ def overlaid(found: Row, conduct: Conduct, course: Course, *, over: bool) -> Row
         return _said(found, replace(_claim_of(found), verdict="continuing", look=_look(conduct, course)), detail)
     if course.status != "ok":
         claim = replace(
-            _claim_of(found), verdict=verdict, interval=None, difference_interval=None, alone=None, look=_look(conduct, course)
+            _claim_of(found), verdict=verdict, interval=None, difference_interval=None, alone=None,
+                look=_look(conduct, course)
         )  # fmt: skip
         return _said(found, claim, detail)
     return _said(found, _decided(_claim_of(found), conduct, course, verdict), detail)
@@ -130,8 +132,8 @@ def _at(conduct: Conduct, course: Course, tail: float, question: int, looks: int
 
 
 def _dual(conduct: Conduct, course: Course, tail: float, question: int, effect: float) -> Limits:
-    """The repeated interval at this level: of the last look, or where that no longer shows what was claimed, of the look that showed it most
-    clearly (a claim is not withdrawn), as long as it holds the estimate."""
+    """The repeated interval at this level: of the last look, or where that no longer shows what was claimed, of the
+    look that showed it most clearly (a claim is not withdrawn), as long as it holds the estimate."""
     counted = course.counted
     last = _at(conduct, course, tail, question, len(counted))
     p = [taken.rep_p[question] for taken in counted if taken.rep_p is not None]

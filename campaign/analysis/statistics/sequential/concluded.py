@@ -1,4 +1,5 @@
-"""What is reported of a comparison after it stopped, or so far: intervals that hold at all looks, estimates that allow for the stop."""
+"""What is reported of a comparison after it stopped, or so far: intervals that hold at all looks,
+estimates that allow for the stop."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """``method`` is ``median_unbiased``, or ``mean`` where the data went on after the decision or others ended it. On the log scale."""
+    """``method`` is ``median_unbiased``, or ``mean`` where the data went on after the decision or others ended it.
+    On the log scale."""
 
     method: str
     log_ratio: float
@@ -76,8 +78,9 @@ def stops(design: Design, counted: list[Taken], level_different: float, level_eq
 
 
 def reaches(conduct: Conduct, course: Course, counted: list[Taken]) -> tuple[float | None, float | None, float | None]:
-    """Boundaries of the last of these looks as changes in percent, at the levels that the comparison has now: a mean further from zero than the
-    first claims a difference, one between the other two equivalence (None where no mean can)."""
+    """Boundaries of the last of these looks as changes in percent, at the levels that the comparison has now: a mean
+    further from zero than the first claims a difference, one between the other two
+    equivalence (None where no mean can)."""
     design, shown, looks = conduct.design, counted[-1].shown, looks_of(conduct.design, counted)
     different = looks.nominal(conduct.levels("different")[course.key] / 2)[-1]
     equivalent = looks.nominal(conduct.levels("equivalent")[course.key])[-1]
@@ -91,7 +94,8 @@ def reaches(conduct: Conduct, course: Course, counted: list[Taken]) -> tuple[flo
 
 
 def intervals(design: Design, counted: list[Taken]) -> Row:
-    """Repeated confidence intervals at the last of these looks, in percent: alone and simultaneous over the planned comparisons."""
+    """Repeated confidence intervals at the last of these looks, in percent:
+    alone and simultaneous over the planned comparisons."""
     shown, looks = counted[-1].shown, looks_of(design, counted)
     levels = {"ci95": 0.025, "ci90": 0.05, "sim95": 0.025 / design.m, "sim90": 0.05 / design.m}
     return {name: _limits(shown, looks.nominal(a)[-1], design.unseen["90" in name]) for name, a in levels.items()}

@@ -1,7 +1,9 @@
-"""A sequential campaign as it goes: looks come in, claims are made, models stop. What it knows are the statistics of the looks, frozen.
+"""A sequential campaign as it goes: looks come in, claims are made, models stop.
+What it knows are the statistics of the looks, frozen.
 
-At every event (a look of one model, all its comparisons together): sequential p, both families over all planned comparisons, claims, futility
-of that model, and then the stops of all models, because a level that one claim passes on may decide another model.
+At every event (a look of one model, all its comparisons together): sequential p, both families over all planned
+comparisons, claims, futility of that model, and then the stops of all models, because a level that one claim passes on
+may decide another model.
 """
 
 from __future__ import annotations
@@ -244,7 +246,8 @@ class Conduct:
             course.futile = False
             if taken.status == "ok" and not course.decided:
                 taken.conditional_power = conditional_power(
-                    [one.shown for one in course.counted], taken.blocks, self.design, different[course.key] / 2, equivalent[course.key]
+                    [one.shown for one in course.counted], taken.blocks, self.design, different[course.key] / 2,
+                     equivalent[course.key]
                 )  # fmt: skip
                 course.futile = max(taken.conditional_power) < self.design.futility
 
@@ -252,7 +255,8 @@ class Conduct:
 def conditional_power(
     shown: Sequence[Shown], blocks: int, design: Design, level_different: float, level_equivalent: float
 ) -> tuple[float, float]:
-    """Chance of the claim ``equivalent``, and of ``different``, at the last planned look, were what is seen the truth. Levels are one-sided."""
+    """Chance of the claim ``equivalent``, and of ``different``, at the last planned look,
+    were what is seen the truth. Levels are one-sided."""
     now = shown[-1]
     assert now.mean is not None
     assert now.sd is not None

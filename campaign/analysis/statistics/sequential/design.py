@@ -14,14 +14,16 @@ from campaign.analysis.statistics.sequential.multiplicity import Graph
 from campaign.analysis.statistics.sequential.spending import Spending
 
 Scale = Literal["log_ratio", "ratio", "guarded"]
-"""What is tested at a look: t of log ratios; t of the ratio of means; or the ratio of means by the rule that decides (``deciding``)."""
+"""What is tested at a look: t of log ratios; t of the ratio of means;
+or the ratio of means by the rule that decides (``deciding``)."""
 Rule = Literal["holm", "bonferroni", "graph"]
 FEWEST_PAIRS = 5
 
 
 @dataclass(frozen=True)
 class Design:
-    """Looks, in blocks, and how each is judged. ``m`` is the number of comparisons that are planned in each family, ``alpha`` its error."""
+    """Looks, in blocks, and how each is judged. ``m`` is the number of comparisons
+    that are planned in each family, ``alpha`` its error."""
 
     looks: tuple[int, ...]
     m: int
@@ -65,7 +67,8 @@ class Design:
         return Looks(n, self.n_max, final, self.spending, self.t_levels)
 
     def due(self, done: int, taken: int) -> int | None:
-        """The look (1, 2, …) that is due when so many first blocks are complete or given up and so many looks were taken; None where none is."""
+        """The look (1, 2, …) that is due when so many first blocks are complete or given up and so many looks were
+        taken; None where none is."""
         return taken + 1 if taken < len(self.looks) and done >= self.looks[taken] else None
 
     def settings(self) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Nominal levels from the joint law of t statistics at looks (Jennison and Turnbull 1991), for normal data exact.
 
-At the boundary of its null, r = t/√(t² + df) = √n·mean/√(sum of squares) is a Markov chain over the looks. With d new values, s² the share of
-the old sum of squares in the new one (Beta(n/2, d/2), independent of r), the new r has given the old one a density that is an integral over
-s. The chain is followed on fixed Gauss-Legendre points of φ = arcsin r, so that for every level only sums are made anew.
+At the boundary of its null, r = t/√(t² + df) = √n·mean/√(sum of squares) is a Markov chain over the looks. With d new
+values, s² the share of the old sum of squares in the new one (Beta(n/2, d/2), independent of r), the new r has given
+the old one a density that is an integral over s. The chain is followed on fixed Gauss-Legendre points of φ = arcsin r,
+so that for every level only sums are made anew.
 
-A look with a single new value has no such density. It is judged at the level spent on it alone, and later looks count as if it had not
-been taken: both err on the safe side.
+A look with a single new value has no such density. It is judged at the level spent on it alone, and later looks count
+as if it had not been taken: both err on the safe side.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def first(n: int) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def kernel(before: int, now: int) -> FloatArray:
-    """Density of the new φ (rows) given the old (columns), times the weight of the old point; shape (points, points)."""
+    """Density of the new φ (rows) given the old (columns), times the weight of the old point;
+    shape (points, points)."""
     n, d = before, now - before
     x, w = np.polynomial.legendre.leggauss(INNER)
     old, new = np.sin(POINTS)[None, :], np.sin(POINTS)[:, None]
@@ -110,7 +112,8 @@ def _tail(density: FloatArray, cut: float) -> float:
 
 
 def _rest_of_panel(density: FloatArray, panel: int, cut: float) -> float:
-    """Mass above ``cut`` within its panel: the logarithm is interpolated, because the tail falls by orders of magnitude."""
+    """Mass above ``cut`` within its panel: the logarithm is interpolated,
+    because the tail falls by orders of magnitude."""
     high = float(EDGES[panel + 1])
     if cut >= high:
         return 0.0

@@ -22,8 +22,8 @@ SKEWED_FROM = 1.0
 
 @dataclass(frozen=True)
 class Shown:
-    """Statistics of the blocks up to a look. ``mean``, ``sd`` and ``se`` are of the log ratio; t and p as the design's scale makes them, each p
-    one-sided but ``p_diff``."""
+    """Statistics of the blocks up to a look. ``mean``, ``sd`` and ``se`` are of the log ratio; t and p as the design's
+    scale makes them, each p one-sided but ``p_diff``."""
 
     status: str
     n: int
@@ -58,7 +58,8 @@ class Shown:
         return Shown(**{**told, "layer": None if layer is None else deciding.Layer(**layer)})
 
     def limits(self, nominal: float, unseen: float) -> tuple[float, float | None, float | None]:
-        """The t at this one-sided level, and the percent that are not rejected at it on either side (None where there is no limit)."""
+        """The t at this one-sided level, and the percent that are not rejected at it on
+        either side (None where there is no limit)."""
         assert self.mean is not None and self.se is not None and self.df is not None
         t = -t_quantile(nominal, self.df) if nominal > 0 else math.inf
         if self.layer is None:
@@ -67,7 +68,8 @@ class Shown:
         return t, low, high
 
     def reach(self, nominal: float, unseen: float, n: int) -> float:
-        """How far a mean of ``n`` log ratios must lie from a bound to be told from it at this level, the spread being as it is here."""
+        """How far a mean of ``n`` log ratios must lie from a bound to be told from it at this level,
+        the spread being as it is here."""
         assert self.sd is not None
         if self.layer is None:
             return -t_quantile(nominal, n - 1) * self.sd / math.sqrt(n)
@@ -119,7 +121,21 @@ def _of_logs(n: int, mean: float, sd: float, design: Design, told: dict[str, Any
     low, high = design.margins
     t_diff, t_low, t_high = mean / se, (mean - low) / se, (mean - high) / se
     p = (t_two_sided(t_diff, df), t_upper(t_low, df), t_upper(-t_high, df))
-    return Shown("ok", n, mean, sd, se, df, t_diff=t_diff, p_diff=p[0], t_low=t_low, p_low=p[1], t_high=t_high, p_high=p[2], **told)  # fmt: skip
+    return Shown(
+        "ok",
+        n,
+        mean,
+        sd,
+        se,
+        df,
+        t_diff=t_diff,
+        p_diff=p[0],
+        t_low=t_low,
+        p_low=p[1],
+        t_high=t_high,
+        p_high=p[2],
+        **told,
+    )
 
 
 def _of_means(n: int, layer: deciding.Layer, design: Design, told: dict[str, Any]) -> Shown:

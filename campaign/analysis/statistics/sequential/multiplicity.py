@@ -1,7 +1,7 @@
 """Several comparisons that stop at different looks: Holm, Bonferroni or a graph over their sequential p values.
 
-The sequential p of a comparison never rises and never falls below what it would end at, so that a claim once made stands whatever stops
-afterwards (Liu and Anderson 2008; Maurer and Bretz 2013; Bretz, Maurer, Brannath and Posch 2009).
+The sequential p of a comparison never rises and never falls below what it would end at, so that a claim once made
+stands whatever stops afterwards (Liu and Anderson 2008; Maurer and Bretz 2013; Bretz, Maurer, Brannath and Posch 2009).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ Adjusted = list[float | None]
 
 @dataclass(frozen=True)
 class Graph:
-    """Initial ``weights`` (their sum at most 1) of the comparisons, and ``transitions`` of the level of one that is claimed."""
+    """Initial ``weights`` (their sum at most 1) of the comparisons,
+    and ``transitions`` of the level of one that is claimed."""
 
     weights: tuple[float, ...]
     transitions: tuple[tuple[float, ...], ...]
@@ -90,7 +91,8 @@ def adjusted(p: Pvalues, m: int, rule: str, graph: Graph | None = None) -> Adjus
 
 
 def local_levels(p: Pvalues, m: int, rule: str, alpha: float, graph: Graph | None = None) -> list[float]:
-    """The level at which each comparison is judged alone: that at which it was claimed, or what is left for the others."""
+    """The level at which each comparison is judged alone: that at which it was claimed,
+    or what is left for the others."""
     if rule == "graph":
         assert graph is not None
         return graph.levels_used(p, alpha)

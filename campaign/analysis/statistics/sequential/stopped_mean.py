@@ -1,8 +1,9 @@
-"""The mean at a stop: it was stopped because it was large or small, and what would have been estimated had nobody looked.
+"""The mean at a stop: it was stopped because it was large or small,
+and what would have been estimated had nobody looked.
 
-Ordering by the mean (Emerson and Fleming 1990; Whitehead 1986) with the standard deviation taken as known: at every look the means at which one
-stops lie beyond ±d (different) or in a zone around zero (equivalent). The median-unbiased estimate is the truth at which the mean at the stop is as
-often above what was seen as below.
+Ordering by the mean (Emerson and Fleming 1990; Whitehead 1986) with the standard deviation taken as known: at every
+look the means at which one stops lie beyond ±d (different) or in a zone around zero (equivalent). The median-unbiased
+estimate is the truth at which the mean at the stop is as often above what was seen as below.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from campaign.analysis.statistics.sequential.boundaries import panels
 
 @dataclass(frozen=True)
 class Stops:
-    """Means of the first ``n`` differences at which one stops: beyond ``different`` on either side, or between ``low`` and ``high``
-    (no such zone where low is not below high)."""
+    """Means of the first ``n`` differences at which one stops: beyond ``different`` on either side, or between ``low``
+    and ``high`` (no such zone where low is not below high)."""
 
     n: int
     different: float
@@ -54,7 +55,8 @@ def probability_above(x: float, theta: float, sigma: float, stops: Sequence[Stop
 
 
 def median_unbiased(mean: float, sigma: float, stops: Sequence[Stops]) -> float:
-    """The truth at which a mean at the stop of at least ``mean`` has probability one half. ``stops`` ends with the last planned look."""
+    """The truth at which a mean at the stop of at least ``mean`` has probability one half.
+    ``stops`` ends with the last planned look."""
     width = 4 * sigma / math.sqrt(stops[0].n)
 
     def excess(theta: float) -> float:

@@ -1,4 +1,5 @@
-"""A run table put through a sequential design: what each look saw and decided, in the order in which the looks became due."""
+"""A run table put through a sequential design: what each look saw and decided,
+in the order in which the looks became due."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ from campaign.analysis.statistics.table import Cell, TableError, check_runs, ref
 
 
 def sequential(table: pd.DataFrame, settings: Mapping[str, Any], reference: str | None = None) -> dict[str, Any]:
-    """Carry a design through on a run table (columns: ``check_runs``, and ``campaign_index``, the place of every row in time; without it the rows
-    are in order).
+    """Carry a design through on a run table (columns: ``check_runs``, and ``campaign_index``, the place of every row in
+    time; without it the rows are in order).
 
-    ``settings`` are those of the design and ``metrics``, the primary ones (default: all of the table). A block is complete or given up once every
-    arm has a row of it, or the model has a row of a later block. Raises ``TableError``.
+    ``settings`` are those of the design and ``metrics``, the primary ones (default: all of the table). A block is
+    complete or given up once every arm has a row of it, or the model has a row of a later block. Raises ``TableError``.
     """
     try:
         design = design_of(settings)

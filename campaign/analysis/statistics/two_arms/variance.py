@@ -1,4 +1,5 @@
-"""Whether two arms have one variance: F tests of the distances from each arm's own centre (Brown and Forsythe 1974, Levene 1960)."""
+"""Whether two arms have one variance: F tests of the distances from each arm's own
+centre (Brown and Forsythe 1974, Levene 1960)."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def build(of: Material) -> Built | None:
 def method_line(of: Material) -> str:
     methods = list(dict.fromkeys(row["method"] for row in of.rows if present(row["pct_low"])))
     intervals = (
-        f" Intervals: {' / '.join(methods)}, each dual to its verdict at the level of its family (of equivalence where that is the verdict, "
-        "else of the difference)."
+        f" Intervals: {' / '.join(methods)}, each dual to its verdict at the level of its family (of equivalence "
+        "where that is the verdict, else of the difference)."
         if methods
         else ""
     )
@@ -67,7 +67,8 @@ def query(rows: list[wording.Row]) -> str:
     cell = "\n    AND ".join(f"{key} = {quoted(str(first[key]))}" for key in (*KEYS[:1], "unit", *KEYS[2:]))
     named = quoted(str(first["model"]).removesuffix(f" @ {first['unit']}"))
     metrics = ", ".join(quoted(row["metric"]) for row in rows)
-    return f"""SELECT label, unit_of_measure AS unit, decided_mean_reference, decided_sd_reference, decided_mean_treatment, decided_sd_treatment,
+    return f"""SELECT label, unit_of_measure AS unit, decided_mean_reference, decided_sd_reference,
+        decided_mean_treatment, decided_sd_treatment,
     pct, pct_low, pct_high, pct_level, decided_n_reference, decided_n_treatment, verdict, side, metric
 FROM comparisons
 WHERE analysis_set = 'protocol' AND model = {named}

@@ -17,7 +17,8 @@ def build(of: Material) -> Built:
 
 
 def _drawn(of: Material) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """What the page shows of each figure, with files of it beside the page; and the specification of those that are drawn."""
+    """What the page shows of each figure, with files of it beside the page;
+    and the specification of those that are drawn."""
     import duckdb
     import vl_convert
     from altair.utils import schemapi

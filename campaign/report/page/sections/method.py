@@ -38,42 +38,59 @@ def build(of: Material) -> Built:
 def _rules(of: Material) -> list[str]:
     con, reference = of.con, of.reference
     chosen = inputs.settings(con)
+    declared = ", declared in the config" if chosen["margin_declared"] else ""
     planned = chosen["planned"]
     held = guard.guard_of(con)
     lines = [
-        f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), so a negative throughput change is a cost.",
+        (
+            f"The reference arm is {reference}; change = 100 × (treatment / reference − 1), "
+            "so a negative throughput change is a cost."
+        ),
         "A block holds the runs of one model, workload and repetition in every arm, one after the other on one unit.",
         *([held.why, guard.INTERVAL] if held.why is not None else []),
         *([methods.looks_in_words(con)] if held.sequential else []),
-        "From 10 complete blocks of interleaved arms on (or fewer, where runs drift in time), the headline test is the paired t test and its "
-        "interval Fieller's with covariance; below that Welch's test and Fieller's interval for independent arms. Both are guarded, by a rule "
-        "chosen by simulation (`docs/statistics.md`): each side must also pass with the t corrected for skewness; the standard error is larger by "
-        f"√(1 + k/n), k = {deciding.UNSEEN_DIFFERENCE:g} for difference and {deciding.UNSEEN_EQUIVALENCE:g} for equivalence, for what n runs did not show; and blocks that "
-        "resemble their neighbours count as the fewer independent ones that they are worth. The interval of a claim is the set of effects that its "
-        "test does not reject at the level at which its family was decided (Holm: 0.05 by the comparisons not rejected). Below "
-        f"{MINIMUM_N} runs in an arm nothing is inferred.",
-        "Whether a metric is better higher or lower is taken from `metric_facts`, or declared; without either no side is called better.",
-        "A randomisation test (arms swapped within blocks, else labels permuted; exact up to 2^20 rearrangements, else 9 999 seeded draws; its interval by "
-        "inversion) stands beside every verdict; where it does not show a difference that is claimed, the comparison is flagged `randomisation_disagrees`.",
+        "From 10 complete blocks of interleaved arms on (or fewer, where runs drift in time), the headline test is "
+        "the paired t test and its interval Fieller's with covariance; below that Welch's test and Fieller's "
+        "interval for independent arms. Both are guarded, by a rule chosen by simulation (`docs/statistics.md`): "
+        "each side must also pass with the t corrected for skewness; the standard error is larger by √(1 + k/n), k "
+        f"= {deciding.UNSEEN_DIFFERENCE:g} for difference and {deciding.UNSEEN_EQUIVALENCE:g} for equivalence, for "
+        "what n runs did not show; and blocks that resemble their neighbours count as the fewer independent ones "
+        "that they are worth. The interval of a claim is the set of effects that its test does not reject at the "
+        f"level at which its family was decided (Holm: 0.05 by the comparisons not rejected). Below {MINIMUM_N} runs "
+        "in an arm nothing is inferred.",
+        (
+            "Whether a metric is better higher or lower is taken from `metric_facts`, or declared; "
+            "without either no side is called better."
+        ),
+        "A randomisation test (arms swapped within blocks, else labels permuted; exact up to 2^20 rearrangements, "
+        "else 9 999 seeded draws; its interval by inversion) stands beside every verdict; where it does not show a "
+        "difference that is claimed, the comparison is flagged `randomisation_disagrees`.",
         f"Two arms are called equivalent only where two one-sided tests put their ratio within "
-        f"{in_words(chosen['margin_pct'], chosen['margin_declared'])}{', declared in the config' if chosen['margin_declared'] else ''}, the lower bound being the inverse of the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
-        f"p values are adjusted after Holm over the {planned['F_doc']} planned comparisons of throughput, mean latency and peak memory (the "
-        f"confirmatory family; {planned['F_primary5']} with request throughput and KV cache, the primary family); secondary metrics by "
-        "Benjamini-Hochberg. Bonferroni, Benjamini-Hochberg and the rule as first written down (Student, Welch or Mann-Whitney, by tests of "
-        "normality and variance) stand beside them in [Every comparison](#every-comparison).",
-        f"Bootstrap intervals are BCa with 10 000 resamples of runs; seeds derive from the campaign's seed {chosen['seed']} by SHA-256.",
+        f"{in_words(chosen['margin_pct'], chosen['margin_declared'])}{declared}, the lower bound being the inverse of "
+        "the upper, so that it does not matter which arm is the reference. An interval that covers zero shows nothing.",
+        f"p values are adjusted after Holm over the {planned['F_doc']} planned comparisons of throughput, mean "
+        f"latency and peak memory (the confirmatory family; {planned['F_primary5']} with request throughput and KV "
+        "cache, the primary family); secondary metrics by Benjamini-Hochberg. Bonferroni, Benjamini-Hochberg and the "
+        "rule as first written down (Student, Welch or Mann-Whitney, by tests of normality and variance) stand "
+        "beside them in [Every comparison](#every-comparison).",
+        (
+            "Bootstrap intervals are BCa with 10 000 resamples of runs; seeds derive from the campaign's seed "
+            f"{chosen['seed']} by SHA-256."
+        ),
         "Quantiles are type 7 (linear); standard deviations have n − 1. Throughput counts output tokens only.",
     ]
     lines += _roles(of)
     if views := interim_views.read(of.results):
         first, last = (datetime.fromtimestamp(it["t_utc_ns"] / 1e9, UTC) for it in (views[0], views[-1]))
         lines.append(
-            f"The report was opened {len(views)} time{'' if len(views) == 1 else 's'} before the end, first on {first:%Y-%m-%d %H:%M} and last on "
-            f"{last:%Y-%m-%d %H:%M} UTC (`interim_views.jsonl`); it then had intervals that hold at every moment, and no verdict."
+            f"The report was opened {len(views)} time{'' if len(views) == 1 else 's'} before the end, first on "
+            f"{first:%Y-%m-%d %H:%M} and last on {last:%Y-%m-%d %H:%M} UTC (`interim_views.jsonl`); it then had "
+            "intervals that hold at every moment, and no verdict."
         )
     if (calibrated := methods.rest_of(con)) is not None:
         lines.append(
-            f"The rest was calibrated by the pilot {calibrated.pilot} ({calibrated.campaign_id}, head of its journal {calibrated.journal}): {rest.sentence(calibrated)}"
+            f"The rest was calibrated by the pilot {calibrated.pilot} ({calibrated.campaign_id}, head of its journal "
+            f"{calibrated.journal}): {rest.sentence(calibrated)}"
         )
     for (note,) in con.execute("SELECT unnest(from_json(imported->'notes', '[\"VARCHAR\"]')) FROM campaign").fetchall():
         lines.append(f"On import: {note}.")
@@ -84,7 +101,8 @@ def _rules(of: Material) -> list[str]:
 
 
 def _roles(of: Material) -> list[str]:
-    """What options are judged against, and by what that is known; nothing where every arm is set against the reference."""
+    """What options are judged against, and by what that is known;
+    nothing where every arm is set against the reference."""
     kinds = {kind for (kind,) in of.con.execute("SELECT DISTINCT kind FROM comparisons").fetchall()}
     if not kinds - {"main"}:
         return []
@@ -93,7 +111,10 @@ def _roles(of: Material) -> list[str]:
     if roles is not None:
         return [f"Options are judged against {roles.baseline}, as the config declares."]
     return [
-        "Which arm options are judged against is taken from the arms' names: this campaign was planned before a config declared it (`baseline`)."
+        (
+            "Which arm options are judged against is taken from the arms' names: this campaign was planned before a "
+            "config declared it (`baseline`)."
+        )
     ]
 
 

@@ -16,7 +16,8 @@ from campaign.report.page.sections.evidence import figures
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-SQL = """SELECT model, treatment, reference, decided_on, decided_n_reference, decided_mean_reference, decided_sd_reference,
+SQL = """SELECT model, treatment, reference, decided_on, decided_n_reference, decided_mean_reference,
+    decided_sd_reference,
     decided_n_treatment, decided_mean_treatment, decided_sd_treatment, pct, pct_low, pct_high, pct_level,
     method, p_adjusted, tost_p_adjusted, margin_pct, margin_declared, verdict, needs_n, claim
 FROM comparisons
@@ -52,8 +53,9 @@ def _lead(of: Material) -> str:
     units = of.counts["units"]
     where = f"{max(units, 1)} unit{'s' if units > 1 else ''}" + (f" ({', '.join(gpus)})" if gpus else "")
     return (
-        f"Every arm is compared with {of.reference}. {of.counts['valid']} of {of.counts['planned']} runs are accepted, on {where}. "
-        "The run is the experimental unit; what is said holds for the tested units, these models and this software, and for nothing wider."
+        f"Every arm is compared with {of.reference}. {of.counts['valid']} of {of.counts['planned']} runs are "
+        f"accepted, on {where}. The run is the experimental unit; what is said holds for the tested units, these "
+        "models and this software, and for nothing wider."
     )
 
 
@@ -71,40 +73,44 @@ def _warnings(of: Material) -> list[str]:
         found.append(why)
     if counts["exhausted"]:
         found.append(
-            f"{counts['exhausted']} runs were given up after their [attempts](#rejected-attempts) were used; their cells are short of repetitions."
+            f"{counts['exhausted']} runs were given up after their [attempts](#rejected-attempts) were used; their "
+            "cells are short of repetitions."
         )
     if counts["left_out"]:
         cells = _count(of, "SELECT count(*) FROM cells_left_out")
         found.append(
-            f"{counts['left_out']} runs of {cells} cells were left out after the shakedown: they cannot run here, or nothing was left to compare "
-            "them with. They are named with the cause under [Left out](#left-out)."
+            f"{counts['left_out']} runs of {cells} cells were left out after the shakedown: they cannot run here, or "
+            "nothing was left to compare them with. They are named with the cause under [Left out](#left-out)."
         )
     software = "SELECT environment, differs FROM arm_software WHERE len(differs) > 0"
     for arm, differs in of.con.execute(software).fetchall():
         found.append(
-            f"{arm} does not run the reference's {' and '.join(differs)}: what is found between them is of that together with the environment "
-            "(see [What the arms run](#what-the-arms-run))."
+            f"{arm} does not run the reference's {' and '.join(differs)}: what is found between them is of that "
+            "together with the environment (see [What the arms run](#what-the-arms-run))."
         )
     if broken := _count(of, "SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'"):
         found.append(
-            f"{broken} files cannot be read and are left out; they are named under [Unreadable files](#unreadable-files)."
+            f"{broken} files cannot be read and are left out; "
+            "they are named under [Unreadable files](#unreadable-files)."
         )
     if of.campaign.get("imported"):
         imported = json.loads(of.campaign["imported"])
         whose = f", by {imported['source']}" if imported.get("source") else ""
         found.append(
-            f"Imported from {imported['file']} ({imported['rows']} attempts{whose}): there is no plan, journal, log, gate record or telemetry "
-            "behind these figures, and planned means present in the file. [How it was read](#reading)."
+            f"Imported from {imported['file']} ({imported['rows']} attempts{whose}): there is no plan, journal, log, "
+            "gate record or telemetry behind these figures, and planned means present in the file. "
+            "[How it was read](#reading)."
         )
     if failed := _count(of, "SELECT count(DISTINCT check_name) FROM plausibility WHERE NOT passed AND grave"):
         one = failed == 1
         found.append(
-            f"{failed} plausibility check{'' if one else 's'} that put{'s' if one else ''} these figures in doubt fail{'s' if one else ''}: read "
-            "[what is wrong with these data](#problems) before any figure."
+            f"{failed} plausibility check{'' if one else 's'} that put{'s' if one else ''} these figures in doubt "
+            f"fail{'s' if one else ''}: read [what is wrong with these data](#problems) before any figure."
         )
     if any(row["separated"] for row in of.rows):
         found.append(
-            "In some cells the arms were not interleaved in time; nothing is claimed from them. See [Balance of order](#balance-of-order)."
+            "In some cells the arms were not interleaved in time; nothing is claimed from them. "
+            "See [Balance of order](#balance-of-order)."
         )
     return found
 
@@ -141,8 +147,8 @@ def _whisker(row: wording.Row, low: float, high: float) -> Markup:
     said = f"change {wording.change(row)}, interval {wording.interval(row)}"
     return Markup(
         '<svg class="forest" role="img" aria-label="{said}">{band}<line class="axis" x1="0" x2="100%" y1="33" y2="33"/>'
-        '<line class="zero" x1="{zero}%" x2="{zero}%" y1="2" y2="33"/><text class="zero" x="{zero}%" dx="4" y="10">0</text>{bar}'
-        '<circle class="effect" cx="{at}%" cy="17" r="5"/></svg>'
+        '<line class="zero" x1="{zero}%" x2="{zero}%" y1="2" y2="33"/><text class="zero" x="{zero}%" dx="4" '
+        'y="10">0</text>{bar}<circle class="effect" cx="{at}%" cy="17" r="5"/></svg>'
     ).format(said=said, band=band, bar=bar, zero=f"{x(0):.2f}", at=f"{x(row['pct']):.2f}")
 
 

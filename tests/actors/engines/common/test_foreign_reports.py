@@ -15,8 +15,10 @@ from actors.engines.parse import parse_file
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 FIGURE = {"unit": "requests/sec", "avg": 8.0, "p50": 8.0, "p99": 8.0}
 SGLANG = {
-    "backend": "sglang", "dataset_name": "random", "request_rate": "inf", "max_concurrency": 16, "duration": 12.5, "completed": 100,
-    "total_input_tokens": 1, "total_output_tokens": 1, "request_throughput": 8.0, "output_throughput": 1024.0, "mean_ttft_ms": 2.0,
+    "backend": "sglang", "dataset_name": "random", "request_rate": "inf", "max_concurrency": 16, "duration": 12.5,
+    "completed": 100,
+    "total_input_tokens": 1, "total_output_tokens": 1, "request_throughput": 8.0, "output_throughput": 1024.0,
+    "mean_ttft_ms": 2.0,
 }  # fmt: skip
 LLAMA_BENCH = [
     {"build_commit": "0", "model_filename": "m.gguf", "n_prompt": 512, "n_gen": 0, "avg_ns": 1, "avg_ts": 3021.76}
@@ -32,7 +34,10 @@ FILES: list[tuple[str, str, str]] = [
     (
         "llama-bench",
         "md",
-        "| model                          |       size |     params | backend    | ngl |            test |                  t/s |\n",
+        (
+            "| model                          |       size |     params | backend    | ngl |       "
+            "     test |                  t/s |\n"
+        ),
     ),
     ("llama-batched-bench", "jsonl", json.dumps({"n_kv_max": 1, "pp": 128, "tg": 128, "pl": 4, "speed": 1.0})),
     ("GenAI-Perf", "json", json.dumps({"request_throughput": FIGURE, "input_config": {"model": ["m"]}})),

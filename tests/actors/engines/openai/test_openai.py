@@ -52,7 +52,8 @@ def carried_out(asked: Model, folder: Path) -> tuple[int | None, Report]:
     prepared = engine.prepare(asked, WORKLOAD, folder / "cache")
     output.mkdir()
     order = Attempt(
-        campaign="c", campaign_id="c", run_id="r", attempt=1, unit="u", engine="openai", model=asked, workload=WORKLOAD, environment=spec,
+        campaign="c", campaign_id="c", run_id="r", attempt=1, unit="u", engine="openai", model=asked, workload=WORKLOAD,
+            environment=spec,
         gate=Gate(), prepared=prepared, image=None,
     )  # fmt: skip
     labels = {"campaign": "c", "run": "r", "attempt": "1"}

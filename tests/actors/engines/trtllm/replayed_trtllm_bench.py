@@ -1,5 +1,5 @@
-"""Stands for trtllm-bench where there is no GPU: takes its command line as strictly as 1.1 does, reads dataset and settings, and
-answers with a recorded report and log. Its figures mean nothing; what it refuses does."""
+"""Stands for trtllm-bench where there is no GPU: takes its command line as strictly as 1.1 does, reads dataset and
+settings, and answers with a recorded report and log. Its figures mean nothing; what it refuses does."""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ from actors.engines.trtllm.engine import COMMON, PROBES, TrtLlm, build_command, 
 from actors.types import Model, Prepared, Report, Workload
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "trtllm"
-HELP_0_20 = "--dataset --backend --engine_dir --num_requests --warmup --concurrency --streaming --tp --report_json --iteration_log"
+HELP_0_20 = (
+    "--dataset --backend --engine_dir --num_requests --warmup --concurrency "
+    "--streaming --tp --report_json --iteration_log"
+)
 OPTIONS: dict[str, Any] = json.loads((FIXTURES.parent / "engines" / "trtllm_options.json").read_text())["throughput"]
 
 QWEN_7B = Model(

@@ -53,7 +53,8 @@ def test_a_log_that_ends_after_the_trial_cache_has_no_kv_cache() -> None:
 def test_a_single_kv_cache_line_of_the_tensorrt_backend_counts() -> None:
     log = read_log(
         "[TensorRT-LLM][INFO] Loaded engine size: 15320 MiB\n"
-        "[TensorRT-LLM][INFO] Memory usage when calculating max tokens in paged kv cache: total: 119.70 GiB, available: 92.10 GiB\n"
+        "[TensorRT-LLM][INFO] Memory usage when calculating max tokens in paged kv cache: total: 119.70 GiB, "
+        "available: 92.10 GiB\n"
         "[TensorRT-LLM][INFO] [MemUsageChange] Allocated 512.00 MiB for max tokens in paged KV cache (4096).\n"
     )
     assert (log.kv_cache_gib, log.kv_cache_tokens, log.kv_estimation_gib) == (0.5, 4096, None)
@@ -106,23 +107,26 @@ PEAK = "[I] Peak memory during memory usage profiling (torch + non-torch): 21.59
         (PEAK, None, None, None, None),
         (f"{PEAK}, available KV cache memory when calculating max tokens: 83.71 GiB", None, None, None, None),
         (
-            f"{PEAK}, available KV cache memory when calculating max tokens: 83.71 GiB, fraction is set 0.9, kv size is 57344",
+            (
+                f"{PEAK}, available KV cache memory when calculating max tokens: 83.71 GiB, fraction is set 0.9, "
+                "kv size is 57344"
+            ),
             0.9,
             57344,
             None,
             None,
         ),
         (
-            f"{PEAK}, available KV cache memory when calculating max tokens: 83.71 GiB, fraction is set 0.9, kv size is 57344. "
-            "device total memory 119.70 GiB, , tmp kv_mem 0.38 GiB",
+            f"{PEAK}, available KV cache memory when calculating max tokens: 83.71 GiB, fraction is set 0.9, kv size "
+            "is 57344. device total memory 119.70 GiB, , tmp kv_mem 0.38 GiB",
             0.9,
             57344,
             119.7,
             0.38,
         ),
         (
-            f"{PEAK}, available KV cache memory when calculating max tokens: 83.71 GiB, fraction is set 0.9, kv size per token is "
-            "57344.0. device total memory 119.70 GiB, temporary kv cache memory during profiling 0.38 GiB",
+            f"{PEAK}, available KV cache memory when calculating max tokens: 83.71 GiB, fraction is set 0.9, kv size "
+            "per token is 57344.0. device total memory 119.70 GiB, temporary kv cache memory during profiling 0.38 GiB",
             0.9,
             57344,
             119.7,
@@ -149,9 +153,9 @@ def test_a_real_start_up_on_a_spark_is_consistent() -> None:
     log = read_log(
         "[TRT-LLM] [I] Use 63.32 GB for model weights.\n"
         "[TensorRT-LLM][INFO] [MemUsageChange] Allocated 0.56 GiB for max tokens in paged KV cache (8224).\n"
-        "[TRT-LLM] [I] Peak memory during memory usage profiling (torch + non-torch): 113.65 GiB, available KV cache memory when "
-        "calculating max tokens: 5.95 GiB, fraction is set 0.8999999761581421, kv size is 73728. device total memory 119.70 GiB, , "
-        "tmp kv_mem 0.56 GiB\n"
+        "[TRT-LLM] [I] Peak memory during memory usage profiling (torch + non-torch): 113.65 GiB, available KV cache "
+        "memory when calculating max tokens: 5.95 GiB, fraction is set 0.8999999761581421, kv size is 73728. device "
+        "total memory 119.70 GiB, , tmp kv_mem 0.56 GiB\n"
         "[TensorRT-LLM][INFO] [MemUsageChange] Allocated 5.95 GiB for max tokens in paged KV cache (86720).\n"
     )
     assert log.kv_bytes_per_token is not None
@@ -288,7 +292,8 @@ def test_failures_are_named(line: str, name: str) -> None:
 
 def test_the_cause_is_told_and_not_its_wrapper() -> None:
     text = (
-        "Traceback (most recent call last):\nValueError: Unknown architecture for AutoModelForCausalLM: FooForCausalLM\n"
+        "Traceback (most recent call last):\nValueError: Unknown architecture for AutoModelForCausalLM: "
+        "FooForCausalLM\n"
         "The above exception was the direct cause of the following exception:\n"
         "Traceback (most recent call last):\nRuntimeError: Executor worker returned error\n"
     )
@@ -301,7 +306,10 @@ def test_the_cause_is_told_and_not_its_wrapper() -> None:
     "level", ["[TRT-LLM] [I]", "[TRT-LLM] [RANK 0] [W]", "[TensorRT-LLM][INFO]", "[TensorRT-LLM][WARNING]"]
 )
 def test_memory_running_out_is_a_failure_only_where_an_error_says_so(level: str) -> None:
-    text = f"{level} [Autotuner] tactic 12 failed: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 9.00 GiB\n"
+    text = (
+        f"{level} [Autotuner] tactic 12 failed: torch.OutOfMemoryError: CUDA out of memory. "
+        "Tried to allocate 9.00 GiB\n"
+    )
     assert read_log(text).failure is None
     assert error_lines(text.split("\n")) == []
 

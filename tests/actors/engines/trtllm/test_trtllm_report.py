@@ -123,8 +123,10 @@ def _at(report: Any, path: tuple[str, ...]) -> Any:
 
 
 UNUSED = [
-    ("engine", "engine_dir"), ("engine", "dtype"), ("engine", "kv_cache_dtype"), ("world_info", "issue_rate"), ("world_info", "scheduling_policy"),
-    ("world_info", "ep_size"), ("performance", "output_throughput_per_gpu_tok_s"), ("dataset", "dataset_path"), ("dataset", "seq_len_stats"),
+    ("engine", "engine_dir"), ("engine", "dtype"), ("engine", "kv_cache_dtype"), ("world_info", "issue_rate"),
+    ("world_info", "scheduling_policy"),
+    ("world_info", "ep_size"), ("performance", "output_throughput_per_gpu_tok_s"), ("dataset", "dataset_path"),
+    ("dataset", "seq_len_stats"),
 ]  # fmt: skip
 
 

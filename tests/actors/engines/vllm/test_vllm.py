@@ -38,7 +38,7 @@ INFO 11-23 12:00:01 [core.py:77] Initializing a V1 LLM engine (v0.11.0) with con
 Throughput: 7.00 requests/s, 1792.00 total tokens/s, 896.00 output tokens/s
 Total num prompt tokens:  12800
 Total num output tokens:  12800
-"""
+"""  # noqa: E501 - lines of a log are as the engine writes them
 OFFLINE = {
     "elapsed_time": 14.285714285714286,
     "num_requests": 100,
@@ -310,9 +310,12 @@ def test_prompts_of_another_length_are_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "failure"),
     [
-        ("ValueError: Free memory on device (30.1/119.7 GiB) on startup is less than desired GPU memory utilization (0.9)", "out_of_memory"),
-        ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", "kv_cache_too_small"),
-        ("ValueError: To serve at least one request, 9.0 GiB KV cache is needed, which is larger than the available KV cache memory", "kv_cache_too_small"),
+        (("ValueError: Free memory on device (30.1/119.7 GiB) "
+            "on startup is less than desired GPU memory utilization (0.9)"), "out_of_memory"),
+        ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
+         "kv_cache_too_small"),
+        (("ValueError: To serve at least one request, 9.0 GiB KV cache is needed, "
+            "which is larger than the available KV cache memory"), "kv_cache_too_small"),
         ("ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", "unsupported_architecture"),
     ],
 )  # fmt: skip
@@ -454,10 +457,12 @@ def test_a_gap_between_messages_of_several_tokens_is_no_time_per_token(tmp_path:
 
 def test_drafts_and_prefix_hits_are_recorded_where_vllm_tells_them(tmp_path: Path) -> None:
     log = (
-        "INFO 01-11 18:10:10 [loggers.py:248] Engine 000: Avg prompt throughput: 1.0 tokens/s, Prefix cache hit rate: 12.5%\n"
-        "INFO 01-11 18:10:20 [loggers.py:248] Engine 000: Prefix cache hit rate: 90.1%, External prefix cache hit rate: 3.0%\n"
-        "INFO 05-18 11:19:54 [metrics.py:101] SpecDecoding metrics: Mean acceptance length: 3.42, Accepted throughput: 67.60 tokens/s, "
-        "Accepted: 60 tokens, Drafted: 100 tokens, Avg Draft acceptance rate: 60.0%\n"
+        "INFO 01-11 18:10:10 [loggers.py:248] Engine 000: Avg prompt throughput: 1.0 tokens/s, "
+        "Prefix cache hit rate: 12.5%\n"
+        "INFO 01-11 18:10:20 [loggers.py:248] Engine 000: Prefix cache hit rate: 90.1%, "
+        "External prefix cache hit rate: 3.0%\n"
+        "INFO 05-18 11:19:54 [metrics.py:101] SpecDecoding metrics: Mean acceptance length: 3.42, Accepted "
+        "throughput: 67.60 tokens/s, Accepted: 60 tokens, Drafted: 100 tokens, Avg Draft acceptance rate: 60.0%\n"
         "INFO 05-18 11:20:04 [metrics.py:101] SpecDecoding metrics: Accepted: 20 tokens, Drafted: 100 tokens, Avg\n"
     )
     found = read_log(log)
@@ -505,7 +510,7 @@ SERVING = """\
 2026-11-26T14:00:12.000000000Z (APIServer pid=1) INFO 11-26 14:00:12 [api_server.py:596] Starting vLLM server on http://127.0.0.1:18917
 2026-11-26T14:00:14.250000000Z Starting main benchmark run...
 2026-11-26T14:00:20.000000000Z ============ Serving Benchmark Result ============
-"""
+"""  # noqa: E501 - the same
 
 
 def test_a_server_is_ready_when_it_serves_and_warm_when_the_client_measures() -> None:
@@ -519,7 +524,10 @@ def test_a_server_is_ready_when_it_serves_and_warm_when_the_client_measures() ->
 
 def test_streams_with_progress_bars_are_still_merged_in_time(tmp_path: Path) -> None:
     output = attempt(tmp_path, OFFLINE, SERVING)
-    bars = "2026-11-26T14:00:11.000000000Z 0%|  |\r50%|# |\r100%|##|\n2026-11-26T14:00:13.000000000Z INFO: Application startup complete.\n"
+    bars = (
+        "2026-11-26T14:00:11.000000000Z 0%|  |\r50%|# |\r100%|##|\n2026-11-26T14:00:13.000000000Z INFO: "
+        "Application startup complete.\n"
+    )
     (tmp_path / "stderr.log").write_bytes(bars.encode())
     assert parse(output).ready_utc_ns == 1_795_701_613 * 10**9
 

@@ -77,7 +77,8 @@ def test_while_it_runs_its_pid_cgroup_and_labels_can_be_had(created, docker_engi
 def test_stop_lets_the_engine_finish(created, logs):
     process = created(
         python(
-            "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\ntime.sleep(600)"
+            "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', "
+            "flush=True)\ntime.sleep(600)"
         )
     )
     process.start()
@@ -116,7 +117,8 @@ def test_options_reach_the_container(created, docker_engine, tmp_path):
     program = """
 import json, os, resource
 print(json.dumps([os.getuid(), os.getgid(), resource.getrlimit(resource.RLIMIT_NOFILE), os.sched_getaffinity(0) == {0},
-    os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize, open("/in/x").read(), os.environ["A"], os.getcwd(),
+    os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize, open("/in/x").read(),
+    os.environ["A"], os.getcwd(),
     os.listdir("/sys/class/net"), [l for l in open("/proc/self/status") if l.startswith("Seccomp:")][0].split()[1]]))
 """
     process = created(
@@ -189,7 +191,11 @@ def test_one_that_was_never_started_leaves_nothing(created, docker_engine, label
 
 def test_the_recorded_shell_line_makes_the_same_container(created, docker_engine, tmp_path):
     launch = Launch(
-        argv=(*python("import os, sys; print(sys.argv[1:], os.environ['Q'], os.sched_getaffinity(0), os.getcwd())").argv, "a b", "$HOME"),
+        argv=(
+            *python("import os, sys; print(sys.argv[1:], os.environ['Q'], os.sched_getaffinity(0), os.getcwd())").argv,
+            "a b",
+            "$HOME",
+        ),
         variables={"Q": "a 'b' \"c\""},
         mounts=(Mount(source=str(tmp_path), target="/in"),),
         workdir="/in",

@@ -97,7 +97,8 @@ def registry() -> Iterator[tuple[str, str]]:
     manifest = json.dumps(
         {
             "schemaVersion": 2, "mediaType": media,
-            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(config), "digest": digest(config)},
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(config),
+            "digest": digest(config)},
             "layers": [{"mediaType": blob, "size": len(packed), "digest": digest(packed)}],
         }
     ).encode()  # fmt: skip

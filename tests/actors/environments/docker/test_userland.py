@@ -1,4 +1,5 @@
-"""The userland gathered from this machine runs by itself, says the same digest every time and is never written to by use."""
+"""The userland gathered from this machine runs by itself,
+says the same digest every time and is never written to by use."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def test_the_engine_and_the_standard_library_work_in_it_whatever_interpreter_it_
     with tar.open("rb") as content:
         list(extract(iter(lambda: content.read(1 << 20), b""), root))
     told = subprocess.run(
-        [str(shutil.which("chroot")), root, "/usr/local/bin/python3", "-c", f"{IMPORTS}; print(sys.version.split()[0])"],
+        [str(shutil.which("chroot")), root, "/usr/local/bin/python3", "-c",
+         f"{IMPORTS}; print(sys.version.split()[0])"],
         capture_output=True, text=True, env={}, check=False,
     )  # fmt: skip
     assert (told.stdout, told.stderr) == (f"{python.version}\n", "")

@@ -26,7 +26,8 @@ KINDS = [pytest.param("native-chroot", marks=needs_root), "native-host"]
 SHOW = """
 import json, os, resource, signal
 print(json.dumps({"variables": dict(os.environ), "nice": os.nice(0), "cpus": sorted(os.sched_getaffinity(0)),
-    "uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "leader": os.getsid(0) == os.getpid(), "cwd": os.getcwd(),
+    "uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "leader": os.getsid(0) == os.getpid(),
+    "cwd": os.getcwd(),
     "nofile": resource.getrlimit(resource.RLIMIT_NOFILE), "core": resource.getrlimit(resource.RLIMIT_CORE),
     "oom": open("/proc/self/oom_score_adj").read().strip(),
     "ignored": open("/proc/self/status").read().split("SigIgn:")[1].split()[0]}))
@@ -304,7 +305,8 @@ def test_a_killed_supervisor_is_an_exit_with_its_reason(labels, logs, session_ho
     [
         (Launch(argv=("no-such-program",)), {}, "no program 'no-such-program' in this userland"),
         (Launch(argv=("python3",), workdir="/no/such/folder"), {}, "working folder /no/such/folder"),
-        (Launch(argv=("python3",), mounts=(Mount(source="/no/such", target="/x"),)), {}, "/no/such, to be mounted on /x"),
+        (Launch(argv=("python3",), mounts=(Mount(source="/no/such", target="/x"),)), {},
+         "/no/such, to be mounted on /x"),
         (Launch(argv=("python3",)), {"user": "nosuchuser"}, "no user 'nosuchuser'"),
         (Launch(argv=("python3",)), {"cpuset": "4000"}, "cpuset"),
         (Launch(argv=("python3",)), {"cpuset": "3-1"}, "no CPU list"),

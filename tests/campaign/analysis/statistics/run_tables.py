@@ -19,7 +19,8 @@ def run_table(
     alternate: bool = True,
     **columns: Any,
 ) -> pd.DataFrame:
-    """Two arms in blocks; the first runs alternate (ABBA) unless ``alternate`` is False, when one arm runs before the other."""
+    """Two arms in blocks; the first runs alternate (ABBA) unless ``alternate`` is False,
+    when one arm runs before the other."""
     rows = []
     for arm, values in (("native", native), ("docker_baseline", docker)):
         for i, value in enumerate(values):

@@ -361,11 +361,15 @@ def test_no_worse_than_the_margin_is_a_verdict_of_its_own() -> None:
 def claim(**changes: Any) -> Claim:
     limits = Limits(95.0, -2.1, -0.9)
     plain: dict[str, Any] = {
-        "metric": METRIC, "label": "output token throughput", "unit_of_measure": "tok/s", "treatment": "docker-baseline",
-        "reference": "native-chroot", "verdict": "different", "reason": None, "analysis_set": "protocol", "decided_on": "all runs",
-        "test": "welch", "n_reference": 10, "n_treatment": 10, "mean_reference": 100.0, "mean_treatment": 98.5, "sd_reference": 1.0,
+        "metric": METRIC, "label": "output token throughput", "unit_of_measure": "tok/s",
+        "treatment": "docker-baseline",
+        "reference": "native-chroot", "verdict": "different", "reason": None, "analysis_set": "protocol",
+        "decided_on": "all runs",
+        "test": "welch", "n_reference": 10, "n_treatment": 10, "mean_reference": 100.0, "mean_treatment": 98.5,
+        "sd_reference": 1.0,
         "sd_treatment": 1.0, "scale": "ratio", "effect": -1.5, "interval": limits, "difference_interval": limits,
-        "equivalence_interval": limits, "alone": limits, "family": "F_doc", "m_planned": 1, "adjustment": "holm", "margin_pct": 2.0, "margin_declared": True,
+        "equivalence_interval": limits, "alone": limits, "family": "F_doc", "m_planned": 1, "adjustment": "holm",
+        "margin_pct": 2.0, "margin_declared": True,
         "better": "higher", "better_source": "metric_facts", "noninferior": None, "needs": None, "screening": False,
     }  # fmt: skip
     return Claim(**(plain | changes))

@@ -148,4 +148,7 @@ def test_a_screen_in_tables_names_what_is_wrong_with_the_design(tmp_path: Path) 
     with pytest.raises(TableError, match="no run has an arm of the design"):
         analyze_screen_file(FIXTURE / "runs_res3.csv", FIXTURE / "design_firsthalf.csv", out)
     analyze_screen_file(FIXTURE / "runs_firsthalf.csv", FIXTURE / "design_firsthalf.csv", out)
-    assert json.loads(out.read_text())["screens"]["design_firsthalf"]["selection"]["selected"] == ["cpu_performance", "net_host"]  # fmt: skip
+    assert json.loads(out.read_text())["screens"]["design_firsthalf"]["selection"]["selected"] == [
+        "cpu_performance",
+        "net_host",
+    ]

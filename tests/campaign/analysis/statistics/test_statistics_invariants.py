@@ -26,7 +26,8 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table(seed: int) -> pd.DataFrame:
-    """A run table of any kind that people have: few or many runs, ties, skew, outliers, holes, constants, one to three arms, two units."""
+    """A run table of any kind that people have: few or many runs, ties, skew, outliers, holes, constants,
+    one to three arms, two units."""
     rng = np.random.default_rng([7, seed])
     n = int(rng.choice([2, 3, *rng.integers(4, 16, 3), *rng.integers(10, 41, 3)]))
     arms = ["native", "docker_baseline", "docker_optimized"][: rng.choice([1, 2, 2, 2, 3])]
@@ -250,7 +251,8 @@ def inverted(frame: pd.DataFrame, out: Out, _: np.random.Generator) -> None:
 
 
 def without_the_excluded(frame: pd.DataFrame, out: Out, _: np.random.Generator) -> None:
-    """Taking other values of what the protocol excludes changes nothing of the headline set but the account of exclusions."""
+    """Taking other values of what the protocol excludes changes nothing of the
+    headline set but the account of exclusions."""
     gone = (frame["status"] == "failed") | (frame["throttled"] == 1)
     same(out, analyze_runs(frame.assign(**{METRIC: frame[METRIC].where(~gone, 1e6)})))
 
@@ -269,6 +271,7 @@ def test_every_claim_follows_from_its_numbers(seed: int) -> None:
 def test_the_tables_reach_every_verdict() -> None:
     """Otherwise the test above would say little."""
     found = [c["verdict"] for seed in range(0, TABLES, 3) for c in comparisons(analyze_runs(table(seed)))]
-    wanted = {"different", "different_but_negligible", "equivalent", "inconclusive", "deterministic", "insufficient_n", "missing_arm",
+    wanted = {"different", "different_but_negligible", "equivalent", "inconclusive", "deterministic", "insufficient_n",
+        "missing_arm",
               "not_interpretable"}  # fmt: skip
     assert wanted <= set(found)

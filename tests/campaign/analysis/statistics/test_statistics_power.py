@@ -74,7 +74,8 @@ def test_a_planned_n_has_the_power_it_is_named_for_under_the_rule_that_decides()
 
 @pytest.mark.parametrize("n", [3, 5, 6, 12, 30])
 def test_the_simulated_rule_is_the_rule_that_decides(n: int) -> None:
-    """The plan holds the rule a second time, over all tables at once; the same tables one by one must give the same p."""
+    """The plan holds the rule a second time, over all tables at once;
+    the same tables one by one must give the same p."""
     in_blocks = generator(derived_seed(0, "planning", "blocks", str(n))).standard_normal((planning.TABLES, n))
     in_arms = generator(derived_seed(0, "planning", "arms", str(n))).standard_normal((2, planning.TABLES, n)) / 2**0.5
     drawn = {blocked: planning.drawn(n, blocked).p_difference(0.0) for blocked in (True, False)}

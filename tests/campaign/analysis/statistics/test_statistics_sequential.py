@@ -165,7 +165,8 @@ def test_the_interval_that_holds_at_all_looks_is_dual_to_the_claim() -> None:
 
 
 def test_the_estimate_after_an_early_stop_is_drawn_back() -> None:
-    """Above the truth in the middle of campaigns that stopped because their mean was large; the corrected one is not."""
+    """Above the truth in the middle of campaigns that stopped because their mean was large;
+    the corrected one is not."""
     design = Design((10, 20, 30), 1, 0.5)
     above = {"mean": 0, "median_unbiased": 0}
     for seed in range(60):
@@ -242,7 +243,12 @@ def test_rows_after_a_stop_are_not_used(tmp_path: Path) -> None:
 
 
 def test_a_family_larger_than_was_planned_is_refused(tmp_path: Path) -> None:
-    rows = [{"model": m, "environment": e, "repetition": b, "x": 1.0 + b} for m in "ab" for b in range(9) for e in ("native", "d")]  # fmt: skip
+    rows = [
+        {"model": m, "environment": e, "repetition": b, "x": 1.0 + b}
+        for m in "ab"
+        for b in range(9)
+        for e in ("native", "d")
+    ]
     table = tmp_path / "runs.csv"
     pd.DataFrame(rows).to_csv(table, index=False)
     with pytest.raises(TableError, match="state the planned number"):

@@ -1,4 +1,5 @@
-"""What surrounds a campaign: the kind of Docker engine, the image's CUDA, models behind a licence, other tenants, other campaigns."""
+"""What surrounds a campaign: the kind of Docker engine, the image's CUDA, models behind a licence, other tenants,
+other campaigns."""
 
 from __future__ import annotations
 
@@ -59,8 +60,8 @@ def test_the_plain_engine_of_a_spark_is_fine() -> None:
 # --- the image's CUDA ---------------------------------------------------------------------------------------------
 
 REQUIRES = (
-    "cuda>=12.9 brand=unknown,driver>=535,driver<536 brand=grid,driver>=535,driver<536 brand=tesla,driver>=535,driver<536 "
-    "brand=geforce,driver>=570,driver<571"
+    "cuda>=12.9 brand=unknown,driver>=535,driver<536 brand=grid,driver>=535,driver<536 "
+    "brand=tesla,driver>=535,driver<536 brand=geforce,driver>=570,driver<571"
 )
 """As NVIDIA's CUDA images write it."""
 
@@ -71,7 +72,8 @@ REQUIRES = (
         ({"CUDA_VERSION": "13.0.1.012", "NVIDIA_REQUIRE_CUDA": "cuda>=9.0"}, "13.0", "580.95.05", "ok"),
         ({"CUDA_VERSION": "13.1.0", "NVIDIA_REQUIRE_CUDA": "cuda>=9.0"}, "13.0", "580.95.05", "warn"),
         ({"CUDA_VERSION": "13.1.0", "NVIDIA_REQUIRE_CUDA": "cuda>=13.1"}, "13.0", "580.95.05", "fail"),
-        ({"CUDA_VERSION": "13.1.0", "NVIDIA_REQUIRE_CUDA": "cuda>=13.1", "NVIDIA_DISABLE_REQUIRE": "1"}, "13.0", "580", "warn"),
+        ({"CUDA_VERSION": "13.1.0", "NVIDIA_REQUIRE_CUDA": "cuda>=13.1", "NVIDIA_DISABLE_REQUIRE": "1"}, "13.0", "580",
+         "warn"),
         ({"CUDA_VERSION": "13.0"}, "12.8", "570.1", "fail"),
         ({"CUDA_VERSION": "12.9.1", "NVIDIA_REQUIRE_CUDA": REQUIRES}, "13.0", "580.95.05", "ok"),
         ({"CUDA_VERSION": "12.9.1", "NVIDIA_REQUIRE_CUDA": REQUIRES}, "12.8", "571.10", "fail"),

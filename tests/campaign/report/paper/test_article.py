@@ -48,7 +48,8 @@ def test_a_figure_stands_once_in_a_column_or_over_both_where_it_is_tall(tmp_path
     source = article.document(evidence.connect(synthetic.write(tmp_path / "none", done=0)), [], folder)
     set_ = re.findall(r"\\begin\{(figure\*?)\}|includegraphics\{\{(.*?)\}\.pdf\}|(section\{Methods\})", source)
     assert ["".join(it) for it in set_] == [
-        "figure", "throughput-3.5in", "figure", "timeline-3.5in", "section{Methods}", "figure*", "overhead-7.16in", "figure*", "memory-7.16in",
+        "figure", "throughput-3.5in", "figure", "timeline-3.5in", "section{Methods}", "figure*", "overhead-7.16in",
+        "figure*", "memory-7.16in",
     ]  # fmt: skip
 
 

@@ -156,7 +156,8 @@ def test_runs_lie_on_the_line_of_normal_quantiles_where_they_are_normal_and_each
     chart = paper.normal_quantiles(con, metric="token_throughput_tok_s")
     said = json.dumps(chart.to_dict())
     runs = con.execute(
-        "SELECT model, environment, list(value) AS runs FROM observations WHERE metric = 'token_throughput_tok_s' GROUP BY ALL"
+        "SELECT model, environment, list(value) AS runs FROM observations WHERE metric = "
+        "'token_throughput_tok_s' GROUP BY ALL"
     ).fetchall()
     for _, _, values in runs:
         assert f"p = {stats.shapiro(values).pvalue:.3f}" in said
