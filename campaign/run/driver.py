@@ -289,7 +289,11 @@ class Driver:
         if not waiting or not all(lane.shaken.is_set() for lane in alive) or self.stopping.is_set():
             return
         show = any(lane.shakedown.tried for lane in waiting) or self.only_shakedown
-        stop = settlement.settle([name for name, lane in self.lanes.items() if not lane.joins], show=show)
+        try:
+            stop = settlement.settle([name for name, lane in self.lanes.items() if not lane.joins], show=show)
+        except BaseException:
+            self._dismiss(waiting)
+            raise
         if stop is not None:
             self.pause_reason = stop or None
             self.stopping.set()
@@ -297,6 +301,14 @@ class Driver:
             lane.go.set()
         if not self.stopping.is_set():
             self.progress.say("running")
+
+    def _dismiss(self, waiting: list[Lane]) -> None:
+        """Let lanes end that wait for what will not be settled."""
+        self.stopping.set()
+        for lane in waiting:
+            lane.go.set()
+        while any(lane.is_alive() for lane in waiting):
+            self.fleet.wait(self.news, stopping=True)
 
     def _pause(self, reason: str) -> None:
         self.pause_reason = reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,4 @@ def rehearsed(
         return rehearse(campaign, store, Asked(**wanted), began_utc_ns=BEGAN_NS)
     finally:
         store.unlock()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane-")]
