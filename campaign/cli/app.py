@@ -39,6 +39,15 @@ class Verbs(typer.core.TyperGroup):
                 sys.stdout.flush()  # or the interpreter would find out at its end that nobody reads any more
             return done
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except SystemExit as ended:  # Typer prints --help by a console of its own, which calls that an error
+            if not isinstance(ended.__context__, BrokenPipeError):
+                raise
+            seen_enough()
+            raise SystemExit(0) from None
+
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=lambda name: PANELS.index(getattr(self.commands[name], "rich_help_panel", "")))
 
