@@ -53,7 +53,7 @@ def _panel(snapshot: Snapshot, gate: Gate | None, width: int, since_s: float) ->
         expand=True,
     )
     eta = f"ETA {_time(snapshot.eta_s)}" if snapshot.stage == "running" else snapshot.stage
-    bar.add_task(snapshot.campaign, total=max(1, snapshot.total), completed=done, eta=eta)
+    bar.add_task(snapshot.campaign, total=snapshot.total or None, completed=done, eta=eta)
     units = Table(box=None, expand=True, pad_edge=False, header_style="dim")
     lanes = sorted(snapshot.lanes.items())
     names = max((len(name) for name, _ in lanes), default=len("unit"))

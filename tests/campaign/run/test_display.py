@@ -70,6 +70,10 @@ def test_a_campaign_that_does_not_run_shows_its_stage_for_the_time_left():
     assert "stopped" in drawn(running(stage="stopped"))
 
 
+def test_a_number_of_runs_that_is_not_known_yet_is_no_number():
+    assert "0/?" in drawn(running(stage="connecting", total=0, accepted=0, exhausted=0, lanes={}))
+
+
 def test_a_unit_without_a_sensor_says_so():
     status = running().lanes["spark-1"].model_copy(update={"temperature_c": None, "throughput_tok_s": None})
     text = drawn(running(lanes={"spark-1": status}), Gate(ceiling_c=45.0))
