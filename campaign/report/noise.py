@@ -1,8 +1,8 @@
 """Where a machine itself forbids a narrow answer: runs of one arm differ more among
 themselves than arms could from each other.
 
-On a machine that others use as well, the clock measures them too. CPU time does not: what a token costs in CPU-seconds
-is told beside it, where the engine tells it.
+On a machine that others use as well, the clock measures them too. CPU time does so only where they change the
+processor's speed: what a token costs in CPU-seconds is told beside it, where the engine tells it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LIMIT_PCT = 5.0
 """Half the width of an interval, and the coefficient of variation,
 from which a machine is called too noisy for an answer."""
+QUIETER = 0.5
+"""Share of the clock's variation below which CPU time is called quieter."""
 PER_CPU = "output_tokens_per_cpu_s"
 
 
@@ -49,9 +51,21 @@ def told(con: duckdb.DuckDBPyConnection, rows: Sequence[wording.Row]) -> list[st
         each = "; ".join(
             f"{row['treatment']}, {row['model']}: {wording.change(row)} {wording.brackets(row)}" for row in counted
         )
-        noise = "" if cpu_cv is None else f" (there these runs differ by {cpu_cv:.1f} %)"
-        said.append(f"Counted in output tokens per CPU-second, which nobody else can take away{noise}: {each}.")
+        said.append(f"{_counted(cv, cpu_cv)}: {each}.")
     return said
+
+
+def _counted(cv_pct: float, cpu_cv_pct: float | None) -> str:
+    """Whether CPU time is quieter than the clock, which it is where runs wait for each other's CPUs, and is not where
+    the processor itself is now faster and now slower."""
+    if cpu_cv_pct is None:
+        return "Counted in output tokens per CPU-second"
+    if cpu_cv_pct < QUIETER * cv_pct:
+        return f"Counted in output tokens per CPU-second these runs differ by {cpu_cv_pct:.1f} % only"
+    return (
+        f"In output tokens per CPU-second they differ by {cpu_cv_pct:.1f} %, hardly less: the processor itself is now "
+        "faster, now slower, and only more runs narrow that"
+    )
 
 
 def _wide(row: wording.Row) -> bool:

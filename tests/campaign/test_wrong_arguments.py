@@ -146,7 +146,8 @@ def test_closed_input_and_output_end_without_a_traceback(closed):
 @pytest.mark.parametrize(
     "shape",
     [
-        "--help", "run --help", "--version", "schema", "plan local.yaml", "plan local.yaml --units 2", "power --cv-pct 1",
+        "--help", "run --help", "--version", "schema", "plan local.yaml",
+        "plan local.yaml --units 2", "power --cv-pct 1",
         "status results/demo", "status results/demo --json",
         "verify results/demo", "retry results/demo", "sql results/demo FROM(runs)",
         "sql results/demo FROM(runs) -f csv", "sql results/demo FROM(runs) -f json",

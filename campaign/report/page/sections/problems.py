@@ -6,9 +6,9 @@ from campaign.analysis import views as sql
 from campaign.report.page.section import Built, Material, Section
 
 SQL = """SELECT check_name AS name, bool_or(grave) AS grave, any_value(explanation) AS explanation,
-    list(subject || CASE WHEN limit_value > 0 THEN ' (' || printf('%.4g', figure) || ' against ' || printf('%.4g',
-    limit_value) || ')'
-        ELSE '' END ORDER BY figure DESC, subject)[:6] AS subjects, count(*) AS n
+    list(subject || CASE WHEN limit_value > 0
+        THEN ' (' || printf('%.4g', figure) || ' against ' || printf('%.4g', limit_value) || ')' ELSE '' END
+        ORDER BY figure DESC, subject)[:6] AS subjects, count(*) AS n
 FROM plausibility
 WHERE NOT passed
 GROUP BY check_name
