@@ -77,7 +77,16 @@ def ask(con: duckdb.DuckDBPyConnection) -> Asked:
     refused = {model: "error_implausible" for (model,) in implausible}
     events = [json.loads(line) for (line,) in taken] if planned else []
     return Asked(
-        table, cells, settings(con), refused, dict(units), finished(con), planned, events, screen(con), _roles(declared)
+        table,
+        cells,
+        settings(con),
+        refused,
+        dict(units),
+        finished(con) and not pilot(con),
+        planned,
+        events,
+        screen(con),
+        _roles(declared),
     )
 
 
@@ -91,6 +100,15 @@ def finished(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether no planned run is outstanding. Until then whoever looks may stop for what is seen."""
     left = con.execute(f"SELECT count(*) FROM runs WHERE status IN {OUTSTANDING}").fetchall()[0][0]
     return bool(left == 0)
+
+
+def pilot(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether these runs were made to plan others (``campaign pilot``): nothing is claimed of them."""
+    (told,) = con.execute(
+        """SELECT any_value(chosen_because LIKE 'a pilot of %' OR (simulated AND campaign LIKE '%-pilot'))
+        FROM campaign"""
+    ).fetchall()[0]
+    return bool(told)
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:

@@ -23,6 +23,11 @@ WHY_UNFINISHED = (
     "and without verdicts. Whoever looks may stop for what is seen, and then neither holds: watched after every "
     "block from 5 to 30, a 5 % test of two equal arms finds a difference in 23 % of campaigns (docs/statistics.md)."
 )
+WHY_PILOT = (
+    "A pilot: its runs were made to plan the campaign, and nothing is claimed of them. Estimates stand here with "
+    "intervals that hold at every moment, without p values and without verdicts; `campaign plan --pilot` says what it "
+    "tells."
+)
 WHY_CONTINUING = (
     "The campaign is not finished: what its planned looks decided stands; everything else has an interval that holds "
     "at every moment, no p value and no verdict (docs/statistics.md)."
@@ -42,11 +47,12 @@ INTERVAL = (
 
 @dataclass(frozen=True)
 class Guard:
-    """``finished`` is whether no planned run is outstanding,
+    """``finished`` is whether no planned run is outstanding, which a ``pilot`` never counts as,
     ``sequential`` whether looks could end the campaign early."""
 
     finished: bool
     sequential: bool
+    pilot: bool = False
 
     @property
     def fixed(self) -> bool:
@@ -56,6 +62,8 @@ class Guard:
     @property
     def why(self) -> str | None:
         """Why something is not shown; None where everything is."""
+        if self.pilot:
+            return WHY_PILOT
         if self.sequential:
             return WHY_LOOKS if self.finished else WHY_CONTINUING
         return None if self.finished else WHY_UNFINISHED
@@ -63,8 +71,9 @@ class Guard:
 
 def noted(con: duckdb.DuckDBPyConnection, results: Path) -> int | None:
     """Note that somebody reads the report of an unfinished campaign; how often that was by now. None for a finished
-    one, for imported runs, and where the folder cannot be written to."""
-    if guard_of(con).finished or not (results / "journal.jsonl").exists():
+    one, for a pilot, for imported runs, and where the folder cannot be written to."""
+    held = guard_of(con)
+    if held.finished or held.pilot or not (results / "journal.jsonl").exists():
         return None
     blocks = con.execute(
         """SELECT model || '__' || workload, count(*) FILTER (complete) FROM (
@@ -83,4 +92,5 @@ def guard_of(con: duckdb.DuckDBPyConnection) -> Guard:
     """Of the campaign behind a connection. A folder without a run shows nothing to be guarded."""
     planned = con.execute("SELECT count(*) FROM runs").fetchall()[0][0]
     (looks,) = con.execute("SELECT any_value(config->>'sequential') FROM campaign").fetchall()[0]
-    return Guard(planned == 0 or inputs.finished(con), looks is not None)
+    pilot = inputs.pilot(con)
+    return Guard(planned == 0 or (inputs.finished(con) and not pilot), looks is not None, pilot)

@@ -40,6 +40,19 @@ def test_a_pilot_tells_of_every_cell_and_of_the_rest(pilot: tuple[Path, str]) ->
     assert (place / "rehearsals" / "small-study-pilot" / "campaign.json").exists()
 
 
+def test_nothing_is_claimed_of_a_pilot(pilot: tuple[Path, str]) -> None:
+    place, _ = pilot
+    root = place / "rehearsals" / "small-study-pilot"
+    said = CliRunner().invoke(app, ["report", str(root)])
+    assert said.exit_code == 0, said.output
+    assert "A pilot: its runs were made to plan" in " ".join(said.output.split())
+    con = views.connect(root)
+    verdicts = {verdict for (verdict,) in con.execute("SELECT DISTINCT verdict FROM comparisons").fetchall()}
+    assert verdicts == {"unfinished"}
+    assert "A pilot: its runs were made to plan" in (root / "report" / "index.html").read_text()
+    assert not (root / "interim_views.jsonl").exists()
+
+
 def test_from_the_pilot_to_a_shorter_rest_in_the_report(pilot: tuple[Path, str]) -> None:
     place, _ = pilot
     files = [place / "overrides.yaml", place / "rest.json"]
