@@ -16,6 +16,7 @@ NAMES = {
     "peers": "cost per run beside other experiment runners",
     "telemetry": "coverage, jitter and CPU share of the sampler",
     "calibration": "coverage and error rates of the tests and of the rule that decides (tens of minutes)",
+    "processor": "how evenly this machine computes",
     "analysis": "analysis and report of 900 runs beside pandas and pingouin",
 }
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -146,3 +147,30 @@ class Browser:
         """The page as its print style wants it."""
         made = self.call("Page.printToPDF", preferCSSPageSize=True)
         path.write_bytes(base64.b64decode(made["data"]))
+
+
+def violations(tab: Browser) -> list[str]:
+    """What axe finds on the page that is open, with all that is folded away opened, on a large screen and on a phone,
+    in light and in dark."""
+    tab.js("document.querySelectorAll('details').forEach(it => { it.open = true })")
+    tab.js(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8") + ";0")
+    said = []
+    for width in (1440, 390):
+        for scheme in ("light", "dark"):
+            tab.look(width, scheme)
+            tab.js("window.drawn")
+            assert tab.js("document.documentElement.dataset.theme") == scheme
+            run = "axe.run(document, {resultTypes: ['violations']}).then(it => JSON.stringify(it.violations))"
+            for found in json.loads(tab.js(run)):
+                said += [f"{width} {scheme} {found['id']}: {node['html'][:200]}" for node in found["nodes"]]
+    return said
+
+
+def smallest_letters_px(tab: Browser) -> float:
+    """Of the figures, as they stand: size of the font by how far the drawing is scaled."""
+    size: float = tab.js(
+        "Math.min(...[...document.querySelectorAll('.chart svg')].flatMap(svg => [...svg.querySelectorAll('text')]"
+        ".filter(it => it.textContent.trim()).map(it => parseFloat(getComputedStyle(it).fontSize) * "
+        "svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)))"
+    )
+    return size

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -21,7 +21,9 @@ from campaign.analysis.margin import margin_of
 from campaign.analysis.rows import screen_contrasts
 from campaign.analysis.statistics.reduction import against_prediction, paired_reduction
 from campaign.record import journal
-from campaign.report import wording
+from campaign.report import noise, wording
+from campaign.report.page import frame
+from campaign.report.page.frame import Head, Shown
 from campaign.study import figures, hypotheses, record
 from campaign.study.config import AGAIN, OPTIMIZED
 from campaign.study.decision import samples, screened
@@ -38,23 +40,26 @@ from campaign.study.wording import (
 if TYPE_CHECKING:
     import altair as alt
 
-TEMPLATE = "page.html.j2"
-QUESTIONS = {
-    "baseline": "Does Docker cost anything?",
-    "screening": "Which options could win something back?",
-    "combination": "Do the best of them help together?",
-    "validation": "Is it so for every model, on fresh runs?",
+TEMPLATES = Path(__file__).parent / "templates"
+FOOTER = "Every figure on this page comes from the phases' own folders: <code>campaign sql {}</code> opens their views."
+ASKED = {
+    "baseline": "does Docker cost anything?",
+    "screening": "which options could win something back?",
+    "combination": "do the best of them help together?",
+    "validation": "is it so for every model, on fresh runs?",
 }
+QUESTIONS = {kind: question[0].upper() + question[1:] for kind, question in ASKED.items()}
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure of the page, or why there is none."""
+class Figure:
+    """A figure of the page as SVG and as Vega-Lite specification, or why there is none."""
 
+    name: str
     title: str
     caption: str
-    svg: Any
-    dark: Any
+    svg: Any = None
+    specification: Mapping[str, Any] | None = None
     absent: str = ""
 
 
@@ -69,11 +74,35 @@ def write(folder: Path) -> Path:
 
 def render(shown: Mapping[str, Any]) -> str:
     """The page of a :func:`context`."""
-    import jinja2
+    from markupsafe import Markup
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.get_template(TEMPLATE).render(shown, written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+    templates = frame.templates(TEMPLATES, frame.TEMPLATES)
+    made = cast("Any", templates.get_template("study.html.j2").module)
+    study, names = shown["study"], shown["names"]
+    sections = [
+        Shown("verdict", "What was found", made.verdict(study, shown["headline"])),
+        Shown("phases", "From phase to phase", made.phases("From phase to phase", shown["flow"])),
+        Shown("hypotheses", "The hypotheses", made.hypotheses("The hypotheses", shown["answers"])),
+    ]
+    specifications: dict[str, Any] = {}
+    for kind, question in ASKED.items():
+        if (its := shown[kind]) is None:
+            continue
+        title = f"{names[kind]}: {question}"
+        drawn = [it for it in its.values() if isinstance(it, Figure) and it.specification is not None]
+        sections.append(Shown(kind, title, getattr(made, kind)(title, its), [(it.name, it.title) for it in drawn]))
+        specifications |= {it.name: it.specification for it in drawn}
+    about = (shown[name] for name in ("folder", "head", "hash", "config", "journal"))
+    sections.append(Shown("record", "The record", made.record("The record", *about)))
+    head = Head(
+        name=study["name"],
+        title=f"{study['name']}: the study",
+        subtitle=f"a study of {len(shown['flow'])} phases",
+        state=study["state"],
+        simulated=study["simulated"],
+        footer=Markup(FOOTER).format(shown["folder"]),
+    )
+    return frame.framed(head, sections, specifications, frame.javascript())
 
 
 def context(folder: Path) -> dict[str, Any]:
@@ -162,7 +191,8 @@ def _headline(
             mine = [
                 row for row in rows[kind] if row["reference"] == part.campaign.reference and row["treatment"] in arms
             ]
-            said.append(f"{part.name}: {wording.headline(mine)}")
+            loud = noise.told(cache.connect(part.folder), mine)
+            said += [f"{part.name}: {sentence}" for sentence in (*loud, wording.headline(mine))]
             break
     screened = decisions.get("combination", {})
     if "candidates" in screened:
@@ -239,6 +269,7 @@ def _baseline(part: Part | None, rows: list[wording.Row], simulated: bool) -> di
         "name": part.name,
         "sentences": wording.between_twins(rows) + wording.sentences(rows),
         "figure": _figure(
+            "overhead-of-baseline",
             figures.overheads(_against_native(mine), simulated),
             "Overhead of the baseline, model by model",
             "Intervals as each verdict was decided.",
@@ -321,6 +352,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
         "refused": evidence.get("refused_on_this_unit", {}),
         "incompatible": evidence.get("incompatible"),
         "effects": _figure(
+            "screen",
             found,
             "What the screen saw",
             "Circle: raw estimate with its simultaneous 95 % interval; diamond: what is left of it against the "
@@ -329,6 +361,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
             "the screen is not finished",
         ),
         "half_normal": _figure(
+            "half-normal",
             figures.half_normal(contrasts, simulated),
             "Half-normal plot",
             "Contrasts of every column; what lies off the line of the small ones is more than noise. Lenth's margin "
@@ -378,6 +411,7 @@ def _combination(
         "most": "",
         "candidates": _candidates({**evidence, "chosen": [_arm_of(evidence)]}),
         "effects": _figure(
+            "together",
             found,
             "The best together, and each alone",
             "Against the baseline in the same blocks: Dunnett's intervals, pooled over the models.",
@@ -410,6 +444,7 @@ def _validation(part: Part | None, rows: list[wording.Row], simulated: bool) -> 
         "options": next(arm.description for arm in part.campaign.environments if arm.name == third),
         "sentences": wording.between_twins(rows) + wording.sentences(rows),
         "overheads": _figure(
+            "overheads",
             figures.overheads(_against_native(row for row in mine if row["reference"] == reference), simulated),
             "Overhead of baseline and " + ("baseline again" if again else "optimised") + " beside native",
             "The same blocks, the same days.",
@@ -418,6 +453,7 @@ def _validation(part: Part | None, rows: list[wording.Row], simulated: bool) -> 
         "table": _comparisons(mine),
         "won": won,
         "won_figure": _figure(
+            "won-back",
             figures.won_back([row for row in won if row["low"] is not None], simulated),
             "Share of the overhead won back",
             "Fieller's interval from complete blocks; grey: the predicted 60 to 80 %.",
@@ -444,15 +480,18 @@ def _share(model: str, found: Mapping[str, Any], blocks: int) -> dict[str, Any]:
 # --- figures and journal ----------------------------------------------------------------------------------------------
 
 
-def _figure(chart: alt.TopLevelMixin | None, title: str, caption: str, absent: str) -> Shown:
+def _figure(name: str, chart: alt.TopLevelMixin | None, title: str, caption: str, absent: str) -> Figure:
     from markupsafe import Markup
 
-    from campaign.report.figures import DARK, LIGHT, svg, themed
+    from campaign.report.figures import svg, themed
 
     if chart is None:
-        return Shown(title, caption, None, None, absent)
-    drawn = (Markup(svg(themed(chart, theme))) for theme in (LIGHT, DARK))
-    return Shown(title, caption, *drawn)
+        return Figure(name, title, caption, absent=absent)
+    specification = themed(chart)
+    # Named by its heading and caption; a mark by itself says nothing.
+    return Figure(
+        name, title, caption, Markup(svg(specification).replace("<svg ", '<svg aria-hidden="true" ', 1)), specification
+    )
 
 
 def _journal(folder: Path) -> list[dict[str, str]]:

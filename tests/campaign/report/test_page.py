@@ -19,7 +19,7 @@ from campaign.exchange.imports import import_runs
 from campaign.report import figures, page, table_formats, tables, terminal
 from campaign.report.drawn import effects, runs
 from campaign.report.drawn.look import PAGE
-from campaign.report.page import links
+from campaign.report.page import frame, links
 from campaign.report.page.sections import quality, statistics
 from campaign.report.page.table import Table, filled
 from tests import synthetic
@@ -184,7 +184,7 @@ def measured(folder: Path) -> Path:
 def test_measured_data_are_not_marked(tmp_path):
     html = page.write(measured(synthetic.write(tmp_path, repetitions=3))).read_text()
     assert "simulated" not in visible(html).lower()
-    assert "SIMULATED" not in html.replace(page.javascript(), "")
+    assert "SIMULATED" not in html.replace(frame.javascript(), "")
 
 
 ARMS = ("native-chroot", "docker-baseline", "docker-shm-32g", "docker-ipc-private", "docker-cpuset-performance")
