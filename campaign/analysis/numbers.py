@@ -27,7 +27,7 @@ def range_text(low: float | None, high: float | None, unit: str) -> str:
         if low is None and high is None:
             return "without limits"
         known = high if low is None else low
-        return f"{'below' if low is None else 'above'} {number(known)}{tail}"
+        return f"{'below' if low is None else 'above'} {number(known, 3)}{tail}"
     places = decimals(low, high)
     return f"{low:+.{places}f} to {high:+.{places}f}{tail}".replace("-", "−")
 

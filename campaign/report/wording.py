@@ -84,8 +84,8 @@ def level(row: Row) -> str:
 
 
 def brackets(row: Row) -> str:
-    """The interval that decided as ``[−2.2, −0.9]``, percent."""
-    if not bounded(row):
+    """The interval that decided as ``[−2.2, −0.9]``, or ``[above 49]`` with one limit, percent."""
+    if not (present(row["pct_low"]) or present(row["pct_high"])):
         return "–"
     return f"[{interval(row).removesuffix(' %').replace(' to ', ', ')}]"
 

@@ -37,6 +37,14 @@ TOO_FEW = ROW | {"pct_low": None, "pct_high": None, "verdict": "insufficient_n",
 FORBIDDEN = ("identical", "no overhead", "no difference", "within measurement error", "same performance", "equivalent")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-2.21, -0.93, "[−2.2, −0.9]"), (49.1234, None, "[above 49.1]"), (None, -3.0, "[below −3]"), (None, None, "–")],
+)
+def test_an_interval_with_one_limit_is_shown_with_that_one(low: float | None, high: float | None, said: str) -> None:
+    assert wording.brackets({"scale": "ratio", "pct_low": low, "pct_high": high}) == said
+
+
 def test_the_sentence_is_the_one_of_the_claim():
     assert wording.claim(ROW) == "the sentence of the claim"
     assert wording.headline([ROW]) == "docker-baseline lowers throughput on tiny, by 1.5 % against native-chroot."
