@@ -31,6 +31,9 @@ class Column:
 
 LEFT_OUT = object()
 """In ``Annotated``: the JSON has the field only where it is not None."""
+INLINE = object()
+"""In ``Annotated``: the field is a result, or a mapping, whose own parts stand in the JSON where the field would;
+None stands for no part."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class _Field:
     name: str
     column: Column | None
     left_out: bool
+    inline: bool
     sql: str | None
     """Type of the column; None where there is none."""
 
@@ -56,7 +60,8 @@ def _known(cls: Any) -> tuple[_Field, ...]:
         if hasattr(hint, "__metadata__"):
             hint, notes = hint.__origin__, hint.__metadata__
         column = next((note for note in notes if isinstance(note, Column)), None)
-        found.append(_Field(its.name, column, LEFT_OUT in notes, _sql(hint) if column else None))
+        sql = _sql(hint) if column else None
+        found.append(_Field(its.name, column, LEFT_OUT in notes, INLINE in notes, sql))
     return tuple(found)
 
 
@@ -68,8 +73,14 @@ def _sql(hint: Any) -> str:
 
 def as_json(found: Result) -> dict[str, Any]:
     """Field to value, without what is left out; further results stay as they are."""
-    every = ((its, getattr(found, its.name)) for its in _fields(type(found)))
-    return {its.name: value for its, value in every if value is not None or not its.left_out}
+    out: dict[str, Any] = {}
+    for its in _fields(type(found)):
+        value = getattr(found, its.name)
+        if its.inline:
+            out |= as_json(value) if isinstance(value, Result) else value or {}
+        elif value is not None or not its.left_out:
+            out[its.name] = value
+    return out
 
 
 def columns(cls: type[Result], found: Result | None) -> dict[str, Any]:

@@ -73,6 +73,7 @@ METHODS = {
 def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that results declare themselves, filled from a comparison."""
     from campaign.analysis.statistics import paired
+    from campaign.analysis.statistics.bootstrap import DifferenceBca, OverheadBca
     from campaign.analysis.statistics.effects import Effect
     from campaign.analysis.statistics.independent import Decision
     from campaign.analysis.statistics.order import OrderBalance
@@ -88,6 +89,8 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
         (paired.Paired, found.get("paired")),
         (paired.Blocks, found.get("paired")),
         (paired.Wilcoxon, get(found, "paired", "wilcoxon")),
+        (DifferenceBca, get(found, "bootstrap", "mean_diff_bca")),
+        (OverheadBca, get(found, "bootstrap", "overhead_pct_bca")),
         (Randomisation, found.get("randomisation")),
         (OrderBalance, found.get("order")),
     ]
@@ -96,7 +99,6 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one(found: Mapping[str, Any]) -> dict[str, Any]:
     detail, claim = found.get("verdict_detail") or {}, found["claim_detail"]
-    bootstrap = found.get("bootstrap") or {}
     random, worst = found.get("randomisation"), found.get("worst_case") or {}
     blocks = found.get("interblock") or {}
     percent = claim["scale"] == "ratio"
@@ -128,10 +130,6 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         | result_columns(found)
         | {
             "brown_forsythe_p": get(found, "variance", "brown_forsythe", "p"),
-            "bca_diff_low": get(bootstrap, "mean_diff_bca", "low"),
-            "bca_diff_high": get(bootstrap, "mean_diff_bca", "high"),
-            "bca_overhead_low": get(bootstrap, "overhead_pct_bca", "low"),
-            "bca_overhead_high": get(bootstrap, "overhead_pct_bca", "high"),
             "n_pairs": get(found, "paired", "n_pairs") or 0,
             "headline_test": claim["test"],
             "method": METHODS.get(claim["test"]),
@@ -282,6 +280,8 @@ def losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator
 
 
 def order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.statistics.bootstrap import MovingBlocks
+
     for found in result["series"]:
         yield _key(found, cells) | {
             "interleaved": found.get("interleaved"),
@@ -301,8 +301,7 @@ def order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> I
             "memory_p": get(found, "covariates", "start_mem_available_gib", "slope", "p"),
             "effect_at_equal_memory": get(found, "covariates", "start_mem_available_gib", "trt", "estimate"),
             "newey_west_p": get(found, "newey_west", "p"),
-            "moving_block_low": get(found, "moving_block_bootstrap", "low"),
-            "moving_block_high": get(found, "moving_block_bootstrap", "high"),
+            **columns(MovingBlocks, found.get("moving_block_bootstrap")),
         }
 
 

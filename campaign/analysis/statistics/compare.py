@@ -10,7 +10,13 @@ import numpy as np
 
 from campaign.analysis.result import get
 from campaign.analysis.statistics import deciding, two_arms
-from campaign.analysis.statistics.bootstrap import bootstrap_independent, bootstrap_paired
+from campaign.analysis.statistics.bootstrap import (
+    Intervals,
+    Resampled,
+    resampled_blocks,
+    resampled_difference,
+    resampled_overhead,
+)
 from campaign.analysis.statistics.descriptive import describe, is_constant, moments, outliers
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.effects import independent_effect, labels
@@ -82,7 +88,7 @@ def compare(
         if min(len(t), len(r)) < SMALL:
             out["cautions"] = ["small_n", "bootstrap_small_n"]
     out["paired"] = _pairs(treatment, reference, better, blocked=blocked, m=m, margins=margins)
-    out["bootstrap"] = {}
+    out["bootstrap"] = Resampled()
     out["order"] = order_balance(treatment, reference)
     out["layers"] = _layers(treatment, reference, blocked) if status == "ok" else {}
     # Asked only where it can change which layer leads.
@@ -167,25 +173,27 @@ def bootstrap(
     campaign_seed: int,
     names: tuple[str, str, str, str],
     better: int,
-) -> dict[str, Any]:
-    """The three BCa intervals of a comparison; empty unless its status is ``ok``.
+) -> Resampled:
+    """The three BCa intervals of a comparison; nothing unless its status is ``ok``.
 
     ``names`` are model, metric, contrast and analysis set: they and the statistic name the random stream.
     """
     if comparison["status"] != "ok":
-        return {}
+        return Resampled()
     model, metric, contrast, analysis_set = names
 
     def seed_of(statistic: str) -> int:
         return derived_seed(campaign_seed, model, metric, contrast, statistic, analysis_set)
 
-    out = bootstrap_independent(treatment.value, reference.value, better, seed_of)
+    of_blocks = None
     if comparison["paired"].status == "ok":
         t, r = complete_blocks(treatment, reference)
-        out["paired_mean_diff_bca"] = bootstrap_paired(treatment.value[t] - reference.value[r], seed_of)
-    else:
-        out["paired_mean_diff_bca"] = None
-    return out
+        of_blocks = resampled_blocks(treatment.value[t] - reference.value[r], seed_of)
+    return Intervals(
+        resampled_difference(treatment.value, reference.value, seed_of),
+        resampled_overhead(treatment.value, reference.value, better, seed_of),
+        of_blocks,
+    )
 
 
 empty_sample = partial(Sample, [], np.array([], dtype=np.int64), np.array([]), np.array([]), np.array([]))

@@ -15,6 +15,7 @@ from campaign.analysis.margin import Margin, margin_of
 from campaign.analysis.parallel import Job, Work, together
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics import factorial
+from campaign.analysis.statistics.bootstrap import Resampled
 from campaign.analysis.statistics.contrasts import Contrast, Roles, by_name, optimized_arm, phase_kind, plan_contrasts
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
@@ -450,7 +451,7 @@ def refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -
         | empty
         | {
             "paired": nothing,
-            "bootstrap": {},
+            "bootstrap": Resampled(),
             "randomisation": None,
             "interblock": None,
             "interleaved": None,

@@ -9,11 +9,12 @@ import pytest
 from scipy import stats
 
 from campaign.analysis.statistics.bootstrap import (
+    Bca,
     bca,
-    bootstrap_independent,
-    bootstrap_paired,
     moving_blocks,
+    resampled_blocks,
     resampled_means,
+    resampled_overhead,
     uniform_below,
 )
 from campaign.analysis.statistics.seeds import derived_seed, generator
@@ -47,28 +48,28 @@ def test_pairs_of_values_are_summed_as_single_draws_would_be() -> None:
 
 def test_the_limits_agree_with_scipy() -> None:
     x = np.random.default_rng(2).lognormal(0, 0.6, 25)
-    ours = bca(resampled_means(x, generator(5), 100_000), float(x.mean()), [x - x.mean()])
+    ours = bca(Bca, resampled_means(x, generator(5), 100_000), float(x.mean()), [x - x.mean()])
     theirs = stats.bootstrap(
         (x,), np.mean, method="BCa", n_resamples=100_000, rng=np.random.default_rng(1), vectorized=True
     ).confidence_interval
     width = theirs.high - theirs.low
-    assert ours["low"] == pytest.approx(theirs.low, abs=0.02 * width)
-    assert ours["high"] == pytest.approx(theirs.high, abs=0.02 * width)
+    assert ours.low == pytest.approx(theirs.low, abs=0.02 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.02 * width)
 
 
 def test_overhead_is_minus_the_change_where_higher_is_better() -> None:
     rng = np.random.default_rng(3)
     t, r = rng.normal(98, 1, 12), rng.normal(100, 1, 12)
-    up = bootstrap_independent(t, r, 1, lambda _: 9)["overhead_pct_bca"]
-    down = bootstrap_independent(t, r, -1, lambda _: 9)["overhead_pct_bca"]
-    assert up["low"] == pytest.approx(-down["high"], rel=1e-6)
-    assert up["high"] == pytest.approx(-down["low"], rel=1e-6)
-    assert up["low"] > 0
+    up, down = (resampled_overhead(t, r, direction, lambda _: 9) for direction in (1, -1))
+    assert up.low is not None and up.high is not None and down.low is not None and down.high is not None
+    assert up.low == pytest.approx(-down.high, rel=1e-6)
+    assert up.high == pytest.approx(-down.low, rel=1e-6)
+    assert up.low > 0
 
 
 def test_a_degenerate_sample_has_no_interval_and_says_so() -> None:
-    assert bootstrap_paired(np.array([1.0, 1.0, 1.0]), lambda _: 1)["reason"] == "bootstrap_degenerate"
-    assert bca(np.ones(100), 1.0, [np.zeros(3)])["reason"] == "bootstrap_degenerate"
+    assert resampled_blocks(np.array([1.0, 1.0, 1.0]), lambda _: 1).reason == "bootstrap_degenerate"
+    assert bca(Bca, np.ones(100), 1.0, [np.zeros(3)]).reason == "bootstrap_degenerate"
 
 
 def test_a_seed_is_the_hash_of_what_it_is_for() -> None:
@@ -84,6 +85,7 @@ def test_blocks_that_resemble_their_neighbours_widen_the_interval() -> None:
     for i in range(1, 200):
         x[i] = 0.8 * x[i - 1] + rng.normal()
     moved = moving_blocks(x, 1)
-    naive = bca(resampled_means(x, generator(1)), float(x.mean()), [x - x.mean()])
-    assert moved["block_length"] == 6
-    assert moved["high"] - moved["low"] > 1.4 * (naive["high"] - naive["low"])
+    naive = bca(Bca, resampled_means(x, generator(1)), float(x.mean()), [x - x.mean()])
+    assert moved.block_length == 6
+    assert naive.low is not None and naive.high is not None
+    assert moved.high - moved.low > 1.4 * (naive.high - naive.low)

@@ -12,6 +12,7 @@ import pytest
 from campaign.analysis import cache, views
 from campaign.analysis.result import Result, columns, declared
 from campaign.analysis.statistics import analyze_runs, two_arms
+from campaign.analysis.statistics.bootstrap import DifferenceBca, MovingBlocks, OverheadBca
 from campaign.analysis.statistics.effects import Effect
 from campaign.analysis.statistics.independent import Decision
 from campaign.analysis.statistics.order import OrderBalance
@@ -47,7 +48,8 @@ def test(treatment, reference, m=1):
 @pytest.mark.parametrize(
     ("table", "cls"),
     [
-        *(("comparisons", cls) for cls in (*OF_COMPARISONS, Randomisation, OrderBalance)),
+        *(("comparisons", cls) for cls in (*OF_COMPARISONS, DifferenceBca, OverheadBca, Randomisation, OrderBalance)),
+        ("order_effects", MovingBlocks),
         ("power", Posthoc),
         ("power", PairedPosthoc),
     ],
