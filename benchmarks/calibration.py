@@ -35,7 +35,8 @@ from campaign.analysis.statistics.descriptive import quantiles
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import tost_paired, tost_ratio
 from campaign.analysis.statistics.families import holm
-from campaign.analysis.statistics.latency import Pool, cluster_quantiles, widened
+from campaign.analysis.statistics.latency.against import widened
+from campaign.analysis.statistics.latency.pool import Pool, cluster_quantiles
 from campaign.analysis.statistics.paired import paired_t
 from campaign.analysis.statistics.power import independent_power, paired_power
 from campaign.analysis.statistics.randomisation import randomisation

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
-    from campaign.analysis.statistics.latency import Latencies
+    from campaign.analysis.statistics.latency.models import Latencies
 
 OWN_TABLES = tuple(views.ANALYSIS)
 """Tables of ``analysis/`` that the statistics fill."""
@@ -111,7 +111,7 @@ def _analyse(
 ) -> tuple[dict[str, Any] | None, findings.Percentiled]:
     """What the statistics find in the runs (None where there is none) and in the requests."""
     from campaign.analysis.statistics import compare_runs
-    from campaign.analysis.statistics.latency import compare_latencies
+    from campaign.analysis.statistics.latency.models import compare_latencies
     from campaign.analysis.statistics.screen_config import rows_of, traits
 
     if asked.table.empty:

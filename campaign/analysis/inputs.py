@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from campaign.analysis.statistics.contrasts import Roles
-    from campaign.analysis.statistics.latency import Latencies
+    from campaign.analysis.statistics.latency.models import Latencies
     from campaign.config.schema import Screen
 
 OUTSTANDING = ("planned", "dispatched", "rejected")

@@ -12,10 +12,11 @@ from campaign.analysis.result import Result, as_json, columns, get
 if TYPE_CHECKING:
     import duckdb
 
+    from campaign.analysis.statistics.latency.models import OfMetric, OfModel
     from campaign.config.schema import Screen
 
 HEADLINE_SET = "protocol"
-Percentiled = list[tuple[str, list[dict[str, Any]]]]
+Percentiled = list[tuple[str, "list[OfModel]"]]
 """Workload and what was found in its requests."""
 
 
@@ -464,28 +465,26 @@ def comparison_looks(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _all_percentiles(percentiled: Percentiled, reference: str) -> Iterator[dict[str, Any]]:
     for workload, entries in percentiled:
         for entry in entries:
-            for metric, block in entry["by_metric"].items():
-                yield from _percentiles(entry["model"], workload, metric, block, reference)
+            for metric, found in entry.by_metric.items():
+                yield from _percentiles(entry.model, workload, metric, found, reference)
 
 
-def _percentiles(
-    model: str, workload: str, metric: str, block: Mapping[str, Any], reference: str
-) -> Iterator[dict[str, Any]]:
-    from campaign.analysis.statistics.latency import guarded
+def _percentiles(model: str, workload: str, metric: str, found: OfMetric, reference: str) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.statistics.latency.against import Resampled, RunLevel, guarded
+    from campaign.analysis.statistics.latency.arm import Described, Pooled, Summary
 
-    arms = {name: part for name, part in block.items() if isinstance(part, Mapping) and "n_requests" in part}
-    contrasts = block.get("contrasts") or {}
-    for arm, part in arms.items():
-        other = arm if arm != reference else next((name for name in arms if name != reference), None)
-        contrast = contrasts.get(f"{other}_vs_{reference}", block)
-        for percentile, summary in part["summary"].items():
-            found = get(contrast, "hierarchical_bootstrap", percentile) or {}
-            against = {} if arm == reference else found
-            limits = guarded(summary.get("pooled"), found.get(f"{arm}_cluster"), part["n_runs"])
-            few = min(its["n_runs"] for its in arms.values())
-            between = against.get("diff_cluster_blocks") or against.get("diff_cluster_independent")
-            diff = guarded(against.get("pooled_diff"), between, few)
-            run_level = {} if arm == reference else get(contrast, "run_level_welch", percentile) or {}
+    contrasts = found.contrasts or {}
+    few = min((its.n_runs for its in found.arms.values()), default=0)
+    for arm, part in found.arms.items():
+        other = arm if arm != reference else next((name for name in found.arms if name != reference), None)
+        contrast = contrasts.get(f"{other}_vs_{reference}", found.against)
+        for percentile, summary in part.summary.items():
+            resampled: Resampled | None = get(contrast.hierarchical_bootstrap, percentile)
+            limits = guarded(summary.pooled, None if resampled is None else resampled.cluster_of(arm), part.n_runs)
+            against = None if arm == reference else resampled
+            between = None if against is None else against.diff_cluster_blocks or against.diff_cluster_independent
+            diff = guarded(None if against is None else against.pooled_diff, between, few)
+            run_level = None if arm == reference else get(contrast.run_level_welch, percentile)
             yield {
                 "model": model,
                 "workload": workload,
@@ -493,15 +492,14 @@ def _percentiles(
                 "environment": arm,
                 "reference": reference,
                 "percentile": percentile,
-                "runs": part["n_runs"],
-                "requests": part["n_requests"],
-                **{name: summary.get(name) for name in ("pooled", "mean_of_runs", "median_of_runs", "sd_between_runs")},
-                "low": limits.get("low"),
-                "high": limits.get("high"),
-                "diff": against.get("pooled_diff"),
-                "diff_low": diff.get("low"),
-                "diff_high": diff.get("high"),
-                "run_level_diff": run_level.get("diff"),
-                "run_level_p": run_level.get("p"),
-                "reason": found.get("reason") or limits["reason"],
+                **columns(Described, part),
+                **columns(Summary, summary),
+                **columns(Pooled, summary),
+                "low": limits.low,
+                "high": limits.high,
+                **columns(Resampled, against),
+                "diff_low": diff.low,
+                "diff_high": diff.high,
+                **columns(RunLevel, run_level),
+                "reason": get(resampled, "reason") or limits.reason,
             }

@@ -17,11 +17,11 @@ from campaign.analysis.margin import margin_of
 from campaign.analysis.statistics import factorial
 from campaign.analysis.statistics.factorial import Groups, by_gain
 from campaign.analysis.statistics.output import json_ready
-from campaign.analysis.statistics.runs import alike, pooled_units
+from campaign.analysis.statistics.runs import pooled_units
 from campaign.analysis.statistics.screen_config import rows_of, traits
 from campaign.analysis.statistics.screening import pool_screens
 from campaign.analysis.statistics.shrinkage import shrink
-from campaign.analysis.statistics.table import check_runs
+from campaign.analysis.statistics.table import alike, check_runs
 from campaign.config.schema import Campaign, Factor, Screen
 from campaign.record import journal
 from campaign.study.config import OPTIMIZED, Choice, PhaseAsked, Study, privilege, representative

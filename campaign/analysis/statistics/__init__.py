@@ -6,9 +6,10 @@ they are first needed.
 """
 
 from campaign.analysis.statistics.analyze import analyze_file
+from campaign.analysis.statistics.latency.requests import analyze_requests
 from campaign.analysis.statistics.planning import plan_runs
 from campaign.analysis.statistics.power import power_table
-from campaign.analysis.statistics.runs import analyze_requests, analyze_runs, compare_runs
+from campaign.analysis.statistics.runs import analyze_runs, compare_runs
 from campaign.analysis.statistics.table import TableError
 
 __all__ = [

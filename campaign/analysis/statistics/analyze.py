@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from campaign.analysis.statistics.latency.requests import analyze_requests
 from campaign.analysis.statistics.output import json_ready, write_json
-from campaign.analysis.statistics.runs import analyze_requests, analyze_runs
+from campaign.analysis.statistics.runs import analyze_runs
 from campaign.analysis.statistics.sequential.table import sequential, up_to_the_stop
 from campaign.analysis.statistics.sets import PROTOCOL
 from campaign.reading import Asked, Reading, TableError

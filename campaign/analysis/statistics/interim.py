@@ -27,7 +27,6 @@ from campaign.analysis.statistics.metrics import Fact
 from campaign.analysis.statistics.order import complete_blocks, interleaved, order_balance
 from campaign.analysis.statistics.runs import (
     Settings,
-    alike,
     fatal,
     flags_of,
     samples_of,
@@ -36,7 +35,7 @@ from campaign.analysis.statistics.runs import (
 )
 from campaign.analysis.statistics.sequential.anytime import AnyTime, any_time
 from campaign.analysis.statistics.sets import PROTOCOL, Sample, accounting, exclusions
-from campaign.analysis.statistics.table import Cell, RunTable, check_runs
+from campaign.analysis.statistics.table import Cell, RunTable, alike, check_runs
 from campaign.analysis.statistics.verdict import not_interpretable
 
 if TYPE_CHECKING:

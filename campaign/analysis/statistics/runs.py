@@ -23,7 +23,6 @@ from campaign.analysis.statistics.factorial import Rows, Trait
 from campaign.analysis.statistics.identity import identical_models, redundant_metrics
 from campaign.analysis.statistics.interblock import interblock
 from campaign.analysis.statistics.judgement import judge, plain_families
-from campaign.analysis.statistics.latency import analyze_latency
 from campaign.analysis.statistics.metrics import Better, Fact, facts_of
 from campaign.analysis.statistics.order import OrderBalance, Ran, complete_blocks, interleaved, time_series, was_blocked
 from campaign.analysis.statistics.output import json_ready, versions
@@ -38,14 +37,13 @@ from campaign.analysis.statistics.sets import (
     Attempts,
     Sample,
     accounting,
-    alike_ceiling,
     exclusions,
     select,
     valid,
     within_protocol,
     worst_case,
 )
-from campaign.analysis.statistics.table import Cell, RunTable, TableError, check_runs, reference_arm
+from campaign.analysis.statistics.table import Cell, RunTable, TableError, alike, check_runs, reference_arm
 from campaign.analysis.statistics.units import analyze_units, over_units
 from campaign.analysis.statistics.validation import validate_model
 
@@ -174,11 +172,6 @@ def settings_of(
         refused or {}, facts, undeclared=frozenset(metric for metric, margin in margins.items() if not margin.declared),
         declared_roles=roles,
     )  # fmt: skip
-
-
-def alike(runs: RunTable) -> RunTable:
-    """The start temperature held to the ceiling in both arms of a cell, or in neither."""
-    return replace(runs, cells=[replace(cell, arms=alike_ceiling(cell.arms)) for cell in runs.cells])
 
 
 def _comparing(runs: RunTable, settings: Settings) -> Work:
@@ -719,51 +712,3 @@ def _joined(a: Sample, b: Sample) -> Sample:
         np.concatenate([a.order, b.order]),
         np.concatenate([a.temperature, b.temperature]),
     )
-
-
-def analyze_requests(
-    table: pd.DataFrame, *, reference: str | None = None, seed: int = 0, runs: pd.DataFrame | None = None
-) -> dict[str, Any]:
-    """Analyse a request table, one row per request: percentiles within and across runs, and their differences.
-
-    Columns: ``model, environment, repetition`` and one numeric column per latency, ``latency_ms`` first. With the run
-    table beside it only the requests of runs in the protocol set are taken.
-    """
-    kept = table if runs is None else table[_of_protocol(table, runs)]
-    if kept.empty:
-        raise TableError(
-            "no request belongs to a run that the protocol keeps: check run_id, model, environment, repetition"
-        )
-    return json_ready(  # type: ignore[no-any-return]
-        {
-            "computed_with": versions(),
-            "models": analyze_latency(kept, reference, seed),
-            "manifest": {
-                "request_rows": len(table),
-                "requests_of_excluded_runs": len(table) - len(kept),
-                "campaign_seed": seed,
-            },
-        }
-    )
-
-
-def _of_protocol(requests: pd.DataFrame, runs: pd.DataFrame) -> pd.Series[bool]:
-    """Which requests are of an attempt that the technical criteria keep: by run id,
-    else by what both tables tell of a run."""
-    kept = {
-        arm.run_ids[i]
-        for cell in alike(check_runs(runs)).cells
-        for arm in cell.arms.values()
-        for i in arm.lowest(arm.ok & ~arm.throttled & arm.cool())
-    }
-    named = runs.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
-    ids = named["run_id"].astype(str) if "run_id" in named else pd.Series([f"row-{i + 2}" for i in range(len(named))])
-    chosen = named[ids.isin(kept)]
-    if "run_id" in named and "run_id" in requests:
-        return requests["run_id"].astype(str).isin(kept)
-    keys = [
-        name for name in ("phase", "unit", "model", "environment", "repetition") if name in named and name in requests
-    ]
-    wanted = set(chosen[keys].astype(str).itertuples(index=False, name=None))
-    told = requests[keys].astype(str).itertuples(index=False, name=None)
-    return pd.Series([key in wanted for key in told], index=requests.index)

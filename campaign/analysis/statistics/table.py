@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from campaign.analysis.statistics.distributions import FloatArray
-from campaign.analysis.statistics.sets import Attempts
+from campaign.analysis.statistics.sets import Attempts, alike_ceiling
 from campaign.reading.columns import HELD, WEIGHTS
 from campaign.reading.columns import IDENTITY as NAMED
 from campaign.reading.errors import TableError
 from campaign.reading.reference import reference_arm
 
-__all__ = ["Cell", "RunTable", "TableError", "check_runs", "metric_columns", "reference_arm", "start_states"]
+__all__ = ["Cell", "RunTable", "TableError", "alike", "check_runs", "metric_columns", "reference_arm", "start_states"]
 
 REQUIRED = ("model", "environment", "repetition")
 IDENTITY = frozenset({*NAMED, "start_temp_c", "start_temperature_c"})
@@ -72,6 +72,11 @@ class RunTable:
     cells: list[Cell]
     metrics: list[str]
     environments: dict[str | None, list[str]]
+
+
+def alike(runs: RunTable) -> RunTable:
+    """The start temperature held to the ceiling in both arms of a cell, or in neither."""
+    return replace(runs, cells=[replace(cell, arms=alike_ceiling(cell.arms)) for cell in runs.cells])
 
 
 def check_runs(table: pd.DataFrame) -> RunTable:

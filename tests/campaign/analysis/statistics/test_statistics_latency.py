@@ -9,14 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign.analysis.statistics import analyze_requests
-from campaign.analysis.statistics.latency import (
-    Pool,
-    cluster_quantiles,
-    order_limits,
-    percentiles,
-    two_level_quantiles,
-    variance_components,
-)
+from campaign.analysis.statistics.latency.arm import Components, order_limits, percentiles, variance_components
+from campaign.analysis.statistics.latency.pool import Pool, cluster_quantiles, two_level_quantiles
 
 
 def requests(runs: int, size: int, seed: int = 1) -> pd.DataFrame:
@@ -39,9 +33,9 @@ def test_the_ranks_of_the_limits_are_the_published_ones() -> None:
 
 def test_too_few_requests_leave_the_upper_limit_open() -> None:
     found = percentiles(np.arange(100.0))["p99"]
-    assert found["ci_high"] is None
-    assert found["reason"] == "not_enough_requests"
-    assert found["ci_low"] is not None
+    assert found.ci_high is None
+    assert found.reason == "not_enough_requests"
+    assert found.ci_low is not None
 
 
 @settings(deadline=None, max_examples=25)
@@ -106,6 +100,7 @@ def test_variance_components_are_those_that_the_runs_were_drawn_with() -> None:
     rng = np.random.default_rng(2)
     runs = {str(i): rng.normal(rng.normal(100, 5), 20, 400) for i in range(40)}
     components = variance_components(runs)
-    assert components["within"] == pytest.approx(400, rel=0.1)
-    assert components["between"] == pytest.approx(25, rel=0.5)
-    assert components["ratio"] == pytest.approx(16, rel=0.5)
+    assert isinstance(components, Components)
+    assert components.within == pytest.approx(400, rel=0.1)
+    assert components.between == pytest.approx(25, rel=0.5)
+    assert components.ratio == pytest.approx(16, rel=0.5)

@@ -15,6 +15,8 @@ from campaign.analysis.statistics import analyze_runs, two_arms
 from campaign.analysis.statistics.bootstrap import DifferenceBca, MovingBlocks, OverheadBca
 from campaign.analysis.statistics.effects import Effect
 from campaign.analysis.statistics.independent import Decision
+from campaign.analysis.statistics.latency.against import Resampled, RunLevel
+from campaign.analysis.statistics.latency.arm import Described, Summary
 from campaign.analysis.statistics.order import OrderBalance
 from campaign.analysis.statistics.paired import Paired, Wilcoxon, paired
 from campaign.analysis.statistics.power import PairedPosthoc, Posthoc
@@ -50,6 +52,7 @@ def test(treatment, reference, m=1):
     [
         *(("comparisons", cls) for cls in (*OF_COMPARISONS, DifferenceBca, OverheadBca, Randomisation, OrderBalance)),
         ("order_effects", MovingBlocks),
+        *(("request_percentiles", cls) for cls in (Described, Summary, Resampled, RunLevel)),
         ("power", Posthoc),
         ("power", PairedPosthoc),
     ],
