@@ -12,6 +12,7 @@ from campaign.analysis.result import Result, as_json, columns, get
 if TYPE_CHECKING:
     import duckdb
 
+    from campaign.analysis.statistics.factorial import Screened
     from campaign.analysis.statistics.latency.models import OfMetric, OfModel
     from campaign.config.schema import Screen
 
@@ -317,8 +318,8 @@ def phase_decisions(result: Mapping[str, Any], screen: Screen | None = None) -> 
                 "kind": "screening",
                 "metric": metric,
                 "arm": arm,
-                "estimate": pooled["pct"],
-                "p": pooled["dunnett_p"],
+                "estimate": pooled.pct,
+                "p": pooled.dunnett_p,
                 "rank": rank,
                 "decision": "candidate" if arm in found["selection"] else _why_not(found["never_chosen"].get(arm)),
             }
@@ -336,77 +337,77 @@ def phase_decisions(result: Mapping[str, Any], screen: Screen | None = None) -> 
             }
 
 
-def _factors(metric: str, found: Mapping[str, Any], options: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _factors(metric: str, found: Screened, options: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Factors of a two-level screen: candidates by rank, then the others with their reasons."""
-    selection = found.get("selection") or {"ranking": [], "selected": [], "reasons": {}}
-    effects = get(found, "pooled", "effects") or {}
-    for factor in [*selection["ranking"], *(name for name in effects if name not in selection["ranking"])]:
-        effect, why = effects[factor], selection["reasons"].get(factor, ["not judged"])
-        chosen = factor in selection["ranking"]
+    effects = found.pooled.effects if found.pooled else {}
+    ranking = found.selection.ranking if found.selection else []
+    reasons = found.selection.reasons if found.selection else {}
+    for factor in [*ranking, *(name for name in effects if name not in ranking)]:
+        effect, why = effects[factor], reasons.get(factor, ["not judged"])
+        chosen = factor in ranking
         yield {
             "kind": "screening",
             "metric": metric,
             "arm": options.get(factor, factor),
-            "estimate": effect["pct"],
-            "low": effect.get("sim_low_pct"),
-            "high": effect.get("sim_high_pct"),
-            "p": effect.get("p_maxt"),
-            "rank": selection["ranking"].index(factor) + 1 if chosen else None,
+            "estimate": effect.pct,
+            "low": get(effect, "sim_low_pct"),
+            "high": get(effect, "sim_high_pct"),
+            "p": get(effect, "p_maxt"),
+            "rank": ranking.index(factor) + 1 if chosen else None,
             "decision": "candidate" if chosen else f"not carried on: {', '.join(why)}",
         }
 
 
 def screen_effects(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.statistics.factorial.fit import Effect, Error, Fit, Heterogeneity, LackOfFit, Tested
+    from campaign.analysis.statistics.factorial.screened import Layout
+
+    found: Screened
     for metric, found in (result.get("factorial") or {}).items():
-        fits = {**found["models"], **({"": found["pooled"]} if "pooled" in found else {})}
+        fits = {**found.models, **({} if found.pooled is None else {"": found.pooled})}
         for model, fit in fits.items():
-            for factor, effect in fit["effects"].items():
+            for factor, effect in fit.effects.items():
                 pooled = model == ""
                 yield {
                     "metric": metric,
                     "model": None if pooled else model,
                     "factor": factor,
-                    "design": found["design"]["name"],
-                    "n": fit["n"],
-                    "error_source": fit["error"]["source"],
-                    "error_df": fit["error"]["df"],
-                    "inference": fit.get("inference", "ok"),
-                    "raw_pct": effect["pct"],
-                    "se": effect.get("se"),
-                    **{name: effect.get(name) for name in ("t", "p", "p_holm", "p_maxt")},
-                    "alone_low_pct": effect.get("ci_low_pct"),
-                    "alone_high_pct": effect.get("ci_high_pct"),
-                    "low_pct": effect.get("sim_low_pct"),
-                    "high_pct": effect.get("sim_high_pct"),
+                    **columns(Layout, found.design),
+                    **columns(Fit, fit),
+                    **columns(Error, fit.error),
+                    "inference": fit.inference or "ok",
+                    **columns(Tested, effect),
+                    **columns(Effect, effect),
                     "shrunken_pct": _shrunken(found, factor) if pooled else None,
-                    "heterogeneity_p": get(found, "heterogeneity", factor, "p") if pooled else None,
-                    "lack_of_fit_p": get(fit, "lack_of_fit", "p"),
+                    **columns(Heterogeneity, get(found, "heterogeneity", factor) if pooled else None),
+                    **columns(LackOfFit, fit.lack_of_fit),
                     "reasons": get(found, "selection", "reasons", factor) if pooled else None,
                 }
 
 
-def _shrunken(found: Mapping[str, Any], factor: str) -> float | None:
+def _shrunken(found: Screened, factor: str) -> float | None:
     percent = get(found, "shrinkage", "effects", factor, "shrunken")
     return None if percent is None else 100 * math.expm1(percent / 100)
 
 
 def screen_contrasts(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.statistics.factorial.contrasts import OneHalf
+    from campaign.analysis.statistics.factorial.half_normal import Lenth, Point
+
+    found: Screened
     for metric, found in (result.get("factorial") or {}).items():
-        factors = set(found["design"]["factors"])
-        for model, of_model in found["contrasts"].items():
-            if of_model["status"] != "ok" or "half_normal" not in of_model:
+        for model, of_model in found.contrasts.items():
+            if not isinstance(of_model, OneHalf):
                 continue
-            judged = of_model["lenth"]
-            for place, point in enumerate(of_model["half_normal"], 1):
+            for place, point in enumerate(of_model.half_normal, 1):
                 yield {
                     "metric": metric,
                     "model": model,
                     "place": place,
-                    "label": point["label"],
-                    "factor": point["label"] in factors,
-                    "contrast_pct_log": of_model["contrasts"][point["label"]],
-                    "score": point["score"],
-                    **{name: judged[name] for name in ("pse", "me", "sme")},
+                    **columns(Point, point),
+                    "factor": point.label in found.design.factors,
+                    "contrast_pct_log": of_model.contrasts[point.label],
+                    **columns(Lenth, of_model.lenth),
                 }
 
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from campaign.analysis import inputs, metrics, views
 from campaign.analysis.margin import margin_of
 from campaign.analysis.statistics import factorial
-from campaign.analysis.statistics.factorial import Groups, by_gain
+from campaign.analysis.statistics.block_contrasts import pool_screens
+from campaign.analysis.statistics.factorial import Groups, Screened, by_gain
+from campaign.analysis.statistics.factorial.fit import Effect, NotEstimable, Tested
 from campaign.analysis.statistics.output import json_ready
 from campaign.analysis.statistics.runs import pooled_units
 from campaign.analysis.statistics.screen_config import rows_of, traits
-from campaign.analysis.statistics.screening import pool_screens
-from campaign.analysis.statistics.shrinkage import shrink
+from campaign.analysis.statistics.shrinkage import Shrunken, shrink
 from campaign.analysis.statistics.table import alike, check_runs
 from campaign.config.schema import Campaign, Factor, Screen
 from campaign.record import journal
@@ -106,7 +108,7 @@ def samples(folder: Path) -> Groups:
     return pooled_units(runs.cells, metric)
 
 
-def screened(campaign: Campaign, folder: Path) -> dict[str, Any]:
+def screened(campaign: Campaign, folder: Path) -> Screened:
     """The analysis of a two-level screen in its results folder."""
     screen = campaign.screen
     assert screen is not None
@@ -157,17 +159,18 @@ def _from_screen(
     return chosen, about
 
 
-def _two_level(found: dict[str, Any], screen: Screen) -> tuple[list[str], dict[str, Any]]:
+def _two_level(found: Screened, screen: Screen) -> tuple[list[str], dict[str, Any]]:
     """Candidates in order, and all factors with what was found of them."""
-    selection = found.get("selection")
-    effects = (found.get("pooled") or {}).get("effects", {})
-    shrunken = (found.get("shrinkage") or {}).get("effects", {})
+    selection, pooled = found.selection, found.pooled
+    effects: Mapping[str, Effect | NotEstimable] = pooled.effects if pooled else {}
+    shrunken = found.shrinkage.effects if found.shrinkage else {}
+    reasons = selection.reasons if selection else {}
     rows = [
         _row(
             factor,
-            effects.get(factor.name, {}),
+            Estimated.of(effects.get(factor.name)),
             shrunken.get(factor.name),
-            (selection or {}).get("reasons", {}).get(factor.name),
+            reasons.get(factor.name),
         )
         for factor in screen.factors
     ]
@@ -175,32 +178,47 @@ def _two_level(found: dict[str, Any], screen: Screen) -> tuple[list[str], dict[s
         "design": screen.design,
         "candidates": rows,
         "judged_by": "max-t over all factors on the error of repeated rows, pooled over the models",
-        "foldover": found.get("foldover"),
-        "flags": (selection or {}).get("flags", []),
-        "missing_rows": found["missing_rows"],
-        "error": (found.get("pooled") or {}).get("error"),
+        "foldover": found.foldover,
+        "flags": selection.flags if selection else [],
+        "missing_rows": found.missing_rows,
+        "error": pooled.error if pooled else None,
     }
     if selection is None:
-        about["flags"] = ["not_judged: " + str((found.get("pooled") or {}).get("inference") or found.get("status"))]
+        about["flags"] = ["not_judged: " + str((pooled.inference if pooled else None) or found.status)]
         return [], about
-    return list(selection["ranking"]), about
+    return list(selection.ranking), about
 
 
-def _row(
-    factor: Factor, effect: Mapping[str, Any], shrunken: Mapping[str, Any] | None, reasons: list[str] | None
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Estimated:
+    """Of an option, over all models: percent, its limits together with all options, and the p that goes with them."""
+
+    pct: float | None = None
+    low_pct: float | None = None
+    high_pct: float | None = None
+    p: float | None = None
+
+    @classmethod
+    def of(cls, effect: Effect | NotEstimable | None) -> Estimated:
+        """From a factor of a two-level screen."""
+        if isinstance(effect, Tested):
+            return cls(effect.pct, effect.sim_low_pct, effect.sim_high_pct, effect.p_maxt)
+        return cls() if effect is None else cls(effect.pct)
+
+
+def _row(factor: Factor, effect: Estimated, shrunken: Shrunken | None, reasons: list[str] | None) -> dict[str, Any]:
     return {
         "name": factor.name,
         "option": factor.option,
         "privilege": factor.privilege,
-        "security_only": factor.privilege > 0 and not (effect.get("p_maxt") is not None and effect["p_maxt"] < ALPHA),
+        "security_only": factor.privilege > 0 and not (effect.p is not None and effect.p < ALPHA),
         "never": factor.never,
-        "raw_pct": effect.get("pct"),
-        "low_pct": effect.get("sim_low_pct"),
-        "high_pct": effect.get("sim_high_pct"),
-        "p": effect.get("p_maxt"),
-        "shrunken_pct": None if shrunken is None else 100 * math.expm1(shrunken["shrunken"] / 100),
-        "shrink_factor": None if shrunken is None else shrunken["factor"],
+        "raw_pct": effect.pct,
+        "low_pct": effect.low_pct,
+        "high_pct": effect.high_pct,
+        "p": effect.p,
+        "shrunken_pct": None if shrunken is None else 100 * math.expm1(shrunken.shrunken / 100),
+        "shrink_factor": None if shrunken is None else shrunken.factor,
         "reasons": ["not_judged"] if reasons is None else reasons,
     }
 
@@ -216,9 +234,9 @@ def _one_at_a_time(
     pooled = pool_screens(
         groups, baseline, [factor.option for factor in factors], direction, margin_of(campaign.margin_pct).pct
     )
-    found = pooled["pooled"]
-    df = next((x["df"] for x in found.values()), None)
-    shrunken = shrink({arm: (100 * x["log_ratio"], 100 * x["se"]) for arm, x in found.items()}, df)["effects"]
+    found = pooled.pooled
+    df = next((x.df for x in found.values()), None)
+    shrunken = shrink({arm: (100 * x.log_ratio, 100 * x.se) for arm, x in found.items()}, df).effects
     rows, candidates = [], []
     for factor in factors:
         x = found.get(factor.option)
@@ -226,18 +244,14 @@ def _one_at_a_time(
         if x is None:
             why.append("not_estimable")
         else:
-            why += [] if x["dunnett_p"] < ALPHA else ["not_significant"]
-            why += ["harmful_direction"] if direction * x["log_ratio"] <= 0 else []
-            why += [f"harm_possible:{model}" for model in pooled["harmed"].get(factor.option, ())]
-        effect = (
-            {}
-            if x is None
-            else {"pct": x["pct"], "sim_low_pct": x["low_pct"], "sim_high_pct": x["high_pct"], "p_maxt": x["dunnett_p"]}
-        )
+            why += [] if x.dunnett_p < ALPHA else ["not_significant"]
+            why += ["harmful_direction"] if direction * x.log_ratio <= 0 else []
+            why += [f"harm_possible:{model}" for model in pooled.harmed.get(factor.option, ())]
+        effect = Estimated() if x is None else Estimated(x.pct, x.low_pct, x.high_pct, x.dunnett_p)
         rows.append(_row(factor, effect, shrunken.get(factor.option), why))
         if not why:
             candidates.append(factor)
-    se = {factor.name: 100 * found[factor.option]["se"] for factor in candidates}
+    se = {factor.name: 100 * found[factor.option].se for factor in candidates}
     gains = {factor.name: shrunken[factor.option] for factor in candidates}
     ranking = by_gain([factor.name for factor in candidates], gains, se, direction, traits(factors))
     return ranking, {

@@ -18,7 +18,7 @@ import numpy as np
 
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_two_sided
 from campaign.analysis.statistics.factorial import Groups
-from campaign.analysis.statistics.reduction import against_prediction, pooled_reduction
+from campaign.analysis.statistics.reduction import Reduction, against_prediction, pooled_reduction
 from campaign.analysis.statistics.screening import at_repetitions
 from campaign.config.schema import Campaign
 from campaign.record.store import Store
@@ -225,7 +225,7 @@ def _combination(known: Mapping[str, Part]) -> Answer:
     won = won_back(part)
     if won is None:
         return Answer("3", THREE, "undecided", "Too few complete blocks.", part.name)
-    if won["status"] != "ok":
+    if won.point is None or won.low is None or won.high is None:
         return Answer(
             "3",
             THREE,
@@ -234,10 +234,10 @@ def _combination(known: Mapping[str, Part]) -> Answer:
             "see the differences themselves.",
             part.name,
         )
-    verdict = against_prediction(won["low"], won["high"])
+    verdict = against_prediction(won.low, won.high)
     why = (
-        f"{100 * won['point']:.0f} % of the overhead is won back over all models (95 % interval "
-        f"{100 * won['low']:.0f} to {100 * won['high']:.0f} %, Fieller)."
+        f"{100 * won.point:.0f} % of the overhead is won back over all models (95 % interval "
+        f"{100 * won.low:.0f} to {100 * won.high:.0f} %, Fieller)."
     )
     return Answer("3", THREE, verdict, why, part.name)
 
@@ -264,7 +264,7 @@ def complete(groups: Groups, arms: Sequence[str]) -> dict[str, tuple[FloatArray,
     return found
 
 
-def won_back(part: Part) -> dict[str, Any] | None:
+def won_back(part: Part) -> Reduction | None:
     """Share of the baseline's overhead that the third arm wins back, over all models on the log scale;
     None without complete blocks."""
     blocks = complete(samples(part.folder), trio(part))

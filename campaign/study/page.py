@@ -19,7 +19,7 @@ from actors.files.publish import publish
 from campaign.analysis import cache, metrics, views
 from campaign.analysis.margin import margin_of
 from campaign.analysis.rows import screen_contrasts
-from campaign.analysis.statistics.reduction import against_prediction, paired_reduction
+from campaign.analysis.statistics.reduction import Reduction, against_prediction, paired_reduction
 from campaign.record import journal
 from campaign.report import noise, wording
 from campaign.report.page import frame
@@ -373,8 +373,7 @@ def _screening(part: Part | None, evidence: Mapping[str, Any], simulated: bool) 
 
 def _contrasts(part: Part) -> pd.DataFrame:
     """Columns of the design by model, as the half-normal plot takes them; empty where blocks are incomplete."""
-    found = screened(part.campaign, part.folder)
-    told = {"factorial": {metrics.headline(): found}} if "design" in found else {}
+    told = {"factorial": {metrics.headline(): screened(part.campaign, part.folder)}}
     return pd.DataFrame(list(screen_contrasts(told)))
 
 
@@ -462,18 +461,22 @@ def _validation(part: Part | None, rows: list[wording.Row], simulated: bool) -> 
     }
 
 
-def _share(model: str, found: Mapping[str, Any], blocks: int) -> dict[str, Any]:
-    ok = found["status"] == "ok"
-    low, high = (100 * found["low"], 100 * found["high"]) if ok else (None, None)
+def _share(model: str, found: Reduction, blocks: int) -> dict[str, Any]:
+    if found.point is None or found.low is None or found.high is None:
+        point = low = high = None
+        text, interval = "–", "none: the baseline's overhead cannot be told from zero"
+    else:
+        point, low, high = 100 * found.point, 100 * found.low, 100 * found.high
+        text, interval = f"{point:.0f} %", f"{low:.0f} to {high:.0f} %"
     return {
         "model": model,
         "blocks": blocks,
-        "point": 100 * found["point"] if ok else None,
+        "point": point,
         "low": low,
         "high": high,
-        "text": f"{100 * found['point']:.0f} %" if ok else "–",
-        "interval": f"{low:.0f} to {high:.0f} %" if ok else "none: the baseline's overhead cannot be told from zero",
-        "prediction": against_prediction(found["low"], found["high"]) if ok else "undecided",
+        "text": text,
+        "interval": interval,
+        "prediction": against_prediction(found.low, found.high),
     }
 
 

@@ -166,7 +166,7 @@ def _screen(c: Comparison) -> None:
     found = c.get("dunnett")
     if c["verdict"] not in (*DIFFERENT, "equivalent", "inconclusive"):
         return
-    p = None if found is None else found["dunnett_p"]
+    p = None if found is None else found.dunnett_p
     c["verdict"] = "different" if p is not None and p < ALPHA else "inconclusive"
     c["verdict_detail"] |= {"test": "dunnett", "p_adjusted": p, "adjustment": "dunnett"}
 
@@ -202,9 +202,9 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
         alone = _limits(layer, ALONE_TAIL, deciding.UNSEEN_DIFFERENCE)
     if screened and c.get("dunnett"):
         found = c["dunnett"]
-        effect, scale, decided_on = found["pct"], "ratio", "complete blocks" if found["blocks"] else "all runs"
-        difference, equivalence, alone = Limits(95.0, found["low_pct"], found["high_pct"]), None, None
-        n = {"reference": found["n_reference"], "treatment": found["n_treatment"]}
+        effect, scale, decided_on = found.pct, "ratio", "complete blocks" if found.blocks else "all runs"
+        difference, equivalence, alone = Limits(95.0, found.low_pct, found.high_pct), None, None
+        n = {"reference": found.n_reference, "treatment": found.n_treatment}
     interpretable = verdict in (*DIFFERENT, "equivalent", "inconclusive")
     return Claim(
         metric=c["metric"],

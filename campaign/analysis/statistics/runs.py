@@ -13,8 +13,10 @@ import pandas as pd
 
 from campaign.analysis.margin import Margin, margin_of
 from campaign.analysis.parallel import Job, Work, together
+from campaign.analysis.result import as_json
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics import factorial
+from campaign.analysis.statistics.block_contrasts import Dunnett, dunnett_screen, pool_screens
 from campaign.analysis.statistics.bootstrap import Resampled
 from campaign.analysis.statistics.contrasts import Contrast, Roles, by_name, optimized_arm, phase_kind, plan_contrasts
 from campaign.analysis.statistics.distributions import FloatArray
@@ -28,7 +30,7 @@ from campaign.analysis.statistics.order import OrderBalance, Ran, complete_block
 from campaign.analysis.statistics.output import json_ready, versions
 from campaign.analysis.statistics.power import power_table
 from campaign.analysis.statistics.randomisation import Randomisation, randomisation, seed_of
-from campaign.analysis.statistics.screening import dunnett_screen, pool_screens, screen_model
+from campaign.analysis.statistics.screening import screen_model
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import (
     ALL_VALID,
@@ -273,7 +275,7 @@ def _all_sets(
     metric: str,
     settings: Settings,
     suspect: Mapping[str, set[tuple[str, str]]],
-    screened: Mapping[tuple[str, str, str], dict[str, Any]],
+    screened: Mapping[tuple[str, str, str], Dunnett],
 ) -> dict[str, dict[str, Any]]:
     arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
     status, details = fatal(cell, contrast, settings)
@@ -386,7 +388,7 @@ def _places(mine: Sample, other: Sample, partners: Attempts) -> FloatArray:
 
 def _dunnett(
     cell: Cell, environments: list[str], metrics: list[str], settings: Settings
-) -> dict[tuple[str, str, str], dict[str, Any]]:
+) -> dict[tuple[str, str, str], Dunnett]:
     """Option, metric and analysis set to Dunnett's comparison with the baseline, in a phase that screens."""
     roles = settings.roles(environments)
     baseline = roles.baseline
@@ -668,7 +670,7 @@ def _screened(roles: Roles, settings: Settings, metric: str, groups: dict[str, d
         model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
     }
     found = pool_screens(groups, baseline, configs, better, settings.margin_pct[metric], roles.never)
-    return {"screen": screens, "never_chosen": dict(roles.never)} | found
+    return {"screen": screens, "never_chosen": dict(roles.never)} | as_json(found)
 
 
 def _validated(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from campaign.analysis.margin import margin_of
+from campaign.analysis.result import as_json
 from campaign.analysis.statistics import factorial, two_level
 from campaign.analysis.statistics.analyze import read_files, run_table
 from campaign.analysis.statistics.factorial import Rows, Trait
@@ -85,7 +86,7 @@ def analyze_screen(
         "margin_pct": margin.pct,
         "margin_declared": margin.declared,
     }
-    return json_ready(found | {"settings": settings})  # type: ignore[no-any-return]
+    return json_ready(as_json(found) | {"settings": settings})  # type: ignore[no-any-return]
 
 
 def read_design(path: Path, nested: Sequence[tuple[str, str]] | None = None) -> Rows:

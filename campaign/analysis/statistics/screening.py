@@ -1,90 +1,186 @@
-"""The screen of Docker options: every option against the Docker baseline. Its estimates choose;
+"""The screen of Docker options in one model: every option against the Docker baseline. Its estimates choose;
 they are never quoted."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 import scipy
 
-from campaign.analysis.margin import DEFAULT_PCT
+from campaign.analysis.result import INLINE, Result
+from campaign.analysis.statistics.block_contrasts import Group, block_contrasts
 from campaign.analysis.statistics.descriptive import is_constant
-from campaign.analysis.statistics.distributions import FloatArray
-from campaign.analysis.statistics.dunnett import adjusted_p, critical, one_factor_p, one_way_loadings, simultaneous
+from campaign.analysis.statistics.distributions import FloatArray, IntArray
+from campaign.analysis.statistics.dunnett import critical, one_factor_p, one_way_loadings
 from campaign.analysis.statistics.families import holm
-from campaign.analysis.statistics.independent import ALPHA
-from campaign.analysis.statistics.reduction import independent_reduction, paired_reduction
+from campaign.analysis.statistics.reduction import Reduction, independent_reduction, paired_reduction
 from campaign.analysis.statistics.sets import Sample
 from campaign.analysis.statistics.two_arms.variance import levene
 from campaign.analysis.statistics.two_arms.welch import test as welch
 
 FEWEST = 3
-MOST_CHOSEN = 3
 NOTE = "screening, biased upwards"
-Group = Mapping[str, Sample]
 
 
-def screen_model(arms: Group, reference: str, baseline: str, configs: list[str], better: int) -> dict[str, Any]:
-    """One model: overhead of the baseline, one-way and block tests, and every config against the baseline.
+@dataclass(frozen=True)
+class Overhead(Result):
+    """Of the baseline against native; p is None where it cannot be tested."""
 
-    The native arm is the base of ``overhead_baseline`` and of ``reduction``; variance tests and Dunnett compare Docker
-    arms only.
-    """
-    out: dict[str, Any] = {"note": NOTE, "overhead_baseline": None, "anova_F": None, "anova_p": None, "kruskal_p": None}
-    out |= {"configs": {}, "rcbd_dunnett": {}}
+    native_mean: float
+    baseline_mean: float
+    diff: float
+    welch_p: float | None
+    pct_overhead: float | None
+
+
+@dataclass(frozen=True)
+class OneWay(Result):
+    """Difference from the baseline by Dunnett's test over all options, without blocks."""
+
+    diff: float
+    dunnett_t: float
+    dunnett_p: float
+    dunnett_ci_low: float
+    dunnett_ci_high: float
+
+
+@dataclass(frozen=True)
+class WonBack(Result):
+    """Share of the overhead, from all runs; nothing and ``missing_arm`` where native did not run."""
+
+    reduction: float | None = None
+    reduction_status: str = "missing_arm"
+    fieller_g: float | None = None
+    reduction_low: float | None = None
+    reduction_high: float | None = None
+
+    @classmethod
+    def of(cls, found: Reduction) -> WonBack:
+        return cls(found.point, found.status, found.fieller_g, found.low, found.high)
+
+
+@dataclass(frozen=True)
+class WonBackInBlocks(Result):
+    """Share of the overhead, from the blocks complete in all three arms."""
+
+    paired_reduction: float | None
+    paired_reduction_status: str
+    paired_fieller_g: float | None
+    paired_reduction_low: float | None
+    paired_reduction_high: float | None
+
+    @classmethod
+    def of(cls, found: Reduction) -> WonBackInBlocks:
+        return cls(found.point, found.status, found.fieller_g, found.low, found.high)
+
+
+@dataclass(frozen=True)
+class AgainstBaseline(Result):
+    """An option by itself against the baseline."""
+
+    welch_p: float | None
+    pct_vs_baseline: float | None
+    sd_ratio: float | None
+    brown_forsythe_p: float | None
+    won_back: Annotated[WonBack, INLINE]
+    won_back_in_blocks: Annotated[WonBackInBlocks | None, INLINE]
+
+
+@dataclass(frozen=True)
+class Option(Result):
+    """An option described; only of at least three runs (``status`` is ``ok``) is more said."""
+
+    n: int
+    mean: float | None
+    sd: float | None
+    status: str
+    one_way: Annotated[OneWay | None, INLINE] = None
+    against: Annotated[AgainstBaseline | None, INLINE] = None
+    welch_p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class InBlocks(Result):
+    """Dunnett's test with the blocks swept out."""
+
+    t: float
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenedModel(Result):
+    """One model: overhead of the baseline, one-way and block tests, and every option against the baseline."""
+
+    note: str = field(default=NOTE, init=False)
+    overhead_baseline: Overhead | None = None
+    anova_F: float | None = None
+    anova_p: float | None = None
+    kruskal_p: float | None = None
+    configs: dict[str, Option] = field(default_factory=dict)
+    rcbd_dunnett: dict[str, InBlocks] = field(default_factory=dict)
+    status: str
+
+
+def screen_model(arms: Group, reference: str, baseline: str, configs: list[str], better: int) -> ScreenedModel:
+    """The native arm is the base of ``overhead_baseline`` and of what is won back; variance tests and Dunnett compare
+    Docker arms only."""
     control = arms.get(baseline)
     if control is None or len(control) < FEWEST:
-        return out | {"status": "missing_arm" if control is None else "insufficient_n"}
+        return ScreenedModel(status="missing_arm" if control is None else "insufficient_n")
     native = arms.get(reference)
     usable = [c for c in configs if c in arms and len(arms[c]) >= FEWEST]
-    out["overhead_baseline"] = _overhead(native, control, better)
+    overhead = _overhead(native, control, better)
     groups = [control.value, *(arms[c].value for c in usable)]
     if not usable or all(is_constant(g) for g in groups):
-        return out | {"status": "deterministic" if usable else "missing_arm"}
+        return ScreenedModel(overhead_baseline=overhead, status="deterministic" if usable else "missing_arm")
     anova = scipy.stats.f_oneway(*groups)
-    out |= {"anova_F": float(anova.statistic), "anova_p": float(anova.pvalue)}
-    out["kruskal_p"] = float(scipy.stats.kruskal(*groups).pvalue)
-    out["status"] = "ok"
-    out["configs"] = {c: _described(arms.get(c)) for c in configs}
-    for config, found in _one_way_dunnett(control.value, {c: arms[c].value for c in usable}).items():
-        out["configs"][config] |= found
-    for config in usable:
-        out["configs"][config] |= _against_baseline(arms[config], control, native)
-    p = [out["configs"][c].get("welch_p") for c in configs]
-    for config, adjusted in zip(configs, holm(p, len(configs)), strict=True):
-        out["configs"][config]["welch_p_holm"] = adjusted
+    kruskal = scipy.stats.kruskal(*groups)
+    one_way = _one_way_dunnett(control.value, {c: arms[c].value for c in usable})
+    against = {c: _against_baseline(arms[c], control, native) for c in usable}
+    p = [against[c].welch_p if c in against else None for c in configs]
     blocks = block_contrasts({c: arms[c] for c in (baseline, *usable)}, baseline, logs=False)
-    out["rcbd_dunnett"] = {c: {"t": x["t"], "p": x["dunnett_p"]} for c, x in blocks.items()}
-    return out
+    return ScreenedModel(
+        overhead_baseline=overhead,
+        anova_F=float(anova.statistic),
+        anova_p=float(anova.pvalue),
+        kruskal_p=float(kruskal.pvalue),
+        configs={
+            c: replace(_described(arms.get(c)), one_way=one_way.get(c), against=against.get(c), welch_p_holm=adjusted)
+            for c, adjusted in zip(configs, holm(p, len(configs)), strict=True)
+        },
+        rcbd_dunnett={c: InBlocks(x.t, x.dunnett_p) for c, x in blocks.items()},
+        status="ok",
+    )
 
 
-def _overhead(native: Sample | None, control: Sample, better: int) -> dict[str, Any] | None:
+def _overhead(native: Sample | None, control: Sample, better: int) -> Overhead | None:
     if native is None or len(native) == 0:
         return None
     m_n, m_b = float(native.value.mean()), float(control.value.mean())
     testable = len(native) >= FEWEST and not (is_constant(native.value) and is_constant(control.value))
     percent = 100 * (m_b / m_n - 1) if m_n else None
-    return {
-        "native_mean": m_n,
-        "baseline_mean": m_b,
-        "diff": m_b - m_n,
-        "welch_p": welch(control.value, native.value).p if testable else None,
-        "pct_overhead": None if percent is None or better == 0 else -better * percent,
-    }
+    return Overhead(
+        m_n,
+        m_b,
+        m_b - m_n,
+        welch_p=welch(control.value, native.value).p if testable else None,
+        pct_overhead=None if percent is None or better == 0 else -better * percent,
+    )
 
 
-def _described(sample: Sample | None) -> dict[str, Any]:
+def _described(sample: Sample | None) -> Option:
     if sample is None or len(sample) == 0:
-        return {"n": 0, "mean": None, "sd": None, "status": "missing_arm"}
+        return Option(0, None, None, "missing_arm")
     sd = float(sample.value.std(ddof=1)) if len(sample) > 1 else None
     status = "ok" if len(sample) >= FEWEST else "insufficient_n"
-    return {"n": len(sample), "mean": float(sample.value.mean()), "sd": sd, "status": status}
+    return Option(len(sample), float(sample.value.mean()), sd, status)
 
 
-def _one_way_dunnett(control: FloatArray, treatments: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:
+def _one_way_dunnett(control: FloatArray, treatments: Mapping[str, FloatArray]) -> dict[str, OneWay]:
     groups = [control, *treatments.values()]
     df = sum(len(g) for g in groups) - len(groups)
     pooled = sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / df
@@ -94,192 +190,33 @@ def _one_way_dunnett(control: FloatArray, treatments: Mapping[str, FloatArray]) 
     for config, x in treatments.items():
         diff = float(x.mean() - control.mean())
         se = math.sqrt(pooled * (1 / len(x) + 1 / len(control)))
-        out[config] = {
-            "diff": diff,
-            "dunnett_t": diff / se,
-            "dunnett_p": one_factor_p(diff / se, loadings, df),
-            "dunnett_ci_low": diff - reach * se,
-            "dunnett_ci_high": diff + reach * se,
-        }
+        p = one_factor_p(diff / se, loadings, df)
+        out[config] = OneWay(diff, diff / se, p, diff - reach * se, diff + reach * se)
     return out
 
 
-def _against_baseline(sample: Sample, control: Sample, native: Sample | None) -> dict[str, Any]:
+def _against_baseline(sample: Sample, control: Sample, native: Sample | None) -> AgainstBaseline:
     x, base = sample.value, control.value
-    constant = is_constant(x) and is_constant(base)
     spread = levene(x, base, "median")
     sd_base = float(base.std(ddof=1))
-    out: dict[str, Any] = {
-        "welch_p": None if constant else welch(x, base).p,
-        "pct_vs_baseline": 100 * (float(x.mean()) / float(base.mean()) - 1) if base.mean() else None,
-        "sd_ratio": float(x.std(ddof=1)) / sd_base if not is_constant(base) else None,
-        "brown_forsythe_p": spread.p if spread else None,
-    }
-    keys = ("reduction", "reduction_status", "fieller_g", "reduction_low", "reduction_high")
-    if native is None or len(native) < FEWEST:
-        return out | dict.fromkeys(keys) | {"reduction_status": "missing_arm"}
-    out |= _named(independent_reduction(native.value, base, x), "")
-    shared = np.intersect1d(np.intersect1d(sample.repetition, control.repetition), native.repetition)
-    if len(shared) >= FEWEST:
-        n, b, o = (at_repetitions(s, shared) for s in (native, control, sample))
-        out |= _named(paired_reduction(n, b, o), "paired_")
-    return out
+    won, won_in_blocks = WonBack(), None
+    if native is not None and len(native) >= FEWEST:
+        won = WonBack.of(independent_reduction(native.value, base, x))
+        shared = np.intersect1d(np.intersect1d(sample.repetition, control.repetition), native.repetition)
+        if len(shared) >= FEWEST:
+            n, b, o = (at_repetitions(s, shared) for s in (native, control, sample))
+            won_in_blocks = WonBackInBlocks.of(paired_reduction(n, b, o))
+    return AgainstBaseline(
+        welch_p=None if is_constant(x) and is_constant(base) else welch(x, base).p,
+        pct_vs_baseline=100 * (float(x.mean()) / float(base.mean()) - 1) if base.mean() else None,
+        sd_ratio=float(x.std(ddof=1)) / sd_base if not is_constant(base) else None,
+        brown_forsythe_p=spread.p if spread else None,
+        won_back=won,
+        won_back_in_blocks=won_in_blocks,
+    )
 
 
-def _named(found: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {
-        f"{prefix}reduction": found["point"],
-        f"{prefix}reduction_status": found["status"],
-        f"{prefix}fieller_g": found["fieller_g"],
-        f"{prefix}reduction_low": found["low"],
-        f"{prefix}reduction_high": found["high"],
-    }
-
-
-def at_repetitions(sample: Sample, wanted: Any) -> FloatArray:
+def at_repetitions(sample: Sample, wanted: IntArray | Sequence[int]) -> FloatArray:
     """Values at the wanted repetitions, in their order."""
     at = {int(r): i for i, r in enumerate(sample.repetition)}
     return sample.value[[at[int(r)] for r in wanted]]
-
-
-def block_contrasts(
-    arms: Mapping[str, Sample], baseline: str, logs: bool, blocks: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """y ~ config + block by least squares, blocks swept out; every config against the baseline with Dunnett's p.
-
-    ``blocks`` gives a block label per value where the repetition alone is not one; ``logs`` analyses ln y.
-    """
-    ordered = [baseline, *(c for c in arms if c != baseline)]
-    configs = ordered[1:]
-    y = np.concatenate([arms[c].value for c in ordered])
-    label = np.concatenate([np.asarray(blocks[c] if blocks else arms[c].repetition) for c in ordered])
-    x = np.repeat(np.eye(len(ordered))[:, 1:], [len(arms[c]) for c in ordered], axis=0)
-    y = np.log(y) if logs else y
-    _, of = np.unique(label, return_inverse=True)
-    y, x = _swept(y[:, None], of)[:, 0], _swept(x, of)
-    df = len(y) - int(of.max()) - 1 - len(configs)
-    if df < 1 or np.linalg.matrix_rank(x) < len(configs):
-        return {}
-    inverse = np.linalg.inv(x.T @ x)
-    beta = inverse @ (x.T @ y)
-    residual = y - x @ beta
-    sigma2 = float(residual @ residual) / df
-    if sigma2 <= 1e-24:
-        return {}
-    se = np.sqrt(sigma2 * np.diag(inverse))
-    root = np.sqrt(np.diag(inverse))
-    t = beta / se
-    correlation = inverse / np.outer(root, root)
-    p = adjusted_p(t, correlation, df)
-    reach = simultaneous(correlation, df)
-    return {
-        c: {
-            "estimate": float(beta[i]),
-            "se": float(se[i]),
-            "t": float(t[i]),
-            "df": df,
-            "dunnett_p": float(p[i]),
-            "low": float(beta[i] - reach * se[i]),
-            "high": float(beta[i] + reach * se[i]),
-        }
-        for i, c in enumerate(configs)
-    }
-
-
-def dunnett_screen(arms: Group, baseline: str) -> dict[str, dict[str, Any]]:
-    """Every option against the baseline in percent (log scale, blocks swept out),
-    with Dunnett's p and simultaneous 95 % limits.
-
-    Empty where a value is not positive, or where there is too little to estimate from.
-    """
-    usable = {name: sample for name, sample in arms.items() if len(sample) >= FEWEST}
-    if baseline not in usable or len(usable) < 2 or any((sample.value <= 0).any() for sample in usable.values()):
-        return {}
-    return {
-        option: {
-            **{name: found[name] for name in ("t", "df", "dunnett_p")},
-            "pct": 100 * math.expm1(found["estimate"]),
-            "low_pct": 100 * math.expm1(found["low"]),
-            "high_pct": 100 * math.expm1(found["high"]),
-            "blocks": False,
-            "n_treatment": len(usable[option]),
-            "n_reference": len(usable[baseline]),
-        }
-        for option, found in block_contrasts(usable, baseline, logs=True).items()
-    }
-
-
-def _swept(columns: FloatArray, of: Any) -> FloatArray:
-    """Columns less their block means."""
-    counts = np.bincount(of)[:, None]
-    sums = np.zeros((len(counts), columns.shape[1]))
-    np.add.at(sums, of, columns)
-    return np.asarray(columns - (sums / counts)[of])
-
-
-def pool_screens(
-    groups: Mapping[str, Group],
-    baseline: str,
-    configs: list[str],
-    better: int,
-    margin_pct: float = DEFAULT_PCT,
-    never: Collection[str] = (),
-) -> dict[str, Any]:
-    """ln y ~ model:repetition + config over all models: the ranking, best first, and what the selection rule takes;
-    ``never`` may not be taken."""
-    usable = {m: g for m, g in groups.items() if baseline in g and all((s.value > 0).all() for s in g.values())}
-    arms: dict[str, Sample] = {}
-    blocks: dict[str, Any] = {}
-    for config in (baseline, *configs):
-        found = [(m, g[config]) for m, g in usable.items() if config in g]
-        if not found:
-            continue
-        value = np.concatenate([s.value for _, s in found])
-        empty = np.full(len(value), np.nan)
-        blocks[config] = np.array([f"{m}|{r}" for m, s in found for r in s.repetition])
-        arms[config] = Sample([""] * len(value), np.zeros(len(value), dtype=np.int64), value, empty, empty)
-    if baseline not in arms or len(arms) < 2:
-        return {"pooled": {}, "ranking": [], "selection": [], "harmed": {}}
-    pooled = {
-        c: {
-            "log_ratio": x["estimate"],
-            "pct": 100 * math.expm1(x["estimate"]),
-            "se": x["se"],
-            "t": x["t"],
-            "df": x["df"],
-            "dunnett_p": x["dunnett_p"],
-            "low_pct": 100 * math.expm1(x["low"]),
-            "high_pct": 100 * math.expm1(x["high"]),
-        }
-        for c, x in block_contrasts(arms, baseline, logs=True, blocks=blocks).items()
-    }
-    side = better or 1
-    ranking = sorted(pooled, key=lambda c: -side * pooled[c]["log_ratio"])
-    harmed = {
-        c: [model for model, g in usable.items() if better and _harms(g, baseline, c, better, margin_pct)]
-        for c in ranking
-    }
-    chosen = [
-        c
-        for c in ranking
-        if better
-        and c not in never
-        and pooled[c]["dunnett_p"] < ALPHA
-        and better * pooled[c]["log_ratio"] > 0
-        and not harmed[c]
-    ]
-    return {"pooled": pooled, "ranking": ranking, "selection": chosen[:MOST_CHOSEN], "harmed": harmed}
-
-
-def _harms(group: Group, baseline: str, config: str, better: int, margin_pct: float) -> bool:
-    """Is this config, on this model, worse than the baseline by more than the margin
-    even at the lower 95 % limit of harm?"""
-    if config not in group or min(len(group[config]), len(group[baseline])) < FEWEST:
-        return False
-    x, base = group[config].value, group[baseline].value
-    if is_constant(x) and is_constant(base):
-        harm = -better * float(x.mean() - base.mean())
-    else:
-        result = welch(x, base)
-        harm = -result.ci_high if better > 0 else result.ci_low
-    return harm > margin_pct / 100 * abs(float(base.mean()))

@@ -9,18 +9,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy
 
+from campaign.analysis.result import Result
+
 Estimate = tuple[float, float]
 """Effect and its standard error."""
 
 
-def shrink(estimates: Mapping[str, Estimate], df: float | None = None) -> dict[str, Any]:
-    """``tau2`` of the prior, and for each estimate its factor, shrunken value and standard deviation. ``df`` are the
-    error's, for the factor of James and Stein as a check."""
+@dataclass(frozen=True)
+class Shrunken(Result):
+    """An estimate as it was, its factor, what it is shrunken to, and the standard deviation of that."""
+
+    raw: float
+    factor: float
+    shrunken: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Shrinkage(Result):
+    """Variance of the prior, the factor of James and Stein as a check, and the estimates; None and nothing where there
+    is no estimate, or one without error."""
+
+    tau2: float | None
+    james_stein_factor: float | None
+    effects: dict[str, Shrunken]
+
+
+def shrink(estimates: Mapping[str, Estimate], df: float | None = None) -> Shrinkage:
+    """Every estimate shrunken towards nothing. ``df`` are the error's, for the factor of James and Stein."""
     effect = np.array([e for e, _ in estimates.values()])
     se2 = np.array([se * se for _, se in estimates.values()])
     k = len(effect)
@@ -29,15 +51,15 @@ def shrink(estimates: Mapping[str, Estimate], df: float | None = None) -> dict[s
         return float((effect**2 / (se2 + tau2)).sum()) - k
 
     if k == 0 or (se2 <= 0).any():
-        return {"tau2": None, "james_stein_factor": None, "effects": {}}
+        return Shrinkage(None, None, {})
     tau2 = 0.0
     if excess(0.0) > 0:
         tau2 = float(scipy.optimize.brentq(excess, 0.0, float((effect**2).sum()), xtol=1e-18, rtol=1e-14))
     found = {}
     for name, (e, se) in estimates.items():
         factor = tau2 / (tau2 + se * se)
-        found[name] = {"raw": e, "factor": factor, "shrunken": factor * e, "sd": math.sqrt(factor) * se}
-    return {"tau2": tau2, "james_stein_factor": _james_stein(effect, float(se2.mean()), df), "effects": found}
+        found[name] = Shrunken(e, factor, factor * e, math.sqrt(factor) * se)
+    return Shrinkage(tau2, _james_stein(effect, float(se2.mean()), df), found)
 
 
 def _james_stein(effect: Any, se2: float, df: float | None) -> float | None:

@@ -14,6 +14,7 @@ from campaign.analysis.statistics.distributions import FloatArray, f_upper
 from campaign.analysis.statistics.families import holm
 from campaign.analysis.statistics.paired import paired_t
 from campaign.analysis.statistics.reduction import (
+    Percentiles,
     against_prediction,
     bootstrap_reduction,
     independent_reduction,
@@ -49,11 +50,11 @@ def validate_model(arms: Mapping[str, Sample], trio: tuple[str, str, str], seed:
     shared = np.intersect1d(np.intersect1d(samples[0].repetition, samples[1].repetition), samples[2].repetition)
     independent = independent_reduction(*(s.value for s in samples))
     reduction: dict[str, Any] = {
-        "point": independent["point"],
-        "status": independent["status"],
-        "indep_fieller_g": independent["fieller_g"],
-        "indep_low": independent["low"],
-        "indep_high": independent["high"],
+        "point": independent.point,
+        "status": independent.status,
+        "indep_fieller_g": independent.fieller_g,
+        "indep_low": independent.low,
+        "indep_high": independent.high,
     }
     out["n_blocks"] = len(shared)
     if len(shared) >= FEWEST:
@@ -62,15 +63,15 @@ def validate_model(arms: Mapping[str, Sample], trio: tuple[str, str, str], seed:
         native, baseline, optimised = blocks.T
         pairs = paired_reduction(native, baseline, optimised)
         reduction |= {
-            "point": pairs["point"],
-            "status": pairs["status"],
-            "paired_fieller_g": pairs["fieller_g"],
-            "paired_low": pairs["low"],
-            "paired_high": pairs["high"],
+            "point": pairs.point,
+            "status": pairs.status,
+            "paired_fieller_g": pairs.fieller_g,
+            "paired_low": pairs.low,
+            "paired_high": pairs.high,
             "block_bootstrap_percentile": bootstrap_reduction(native, baseline, optimised, seed)
-            if pairs["status"] == "ok"
-            else {"low": None, "high": None, "reason": pairs["status"]},
-            "prediction_60_80_pct": against_prediction(pairs["low"], pairs["high"]),
+            if pairs.status == "ok"
+            else Percentiles(None, None, pairs.status),
+            "prediction_60_80_pct": against_prediction(pairs.low, pairs.high),
         }
     out["reduction"] = reduction
     return out

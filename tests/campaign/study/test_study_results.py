@@ -129,9 +129,9 @@ def test_the_share_over_models_is_that_of_the_mean_overhead() -> None:
         native = rng.normal(0, 0.001, 20)
         models.append((native, native - 0.04 + rng.normal(0, 0.001, 20), native - 0.01 + rng.normal(0, 0.001, 20)))
     found = pooled_reduction(models)
-    assert found["status"] == "ok"
-    assert found["low"] < 0.75 < found["high"]
-    assert found["high"] - found["low"] < 0.05
+    assert found.status == "ok" and found.low is not None and found.high is not None
+    assert found.low < 0.75 < found.high
+    assert found.high - found.low < 0.05
 
 
 def test_hypothesis_1_is_about_the_factor_that_gives_a_container_its_own_shared_memory() -> None:

@@ -324,6 +324,7 @@ def test_units_pay_for_each_other() -> None:
 
 
 def test_a_reduction_of_an_overhead_that_cannot_be_told_from_zero_has_no_interval() -> None:
+    from campaign.analysis.statistics.reduction import Percentiles
     from campaign.analysis.statistics.sets import Sample
     from campaign.analysis.statistics.validation import validate_model
 
@@ -334,7 +335,7 @@ def test_a_reduction_of_an_overhead_that_cannot_be_told_from_zero_has_no_interva
     }
     found = validate_model(arms, ("native", "docker_baseline", "optimized"), 1)["reduction"]
     assert found["status"] == "denominator_not_distinguishable_from_zero"
-    assert found["block_bootstrap_percentile"] == {"low": None, "high": None, "reason": found["status"]}
+    assert found["block_bootstrap_percentile"] == Percentiles(None, None, found["status"])
 
 
 def test_missing_runs_are_bounded_by_the_worst_and_best_that_was_seen() -> None:

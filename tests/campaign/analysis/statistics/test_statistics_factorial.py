@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from campaign.analysis.statistics.factorial import Rows, Trait, by_gain, screen
+from campaign.analysis.statistics.factorial import Rows, Screened, Trait, by_gain, screen
+from campaign.analysis.statistics.factorial.fit import Tested
 from campaign.analysis.statistics.screen_table import analyze_screen_file, read_design
 from campaign.analysis.statistics.sets import Sample
-from campaign.analysis.statistics.shrinkage import shrink
+from campaign.analysis.statistics.shrinkage import Shrunken, shrink
 from campaign.analysis.statistics.table import TableError
 from campaign.analysis.statistics.two_level import DesignName, design
 
@@ -52,43 +52,51 @@ def without(groups: dict[str, dict[str, Sample]], model: str, arm: str, keep: in
     )
 
 
+def chosen(found: Screened) -> list[str]:
+    assert found.selection is not None
+    return found.selection.selected
+
+
 def test_what_was_put_in_is_found_and_chosen_with_the_reason_of_every_other() -> None:
     found = screen(drawn(rows_of(), {"cpu": 0.02, "net": -0.02}), rows_of(), 1, 2.0, {"slice": Trait(0, "ablation")})
-    assert found["selection"]["selected"] == ["cpu"]
-    assert found["selection"]["reasons"]["net"][0] == "harmful_direction"
-    assert "ablation" in found["selection"]["reasons"]["slice"]
-    assert "not_significant" in found["selection"]["reasons"]["seccomp"]
-    assert found["confirmatory"] is False
-    cpu = found["pooled"]["effects"]["cpu"]
-    assert cpu["sim_low_pct"] < 100 * np.expm1(0.02) < cpu["sim_high_pct"]
+    assert found.selection is not None and found.pooled is not None
+    assert found.selection.selected == ["cpu"]
+    assert found.selection.reasons["net"][0] == "harmful_direction"
+    assert "ablation" in found.selection.reasons["slice"]
+    assert "not_significant" in found.selection.reasons["seccomp"]
+    assert found.confirmatory is False
+    cpu = found.pooled.effects["cpu"]
+    assert isinstance(cpu, Tested)
+    assert cpu.sim_low_pct < 100 * np.expm1(0.02) < cpu.sim_high_pct
 
 
 def test_less_is_better_turns_the_choice_round() -> None:
     found = screen(drawn(rows_of(), {"cpu": 0.02, "net": -0.02}), rows_of(), -1)
-    assert found["selection"]["selected"] == ["net"]
+    assert chosen(found) == ["net"]
 
 
 def test_a_lost_run_costs_one_models_contrasts_and_no_effect() -> None:
     groups = drawn(rows_of(), {"cpu": 0.02})
     without(groups, "m0", "r03", 1)
     found = screen(groups, rows_of(), 1)
-    assert found["contrasts"]["m0"]["status"] == "incomplete_blocks"
-    assert found["contrasts"]["m1"]["status"] == "ok"
-    assert found["unassigned"] == {}
-    assert found["selection"]["selected"] == ["cpu"]
+    assert found.contrasts["m0"].status == "incomplete_blocks"
+    assert found.contrasts["m1"].status == "ok"
+    assert found.unassigned == {}
+    assert chosen(found) == ["cpu"]
 
 
 def test_one_block_of_few_columns_is_not_judged() -> None:
     rows = Rows(design("res3_8", [*FACTORS, "e", "f"]), tuple(f"r{i}" for i in range(8)))
     found = screen(drawn(rows, {"cpu": 0.02}, blocks=1, models=1), rows, 1)
-    assert found["models"]["m0"]["inference"] == "insufficient_error_df"
-    assert "selection" not in found
-    assert found["models"]["m0"]["effects"]["cpu"]["effect"] == pytest.approx(0.02, abs=0.01)
+    assert found.models["m0"].inference == "insufficient_error_df"
+    assert found.selection is None
+    assert found.models["m0"].effects["cpu"].effect == pytest.approx(0.02, abs=0.01)
 
 
 def test_runs_without_any_noise_are_called_deterministic() -> None:
     groups = drawn(rows_of(), {"cpu": 0.02}, sd=0.0)
-    assert screen(groups, rows_of(), 1)["pooled"]["inference"] == "deterministic"
+    pooled = screen(groups, rows_of(), 1).pooled
+    assert pooled is not None and pooled.inference == "deterministic"
 
 
 def test_a_row_that_never_ran_is_named_and_a_value_of_zero_counts_as_none() -> None:
@@ -97,10 +105,10 @@ def test_a_row_that_never_ran_is_named_and_a_value_of_zero_counts_as_none() -> N
         del arms["r05"]
     groups["m0"]["r02"].value[0] = 0.0
     found = screen(groups, rows_of(), 1)
-    assert found["missing_rows"] == ["r05"]
-    assert found["nonpositive_rows"] == ["r02"]
-    assert found["pooled"]["n"] == 43
-    assert found["selection"]["selected"] == ["cpu"]
+    assert found.missing_rows == ["r05"]
+    assert found.nonpositive_rows == ["r02"]
+    assert found.pooled is not None and found.pooled.n == 43
+    assert chosen(found) == ["cpu"]
 
 
 def test_an_interaction_is_noticed_and_folding_over_recommended() -> None:
@@ -110,26 +118,27 @@ def test_an_interaction_is_noticed_and_folding_over_recommended() -> None:
         for arm, x in zip(rows.arms, rows.design.matrix, strict=True):
             arms[arm].value[:] *= np.exp(0.02 / 2 * x[0] * x[1])
     found = screen(groups, rows, 1)
-    assert found["foldover"]["recommended"]
-    assert "interactions_unresolved" in found["selection"]["flags"]
+    assert found.foldover is not None and found.foldover.recommended
+    assert found.selection is not None and "interactions_unresolved" in found.selection.flags
     other = Rows(design("res4_16", FACTORS), tuple(f"r{i}" for i in range(16)))
-    assert not screen(drawn(other, {"cpu": 0.02, "net": 0.02}), other, 1)["foldover"]["recommended"]
+    clear = screen(drawn(other, {"cpu": 0.02, "net": 0.02}), other, 1).foldover
+    assert clear is not None and not clear.recommended
 
 
 def test_the_best_of_nothing_is_shrunk_most_of_the_way() -> None:
     raw, shrunken = [], []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        found = shrink({f"f{i}": (float(rng.normal(0, 0.2)), 0.2) for i in range(6)})["effects"]
-        best = max(found.values(), key=lambda it: it["raw"])
-        raw.append(best["raw"])
-        shrunken.append(best["shrunken"])
+        found = shrink({f"f{i}": (float(rng.normal(0, 0.2)), 0.2) for i in range(6)}).effects
+        best = max(found.values(), key=lambda it: it.raw)
+        raw.append(best.raw)
+        shrunken.append(best.shrunken)
     assert np.mean(raw) > 0.2
     assert np.mean(shrunken) < 0.3 * np.mean(raw)
 
 
 def test_of_two_that_cannot_be_told_apart_the_one_that_gives_less_away_comes_first() -> None:
-    gain: dict[str, Any] = {"a": {"shrunken": 1.0}, "b": {"shrunken": 0.95}, "c": {"shrunken": 0.2}}
+    gain = {name: Shrunken(value, 1.0, value, 0.1) for name, value in (("a", 1.0), ("b", 0.95), ("c", 0.2))}
     traits = {"a": Trait(2), "b": Trait(0), "c": Trait(0)}
     assert by_gain(["c", "a", "b"], gain, dict.fromkeys("abc", 0.1), 1, traits) == ["b", "a", "c"]
     assert by_gain(["c", "a", "b"], gain, dict.fromkeys("abc", 0.01), 1, traits) == ["a", "b", "c"]
