@@ -359,7 +359,7 @@ def _factors(metric: str, found: Screened, options: Mapping[str, str]) -> Iterat
 
 
 def screen_effects(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    from campaign.analysis.statistics.factorial.fit import Effect, Error, Fit, Heterogeneity, LackOfFit, Tested
+    from campaign.analysis.statistics.factorial.fit import Effect, Error, Fit, Heterogeneity, Judged, LackOfFit
     from campaign.analysis.statistics.factorial.screened import Layout
 
     found: Screened
@@ -376,7 +376,7 @@ def screen_effects(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     **columns(Fit, fit),
                     **columns(Error, fit.error),
                     "inference": fit.inference or "ok",
-                    **columns(Tested, effect),
+                    **columns(Judged, effect),
                     **columns(Effect, effect),
                     "shrunken_pct": _shrunken(found, factor) if pooled else None,
                     **columns(Heterogeneity, get(found, "heterogeneity", factor) if pooled else None),

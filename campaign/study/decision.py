@@ -18,7 +18,7 @@ from campaign.analysis.margin import margin_of
 from campaign.analysis.statistics import factorial
 from campaign.analysis.statistics.block_contrasts import pool_screens
 from campaign.analysis.statistics.factorial import Groups, Screened, by_gain
-from campaign.analysis.statistics.factorial.fit import Effect, NotEstimable, Tested
+from campaign.analysis.statistics.factorial.fit import Effect, Judged, NotEstimable
 from campaign.analysis.statistics.output import json_ready
 from campaign.analysis.statistics.runs import pooled_units
 from campaign.analysis.statistics.screen_config import rows_of, traits
@@ -201,7 +201,7 @@ class Estimated:
     @classmethod
     def of(cls, effect: Effect | NotEstimable | None) -> Estimated:
         """From a factor of a two-level screen."""
-        if isinstance(effect, Tested):
+        if isinstance(effect, Judged):
             return cls(effect.pct, effect.sim_low_pct, effect.sim_high_pct, effect.p_maxt)
         return cls() if effect is None else cls(effect.pct)
 

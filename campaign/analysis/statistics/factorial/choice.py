@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from campaign.analysis.result import Result
 from campaign.analysis.statistics.factorial.contrasts import Unassigned
-from campaign.analysis.statistics.factorial.fit import Fit, NotEstimable, Tested
+from campaign.analysis.statistics.factorial.fit import Fit, Judged, NotEstimable
 from campaign.analysis.statistics.shrinkage import Shrunken
 from campaign.analysis.statistics.two_level import Design
 
@@ -46,7 +46,7 @@ class Selection(Result):
 
 def foldover_of(pooled: Fit, unassigned: Mapping[str, Unassigned], design: Design) -> Foldover:
     """Whether a second half with all signs reversed is worth its runs."""
-    tested = {factor: found for factor, found in pooled.effects.items() if isinstance(found, Tested)}
+    tested = {factor: found for factor, found in pooled.effects.items() if isinstance(found, Judged)}
     active = [factor for factor, found in tested.items() if found.p_maxt < ALPHA]
     grounds = {
         "two_or_more_active": len(active) >= 2,
@@ -75,20 +75,20 @@ def selection_of(
         if isinstance(found, NotEstimable):
             reasons[factor] = [*why, "not_estimable"]
             continue
-        if not (isinstance(found, Tested) and found.p_maxt < ALPHA):
+        if not (isinstance(found, Judged) and found.p_maxt < ALPHA):
             why.append("not_significant")
         if better * found.effect <= 0:
             why.append("harmful_direction")
         for model, fit in models.items():
             own = fit.effects[factor]
-            if not isinstance(own, Tested):
+            if not isinstance(own, Judged):
                 continue
             beyond = own.ci_low_pct < -margin_pct if better > 0 else own.ci_high_pct > margin_pct
             if beyond:
                 why.append(f"harm_possible:{model}")
         reasons[factor] = why
     candidates = [factor for factor, why in reasons.items() if not why and factor in shrunken]
-    se_pct = {f: 100 * found.se for f, found in pooled.effects.items() if isinstance(found, Tested) and found.se}
+    se_pct = {f: 100 * found.se for f, found in pooled.effects.items() if isinstance(found, Judged) and found.se}
     ranking = by_gain(candidates, shrunken, se_pct, better, traits)
     chosen = ranking[:MOST_CHOSEN]
     return Selection(

@@ -51,7 +51,7 @@ class Effect(Result):
 
 
 @dataclass(frozen=True)
-class Tested(Effect):
+class Judged(Effect):
     """An effect with its error. Limits and ``p`` are of the factor alone at 95 %, ``sim`` and ``p_maxt`` of all factors
     together."""
 
@@ -147,7 +147,8 @@ def data_of(rows: Rows, groups: Groups) -> Data:
                         labels.append((m, int(repetition)))
                         cells.append((m, number))
     model = np.array([m for m, _ in labels], dtype=np.int64)
-    return Data(np.array(y), np.array(x).reshape(len(y), -1), _numbered(labels), _numbered(cells), model)
+    levels = np.array(x).reshape(len(y), len(rows.design.factors))
+    return Data(np.array(y), levels, _numbered(labels), _numbered(cells), model)
 
 
 def _numbered(labels: Sequence[tuple[int, int]]) -> IntArray:
@@ -205,7 +206,7 @@ def fit(data: Data, factors: Sequence[str]) -> Fit:
 
 def _tested(
     size: Sequence[float], inverse: FloatArray, error: tuple[float, int], factors: int
-) -> tuple[list[Tested], bool, float]:
+) -> tuple[list[Judged], bool, float]:
     """Estimable effects with their errors, whether their estimates are independent, and the quantile for all.
 
     ``inverse`` is of X'X, ``error`` the mean square and its degrees of freedom, ``factors`` how many there are.
@@ -220,7 +221,7 @@ def _tested(
     adjusted = holm(p, factors)
     return (
         [
-            Tested(
+            Judged(
                 effect=e,
                 pct=100 * math.expm1(e),
                 se=s,

@@ -14,8 +14,8 @@ from campaign.analysis.statistics.factorial.fit import (
     Fit,
     Groups,
     Heterogeneity,
+    Judged,
     Rows,
-    Tested,
     data_of,
     fit,
     heterogeneity,
@@ -94,7 +94,7 @@ def screen(
     estimates = {
         factor: (100 * found.effect, 100 * found.se)
         for factor, found in pooled.effects.items()
-        if isinstance(found, Tested)
+        if isinstance(found, Judged)
     }
     shrunken = shrink(estimates, pooled.error.df)
     return replace(

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from campaign.analysis.statistics.factorial import Rows, Screened, Trait, by_gain, screen
-from campaign.analysis.statistics.factorial.fit import Tested
+from campaign.analysis.statistics.factorial.fit import Judged
 from campaign.analysis.statistics.screen_table import analyze_screen_file, read_design
 from campaign.analysis.statistics.sets import Sample
 from campaign.analysis.statistics.shrinkage import Shrunken, shrink
@@ -66,7 +66,7 @@ def test_what_was_put_in_is_found_and_chosen_with_the_reason_of_every_other() ->
     assert "not_significant" in found.selection.reasons["seccomp"]
     assert found.confirmatory is False
     cpu = found.pooled.effects["cpu"]
-    assert isinstance(cpu, Tested)
+    assert isinstance(cpu, Judged)
     assert cpu.sim_low_pct < 100 * np.expm1(0.02) < cpu.sim_high_pct
 
 
@@ -109,6 +109,16 @@ def test_a_row_that_never_ran_is_named_and_a_value_of_zero_counts_as_none() -> N
     assert found.nonpositive_rows == ["r02"]
     assert found.pooled is not None and found.pooled.n == 43
     assert chosen(found) == ["cpu"]
+
+
+def test_a_model_of_which_no_run_is_usable_has_no_fit_and_stops_no_other() -> None:
+    groups = drawn(rows_of(), {"cpu": 0.02})
+    groups["m0"].clear()
+    found = screen(groups, rows_of(), 1)
+    assert list(found.models) == ["m1"]
+    assert chosen(found) == ["cpu"]
+    groups["m1"].clear()
+    assert screen(groups, rows_of(), 1).status == "no_data"
 
 
 def test_an_interaction_is_noticed_and_folding_over_recommended() -> None:

@@ -15,7 +15,7 @@ from campaign.analysis.statistics import analyze_runs, two_arms
 from campaign.analysis.statistics.bootstrap import DifferenceBca, MovingBlocks, OverheadBca
 from campaign.analysis.statistics.effects import Effect
 from campaign.analysis.statistics.factorial.fit import Effect as FactorEffect
-from campaign.analysis.statistics.factorial.fit import Error, Fit, Heterogeneity, LackOfFit, Tested
+from campaign.analysis.statistics.factorial.fit import Error, Fit, Heterogeneity, Judged, LackOfFit
 from campaign.analysis.statistics.factorial.half_normal import Lenth, Point
 from campaign.analysis.statistics.factorial.screened import Layout
 from campaign.analysis.statistics.independent import Decision
@@ -56,7 +56,7 @@ def test(treatment, reference, m=1):
     [
         *(("comparisons", cls) for cls in (*OF_COMPARISONS, DifferenceBca, OverheadBca, Randomisation, OrderBalance)),
         ("order_effects", MovingBlocks),
-        *(("screen_effects", cls) for cls in (FactorEffect, Tested, Error, Fit, Heterogeneity, LackOfFit, Layout)),
+        *(("screen_effects", cls) for cls in (FactorEffect, Judged, Error, Fit, Heterogeneity, LackOfFit, Layout)),
         *(("screen_contrasts", cls) for cls in (Lenth, Point)),
         *(("request_percentiles", cls) for cls in (Described, Summary, Resampled, RunLevel)),
         ("power", Posthoc),
