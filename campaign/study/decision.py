@@ -20,7 +20,7 @@ from campaign.analysis.statistics.block_contrasts import pool_screens
 from campaign.analysis.statistics.factorial import Groups, Screened, by_gain
 from campaign.analysis.statistics.factorial.fit import Effect, Judged, NotEstimable
 from campaign.analysis.statistics.output import json_ready
-from campaign.analysis.statistics.runs import pooled_units
+from campaign.analysis.statistics.pooled import pooled_units
 from campaign.analysis.statistics.screen_config import rows_of, traits
 from campaign.analysis.statistics.shrinkage import Shrunken, shrink
 from campaign.analysis.statistics.table import alike, check_runs

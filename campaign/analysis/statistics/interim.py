@@ -18,6 +18,7 @@ import numpy as np
 from campaign.analysis.margin import Margin
 from campaign.analysis.parallel import Work
 from campaign.analysis.statistics import compare as comparing
+from campaign.analysis.statistics.cells import fatal, flags_of, samples_of, series_of
 from campaign.analysis.statistics.claims import OPEN, Claim, Limits
 from campaign.analysis.statistics.contrasts import Contrast, plan_contrasts
 from campaign.analysis.statistics.descriptive import describe, moments
@@ -25,16 +26,9 @@ from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.judgement import family_of
 from campaign.analysis.statistics.metrics import Fact
 from campaign.analysis.statistics.order import complete_blocks, interleaved, order_balance
-from campaign.analysis.statistics.runs import (
-    Settings,
-    fatal,
-    flags_of,
-    samples_of,
-    series_of,
-    settings_of,
-)
 from campaign.analysis.statistics.sequential.anytime import AnyTime, any_time
 from campaign.analysis.statistics.sets import PROTOCOL, Sample, accounting, exclusions
+from campaign.analysis.statistics.settings import Settings, settings_of
 from campaign.analysis.statistics.table import Cell, RunTable, alike, check_runs
 from campaign.analysis.statistics.verdict import not_interpretable
 

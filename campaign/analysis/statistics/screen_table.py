@@ -17,7 +17,7 @@ from campaign.analysis.statistics.analyze import read_files, run_table
 from campaign.analysis.statistics.factorial import Rows, Trait
 from campaign.analysis.statistics.metrics import facts_of
 from campaign.analysis.statistics.output import json_ready, versions, write_json
-from campaign.analysis.statistics.runs import pooled_units
+from campaign.analysis.statistics.pooled import pooled_units
 from campaign.analysis.statistics.table import TableError, alike, check_runs
 from campaign.reading import Asked
 

@@ -1,0 +1,301 @@
+"""A cell of the run table: every contrast and metric compared in all analysis sets, and what order and time explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from campaign.analysis.statistics import compare as comparing
+from campaign.analysis.statistics.block_contrasts import Dunnett, dunnett_screen
+from campaign.analysis.statistics.bootstrap import Resampled
+from campaign.analysis.statistics.contrasts import Contrast, phase_kind, plan_contrasts
+from campaign.analysis.statistics.distributions import FloatArray
+from campaign.analysis.statistics.equivalence import MARGINS_PCT
+from campaign.analysis.statistics.interblock import interblock
+from campaign.analysis.statistics.order import OrderBalance, Ran, complete_blocks, interleaved, time_series, was_blocked
+from campaign.analysis.statistics.randomisation import Randomisation, randomisation, seed_of
+from campaign.analysis.statistics.seeds import derived_seed
+from campaign.analysis.statistics.sets import (
+    ALL_VALID,
+    ANALYSIS_SETS,
+    PROTOCOL,
+    Attempts,
+    Sample,
+    accounting,
+    exclusions,
+    select,
+    valid,
+    within_protocol,
+    worst_case,
+)
+from campaign.analysis.statistics.settings import Settings
+from campaign.analysis.statistics.table import Cell
+
+SampleKey = tuple[Any, ...]
+PUBLISHED = {ALL_VALID: "all_valid"}
+"""Name under which a comparison states its analysis set, where it is not the set's own."""
+
+
+def compare_cell(
+    cell: Cell,
+    environments: list[str],
+    metrics: list[str],
+    settings: Settings,
+    suspect: Mapping[str, set[tuple[str, str]]],
+) -> tuple[list[dict[str, dict[str, Any]]], list[dict[str, Any]]]:
+    """Every contrast and metric of a cell: the comparison in all analysis sets, and the series."""
+    pairs = [
+        (contrast, metric)
+        for contrast in plan_contrasts(cell.phase, environments, settings.roles(environments))
+        for metric in metrics
+    ]
+    screened = _dunnett(cell, environments, metrics, settings)
+    compared = [_all_sets(cell, contrast, metric, settings, suspect, screened) for contrast, metric in pairs]
+    return compared, [entry for pair in pairs for entry in series_of(cell, *pair, settings)]
+
+
+def _all_sets(
+    cell: Cell,
+    contrast: Contrast,
+    metric: str,
+    settings: Settings,
+    suspect: Mapping[str, set[tuple[str, str]]],
+    screened: Mapping[tuple[str, str, str], Dunnett],
+) -> dict[str, dict[str, Any]]:
+    arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
+    status, details = fatal(cell, contrast, settings)
+    flags = flags_of(arms, metric) + [name for name, found in suspect.items() if (cell.model, metric) in found]
+    pair = f"{contrast.treatment}_vs_{contrast.reference}"
+    shared = {
+        "model": cell.model,
+        "metric": metric,
+        "reference": contrast.reference,
+        "treatment": contrast.treatment,
+        "contrast": pair,
+        "unit": cell.unit,
+        "phase": cell.phase,
+        "kind": contrast.kind,
+        "settings_differ": {
+            name: {arm: list(seen[arm]) for arm in (contrast.treatment, contrast.reference)}
+            for name, seen in cell.settings.items()
+            if seen.get(contrast.treatment)
+            and seen.get(contrast.reference)
+            and not set(seen[contrast.treatment]) & set(seen[contrast.reference])
+        },
+    }
+    flags += ["settings_differ"] if shared["settings_differ"] else []
+    if status:
+        return {name: shared | refused(name, status, flags, details) for name in ANALYSIS_SETS}
+    planned = settings.planned_repetitions or cell.planned
+    margins = tuple(sorted({*MARGINS_PCT, settings.margin_pct[metric]}))
+    done: dict[SampleKey, dict[str, Any]] = {}
+    resampled: dict[SampleKey, dict[str, Any]] = {}
+    headline = _sample_key(*samples_of(cell, contrast, metric, PROTOCOL))
+    out: dict[str, dict[str, Any]] = {}
+    for name in ANALYSIS_SETS:
+        t, r = samples_of(cell, contrast, metric, name)
+        key = _sample_key(t, r)
+        blocked = was_blocked(t, r, cell.schedule)
+        if key not in done:
+            better = settings.facts[metric].direction
+            done[key] = comparing.compare(t, r, better, blocked=blocked, m=settings.m, margins=margins)
+        raised = list(flags)
+        if settings.planned_repetitions and min(len(t), len(r)) < planned:
+            raised.append("incomplete")
+        mixed = interleaved(t, r)
+        if mixed is False:
+            raised.append("confounded_with_time")
+        elif done[key]["order"].balanced is False:
+            raised.append("order_imbalanced")
+        found = done[key] | shared | {"analysis_set": PUBLISHED.get(name, name), "flags": raised, "interleaved": mixed}
+        found["cautions"] = list(found["cautions"])
+        if name in (PROTOCOL, ALL_VALID):
+            # Where both sets hold the same runs they are one sample, with one interval: the headline's.
+            if key not in resampled:
+                names = (cell.model, metric, pair, PROTOCOL if key == headline else name)
+                resampled[key] = {
+                    "bootstrap": comparing.bootstrap(
+                        found, t, r, settings.seed, names, settings.facts[metric].direction
+                    ),
+                    "randomisation": _rearranged(found, t, r, blocked, settings, metric),
+                    "interblock": _recovered(found, t, r, blocked, arms),
+                }
+            found |= resampled[key]
+        if contrast.kind == "screen":
+            found["dunnett"] = screened.get((contrast.treatment, metric, name))
+        out[name] = found
+    extra = {
+        "analysis_sets": {name: _set_summary(found) for name, found in out.items()},
+        "exclusions": exclusions(arms, metric),
+        "accounting": accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned),
+        "worst_case": worst_case(*samples_of(cell, contrast, metric, PROTOCOL), planned),
+    }
+    out[PROTOCOL] |= extra
+    out[PROTOCOL]["excluded_run_ids"] = _not_used(arms, metric, PROTOCOL)
+    out[ALL_VALID]["excluded_run_ids"] = _not_used(arms, metric, ALL_VALID)
+    return out
+
+
+def _rearranged(
+    found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, settings: Settings, metric: str
+) -> Randomisation | None:
+    """The randomisation test over what the design allows: swaps within complete blocks where there are three,
+    else all labels."""
+    if found["status"] != "ok":
+        return None
+    rows = complete_blocks(t, r)
+    swapped = blocked and len(rows[0]) >= comparing.FEWEST
+    a, b = (t.value[rows[0]], r.value[rows[1]]) if swapped else (t.value, r.value)
+    seed = seed_of(settings.seed, swapped, (len(a), len(b)))
+    return randomisation(a, b, swapped, seed, settings.margin_pct[metric])
+
+
+def _recovered(
+    found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, arms: list[Attempts]
+) -> dict[str, Any] | None:
+    """The mixed model over blocks of which some are incomplete; None where nothing is inferred.
+    ``arms`` are treatment and reference."""
+    if found["status"] != "ok":
+        return None
+    if not blocked:
+        return {"status": "no_blocks"}
+    return interblock(t, r, (_places(t, r, arms[1]), _places(r, t, arms[0])))
+
+
+def _places(mine: Sample, other: Sample, partners: Attempts) -> FloatArray:
+    """-0.5 for each run that came before its partner, 0.5 after, NaN where not known;
+    a lost partner's place is that of its first attempt."""
+    order = dict(zip(partners.repetition[::-1].tolist(), partners.order[::-1].tolist(), strict=True))
+    order |= dict(zip(other.repetition.tolist(), other.order.tolist(), strict=True))
+    theirs = np.array([order.get(repetition, np.nan) for repetition in mine.repetition.tolist()], dtype=float)
+    return np.where(np.isnan(mine.order) | np.isnan(theirs), np.nan, np.where(mine.order < theirs, -0.5, 0.5))
+
+
+def _dunnett(
+    cell: Cell, environments: list[str], metrics: list[str], settings: Settings
+) -> dict[tuple[str, str, str], Dunnett]:
+    """Option, metric and analysis set to Dunnett's comparison with the baseline, in a phase that screens."""
+    roles = settings.roles(environments)
+    baseline = roles.baseline
+    if phase_kind(cell.phase, roles) != "screen" or baseline is None:
+        return {}
+    options = [e for e in roles.options if e in cell.arms]
+    out = {}
+    for metric in metrics:
+        for name in ANALYSIS_SETS:
+            arms = {e: select(cell.arms[e], metric, name) for e in (baseline, *options) if e in cell.arms}
+            for option, found in dunnett_screen(arms, baseline).items():
+                out[option, metric, name] = found
+    return out
+
+
+def _sample_key(t: Sample, r: Sample) -> SampleKey:
+    """What tells two samples apart. A repeated run keeps its id, so its value and its place in time belong to it."""
+    return tuple(part for s in (t, r) for part in (tuple(s.run_ids), s.value.tobytes(), s.order.tobytes()))
+
+
+def refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -> dict[str, Any]:
+    first = ["duplicate_cell"] if status == "error_duplicate_cell" else []
+    empty = dict.fromkeys((*comparing.inferential(), "desc", "diff", "pct_change", "overhead_pct", "outliers"))
+    nothing: dict[str, Any] = {"status": None, "n_pairs": None}
+    return (
+        {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
+        | empty
+        | {
+            "paired": nothing,
+            "bootstrap": Resampled(),
+            "randomisation": None,
+            "interblock": None,
+            "interleaved": None,
+            "reasons": {},
+        }
+        | {"layers": {}, "time_matters": None, "order": OrderBalance(), "worst_case": None}
+        | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
+        | details
+    )
+
+
+def _not_used(arms: list[Attempts], metric: str, name: str) -> list[str]:
+    keep = valid if name == ALL_VALID else within_protocol
+    return sorted(arm.run_ids[i] for arm in arms for i in np.flatnonzero(~keep(arm, metric)))
+
+
+def _set_summary(found: dict[str, Any]) -> dict[str, Any]:
+    arms = {found["treatment"]: found["desc"]["treatment"], found["reference"]: found["desc"]["reference"]}
+    return {
+        "n": {arm: desc["n"] for arm, desc in arms.items()},
+        "mean": {arm: desc.get("mean") for arm, desc in arms.items()},
+        "sd": {arm: desc.get("sd") for arm, desc in arms.items()},
+        **{key: found[key] for key in ("diff", "pct_change", "welch", "paired", "status")},
+    }
+
+
+def samples_of(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sample, Sample]:
+    t, r = (
+        select(cell.arms[arm], metric, name) if arm in cell.arms else comparing.empty_sample()
+        for arm in (contrast.treatment, contrast.reference)
+    )
+    return t, r
+
+
+def fatal(cell: Cell, contrast: Contrast, settings: Settings) -> tuple[str | None, dict[str, Any]]:
+    """The status that forbids statistics, with its evidence."""
+    pair = (contrast.treatment, contrast.reference)
+    twice = [run_id for arm in pair for run_id in cell.duplicates.get(arm, [])]
+    if twice:
+        return "error_duplicate_cell", {"duplicate_run_ids": sorted(twice)}
+    if cell.weights_differ:
+        return "error_model_identity", {}
+    changed = {
+        name: {arm: list(seen.get(arm, ())) for arm in pair}
+        for name, seen in cell.changed.items()
+        if len({value for arm in pair for value in seen.get(arm, ())}) > 1
+    }
+    if changed:
+        return "error_environment_changed", {"changed": changed}
+    if cell.model in settings.refused:
+        return settings.refused[cell.model], {}
+    return None, {}
+
+
+def flags_of(arms: list[Attempts], metric: str) -> list[str]:
+    values = [arm.values[metric] for arm in arms]
+    checks = {
+        "missing_values": any(np.isnan(x).any() for x in values),
+        "nonfinite_dropped": any(np.isinf(x).any() for x in values),
+        "failed_runs": any((~arm.ok).any() for arm in arms),
+        "throttled_runs": any(arm.throttled.any() for arm in arms),
+    }
+    return [name for name, raised in checks.items() if raised]
+
+
+def series_of(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> list[dict[str, Any]]:
+    if fatal(cell, contrast, settings)[0]:
+        return []
+    t, r = samples_of(cell, contrast, metric, PROTOCOL)
+    if len(t) < 3 or len(r) < 3:
+        return []
+    name = f"{contrast.treatment}_vs_{contrast.reference}"
+    entry = {
+        "model": cell.model,
+        "metric": metric,
+        "reference": contrast.reference,
+        "treatment": contrast.treatment,
+        "unit": cell.unit,
+        "phase": cell.phase,
+    }
+    if np.isnan(t.order).any() or np.isnan(r.order).any():
+        return [entry | {"interleaved": None, "flags": [], "reason": "order_not_recorded"}]
+    seed = derived_seed(settings.seed, cell.model, metric, name, "moving_block_mean_diff", PROTOCOL)
+    return [entry | time_series(t, r, was_blocked(t, r, cell.schedule), seed, _ran(cell, contrast.treatment))]
+
+
+def _ran(cell: Cell, treatment: str) -> Ran:
+    """All attempts of the cell in time, kept or not, and which were of the treatment."""
+    order = np.concatenate([arm.order for arm in cell.arms.values()])
+    mine = np.concatenate([np.full(len(arm), name == treatment) for name, arm in cell.arms.items()])
+    known = np.isfinite(order)
+    sort = np.argsort(order[known], kind="stable")
+    return order[known][sort], mine[known][sort]
