@@ -34,6 +34,8 @@ LEFT_OUT = object()
 INLINE = object()
 """In ``Annotated``: the field is a result, or a mapping, whose own parts stand in the JSON where the field would;
 None stands for no part."""
+UNTOLD = object()
+"""In ``Annotated``: the JSON never has the field."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class _Field:
     column: Column | None
     left_out: bool
     inline: bool
+    untold: bool
     sql: str | None
     """Type of the column; None where there is none."""
 
@@ -61,7 +64,7 @@ def _known(cls: Any) -> tuple[_Field, ...]:
             hint, notes = hint.__origin__, hint.__metadata__
         column = next((note for note in notes if isinstance(note, Column)), None)
         sql = _sql(hint) if column else None
-        found.append(_Field(its.name, column, LEFT_OUT in notes, INLINE in notes, sql))
+        found.append(_Field(its.name, column, LEFT_OUT in notes, INLINE in notes, UNTOLD in notes, sql))
     return tuple(found)
 
 
@@ -72,10 +75,13 @@ def _sql(hint: Any) -> str:
 
 
 def as_json(found: Result) -> dict[str, Any]:
-    """Field to value, without what is left out; further results stay as they are."""
+    """Field to value, without what is left out or untold, the parts of what is inline in its place; further results
+    stay as they are."""
     out: dict[str, Any] = {}
     for its in _fields(type(found)):
         value = getattr(found, its.name)
+        if its.untold:
+            continue
         if its.inline:
             out |= as_json(value) if isinstance(value, Result) else value or {}
         elif value is not None or not its.left_out:

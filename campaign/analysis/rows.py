@@ -154,8 +154,8 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
             **_limits("equivalence", claim["equivalence_interval"]),
             **_limits("alone", claim["alone"]),
             "noninferior": claim["noninferior"],
-            "noninferiority_p_adjusted": detail.get("noninferiority_p_adjusted"),
-            "randomisation_p_adjusted": detail.get("randomisation_p_adjusted"),
+            "noninferiority_p_adjusted": get(detail, "noninferiority_p_adjusted"),
+            "randomisation_p_adjusted": get(detail, "randomisation_p_adjusted"),
             **{f"randomisation_{side}": limit for side, limit in swapped.items()},
             "interblock_status": blocks.get("status"),
             **{
@@ -165,7 +165,7 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
             "worst_case_low": worst.get("pct_low"),
             "worst_case_high": worst.get("pct_high"),
             **{
-                name: detail.get(name)
+                name: get(detail, name)
                 for name in (
                     "p",
                     "p_adjusted",

@@ -117,7 +117,7 @@ def document(campaign: Campaign, units: int = 1) -> dict[str, Any]:
 
 def deciding_rule() -> dict[str, Any]:
     """The rule of this installation (``docs/statistics.md``), as figures and words."""
-    from campaign.analysis.statistics import claims, deciding, order, units, verdict
+    from campaign.analysis.statistics import claims, compare, deciding, order, units
 
     return {
         "alpha": 0.05,
@@ -125,7 +125,7 @@ def deciding_rule() -> dict[str, Any]:
             "paired t over complete blocks of interleaved arms, else Welch's t; each side must pass also with "
             "the t corrected for skewness"
         ),
-        "blocks_for_paired": verdict.BLOCKS_FOR_HEADLINE,
+        "blocks_for_paired": compare.BLOCKS_FOR_HEADLINE,
         "unseen_runs_difference": deciding.UNSEEN_DIFFERENCE,
         "unseen_runs_equivalence": deciding.UNSEEN_EQUIVALENCE,
         "most_resemblance_of_neighbours": deciding.MOST_RESEMBLANCE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,24 @@ import numpy as np
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.block_contrasts import Dunnett, dunnett_screen
 from campaign.analysis.statistics.bootstrap import Resampled
+from campaign.analysis.statistics.comparison import (
+    PUBLISHED,
+    InSets,
+    Measured,
+    Names,
+    OfScreen,
+    OfSets,
+    Rearranged,
+    Refused,
+    names_of,
+    summary_of,
+)
 from campaign.analysis.statistics.contrasts import Contrast, phase_kind, plan_contrasts
+from campaign.analysis.statistics.deciding import Layer
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.interblock import interblock
-from campaign.analysis.statistics.order import OrderBalance, Ran, complete_blocks, interleaved, time_series, was_blocked
+from campaign.analysis.statistics.order import Ran, complete_blocks, interleaved, time_series, was_blocked
 from campaign.analysis.statistics.randomisation import Randomisation, randomisation, seed_of
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import (
@@ -34,8 +48,6 @@ from campaign.analysis.statistics.settings import Settings
 from campaign.analysis.statistics.table import Cell
 
 SampleKey = tuple[Any, ...]
-PUBLISHED = {ALL_VALID: "all_valid"}
-"""Name under which a comparison states its analysis set, where it is not the set's own."""
 
 
 def compare_cell(
@@ -44,7 +56,7 @@ def compare_cell(
     metrics: list[str],
     settings: Settings,
     suspect: Mapping[str, set[tuple[str, str]]],
-) -> tuple[list[dict[str, dict[str, Any]]], list[dict[str, Any]]]:
+) -> tuple[list[InSets], list[dict[str, Any]]]:
     """Every contrast and metric of a cell: the comparison in all analysis sets, and the series."""
     pairs = [
         (contrast, metric)
@@ -63,87 +75,115 @@ def _all_sets(
     settings: Settings,
     suspect: Mapping[str, set[tuple[str, str]]],
     screened: Mapping[tuple[str, str, str], Dunnett],
-) -> dict[str, dict[str, Any]]:
+) -> InSets:
     arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
-    status, details = fatal(cell, contrast, settings)
+    status, evidence = fatal(cell, contrast, settings)
+    names = names_of(cell, contrast, metric)
     flags = flags_of(arms, metric) + [name for name, found in suspect.items() if (cell.model, metric) in found]
-    pair = f"{contrast.treatment}_vs_{contrast.reference}"
-    shared = {
-        "model": cell.model,
-        "metric": metric,
-        "reference": contrast.reference,
-        "treatment": contrast.treatment,
-        "contrast": pair,
-        "unit": cell.unit,
-        "phase": cell.phase,
-        "kind": contrast.kind,
-        "settings_differ": {
-            name: {arm: list(seen[arm]) for arm in (contrast.treatment, contrast.reference)}
-            for name, seen in cell.settings.items()
-            if seen.get(contrast.treatment)
-            and seen.get(contrast.reference)
-            and not set(seen[contrast.treatment]) & set(seen[contrast.reference])
-        },
-    }
-    flags += ["settings_differ"] if shared["settings_differ"] else []
+    flags += ["settings_differ"] if names.settings_differ else []
     if status:
-        return {name: shared | refused(name, status, flags, details) for name in ANALYSIS_SETS}
+        flags = [*(["duplicate_cell"] if status == "error_duplicate_cell" else []), *flags]
+        return {
+            name: Refused(names, PUBLISHED.get(name, name), status, flags, evidence=evidence) for name in ANALYSIS_SETS
+        }
     planned = settings.planned_repetitions or cell.planned
-    margins = tuple(sorted({*MARGINS_PCT, settings.margin_pct[metric]}))
-    done: dict[SampleKey, dict[str, Any]] = {}
-    resampled: dict[SampleKey, dict[str, Any]] = {}
+    question = _Question(cell, names, settings)
     headline = _sample_key(*samples_of(cell, contrast, metric, PROTOCOL))
-    out: dict[str, dict[str, Any]] = {}
+    out = {}
     for name in ANALYSIS_SETS:
         t, r = samples_of(cell, contrast, metric, name)
-        key = _sample_key(t, r)
-        blocked = was_blocked(t, r, cell.schedule)
-        if key not in done:
-            better = settings.facts[metric].direction
-            done[key] = comparing.compare(t, r, better, blocked=blocked, m=settings.m, margins=margins)
+        answer = question.of(t, r)
         raised = list(flags)
         if settings.planned_repetitions and min(len(t), len(r)) < planned:
             raised.append("incomplete")
         mixed = interleaved(t, r)
         if mixed is False:
             raised.append("confounded_with_time")
-        elif done[key]["order"].balanced is False:
+        elif answer.compared.order.balanced is False:
             raised.append("order_imbalanced")
-        found = done[key] | shared | {"analysis_set": PUBLISHED.get(name, name), "flags": raised, "interleaved": mixed}
-        found["cautions"] = list(found["cautions"])
+        found = Measured(
+            compared=answer.compared,
+            names=names,
+            analysis_set=PUBLISHED.get(name, name),
+            flags=raised,
+            interleaved=mixed,
+            layers=answer.layers,
+            of_screen=OfScreen(screened.get((contrast.treatment, metric, name))) if contrast.kind == "screen" else None,
+        )
         if name in (PROTOCOL, ALL_VALID):
             # Where both sets hold the same runs they are one sample, with one interval: the headline's.
-            if key not in resampled:
-                names = (cell.model, metric, pair, PROTOCOL if key == headline else name)
-                resampled[key] = {
-                    "bootstrap": comparing.bootstrap(
-                        found, t, r, settings.seed, names, settings.facts[metric].direction
-                    ),
-                    "randomisation": _rearranged(found, t, r, blocked, settings, metric),
-                    "interblock": _recovered(found, t, r, blocked, arms),
-                }
-            found |= resampled[key]
-        if contrast.kind == "screen":
-            found["dunnett"] = screened.get((contrast.treatment, metric, name))
+            drawn_as = PROTOCOL if _sample_key(t, r) == headline else name
+            intervals, rearranged = question.resampled(t, r, drawn_as, arms)
+            found = replace(
+                found,
+                compared=replace(answer.compared, bootstrap=intervals),
+                rearranged=rearranged,
+                excluded_run_ids=_not_used(arms, metric, name),
+            )
         out[name] = found
-    extra = {
-        "analysis_sets": {name: _set_summary(found) for name, found in out.items()},
-        "exclusions": exclusions(arms, metric),
-        "accounting": accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned),
-        "worst_case": worst_case(*samples_of(cell, contrast, metric, PROTOCOL), planned),
-    }
-    out[PROTOCOL] |= extra
-    out[PROTOCOL]["excluded_run_ids"] = _not_used(arms, metric, PROTOCOL)
-    out[ALL_VALID]["excluded_run_ids"] = _not_used(arms, metric, ALL_VALID)
-    return out
+    of_sets = OfSets(
+        {name: summary_of(found) for name, found in out.items()},
+        exclusions(arms, metric),
+        accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned),
+        worst_case(*samples_of(cell, contrast, metric, PROTOCOL), planned),
+    )
+    return {**out, PROTOCOL: replace(out[PROTOCOL], of_sets=of_sets)}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What two samples show, and what may decide between them."""
+
+    compared: comparing.Compared
+    layers: Mapping[str, Layer]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One contrast and metric of a cell. Analysis sets that hold the same runs are asked once."""
+
+    cell: Cell
+    names: Names
+    settings: Settings
+    known: dict[SampleKey, _Answer] = field(default_factory=dict)
+    drawn: dict[SampleKey, tuple[Resampled, Rearranged]] = field(default_factory=dict)
+
+    def of(self, t: Sample, r: Sample) -> _Answer:
+        """Treatment and reference compared."""
+        key = _sample_key(t, r)
+        if key not in self.known:
+            settings, metric = self.settings, self.names.metric
+            blocked = was_blocked(t, r, self.cell.schedule)
+            margins = tuple(sorted({*MARGINS_PCT, settings.margin_pct[metric]}))
+            better = settings.facts[metric].direction
+            found = comparing.compare(t, r, better, blocked=blocked, m=settings.m, margins=margins)
+            self.known[key] = _Answer(found, comparing.layers(t, r, blocked) if found.status == "ok" else {})
+        return self.known[key]
+
+    def resampled(self, t: Sample, r: Sample, analysis_set: str, arms: list[Attempts]) -> tuple[Resampled, Rearranged]:
+        """What chance and other schedules would have made of two samples; the set names the random stream. ``arms`` are
+        treatment and reference."""
+        key = _sample_key(t, r)
+        if key not in self.drawn:
+            settings, names = self.settings, self.names
+            found, blocked = self.of(t, r).compared, was_blocked(t, r, self.cell.schedule)
+            stream = (names.model, names.metric, names.contrast, analysis_set)
+            better = settings.facts[names.metric].direction
+            self.drawn[key] = (
+                comparing.bootstrap(found, t, r, settings.seed, stream, better),
+                Rearranged(
+                    _rearranged(found, t, r, blocked, settings, names.metric), _recovered(found, t, r, blocked, arms)
+                ),
+            )
+        return self.drawn[key]
 
 
 def _rearranged(
-    found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, settings: Settings, metric: str
+    found: comparing.Compared, t: Sample, r: Sample, blocked: bool, settings: Settings, metric: str
 ) -> Randomisation | None:
     """The randomisation test over what the design allows: swaps within complete blocks where there are three,
     else all labels."""
-    if found["status"] != "ok":
+    if found.status != "ok":
         return None
     rows = complete_blocks(t, r)
     swapped = blocked and len(rows[0]) >= comparing.FEWEST
@@ -153,11 +193,11 @@ def _rearranged(
 
 
 def _recovered(
-    found: Mapping[str, Any], t: Sample, r: Sample, blocked: bool, arms: list[Attempts]
+    found: comparing.Compared, t: Sample, r: Sample, blocked: bool, arms: list[Attempts]
 ) -> dict[str, Any] | None:
     """The mixed model over blocks of which some are incomplete; None where nothing is inferred.
     ``arms`` are treatment and reference."""
-    if found["status"] != "ok":
+    if found.status != "ok":
         return None
     if not blocked:
         return {"status": "no_blocks"}
@@ -196,40 +236,9 @@ def _sample_key(t: Sample, r: Sample) -> SampleKey:
     return tuple(part for s in (t, r) for part in (tuple(s.run_ids), s.value.tobytes(), s.order.tobytes()))
 
 
-def refused(name: str, status: str, flags: list[str], details: dict[str, Any]) -> dict[str, Any]:
-    first = ["duplicate_cell"] if status == "error_duplicate_cell" else []
-    empty = dict.fromkeys((*comparing.inferential(), "desc", "diff", "pct_change", "overhead_pct", "outliers"))
-    nothing: dict[str, Any] = {"status": None, "n_pairs": None}
-    return (
-        {"analysis_set": PUBLISHED.get(name, name), "status": status, "flags": first + flags, "cautions": []}
-        | empty
-        | {
-            "paired": nothing,
-            "bootstrap": Resampled(),
-            "randomisation": None,
-            "interblock": None,
-            "interleaved": None,
-            "reasons": {},
-        }
-        | {"layers": {}, "time_matters": None, "order": OrderBalance(), "worst_case": None}
-        | {"analysis_sets": None, "exclusions": None, "accounting": None, "excluded_run_ids": []}
-        | details
-    )
-
-
 def _not_used(arms: list[Attempts], metric: str, name: str) -> list[str]:
     keep = valid if name == ALL_VALID else within_protocol
     return sorted(arm.run_ids[i] for arm in arms for i in np.flatnonzero(~keep(arm, metric)))
-
-
-def _set_summary(found: dict[str, Any]) -> dict[str, Any]:
-    arms = {found["treatment"]: found["desc"]["treatment"], found["reference"]: found["desc"]["reference"]}
-    return {
-        "n": {arm: desc["n"] for arm, desc in arms.items()},
-        "mean": {arm: desc.get("mean") for arm, desc in arms.items()},
-        "sd": {arm: desc.get("sd") for arm, desc in arms.items()},
-        **{key: found[key] for key in ("diff", "pct_change", "welch", "paired", "status")},
-    }
 
 
 def samples_of(cell: Cell, contrast: Contrast, metric: str, name: str) -> tuple[Sample, Sample]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from campaign.analysis.result import get
+from campaign.analysis.result import INLINE, Result, get
 from campaign.analysis.statistics import deciding, two_arms
 from campaign.analysis.statistics.bootstrap import (
     Intervals,
@@ -19,25 +20,20 @@ from campaign.analysis.statistics.bootstrap import (
 )
 from campaign.analysis.statistics.descriptive import describe, is_constant, moments, outliers
 from campaign.analysis.statistics.distributions import FloatArray
-from campaign.analysis.statistics.effects import independent_effect, labels
-from campaign.analysis.statistics.equivalence import MARGINS_PCT, Margins, tost_absolute, tost_ratio
-from campaign.analysis.statistics.independent import decide, shapiro
-from campaign.analysis.statistics.order import complete_blocks, order_balance, resembles_time
+from campaign.analysis.statistics.effects import Effect, independent_effect, labels
+from campaign.analysis.statistics.equivalence import MARGINS_PCT, Margins, Tost, TostAbsolute, tost_absolute, tost_ratio
+from campaign.analysis.statistics.independent import Decision, ShapiroWilk, decide, shapiro
+from campaign.analysis.statistics.order import OrderBalance, complete_blocks, order_balance, resembles_time
 from campaign.analysis.statistics.paired import Blocks, paired
-from campaign.analysis.statistics.power import posthoc
-from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, independent_ratio
+from campaign.analysis.statistics.power import Posthoc, posthoc
+from campaign.analysis.statistics.ratio import NOT_DISTINGUISHABLE, Ratio, independent_ratio
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import Sample
-from campaign.analysis.statistics.verdict import BLOCKS_FOR_HEADLINE
 
 FEWEST = 3
 SMALL = 10
-INFERENTIAL = ("normality", "effect", "ratio", "tost_ratio", "tost_abs", "power", "decision")
-
-
-def inferential() -> tuple[str, ...]:
-    """Keys of a comparison that only values permit."""
-    return (*INFERENTIAL, *two_arms.tests())
+BLOCKS_FOR_HEADLINE = 10
+"""Complete blocks from which they lead in any case."""
 
 
 def status_of(treatment: FloatArray, reference: FloatArray) -> str:
@@ -52,6 +48,50 @@ def status_of(treatment: FloatArray, reference: FloatArray) -> str:
     return "deterministic" if is_constant(treatment) and is_constant(reference) else "ok"
 
 
+@dataclass(frozen=True)
+class Difference(Result):
+    """Of the means, in the metric's unit and in percent of the reference; ``overhead_pct`` is positive where the
+    treatment is worse. None where it cannot be told."""
+
+    diff: float | None = None
+    pct_change: float | None = None
+    overhead_pct: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference(Result):
+    """What values permit to infer: None where they do not, with the reason by field where it is the field's own."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    normality: dict[str, ShapiroWilk | None] | None = None
+    effect: Effect | None = None
+    ratio: Ratio | None = None
+    tost_ratio: dict[str, Tost] | None = None
+    tost_abs: dict[str, TostAbsolute] | None = None
+    power: Posthoc | None = None
+    decision: Decision | None = None
+    tests: Annotated[Mapping[str, Result | None], INLINE] = field(
+        default_factory=lambda: dict.fromkeys(two_arms.tests())
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Result):
+    """Two arms, one metric. What the data do not permit is None; the reason is in ``status``."""
+
+    status: str
+    cautions: list[str]
+    desc: dict[str, dict[str, Any]]
+    difference: Annotated[Difference, INLINE]
+    inference: Annotated[Inference, INLINE]
+    outliers: dict[str, Any]
+    paired: Blocks
+    bootstrap: Resampled
+    order: OrderBalance
+    time_matters: list[str] | None
+    """How runs depend on time; None where that cannot change which layer leads."""
+
+
 def compare(
     treatment: Sample,
     reference: Sample,
@@ -60,44 +100,32 @@ def compare(
     blocked: bool,
     m: int = 30,
     margins: Margins = MARGINS_PCT,
-) -> dict[str, Any]:
+) -> Compared:
     """Everything about ``treatment`` against ``reference`` but the bootstrap, the randomisation test and the verdict.
 
-    ``better`` is 1 where higher is better, -1 where lower is, 0 for neither. ``layers`` holds what may decide
-    (``deciding.Layer``) by the name of its test, and is for the judgement only. ``m`` is the number of planned
-    comparisons behind the ``*_bonferroni`` fields. Fields that the data do not permit are None; the reason is in
-    ``status``, or in ``reasons`` by field.
+    ``better`` is 1 where higher is better, -1 where lower is, 0 for neither. ``m`` is the number of planned comparisons
+    behind the ``*_bonferroni`` fields.
     """
     t, r = treatment.value, reference.value
     status = status_of(t, r)
-    out: dict[str, Any] = {
-        "status": status,
-        "cautions": [],
-        "desc": {"treatment": describe(t), "reference": describe(r)},
-        "diff": None,
-        "pct_change": None,
-        "overhead_pct": None,
-        "reasons": {},
-    }
-    if status not in ("no_data", "missing_arm"):
-        out |= _difference(moments(t).mean, moments(r).mean, better)
-    out |= dict.fromkeys(inferential())
-    out["outliers"] = outliers(t, r, (treatment.run_ids, reference.run_ids))
-    if status == "ok":
-        out |= _inference(t, r, better, m, margins)
-        if min(len(t), len(r)) < SMALL:
-            out["cautions"] = ["small_n", "bootstrap_small_n"]
-    out["paired"] = _pairs(treatment, reference, better, blocked=blocked, m=m, margins=margins)
-    out["bootstrap"] = Resampled()
-    out["order"] = order_balance(treatment, reference)
-    out["layers"] = _layers(treatment, reference, blocked) if status == "ok" else {}
-    # Asked only where it can change which layer leads.
-    few = status == "ok" and out["paired"].n_pairs < BLOCKS_FOR_HEADLINE
-    out["time_matters"] = resembles_time(treatment, reference) if few else None
-    return out
+    pairs = _pairs(treatment, reference, better, blocked=blocked, m=m, margins=margins)
+    few = status == "ok" and pairs.n_pairs < BLOCKS_FOR_HEADLINE
+    return Compared(
+        status=status,
+        cautions=["small_n", "bootstrap_small_n"] if status == "ok" and min(len(t), len(r)) < SMALL else [],
+        desc={"treatment": describe(t), "reference": describe(r)},
+        difference=_difference(moments(t).mean, moments(r).mean, better) if len(t) and len(r) else Difference(),
+        inference=_inference(t, r, better, m, margins) if status == "ok" else Inference(),
+        outliers=outliers(t, r, (treatment.run_ids, reference.run_ids)),
+        paired=pairs,
+        bootstrap=Resampled(),
+        order=order_balance(treatment, reference),
+        time_matters=resembles_time(treatment, reference) if few else None,
+    )
 
 
-def _layers(treatment: Sample, reference: Sample, blocked: bool) -> dict[str, deciding.Layer]:
+def layers(treatment: Sample, reference: Sample, blocked: bool) -> dict[str, deciding.Layer]:
+    """What may decide a comparison whose status is ``ok``, by the name of its test."""
     found = {"welch": deciding.arms(treatment.value, reference.value)}
     t, r = complete_blocks(treatment, reference)
     if not blocked or len(t) < FEWEST:
@@ -122,13 +150,13 @@ def decided_on(treatment: Sample, reference: Sample, test: str) -> tuple[FloatAr
     return treatment.value[t], reference.value[r]
 
 
-def _difference(m_t: float, m_r: float, better: int) -> dict[str, float | None]:
+def _difference(m_t: float, m_r: float, better: int) -> Difference:
     percent = 100 * (m_t / m_r - 1) if m_r else None
     overhead = None if percent is None or better == 0 else -better * percent
-    return {"diff": m_t - m_r, "pct_change": percent, "overhead_pct": None if overhead is None else overhead + 0.0}
+    return Difference(m_t - m_r, percent, None if overhead is None else overhead + 0.0)
 
 
-def _inference(t: FloatArray, r: FloatArray, better: int, m: int, margins: Margins) -> dict[str, Any]:
+def _inference(t: FloatArray, r: FloatArray, better: int, m: int, margins: Margins) -> Inference:
     normality = {"treatment": shapiro(t), "reference": shapiro(r)}
     found = {key: one.test(t, r, m) for key, one in two_arms.tests().items()}
     brown_forsythe = get(found, "variance", "brown_forsythe")
@@ -146,16 +174,17 @@ def _inference(t: FloatArray, r: FloatArray, better: int, m: int, margins: Margi
         "welch": get(found, "welch", "p"),
         "mannwhitney": get(found, "mwu", "p"),
     }
-    return found | {
-        "normality": normality,
-        "effect": effect,
-        "ratio": ratio,
-        "tost_ratio": tost_ratio(t, r, better, margins),
-        "tost_abs": tost_absolute(t, r),
-        "power": posthoc(effect.cohens_d, len(t), len(r), m, sd=effect.sd_pooled, mean_reference=moments(r).mean),
-        "decision": decide(normality, get(brown_forsythe, "p"), p, labels(effect.cohens_d)),
-        "reasons": reasons,
-    }
+    return Inference(
+        reasons=reasons,
+        normality=normality,
+        effect=effect,
+        ratio=ratio,
+        tost_ratio=tost_ratio(t, r, better, margins),
+        tost_abs=tost_absolute(t, r),
+        power=posthoc(effect.cohens_d, len(t), len(r), m, sd=effect.sd_pooled, mean_reference=moments(r).mean),
+        decision=decide(normality, get(brown_forsythe, "p"), p, labels(effect.cohens_d)),
+        tests=found,
+    )
 
 
 def _pairs(treatment: Sample, reference: Sample, better: int, *, blocked: bool, m: int, margins: Margins) -> Blocks:
@@ -167,7 +196,7 @@ def _pairs(treatment: Sample, reference: Sample, better: int, *, blocked: bool, 
 
 
 def bootstrap(
-    comparison: dict[str, Any],
+    compared: Compared,
     treatment: Sample,
     reference: Sample,
     campaign_seed: int,
@@ -178,7 +207,7 @@ def bootstrap(
 
     ``names`` are model, metric, contrast and analysis set: they and the statistic name the random stream.
     """
-    if comparison["status"] != "ok":
+    if compared.status != "ok":
         return Resampled()
     model, metric, contrast, analysis_set = names
 
@@ -186,7 +215,7 @@ def bootstrap(
         return derived_seed(campaign_seed, model, metric, contrast, statistic, analysis_set)
 
     of_blocks = None
-    if comparison["paired"].status == "ok":
+    if compared.paired.status == "ok":
         t, r = complete_blocks(treatment, reference)
         of_blocks = resampled_blocks(treatment.value[t] - reference.value[r], seed_of)
     return Intervals(

@@ -9,7 +9,7 @@ the end, or for looks that were planned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ import numpy as np
 
 from campaign.analysis.margin import Margin
 from campaign.analysis.parallel import Work
+from campaign.analysis.result import as_json
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.cells import fatal, flags_of, samples_of, series_of
 from campaign.analysis.statistics.claims import OPEN, Claim, Limits
+from campaign.analysis.statistics.comparison import Names, names_of
 from campaign.analysis.statistics.contrasts import Contrast, plan_contrasts
 from campaign.analysis.statistics.descriptive import describe, moments
 from campaign.analysis.statistics.distributions import FloatArray
@@ -88,19 +90,12 @@ def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdic
     t, r = samples_of(cell, contrast, metric, PROTOCOL)
     status, _ = fatal(cell, contrast, settings)
     fact = settings.facts[metric]
+    names = replace(names_of(cell, contrast, metric), settings_differ={})
     out: Row = {
-        "model": cell.model,
-        "metric": metric,
-        "reference": contrast.reference,
-        "treatment": contrast.treatment,
-        "contrast": f"{contrast.treatment}_vs_{contrast.reference}",
-        "unit": cell.unit,
-        "phase": cell.phase,
-        "kind": contrast.kind,
+        **as_json(names),
         "analysis_set": PROTOCOL,
         "status": status or comparing.status_of(t.value, r.value),
         "flags": flags_of(arms, metric),
-        "settings_differ": {},
         "desc": {"treatment": describe(t.value), "reference": describe(r.value)},
         "interleaved": interleaved(t, r),
         "order": order_balance(t, r),
@@ -108,11 +103,11 @@ def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdic
         "exclusions": exclusions(arms, metric),
         "accounting": _without_p(cell, contrast, metric, settings),
     }
-    level, family, m = _level(out, settings, confirmatory)
+    level, family, m = _level(names, settings, confirmatory)
     seen = any_time(*_blocks(t, r), level)
     alone = any_time(*_blocks(t, r), ALPHA)
     margin = Margin(settings.margin_pct[metric], metric not in settings.undeclared)
-    claim = open_claim(out, (t, r), seen, alone, (level, family, m), fact, margin, status or verdict)
+    claim = open_claim(names, (t, r), seen, alone, (level, family, m), fact, margin, status or verdict)
     effect = seen.estimate
     percent = effect if seen.percent else None
     return out | {
@@ -133,9 +128,9 @@ def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdic
     }
 
 
-def _level(c: Row, settings: Settings, confirmatory: bool) -> tuple[float, str | None, int | None]:
+def _level(names: Names, settings: Settings, confirmatory: bool) -> tuple[float, str | None, int | None]:
     """Error level of the interval, the family that shares it, and how many were planned in it."""
-    family = family_of(c, settings.facts, confirmatory)
+    family = family_of(names, settings.facts, confirmatory)
     m = settings.planned.get(family)
     return (ALPHA, None, None) if m is None or m < 1 else (ALPHA / m, family, m)
 
@@ -153,7 +148,7 @@ def _without_p(cell: Cell, contrast: Contrast, metric: str, settings: Settings) 
 
 
 def open_claim(
-    c: Mapping[str, Any],
+    names: Names,
     samples: tuple[Sample, Sample],
     seen: AnyTime,
     alone: AnyTime,
@@ -164,8 +159,10 @@ def open_claim(
 ) -> Claim:
     """A claim that decides nothing. ``level`` is that of ``seen``, with its family and how many that counts."""
     reason = None if seen.reason is None else WHY_NO_INTERVAL[seen.reason]
-    if verdict in OPEN and seen.n >= BLOCKS_TO_JUDGE_ORDER and (why := not_interpretable(dict(c))) is not None:
-        verdict, reason = "not_interpretable", why
+    if verdict in OPEN and seen.n >= BLOCKS_TO_JUDGE_ORDER:
+        runs = len(samples[0]) + len(samples[1])
+        why = not_interpretable(names, interleaved(*samples), order_balance(*samples), runs)
+        verdict, reason = (verdict, reason) if why is None else ("not_interpretable", why)
     at_t, at_r = complete_blocks(*samples)
     values = {"treatment": samples[0].value[at_t], "reference": samples[1].value[at_r]}
     described: Row = {}
@@ -174,11 +171,11 @@ def open_claim(
         described |= {f"mean_{arm}": told.get("mean"), f"sd_{arm}": told.get("sd")}
     interval = _limits(level[0], seen)
     return Claim(
-        metric=c["metric"],
+        metric=names.metric,
         label=fact.label,
         unit_of_measure=fact.unit_of_measure,
-        treatment=c["treatment"],
-        reference=c["reference"],
+        treatment=names.treatment,
+        reference=names.reference,
         verdict=verdict,
         reason=reason,
         analysis_set=PROTOCOL,
@@ -202,7 +199,7 @@ def open_claim(
         better_source=fact.source,
         noninferior=None,
         needs=None,
-        screening=c["kind"] == "screen",
+        screening=names.kind == "screen",
     )
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from campaign.analysis.numbers import number
-from campaign.analysis.result import get
+from campaign.analysis.result import UNTOLD, Result, get
+from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics import deciding, planning
+from campaign.analysis.statistics.block_contrasts import Dunnett
 from campaign.analysis.statistics.claims import DIFFERENT, Claim, Limits, Needs
+from campaign.analysis.statistics.comparison import Comparison, Measured, Names
 from campaign.analysis.statistics.families import adjust, holm, local_level
 from campaign.analysis.statistics.independent import ALPHA
 from campaign.analysis.statistics.metrics import Fact
 from campaign.analysis.statistics.verdict import (
+    confounded,
     four_way,
     headline_test,
-    not_interpretable,
     test_p,
     tost_p,
     verdict_of,
@@ -23,126 +27,169 @@ from campaign.analysis.statistics.verdict import (
 
 TESTS = ("document", "welch", "mwu", "paired_t")
 ALONE_TAIL = 0.025
-Comparison = dict[str, Any]
 Facts = Mapping[str, Fact]
 
 
-def family_of(comparison: Comparison, facts: Facts, confirmatory_exists: bool) -> str:
+def family_of(names: Names, facts: Facts, confirmatory_exists: bool) -> str:
     """The family that pays for a comparison's verdict.
 
     ``kind`` of a comparison is ``main`` (two arms), ``three_arm``, ``screen`` or ``screen_base`` (the overhead beside a
     screen). Where a table holds none of the confirmatory metrics, its metrics are taken as confirmatory: they are what
     it was made for.
     """
-    if comparison["kind"] == "screen_base":
+    if names.kind == "screen_base":
         return "F_2B_overhead"
-    if comparison["kind"] == "screen":
-        return f"F_2B|{comparison['model']}|{comparison['metric']}"
-    part = facts[comparison["metric"]].role if confirmatory_exists else "confirmatory"
+    if names.kind == "screen":
+        return f"F_2B|{names.model}|{names.metric}"
+    part = facts[names.metric].role if confirmatory_exists else "confirmatory"
     if part == "confirmatory":
-        return "F_three_arm" if comparison["kind"] == "three_arm" else "F_doc"
+        return "F_three_arm" if names.kind == "three_arm" else "F_doc"
     return "F_primary5" if part == "derived" else "F_secondary"
 
 
+@dataclass(frozen=True)
+class Detail(Result):
+    """What the verdict rests on: p of the deciding layer, of difference and of equivalence, plain and adjusted for the
+    ``m_planned`` comparisons of the family."""
+
+    test: str | None
+    p: float | None
+    p_adjusted: float | None
+    p_bonferroni: float | None
+    p_bh: float | None
+    p_by: float | None
+    tost_p: float | None
+    tost_p_adjusted: float | None
+    noninferiority_p: float | None
+    noninferiority_p_adjusted: float | None
+    randomisation_p_adjusted: float | None
+    adjustment: str
+    margin_pct: float
+    margin_declared: bool
+    family: str
+    m_planned: int
+
+
+@dataclass(frozen=True)
+class Judgement(Result):
+    """The verdict on a comparison. ``flags`` are those that judging raises; ``claim`` is None unless asked for."""
+
+    headline_test: str | None
+    family: str
+    verdict: str
+    verdict_detail: Detail
+    flags: Annotated[list[str], UNTOLD]
+    claim: Annotated[Claim | None, UNTOLD]
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A comparison in its place, with its family, its headline test and the layer that decides it."""
+
+    at: int
+    comparison: Comparison
+    family: str
+    test: str | None
+    layer: deciding.Layer | None
+
+
 def judge(
-    comparisons: list[Comparison],
+    comparisons: Sequence[Comparison],
     margin_of: Mapping[str, float],
     planned: Mapping[str, int],
     facts: Facts,
     *,
     claims: bool,
     undeclared: Collection[str] = (),
-) -> dict[str, Any]:
-    """Set ``headline_test``, ``verdict``, ``verdict_detail`` and (with ``claims``) ``claimed``, a :class:`Claim`, of
-    every comparison in place; return the families.
+) -> tuple[list[Judgement], dict[str, Any]]:
+    """The judgement of every comparison (with ``claims``: what may be said of it), and the families.
 
     ``comparisons`` are all of one analysis set, of every unit: units pay for each other. ``margin_of`` gives each
     metric's equivalence margin in percent, ``undeclared`` the metrics for which nobody declared one; ``planned``
     overrides the size of a family, which is otherwise the number of its comparisons, testable or not.
     """
-    confirmatory_exists = any(facts[c["metric"]].role == "confirmatory" for c in comparisons)
-    members: dict[tuple[Any, ...], list[Comparison]] = {}
-    for c in comparisons:
-        c["headline_test"] = headline_test(c) if c["status"] == "ok" else None
-        family = family_of(c, facts, confirmatory_exists)
-        keys = [family]
-        if family == "F_doc" or (family == "F_primary5" and c["kind"] == "main"):
-            keys = ["F_doc", "F_primary5"] if family == "F_doc" else ["F_primary5"]
-        for key in keys:
-            members.setdefault((key, c["phase"]), []).append(c)
-        c["family"] = family
+    confirmatory_exists = any(facts[c.names.metric].role == "confirmatory" for c in comparisons)
+    members: dict[tuple[str, str | None], list[_Member]] = {}
+    for at, c in enumerate(comparisons):
+        family, test = family_of(c.names, facts, confirmatory_exists), headline_test(c)
+        layer = c.layers.get(test) if isinstance(c, Measured) and test is not None else None
+        for name in ("F_doc", "F_primary5") if family == "F_doc" else (family,):
+            members.setdefault((name, c.names.phase), []).append(_Member(at, c, family, test, layer))
     out: dict[str, Any] = {}
+    judged: dict[int, Judgement] = {}
     for (name, phase), group in members.items():
         several = sum(key[0] == name for key in members) > 1
         label = f"{name}@{phase}" if several and phase is not None else name
-        out[label] = _family(name, group, margin_of, planned, facts, claims, undeclared)
+        found, out[label] = _family(name, group, margin_of, planned, facts, claims, undeclared)
+        judged |= found
     if "F_doc" in out:
         known = ("labels", "m_planned")
         out["F_equiv"] = {key: out["F_doc"][key] for key in known} | out["F_doc"]["equivalence"]
         out["F_equiv"]["m_tested"] = sum(p is not None for p in out["F_equiv"]["p"])
-    return out
-
-
-def layer_of(c: Comparison) -> deciding.Layer | None:
-    """The layer that decides a comparison."""
-    return c["layers"].get(c["headline_test"]) if c["status"] == "ok" else None
+    return [judged[at] for at in range(len(comparisons))], out
 
 
 def _family(
     name: str,
-    group: list[Comparison],
+    group: Sequence[_Member],
     margin_of: Mapping[str, float],
     planned: Mapping[str, int],
     facts: Facts,
     claims: bool,
     undeclared: Collection[str],
-) -> dict[str, Any]:
-    layers = [layer_of(c) for c in group]
-    p = [None if layer is None else layer.p_difference() for layer in layers]
+) -> tuple[dict[int, Judgement], dict[str, Any]]:
+    """Judgements of the members whose family this is, by their place, and the family."""
+    metrics = [its.comparison.names.metric for its in group]
+    p = [None if its.layer is None else its.layer.p_difference() for its in group]
     sides = [
-        None if layer is None else layer.p_equivalence(margin_of[c["metric"]])
-        for c, layer in zip(group, layers, strict=True)
+        None if its.layer is None else its.layer.p_equivalence(margin_of[metric])
+        for its, metric in zip(group, metrics, strict=True)
     ]
     equivalence = [None if pair is None else max(pair) for pair in sides]
     no_worse = [
-        None if pair is None else {1: pair[0], -1: pair[1]}.get(facts[c["metric"]].direction)
-        for c, pair in zip(group, sides, strict=True)
+        None if pair is None else {1: pair[0], -1: pair[1]}.get(facts[metric].direction)
+        for metric, pair in zip(metrics, sides, strict=True)
     ]
     m = max(planned.get(name.split("|", maxsplit=1)[0], len(group)), len(group))
     difference, equal = adjust(p, m), adjust(equivalence, m)
-    inferior, random = holm(no_worse, m), holm([_random_p(c) for c in group], m)
+    inferior, random = holm(no_worse, m), holm([_random_p(its.comparison) for its in group], m)
     # Secondary metrics control the false discovery rate, everything else the family-wise error.
     method = "bh" if name == "F_secondary" else "holm"
     tails = local_level(p, m, method) / 2, local_level(equivalence, m, "holm")
-    for i, c in enumerate(group):
-        if c["family"] != name:
+    judged: dict[int, Judgement] = {}
+    for i, (its, metric) in enumerate(zip(group, metrics, strict=True)):
+        if its.family != name:
             continue
-        c["verdict"] = verdict_of(c, difference[method][i], equal["holm"][i])
-        c["verdict_detail"] = {
-            "test": c["headline_test"],
-            "p": p[i],
-            "p_adjusted": difference[method][i],
-            **{f"p_{name}": difference[name][i] for name in ("bonferroni", "bh", "by")},
-            "tost_p": equivalence[i],
-            "tost_p_adjusted": equal["holm"][i],
-            "noninferiority_p": no_worse[i],
-            "noninferiority_p_adjusted": inferior[i],
-            "randomisation_p_adjusted": random[i],
-            "adjustment": method,
-            "margin_pct": margin_of[c["metric"]],
-            "margin_declared": c["metric"] not in undeclared,
-            "family": name,
-            "m_planned": m,
-        }
-        if c["kind"] == "screen":
-            _screen(c)
-        elif _contradicted(c, random[i]):
-            c["flags"] = [*c["flags"], "randomisation_disagrees"]
-        if claims:
-            c["claimed"] = _claim(c, layers[i], tails, facts[c["metric"]])
-    tests = {test: adjust([test_p(c, test) for c in group], m) for test in TESTS}
-    return (
-        {"labels": [label(c, name) for c in group], "m_planned": m, "m_tested": sum(x is not None for x in p)}
+        verdict = verdict_of(its.comparison, difference[method][i], equal["holm"][i])
+        detail = Detail(
+            test=its.test,
+            p=p[i],
+            p_adjusted=difference[method][i],
+            p_bonferroni=difference["bonferroni"][i],
+            p_bh=difference["bh"][i],
+            p_by=difference["by"][i],
+            tost_p=equivalence[i],
+            tost_p_adjusted=equal["holm"][i],
+            noninferiority_p=no_worse[i],
+            noninferiority_p_adjusted=inferior[i],
+            randomisation_p_adjusted=random[i],
+            adjustment=method,
+            margin_pct=margin_of[metric],
+            margin_declared=metric not in undeclared,
+            family=name,
+            m_planned=m,
+        )
+        flags = []
+        if its.comparison.names.kind == "screen":
+            verdict, detail = _of_screen(its.comparison, verdict, detail)
+        elif _contradicted(its.comparison, verdict, detail):
+            flags = ["randomisation_disagrees"]
+        claim = _claim(its, verdict, detail, tails, facts[metric]) if claims else None
+        judged[its.at] = Judgement(its.test, name, verdict, detail, flags, claim)
+    tests = {test: adjust([test_p(its.comparison, test) for its in group], m) for test in TESTS}
+    labels = [label(its.comparison.names, name) for its in group]
+    return judged, (
+        {"labels": labels, "m_planned": m, "m_tested": sum(x is not None for x in p)}
         | difference
         | tests
         | {"equivalence": equal}
@@ -150,41 +197,43 @@ def _family(
 
 
 def _random_p(c: Comparison) -> float | None:
-    p: float | None = get(c, "randomisation", "p")
+    p: float | None = get(c, "rearranged", "randomisation", "p")
     return p
 
 
-def _contradicted(c: Comparison, p_adjusted: float | None) -> bool:
+def _contradicted(c: Comparison, verdict: str, detail: Detail) -> bool:
     """Whether the rearrangements of the schedule do not show the difference that the verdict is."""
-    if c["verdict"] not in DIFFERENT or p_adjusted is None:
+    p, least = detail.randomisation_p_adjusted, get(c, "rearranged", "randomisation", "p_minimum_attainable")
+    if verdict not in DIFFERENT or p is None or least is None:
         return False
-    return p_adjusted >= ALPHA and c["verdict_detail"]["m_planned"] * c["randomisation"].p_minimum_attainable < ALPHA
+    return bool(p >= ALPHA and detail.m_planned * least < ALPHA)
 
 
-def _screen(c: Comparison) -> None:
+def _of_screen(c: Comparison, verdict: str, detail: Detail) -> tuple[str, Detail]:
     """An option of a screen is judged by Dunnett's test over all options, in blocks; it is never called equivalent."""
-    found = c.get("dunnett")
-    if c["verdict"] not in (*DIFFERENT, "equivalent", "inconclusive"):
-        return
-    p = None if found is None else found.dunnett_p
-    c["verdict"] = "different" if p is not None and p < ALPHA else "inconclusive"
-    c["verdict_detail"] |= {"test": "dunnett", "p_adjusted": p, "adjustment": "dunnett"}
+    if verdict not in (*DIFFERENT, "equivalent", "inconclusive"):
+        return verdict, detail
+    p: float | None = get(c, "of_screen", "dunnett", "dunnett_p")
+    verdict = "different" if p is not None and p < ALPHA else "inconclusive"
+    return verdict, replace(detail, test="dunnett", p_adjusted=p, adjustment="dunnett")
 
 
-def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, float], fact: Fact) -> Claim:
-    verdict, detail = c["verdict"], c["verdict_detail"]
-    screened = c["kind"] == "screen"
-    n = {arm: ((c["desc"] or {}).get(arm) or {"n": 0})["n"] for arm in ("reference", "treatment")}
+def _claim(its: _Member, verdict: str, detail: Detail, tails: tuple[float, float], fact: Fact) -> Claim:
+    c, layer = its.comparison, its.layer
+    names, compared = c.names, c.compared if isinstance(c, Measured) else None
+    screened = names.kind == "screen"
+    n: dict[str, int] = {arm: get(compared, "desc", arm, "n") or 0 for arm in ("reference", "treatment")}
     decided_on: Any = None if verdict in ("no_data", "missing_arm") or verdict.startswith("error") else "all runs"
     described = {
-        f"{name}_{arm}": ((c["desc"] or {}).get(arm) or {}).get(name)
+        f"{name}_{arm}": get(compared, "desc", arm, name)
         for arm in ("reference", "treatment")
         for name in ("mean", "sd")
     }
     difference = equivalence = alone = None
-    effect, scale = c["pct_change"], "ratio"
+    told = comparing.Difference() if compared is None else compared.difference
+    effect, scale = told.pct_change, "ratio"
     if effect is None:
-        effect, scale = c["diff"], "difference"
+        effect, scale = told.diff, "difference"
     if layer is not None:
         if layer.test == "paired_t":
             decided_on = "complete blocks"
@@ -200,23 +249,23 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
         difference = _limits(layer, tails[0], deciding.UNSEEN_DIFFERENCE)
         equivalence = _limits(layer, tails[1], deciding.UNSEEN_EQUIVALENCE) if scale == "ratio" else None
         alone = _limits(layer, ALONE_TAIL, deciding.UNSEEN_DIFFERENCE)
-    if screened and c.get("dunnett"):
-        found = c["dunnett"]
+    found: Dunnett | None = get(c, "of_screen", "dunnett")
+    if found is not None:
         effect, scale, decided_on = found.pct, "ratio", "complete blocks" if found.blocks else "all runs"
         difference, equivalence, alone = Limits(95.0, found.low_pct, found.high_pct), None, None
         n = {"reference": found.n_reference, "treatment": found.n_treatment}
     interpretable = verdict in (*DIFFERENT, "equivalent", "inconclusive")
     return Claim(
-        metric=c["metric"],
+        metric=names.metric,
         label=fact.label,
         unit_of_measure=fact.unit_of_measure,
-        treatment=c["treatment"],
-        reference=c["reference"],
+        treatment=names.treatment,
+        reference=names.reference,
         verdict=verdict,
-        reason=not_interpretable(c) if verdict == "not_interpretable" else None,
-        analysis_set=c["analysis_set"],
+        reason=confounded(c) if isinstance(c, Measured) and verdict == "not_interpretable" else None,
+        analysis_set=c.analysis_set,
         decided_on=decided_on,
-        test=detail["test"],
+        test=detail.test,
         n_reference=n["reference"],
         n_treatment=n["treatment"],
         **described,
@@ -226,16 +275,14 @@ def _claim(c: Comparison, layer: deciding.Layer | None, tails: tuple[float, floa
         difference_interval=difference,
         equivalence_interval=equivalence,
         alone=alone,
-        family=detail["family"],
-        m_planned=detail["m_planned"],
-        adjustment=detail["adjustment"],
-        margin_pct=detail["margin_pct"],
-        margin_declared=detail["margin_declared"],
+        family=detail.family,
+        m_planned=detail.m_planned,
+        adjustment=detail.adjustment,
+        margin_pct=detail.margin_pct,
+        margin_declared=detail.margin_declared,
         better=fact.better,
         better_source=fact.source,
-        noninferior=None
-        if detail["noninferiority_p_adjusted"] is None
-        else detail["noninferiority_p_adjusted"] < ALPHA,
+        noninferior=None if detail.noninferiority_p_adjusted is None else detail.noninferiority_p_adjusted < ALPHA,
         needs=needs(layer, detail) if verdict == "inconclusive" and not screened else None,
         screening=screened,
     )
@@ -251,7 +298,7 @@ def _limits(layer: deciding.Layer, tail: float, unseen: float) -> Limits:
     return Limits(100 * (1 - 2 * tail), low, high)
 
 
-def needs(layer: deciding.Layer | None, detail: Mapping[str, Any]) -> Needs | None:
+def needs(layer: deciding.Layer | None, detail: Detail) -> Needs | None:
     """The N at which this comparison would be settled with 80 % power at its
     family's first step (0.05 by the m planned).
 
@@ -268,7 +315,7 @@ def needs(layer: deciding.Layer | None, detail: Mapping[str, Any]) -> Needs | No
     spread = 100 * (variance * at_hand) ** 0.5 / abs(layer.mean_reference)
     if spread <= 0:
         return None
-    margin, alpha = detail["margin_pct"], ALPHA / detail["m_planned"]
+    margin, alpha = detail.margin_pct, ALPHA / detail.m_planned
     estimate = _shown(layer, layer.estimate)
     within = f"within ±{number(margin)} %"
     tries = (
@@ -287,32 +334,42 @@ def needs(layer: deciding.Layer | None, detail: Mapping[str, Any]) -> Needs | No
     return Needs(None, what, f"no N up to {planning.MOST} settles it at this spread")
 
 
-def label(c: Comparison, family: str = "") -> str:
+def label(names: Names, family: str = "") -> str:
     """``model|metric``, and the contrast where a family holds more than one."""
-    several = family == "F_three_arm" or family.startswith("F_2B") or c["kind"] != "main"
-    return f"{c['model']}|{c['metric']}" + (f"|{c['treatment']}_vs_{c['reference']}" if several else "")
+    several = family == "F_three_arm" or family.startswith("F_2B") or names.kind != "main"
+    return f"{names.model}|{names.metric}" + (f"|{names.contrast}" if several else "")
 
 
-def plain_families(comparisons: list[Comparison], planned: Mapping[str, int], facts: Facts) -> dict[str, Any]:
-    """The families of a single two-arm study: each test over all its primary comparisons,
-    and the paired verdict at 2 %."""
-    group = [c for c in comparisons if c["kind"] == "main"]
-    primary = [c for c in group if facts[c["metric"]].role != "secondary"] or group
-    if not primary or len({(c["phase"], c["unit"]) for c in primary}) > 1:
-        return {}
+@dataclass(frozen=True)
+class PlainVerdict(Result):
+    """By the paired test and the paired equivalence at 2 %, each over the primary comparisons; None without blocks."""
+
+    verdict_headline_paired_holm_margin2pct: str | None
+
+
+def plain_families(
+    comparisons: Sequence[Comparison], planned: Mapping[str, int], facts: Facts
+) -> tuple[dict[int, PlainVerdict], dict[str, Any]]:
+    """The families of a single two-arm study: each test over all its primary comparisons. The verdicts are by the place
+    of the comparison; of any other study both are empty."""
+    group = [at for at, c in enumerate(comparisons) if c.names.kind == "main"]
+    chosen = [at for at in group if facts[comparisons[at].names.metric].role != "secondary"] or group
+    primary = [comparisons[at] for at in chosen]
+    if not primary or len({(c.names.phase, c.names.unit) for c in primary}) > 1:
+        return {}, {}
     m = max(planned.get("F_primary", len(primary)), len(primary))
     out: dict[str, Any] = {
-        "labels": [label(c) for c in primary],
+        "labels": [label(c.names) for c in primary],
         "m_planned": m,
-        "m_tested": sum(c["status"] == "ok" for c in primary),
+        "m_tested": sum(c.status == "ok" for c in primary),
     }
     for test in TESTS:
         out[test] = adjust([test_p(c, test) for c in primary], m)
     for name, test in (("tost_paired_2pct", "paired_t"), ("tost_ratio_2pct", "welch")):
         out[name] = adjust([tost_p(c, test, 2) for c in primary], m)
-    significant = out["paired_t"]["holm"]
-    equivalent = holm(out["tost_paired_2pct"]["p"], m)
-    for c, p, q in zip(primary, significant, equivalent, strict=True):
-        usable = c["status"] == "ok" and c["paired"].status == "ok"
-        c["verdict_headline_paired_holm_margin2pct"] = four_way(p, q) if usable else None
-    return out
+    verdicts = {}
+    different, equivalent = out["paired_t"]["holm"], holm(out["tost_paired_2pct"]["p"], m)
+    for at, c, p, q in zip(chosen, primary, different, equivalent, strict=True):
+        usable = isinstance(c, Measured) and c.status == "ok" and c.compared.paired.status == "ok"
+        verdicts[at] = PlainVerdict(four_way(p, q) if usable else None)
+    return verdicts, out

@@ -11,18 +11,20 @@ from typing import Any
 import pandas as pd
 
 from campaign.analysis.parallel import Job, Work, together
+from campaign.analysis.result import as_json
 from campaign.analysis.statistics.beyond_units import beyond_units, models_of
 from campaign.analysis.statistics.cells import compare_cell
+from campaign.analysis.statistics.comparison import InSets
+from campaign.analysis.statistics.conclusions import conclude
 from campaign.analysis.statistics.contrasts import Roles
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.factorial import Rows, Trait
 from campaign.analysis.statistics.identity import identical_models, redundant_metrics
-from campaign.analysis.statistics.judgement import judge, plain_families
 from campaign.analysis.statistics.metrics import Better
 from campaign.analysis.statistics.output import json_ready, versions
 from campaign.analysis.statistics.phases import decisions, phase_jobs, screen_jobs
 from campaign.analysis.statistics.power import power_table
-from campaign.analysis.statistics.sets import ALL_VALID, ANALYSIS_SETS, PROTOCOL
+from campaign.analysis.statistics.sets import PROTOCOL
 from campaign.analysis.statistics.settings import Settings, settings_of
 from campaign.analysis.statistics.table import RunTable, alike, check_runs
 
@@ -113,33 +115,11 @@ def _comparing(runs: RunTable, settings: Settings) -> Work:
     return Work(jobs, conclude)
 
 
-def _compared(
-    cells: list[tuple[list[dict[str, dict[str, Any]]], list[dict[str, Any]]]], settings: Settings
-) -> dict[str, Any]:
+def _compared(cells: list[tuple[list[InSets], list[dict[str, Any]]]], settings: Settings) -> dict[str, Any]:
     """Families, verdicts and claims over what ``compare_cell`` found in each cell."""
-    by_set: dict[str, list[dict[str, Any]]] = {name: [] for name in ANALYSIS_SETS}
-    series: list[dict[str, Any]] = []
-    for compared, checks in cells:
-        for one in compared:
-            for name in ANALYSIS_SETS:
-                by_set[name].append(one[name])
-        series += checks
+    found = [one for compared, _ in cells for one in compared]
     margins = settings.margin_pct
-    families = {
-        name: judge(
-            found,
-            margins,
-            settings.planned,
-            settings.facts,
-            claims=name in (PROTOCOL, ALL_VALID),
-            undeclared=settings.undeclared,
-        )
-        for name, found in by_set.items()
-    }
-    plain = plain_families(by_set[PROTOCOL], settings.planned, settings.facts)
-    plain_families(by_set[ALL_VALID], settings.planned, settings.facts)
-    _conclude(by_set)
-
+    concluded, families = conclude(found, settings)
     return {
         "settings": {
             "alpha": 0.05,
@@ -156,23 +136,7 @@ def _compared(
             "campaign_seed": settings.seed,
             "headline_analysis_set": PROTOCOL,
         },
-        "comparisons": [c for name in (PROTOCOL, ALL_VALID) for c in by_set[name]],
-        "families": plain | families[PROTOCOL],
-        "series": series,
+        "comparisons": [as_json(one) for one in concluded],
+        "families": families,
+        "series": [entry for _, series in cells for entry in series],
     }
-
-
-def _conclude(by_set: dict[str, list[dict[str, Any]]]) -> None:
-    """Flag verdicts that depend on which runs are kept, and state the claims."""
-    for i, headline in enumerate(by_set[PROTOCOL]):
-        verdicts = {name: by_set[name][i]["verdict"] for name in ANALYSIS_SETS}
-        headline["verdict_by_set"] = verdicts
-        if len(set(verdicts.values())) > 1:
-            headline["flags"] = [*headline["flags"], "sensitive_to_exclusions"]
-        for name in (PROTOCOL, ALL_VALID):
-            found = by_set[name][i]
-            stated = found.pop("claimed")
-            found["claim"] = stated.sentence
-            found["claim_detail"] = stated.as_dict()
-            found["reason"] = stated.reason
-            del found["layers"]
