@@ -78,6 +78,7 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
     from campaign.analysis.statistics.bootstrap import DifferenceBca, OverheadBca
     from campaign.analysis.statistics.effects import Effect
     from campaign.analysis.statistics.independent import Decision
+    from campaign.analysis.statistics.interblock import Interblock, Percent, Recovered
     from campaign.analysis.statistics.order import OrderBalance
     from campaign.analysis.statistics.randomisation import Randomisation
     from campaign.analysis.statistics.ratio import Ratio
@@ -95,6 +96,9 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
         (OverheadBca, get(found, "bootstrap", "overhead_pct_bca")),
         (Randomisation, found.get("randomisation")),
         (OrderBalance, found.get("order")),
+        (Recovered, found.get("interblock")),
+        (Interblock, found.get("interblock")),
+        (Percent, get(found, "interblock", "percent")),
     ]
     return {name: value for cls, one in kept for name, value in columns(cls, one).items()}
 
@@ -102,7 +106,6 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
 def _one(found: Mapping[str, Any]) -> dict[str, Any]:
     detail, claim = found.get("verdict_detail") or {}, found["claim_detail"]
     random, worst = found.get("randomisation"), found.get("worst_case") or {}
-    blocks = found.get("interblock") or {}
     percent = claim["scale"] == "ratio"
     out: dict[str, Any] = {
         name: found.get(name)
@@ -157,11 +160,6 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
             "noninferiority_p_adjusted": get(detail, "noninferiority_p_adjusted"),
             "randomisation_p_adjusted": get(detail, "randomisation_p_adjusted"),
             **{f"randomisation_{side}": limit for side, limit in swapped.items()},
-            "interblock_status": blocks.get("status"),
-            **{
-                f"interblock_{name}": blocks.get(name)
-                for name in ("n_lone", "diff", "pct", "pct_low", "pct_high", "df", "p", "correlation_in_block")
-            },
             "worst_case_low": worst.get("pct_low"),
             "worst_case_high": worst.get("pct_high"),
             **{

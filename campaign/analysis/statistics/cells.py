@@ -27,7 +27,7 @@ from campaign.analysis.statistics.contrasts import Contrast, phase_kind, plan_co
 from campaign.analysis.statistics.deciding import Layer
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
-from campaign.analysis.statistics.interblock import interblock
+from campaign.analysis.statistics.interblock import Interblock, interblock
 from campaign.analysis.statistics.order import Ran, complete_blocks, interleaved, time_series, was_blocked
 from campaign.analysis.statistics.randomisation import Randomisation, randomisation, seed_of
 from campaign.analysis.statistics.seeds import derived_seed
@@ -194,13 +194,13 @@ def _rearranged(
 
 def _recovered(
     found: comparing.Compared, t: Sample, r: Sample, blocked: bool, arms: list[Attempts]
-) -> dict[str, Any] | None:
+) -> Interblock | None:
     """The mixed model over blocks of which some are incomplete; None where nothing is inferred.
     ``arms`` are treatment and reference."""
     if found.status != "ok":
         return None
     if not blocked:
-        return {"status": "no_blocks"}
+        return Interblock(status="no_blocks")
     return interblock(t, r, (_places(t, r, arms[1]), _places(r, t, arms[0])))
 
 

@@ -14,6 +14,7 @@ from campaign.analysis.statistics.bootstrap import Resampled
 from campaign.analysis.statistics.compare import Compared
 from campaign.analysis.statistics.contrasts import Contrast
 from campaign.analysis.statistics.deciding import Layer
+from campaign.analysis.statistics.interblock import Interblock
 from campaign.analysis.statistics.order import OrderBalance
 from campaign.analysis.statistics.paired import Blocks
 from campaign.analysis.statistics.randomisation import Randomisation
@@ -44,7 +45,7 @@ class Rearranged(Result):
     """What else is asked of the runs of a published set: other schedules, and incomplete blocks."""
 
     randomisation: Randomisation | None
-    interblock: dict[str, Any] | None
+    interblock: Interblock | None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ to have one variance, which the paired test does not; it stands beside the verdi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import scipy
 
+from campaign.analysis.result import INLINE, LEFT_OUT, Column, Result
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_two_sided
 from campaign.analysis.statistics.order import complete_blocks
@@ -27,6 +28,44 @@ FEWEST_PAIRS = 3
 DIFFERENCE, SUM, LONE = 0, 1, 2
 WIDEST = 20.0
 """Bound of |ln(v_s/v_d)|: beyond, one of the two cannot be told from zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interblock(Result):
+    """How many blocks are complete, how many runs are without a partner, and why nothing is recovered from those:
+    ``no_blocks``, ``complete_blocks`` (nothing to recover), ``insufficient_n`` (fewer than three complete blocks),
+    ``deterministic`` or ``singular`` (a variance that cannot be told from zero)."""
+
+    n_pairs: Annotated[int | None, LEFT_OUT] = None
+    n_lone: Annotated[int | None, LEFT_OUT, Column("interblock_n_lone")] = None
+    status: Annotated[str, Column("interblock_status")]
+
+
+@dataclass(frozen=True)
+class Percent(Result):
+    """Treatment's mean by the reference's, less one, with Fieller's limits; None, with the reason, where the
+    reference's mean cannot be told from zero."""
+
+    pct: Annotated[float | None, Column("interblock_pct")] = None
+    pct_low: Annotated[float | None, Column("interblock_pct_low")] = None
+    pct_high: Annotated[float | None, Column("interblock_pct_high")] = None
+    reason: Annotated[str | None, LEFT_OUT] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovered(Interblock):
+    """Over all runs of both arms (``status`` is ``ok``): limits at 95 %, Satterthwaite degrees of freedom."""
+
+    place_in_model: bool
+    diff: Annotated[float, Column("interblock_diff")]
+    se: float
+    df: Annotated[float, Column("interblock_df")]
+    t: float
+    p: Annotated[float, Column("interblock_p")]
+    ci_low: float
+    ci_high: float
+    correlation_in_block: Annotated[float, Column("interblock_correlation_in_block")]
+    percent: Annotated[Percent, INLINE]
 
 
 @dataclass(frozen=True)
@@ -50,36 +89,28 @@ class Fitted:
     deviance: float
 
 
-def interblock(
-    treatment: Sample, reference: Sample, places: tuple[FloatArray, FloatArray] | None = None
-) -> dict[str, Any]:
-    """Difference and percent change over all runs of both arms, complete blocks or not; limits at 95 %,
-    Satterthwaite degrees of freedom.
+def interblock(treatment: Sample, reference: Sample, places: tuple[FloatArray, FloatArray] | None = None) -> Interblock:
+    """Difference and percent change over all runs of both arms, complete blocks or not.
 
     ``places`` holds for each run of either arm -0.5 where it ran before its partner and 0.5 where after, NaN where that
-    is not known: then, or where the design cannot tell place from treatment, the model is without place. ``status`` is
-    ``ok``, ``complete_blocks`` (nothing to recover), ``insufficient_n`` (fewer than three complete blocks),
-    ``deterministic`` or ``singular`` (a variance that cannot be told from zero).
+    is not known: then, or where the design cannot tell place from treatment, the model is without place.
     """
     pairs = len(complete_blocks(treatment, reference)[0])
     lone = len(treatment) + len(reference) - 2 * pairs
-    out: dict[str, Any] = {"n_pairs": pairs, "n_lone": lone}
     if not lone:
-        return out | {"status": "complete_blocks"}
+        return Interblock(n_pairs=pairs, n_lone=lone, status="complete_blocks")
     if pairs < FEWEST_PAIRS:
-        return out | {"status": "insufficient_n"}
-    return out | estimate(treatment, reference, places)
+        return Interblock(n_pairs=pairs, n_lone=lone, status="insufficient_n")
+    return replace(estimate(treatment, reference, places), n_pairs=pairs, n_lone=lone)
 
 
-def estimate(
-    treatment: Sample, reference: Sample, places: tuple[FloatArray, FloatArray] | None = None
-) -> dict[str, Any]:
+def estimate(treatment: Sample, reference: Sample, places: tuple[FloatArray, FloatArray] | None = None) -> Interblock:
     """:func:`interblock` of at least three complete blocks, whether or not any is incomplete."""
     t, r = complete_blocks(treatment, reference)
     a, b = treatment.value[t], reference.value[r]
     scale = float(np.abs(np.concatenate([treatment.value, reference.value])).max())
     if is_constant(a - b, scale) or is_constant(a + b, scale):
-        return {"status": "deterministic"}
+        return Interblock(status="deterministic")
     placed = places is not None and not any(np.isnan(part).any() for part in places)
     strata = _rotated(treatment, reference, places if placed else None)
     if placed and np.linalg.matrix_rank(strata.x[strata.kind == DIFFERENCE][:, 1:]) < 2:
@@ -87,35 +118,32 @@ def estimate(
     strata = Strata(strata.y / scale, strata.x, strata.kind)
     found = reml(strata)
     if found is None:
-        return {"status": "singular"}
+        return Interblock(status="singular")
     df = _satterthwaite(strata, found)
     diff, se = float(found.estimates[1]) * scale, math.sqrt(found.covariance[1, 1]) * scale
     reach = t_quantile(0.975, df) * se
-    return {
-        "status": "ok",
-        "place_in_model": placed,
-        "diff": diff,
-        "se": se,
-        "df": df,
-        "t": diff / se,
-        "p": t_two_sided(diff / se, df),
-        "ci_low": diff - reach,
-        "ci_high": diff + reach,
-        "correlation_in_block": (found.v_s - found.v_d) / (found.v_s + found.v_d),
-        **_percent(found, df),
-    }
+    return Recovered(
+        status="ok",
+        place_in_model=placed,
+        diff=diff,
+        se=se,
+        df=df,
+        t=diff / se,
+        p=t_two_sided(diff / se, df),
+        ci_low=diff - reach,
+        ci_high=diff + reach,
+        correlation_in_block=(found.v_s - found.v_d) / (found.v_s + found.v_d),
+        percent=_percent(found, df),
+    )
 
 
-def _percent(found: Fitted, df: float) -> dict[str, Any]:
-    """Treatment's mean by the reference's, less one, with Fieller's limits;
-    None where the reference's mean cannot be told from zero."""
+def _percent(found: Fitted, df: float) -> Percent:
     base, tau = float(found.estimates[0]), float(found.estimates[1])
     c = found.covariance
     if base <= 0 or base + tau <= 0:
-        return {"pct": None, "pct_low": None, "pct_high": None, "reason": "nonpositive_mean"}
+        return Percent(reason="nonpositive_mean")
     _, low, high = fieller(tau, base, (float(c[1, 1]), float(c[0, 0]), float(c[0, 1])), t_quantile(0.975, df))
-    limits = {"pct_low": None if low is None else 100 * low, "pct_high": None if high is None else 100 * high}
-    return {"pct": 100 * tau / base} | limits
+    return Percent(100 * tau / base, None if low is None else 100 * low, None if high is None else 100 * high)
 
 
 def _rotated(treatment: Sample, reference: Sample, places: tuple[FloatArray, FloatArray] | None) -> Strata:

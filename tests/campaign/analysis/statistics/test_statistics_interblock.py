@@ -9,7 +9,7 @@ import pytest
 import scipy
 from run_tables import METRIC, drawn, run_table
 
-from campaign.analysis.statistics.interblock import estimate, interblock
+from campaign.analysis.statistics.interblock import Recovered, estimate, interblock
 from campaign.analysis.statistics.order import order_effect
 from campaign.analysis.statistics.paired import Paired, paired
 from campaign.analysis.statistics.runs import analyze_runs
@@ -32,13 +32,13 @@ def blocks(n, effect=1.0, seed=3, block_sd=2.0):
 def test_with_every_block_complete_it_is_the_paired_t_test_and_its_fieller_interval(block_sd):
     t, r = blocks(14, block_sd=block_sd)
     found, plain = estimate(sample(range(14), t), sample(range(14), r)), paired(t, r, 1, 30)
-    assert isinstance(plain, Paired)
-    assert found["diff"] == pytest.approx(plain.mean_diff, rel=1e-9)
+    assert isinstance(plain, Paired) and isinstance(found, Recovered)
+    assert found.diff == pytest.approx(plain.mean_diff, rel=1e-9)
     for ours, theirs in (("df", "df"), ("p", "p"), ("ci_low", "ci_low"), ("ci_high", "ci_high")):
-        assert found[ours] == pytest.approx(getattr(plain, theirs), rel=1e-5)
+        assert getattr(found, ours) == pytest.approx(getattr(plain, theirs), rel=1e-5)
     # Fieller's interval differs only by the variance of the reference arm, which the model shares between the arms.
-    assert found["pct_low"] == pytest.approx(100 * (plain.ratio.fieller_low - 1), rel=0.02)
-    assert interblock(sample(range(14), t), sample(range(14), r))["status"] == "complete_blocks"
+    assert found.percent.pct_low == pytest.approx(100 * (plain.ratio.fieller_low - 1), rel=0.02)
+    assert interblock(sample(range(14), t), sample(range(14), r)).status == "complete_blocks"
 
 
 def test_with_place_in_the_model_it_is_the_effect_free_of_the_period():
@@ -47,9 +47,9 @@ def test_with_place_in_the_model_it_is_the_effect_free_of_the_period():
     place = np.where(reference_first, 0.5, -0.5)
     found = estimate(sample(range(15), t), sample(range(15), r), (place, -place))
     expected = order_effect(t - r, reference_first)["treatment_adjusted"]
-    assert found["place_in_model"]
-    assert found["diff"] == pytest.approx(expected["estimate"], rel=1e-9)
-    assert found["p"] == pytest.approx(expected["p"], rel=1e-5)
+    assert isinstance(found, Recovered) and found.place_in_model
+    assert found.diff == pytest.approx(expected["estimate"], rel=1e-9)
+    assert found.p == pytest.approx(expected["p"], rel=1e-5)
 
 
 def test_it_is_the_generalised_least_squares_estimate_at_the_likeliest_variances():
@@ -75,11 +75,12 @@ def test_it_is_the_generalised_least_squares_estimate_at_the_likeliest_variances
         lambda p: fit(p)[0], [0.0, 1.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12}
     )
     _, diff, se = fit(best.x)
-    assert (found["n_pairs"], found["n_lone"]) == (11, 5)
-    assert found["diff"] == pytest.approx(diff, rel=1e-5)
-    assert found["se"] == pytest.approx(se, rel=1e-5)
+    assert isinstance(found, Recovered)
+    assert (found.n_pairs, found.n_lone) == (11, 5)
+    assert found.diff == pytest.approx(diff, rel=1e-5)
+    assert found.se == pytest.approx(se, rel=1e-5)
     # More than 11 differences say, less than 27 independent runs would.
-    assert 9.5 < found["df"] < 25
+    assert 9.5 < found.df < 25
 
 
 def test_a_known_effect_is_recovered_and_its_interval_covers_it_as_often_as_it_says():
@@ -87,11 +88,12 @@ def test_a_known_effect_is_recovered_and_its_interval_covers_it_as_often_as_it_s
     for seed in range(400):
         t, r = blocks(14, seed=seed)
         found = interblock(sample(range(10), t[:10]), sample(range(2, 14), r[2:]))
-        covered += found["ci_low"] <= 1.0 <= found["ci_high"]
-        estimates.append(found["diff"])
+        assert isinstance(found, Recovered)
+        covered += found.ci_low <= 1.0 <= found.ci_high
+        estimates.append(found.diff)
     # 400 drawings: the Monte-Carlo limits of 95 % are 92.9 and 97.1 %; of the mean, four standard errors.
     assert 0.925 <= covered / 400 <= 0.975
-    assert np.mean(estimates) == pytest.approx(1.0, abs=4 * np.std(estimates) / 20)
+    assert np.mean(estimates) == pytest.approx(1.0, abs=4 * float(np.std(estimates)) / 20)
 
 
 def test_a_table_with_lost_runs_shows_the_model_beside_the_verdict_and_is_decided_without_it():
@@ -111,8 +113,8 @@ def test_a_table_with_lost_runs_shows_the_model_beside_the_verdict_and_is_decide
 
 def test_where_nothing_can_be_recovered_it_says_why():
     t, r = blocks(6)
-    assert interblock(sample([0, 1, 2], t[:3]), sample([1, 2, 3], r[1:4]))["status"] == "insufficient_n"
-    assert interblock(sample(range(6), r + 1), sample(range(5), r[:5]))["status"] == "deterministic"
+    assert interblock(sample([0, 1, 2], t[:3]), sample([1, 2, 3], r[1:4])).status == "insufficient_n"
+    assert interblock(sample(range(6), r + 1), sample(range(5), r[:5])).status == "deterministic"
     scattered = run_table(list(t), list(r), metric=METRIC, alternate=False)
     scattered.loc[0, "status"] = "failed"
     assert all(c["interblock"]["status"] == "no_blocks" for c in analyze_runs(scattered)["comparisons"])

@@ -19,6 +19,7 @@ from campaign.analysis.statistics.factorial.fit import Error, Fit, Heterogeneity
 from campaign.analysis.statistics.factorial.half_normal import Lenth, Point
 from campaign.analysis.statistics.factorial.screened import Layout
 from campaign.analysis.statistics.independent import Decision
+from campaign.analysis.statistics.interblock import Percent, Recovered
 from campaign.analysis.statistics.latency.against import Resampled, RunLevel
 from campaign.analysis.statistics.latency.arm import Described, Summary
 from campaign.analysis.statistics.order import OrderBalance
@@ -29,7 +30,11 @@ from campaign.analysis.statistics.ratio import Ratio
 from tests import synthetic
 from tests.campaign.analysis.statistics.run_tables import drawn
 
-OF_COMPARISONS = [*(test.Found for test in two_arms.tests().values()), Decision, Effect, Ratio, Paired, Wilcoxon]
+OF_COMPARISONS = [
+    *(test.Found for test in two_arms.tests().values()),
+    *(Decision, Effect, Ratio, Paired, Wilcoxon),
+    *(DifferenceBca, OverheadBca, Randomisation, OrderBalance, Recovered, Percent),
+]
 LONGEST_TOLD = '''"""How many runs of the treatment lie above every run of the reference."""
 
 from dataclasses import dataclass
@@ -54,7 +59,10 @@ def test(treatment, reference, m=1):
 @pytest.mark.parametrize(
     ("table", "cls"),
     [
-        *(("comparisons", cls) for cls in (*OF_COMPARISONS, DifferenceBca, OverheadBca, Randomisation, OrderBalance)),
+        *(
+            ("comparisons", cls)
+            for cls in (*OF_COMPARISONS, DifferenceBca, OverheadBca, Randomisation, OrderBalance, Recovered, Percent)
+        ),
         ("order_effects", MovingBlocks),
         *(("screen_effects", cls) for cls in (FactorEffect, Judged, Error, Fit, Heterogeneity, LackOfFit, Layout)),
         *(("screen_contrasts", cls) for cls in (Lenth, Point)),
