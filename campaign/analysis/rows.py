@@ -259,7 +259,7 @@ def over_units(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iter
             continue
         model, workload = cells[found["model"]]
         same = {name: found[name] for name in ("phase", "reference", "treatment", "metric", "k_units")}
-        yield same | {"model": model, "workload": workload} | found["over_units"]
+        yield same | {"model": model, "workload": workload} | as_json(found["over_units"])
 
 
 def losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
@@ -310,8 +310,9 @@ def phase_decisions(result: Mapping[str, Any], screen: Screen | None = None) -> 
     for metric, found in (result.get("factorial") or {}).items():
         yield from _factors(metric, found, options)
     for metric, found in (result.get("screen_by_metric") or {}).items():
-        for rank, arm in enumerate(found["ranking"], start=1):
-            pooled = found["pooled"][arm]
+        told = found.pooled
+        for rank, arm in enumerate(told.ranking, start=1):
+            pooled = told.pooled[arm]
             yield {
                 "kind": "screening",
                 "metric": metric,
@@ -319,19 +320,20 @@ def phase_decisions(result: Mapping[str, Any], screen: Screen | None = None) -> 
                 "estimate": pooled.pct,
                 "p": pooled.dunnett_p,
                 "rank": rank,
-                "decision": "candidate" if arm in found["selection"] else _why_not(found["never_chosen"].get(arm)),
+                "decision": "candidate" if arm in told.selection else _why_not(found.never_chosen.get(arm)),
             }
     for metric, found in (result.get("validation_by_metric") or {}).items():
-        for model, trio in found["validation"].items():
-            won = trio.get("reduction") or {}
+        for model, trio in found.validation.items():
+            won = trio.reduction
+            low, high = (None, None) if won is None else won.limits
             yield {
                 "kind": "validation",
                 "metric": metric,
                 "model": model,
-                "estimate": won.get("point"),
-                "low": won.get("paired_low", won.get("indep_low")),
-                "high": won.get("paired_high", won.get("indep_high")),
-                "decision": won.get("status") or trio.get("status"),
+                "estimate": get(won, "point"),
+                "low": low,
+                "high": high,
+                "decision": get(won, "status") or trio.status,
             }
 
 

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from campaign.analysis.parallel import Job
-from campaign.analysis.result import as_json
+from campaign.analysis.result import INLINE, Result, as_json
 from campaign.analysis.statistics import factorial
-from campaign.analysis.statistics.block_contrasts import pool_screens
+from campaign.analysis.statistics.block_contrasts import PooledScreen, pool_screens
 from campaign.analysis.statistics.contrasts import Roles, optimized_arm, phase_kind
 from campaign.analysis.statistics.pooled import pooled_units
-from campaign.analysis.statistics.screening import screen_model
+from campaign.analysis.statistics.screening import ScreenedModel, screen_model
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import PROTOCOL, Sample
 from campaign.analysis.statistics.settings import Settings
 from campaign.analysis.statistics.table import Cell, RunTable
-from campaign.analysis.statistics.validation import validate_model
+from campaign.analysis.statistics.validation import Validated, validate_model
 
 PhaseJobs = list[tuple[str, list[Job]]]
 """For each phase that decides something its kind, and a job for each metric."""
+
+
+@dataclass(frozen=True)
+class ScreenPhase(Result):
+    """A screening phase by one metric: every model, and what all of them decide together. ``never_chosen`` holds the
+    options that may not be carried on, with the reason."""
+
+    screen: dict[str, ScreenedModel]
+    never_chosen: dict[str, str]
+    pooled: Annotated[PooledScreen, INLINE]
+
+
+@dataclass(frozen=True)
+class ValidationPhase(Result):
+    """A three-arm phase by one metric: every model."""
+
+    validation: dict[str, Validated]
 
 
 def phase_jobs(
@@ -52,18 +71,18 @@ def screen_jobs(runs: RunTable, settings: Settings) -> dict[str, Job]:
     }
 
 
-def decisions(phases: PhaseJobs, metrics: list[str], found: list[dict[str, Any]]) -> dict[str, Any]:
+def decisions(phases: PhaseJobs, metrics: list[str], found: Sequence[ScreenPhase | ValidationPhase]) -> dict[str, Any]:
     """``screen``, ``pooled``, ``ranking`` of a screening phase and ``validation`` of a three-arm one;
     first metric, others beside."""
     out: dict[str, Any] = {"screen": {}, "pooled": {}, "ranking": [], "validation": {}}
     for i, (kind, _) in enumerate(phases):
         per_metric = dict(zip(metrics, found[i * len(metrics) : (i + 1) * len(metrics)], strict=True))
-        out |= per_metric[metrics[0]]
+        out |= as_json(per_metric[metrics[0]])
         out["screen_by_metric" if kind == "screen" else "validation_by_metric"] = per_metric
     return out
 
 
-def _screened(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:
+def _screened(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> ScreenPhase:
     baseline, configs = roles.baseline, list(roles.options)
     assert baseline is not None
     better = settings.facts[metric].direction
@@ -71,18 +90,18 @@ def _screened(roles: Roles, settings: Settings, metric: str, groups: dict[str, d
         model: screen_model(found, settings.reference, baseline, configs, better) for model, found in groups.items()
     }
     found = pool_screens(groups, baseline, configs, better, settings.margin_pct[metric], roles.never)
-    return {"screen": screens, "never_chosen": dict(roles.never)} | as_json(found)
+    return ScreenPhase(screens, dict(roles.never), found)
 
 
-def _validated(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> dict[str, Any]:
+def _validated(roles: Roles, settings: Settings, metric: str, groups: dict[str, dict[str, Sample]]) -> ValidationPhase:
     optimized = optimized_arm(roles)
     assert roles.baseline is not None and optimized is not None
     trio = (settings.reference, roles.baseline, optimized)
-    return {
-        "validation": {
+    return ValidationPhase(
+        {
             model: validate_model(
                 found, trio, derived_seed(settings.seed, model, metric, "reduction", "block_bootstrap", PROTOCOL)
             )
             for model, found in groups.items()
         }
-    }
+    )

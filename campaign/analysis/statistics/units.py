@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from campaign.analysis.margin import Margin
+from campaign.analysis.result import Result
 from campaign.analysis.statistics import deciding, meta, mixed
 from campaign.analysis.statistics.descriptive import is_constant
 from campaign.analysis.statistics.distributions import FloatArray, f_upper, t_quantile, t_two_sided
@@ -36,6 +38,41 @@ FEWEST_UNITS = 10
 (``docs/statistics.md``)."""
 
 Arms = tuple[Sample, Sample, FloatArray]
+
+
+@dataclass(frozen=True)
+class NotBeyond(Result):
+    """Nothing may be said beyond the tested units; ``words`` for a reader. The fields are columns of the view
+    ``over_units``."""
+
+    verdict: None
+    reason: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeyondUnits(Result):
+    """What may be said beyond the tested units, in percent of the reference. The fields are columns of the view
+    ``over_units``."""
+
+    verdict: str
+    method: str
+    units: int
+    df: float
+    pct: float
+    pct_low: float | None
+    pct_high: float | None
+    level: float
+    """Confidence of the limits, in percent."""
+    p: float | None
+    p_adjusted: float | None
+    tost_p: float | None
+    tost_p_adjusted: float | None
+    margin_pct: float
+    margin_declared: bool
+    m_planned: int
+    adjustment: str
+    words: str
 
 
 def analyze_units(samples: Mapping[str, Arms], models: bool = True) -> dict[str, Any]:
@@ -115,9 +152,8 @@ def _over_units(
     return out
 
 
-def over_units(entries: list[dict[str, Any]], margins: list[Margin]) -> None:
-    """Set ``over_units`` of each entry of :func:`analyze_units`: what may be said of units beyond the tested ones.
-    The entries are a family.
+def over_units(entries: Sequence[Mapping[str, Any]], margins: Sequence[Margin]) -> list[BeyondUnits | NotBeyond]:
+    """Of each entry of :func:`analyze_units` what may be said of units beyond the tested ones. All are one family.
 
     The unit is the experimental unit: one log ratio each, t with k - 1, guarded as every decision is. Below
     :data:`FEWEST_UNITS` there is the interval and no verdict.
@@ -131,45 +167,45 @@ def over_units(entries: list[dict[str, Any]], margins: list[Margin]) -> None:
     m = len(entries)
     adjusted, alike = holm(p, m), holm(sides, m)
     tails = local_level(p, m, "holm") / 2, local_level(sides, m, "holm")
+    out: list[BeyondUnits | NotBeyond] = []
     for i, (entry, layer) in enumerate(zip(entries, layers, strict=True)):
-        k = entry["k_units"]
         if layer is None:
-            words = (
-                "one unit: nothing is said of others"
-                if k < 2
-                else "too few units with blocks: nothing is said of others"
-            )
-            entry["over_units"] = {"verdict": None, "reason": entry.get("reason") or "no_log_ratio", "words": words}
+            few = "one unit" if entry["k_units"] < 2 else "too few units with blocks"
+            reason = entry.get("reason") or "no_log_ratio"
+            out.append(NotBeyond(None, reason, f"{few}: nothing is said of others"))
             continue
         verdict = four_way(adjusted[i], alike[i])
-        difference = _percent_limits(layer, tails[0], deciding.UNSEEN_DIFFERENCE)
-        shown = _percent_limits(layer, tails[1], deciding.UNSEEN_EQUIVALENCE) if verdict == "equivalent" else difference
-        enough = layer.n >= FEWEST_UNITS
-        entry["over_units"] = {
-            "verdict": verdict if enough else "not_beyond_these_units",
-            "method": "two_stage_log_ratio",
-            "units": layer.n,
-            "df": layer.df,
-            "pct": 100 * math.expm1(layer.estimate),
-            "pct_low": shown[0],
-            "pct_high": shown[1],
-            "level": 100 * (1 - 2 * tails[1 if verdict == "equivalent" else 0]),
-            "p": p[i],
-            "p_adjusted": adjusted[i],
-            "tost_p": sides[i],
-            "tost_p_adjusted": alike[i],
-            "margin_pct": margins[i].pct,
-            "margin_declared": margins[i].declared,
-            "m_planned": m,
-            "adjustment": "holm",
-            "words": f"{layer.n} units"
-            if enough
-            else f"{layer.n} units are too few to speak of others (from {FEWEST_UNITS} on): "
-            "the claims of each unit hold for it alone",
-        }
+        equivalent, enough = verdict == "equivalent", layer.n >= FEWEST_UNITS
+        unseen = deciding.UNSEEN_EQUIVALENCE if equivalent else deciding.UNSEEN_DIFFERENCE
+        low, high = _percent_limits(layer, tails[equivalent], unseen)
+        out.append(
+            BeyondUnits(
+                verdict=verdict if enough else "not_beyond_these_units",
+                method="two_stage_log_ratio",
+                units=layer.n,
+                df=layer.df,
+                pct=100 * math.expm1(layer.estimate),
+                pct_low=low,
+                pct_high=high,
+                level=100 * (1 - 2 * tails[equivalent]),
+                p=p[i],
+                p_adjusted=adjusted[i],
+                tost_p=sides[i],
+                tost_p_adjusted=alike[i],
+                margin_pct=margins[i].pct,
+                margin_declared=margins[i].declared,
+                m_planned=m,
+                adjustment="holm",
+                words=f"{layer.n} units"
+                if enough
+                else f"{layer.n} units are too few to speak of others (from {FEWEST_UNITS} on): "
+                "the claims of each unit hold for it alone",
+            )
+        )
+    return out
 
 
-def _log_ratios(entry: dict[str, Any]) -> FloatArray:
+def _log_ratios(entry: Mapping[str, Any]) -> FloatArray:
     if not entry.get("two_stage_log_ratio"):
         return np.empty(0)
     return np.array([unit["log_ratio"] for unit in entry["per_unit"].values() if unit.get("var_log_ratio")])

@@ -333,9 +333,10 @@ def test_a_reduction_of_an_overhead_that_cannot_be_told_from_zero_has_no_interva
         name: Sample([""] * 10, np.arange(10), rng.normal(100, 1, 10), np.arange(10.0), np.full(10, 40.0))
         for name in ("native", "docker_baseline", "optimized")
     }
-    found = validate_model(arms, ("native", "docker_baseline", "optimized"), 1)["reduction"]
-    assert found["status"] == "denominator_not_distinguishable_from_zero"
-    assert found["block_bootstrap_percentile"] == Percentiles(None, None, found["status"])
+    found = validate_model(arms, ("native", "docker_baseline", "optimized"), 1).reduction
+    assert found is not None and found.in_blocks is not None
+    assert found.status == "denominator_not_distinguishable_from_zero"
+    assert found.in_blocks.block_bootstrap_percentile == Percentiles(None, None, found.status)
 
 
 def test_missing_runs_are_bounded_by_the_worst_and_best_that_was_seen() -> None:
