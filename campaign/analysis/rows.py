@@ -82,6 +82,7 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
     from campaign.analysis.statistics.order import OrderBalance
     from campaign.analysis.statistics.randomisation import Randomisation
     from campaign.analysis.statistics.ratio import Ratio
+    from campaign.analysis.statistics.sets import WorstCase
     from campaign.analysis.statistics.two_arms import tests
 
     kept: list[tuple[type[Result], Any]] = [(test.Found, found.get(key)) for key, test in tests().items()]
@@ -99,13 +100,14 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
         (Recovered, found.get("interblock")),
         (Interblock, found.get("interblock")),
         (Percent, get(found, "interblock", "percent")),
+        (WorstCase, found.get("worst_case")),
     ]
     return {name: value for cls, one in kept for name, value in columns(cls, one).items()}
 
 
 def _one(found: Mapping[str, Any]) -> dict[str, Any]:
     detail, claim = found.get("verdict_detail") or {}, found["claim_detail"]
-    random, worst = found.get("randomisation"), found.get("worst_case") or {}
+    random = found.get("randomisation")
     percent = claim["scale"] == "ratio"
     out: dict[str, Any] = {
         name: found.get(name)
@@ -160,8 +162,6 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
             "noninferiority_p_adjusted": get(detail, "noninferiority_p_adjusted"),
             "randomisation_p_adjusted": get(detail, "randomisation_p_adjusted"),
             **{f"randomisation_{side}": limit for side, limit in swapped.items()},
-            "worst_case_low": worst.get("pct_low"),
-            "worst_case_high": worst.get("pct_high"),
             **{
                 name: get(detail, name)
                 for name in (
@@ -264,6 +264,8 @@ def over_units(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iter
 
 def losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:
     """The accounting is of attempts, so any metric tells it; how many are analysed is told of the first."""
+    from campaign.analysis.statistics.sets import Accounting
+
     told: set[tuple[Any, ...]] = set()
     for found in _headline(result):
         of = tuple(found[name] for name in ("phase", "unit", "model", "reference", "treatment"))
@@ -273,10 +275,9 @@ def losses(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator
         arms = {
             f"{what}_{arm}": count
             for arm in ("reference", "treatment")
-            for what, count in found["accounting"][arm].items()
+            for what, count in as_json(getattr(found["accounting"], arm)).items()
         }
-        chances = {name: found["accounting"][name] for name in ("failed_fisher_p", "throttled_fisher_p")}
-        yield _key(found, cells) | arms | chances
+        yield _key(found, cells) | arms | columns(Accounting, found["accounting"])
 
 
 def order_effects(result: Mapping[str, Any], cells: Mapping[str, Cellname]) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from campaign.analysis.statistics.interblock import Interblock
 from campaign.analysis.statistics.order import OrderBalance
 from campaign.analysis.statistics.paired import Blocks
 from campaign.analysis.statistics.randomisation import Randomisation
-from campaign.analysis.statistics.sets import ALL_VALID
+from campaign.analysis.statistics.sets import ALL_VALID, Accounting, WorstCase
 from campaign.analysis.statistics.table import Cell
 
 PUBLISHED = {ALL_VALID: "all_valid"}
@@ -75,8 +75,8 @@ class OfSets(Result):
 
     analysis_sets: dict[str, SetSummary]
     exclusions: dict[str, list[str]]
-    accounting: dict[str, Any]
-    worst_case: dict[str, Any] | None
+    accounting: Accounting
+    worst_case: WorstCase | None
 
 
 @dataclass(frozen=True, kw_only=True)

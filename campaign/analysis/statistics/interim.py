@@ -29,7 +29,7 @@ from campaign.analysis.statistics.judgement import family_of
 from campaign.analysis.statistics.metrics import Fact
 from campaign.analysis.statistics.order import complete_blocks, interleaved, order_balance
 from campaign.analysis.statistics.sequential.anytime import AnyTime, any_time
-from campaign.analysis.statistics.sets import PROTOCOL, Sample, accounting, exclusions
+from campaign.analysis.statistics.sets import PROTOCOL, Accounting, Sample, accounting, exclusions
 from campaign.analysis.statistics.settings import Settings, settings_of
 from campaign.analysis.statistics.table import Cell, RunTable, alike, check_runs
 from campaign.analysis.statistics.verdict import not_interpretable
@@ -141,10 +141,10 @@ def _blocks(t: Sample, r: Sample) -> tuple[FloatArray, FloatArray, FloatArray | 
     return t.value[at_t], r.value[at_r], None if np.isnan(times).any() or not len(times) else times
 
 
-def _without_p(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> Row:
+def _without_p(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> Accounting:
     planned = settings.planned_repetitions or cell.planned
     found = accounting(cell.arms.get(contrast.treatment), cell.arms.get(contrast.reference), metric, planned)
-    return found | {"failed_fisher_p": None, "throttled_fisher_p": None}
+    return replace(found, failed_fisher_p=None, throttled_fisher_p=None)
 
 
 def open_claim(

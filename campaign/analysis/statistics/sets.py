@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import scipy
 
 from actors.heat import CEILING_C
+from campaign.analysis.result import LEFT_OUT, Column, Result
 from campaign.analysis.statistics.descriptive import three_sigma
 from campaign.analysis.statistics.distributions import BoolArray, FloatArray, IntArray
 
@@ -167,34 +168,75 @@ def _excluded(arm: Attempts, metric: str, reason: str) -> list[str]:
     return [arm.run_ids[i] for i in np.flatnonzero(mask)]
 
 
-def accounting(treatment: Attempts | None, reference: Attempts | None, metric: str, planned: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Counts(Result):
+    """Attempts of one arm, by what became of them."""
+
+    planned: int
+    attempted: int
+    failed: int
+    throttled: int
+    repeated: int
+    analysed: int
+
+
+@dataclass(frozen=True)
+class Accounting(Result):
+    """Attempts of both arms. The p, of the arms losing alike, are None where an arm did not run or nothing was lost."""
+
+    treatment: Counts
+    reference: Counts
+    failed_fisher_p: Annotated[float | None, Column("failed_fisher_p")]
+    throttled_fisher_p: Annotated[float | None, Column("throttled_fisher_p")]
+
+
+@dataclass(frozen=True)
+class WorstCase(Result):
+    """Bounds of the percent change, and how many runs each arm lost; no bounds where a mean may not be positive."""
+
+    lost: dict[str, int]
+    pct_low: Annotated[float | None, Column("worst_case_low")] = None
+    pct_high: Annotated[float | None, Column("worst_case_high")] = None
+    reason: Annotated[str | None, LEFT_OUT] = None
+
+
+def accounting(treatment: Attempts | None, reference: Attempts | None, metric: str, planned: int) -> Accounting:
     """Planned, attempted, failed, throttled, repeated and analysed per arm, and whether the arms differ in losses.
 
     Fisher's exact test asks whether an arm fails or throttles more often: throttling happens after the treatment
     starts, so a rate that differs can itself be the effect.
     """
-    out: dict[str, Any] = {}
-    for name, arm in (("treatment", treatment), ("reference", reference)):
-        out[name] = {
-            "planned": planned,
-            "attempted": len(arm) if arm else 0,
-            "failed": int((~arm.ok).sum()) if arm else 0,
-            "throttled": int(arm.throttled.sum()) if arm else 0,
-            "repeated": int((arm.attempt > 1).sum()) if arm else 0,
-            "analysed": len(select(arm, metric, PROTOCOL)) if arm else 0,
-        }
-    t, r = out["treatment"], out["reference"]
-    for loss in ("failed", "throttled"):
-        counts = [[t[loss], t["attempted"] - t[loss]], [r[loss], r["attempted"] - r[loss]]]
-        out[f"{loss}_fisher_p"] = (
-            float(scipy.stats.fisher_exact(counts).pvalue)
-            if t["attempted"] and r["attempted"] and t[loss] + r[loss]
-            else None
-        )
-    return out
+    t, r = _counts(treatment, metric, planned), _counts(reference, metric, planned)
+    return Accounting(
+        t,
+        r,
+        failed_fisher_p=_fisher((t.failed, t.attempted), (r.failed, r.attempted)),
+        throttled_fisher_p=_fisher((t.throttled, t.attempted), (r.throttled, r.attempted)),
+    )
 
 
-def worst_case(treatment: Sample, reference: Sample, planned: int) -> dict[str, Any] | None:
+def _counts(arm: Attempts | None, metric: str, planned: int) -> Counts:
+    if not arm:
+        return Counts(planned, 0, 0, 0, 0, 0)
+    return Counts(
+        planned,
+        len(arm),
+        failed=int((~arm.ok).sum()),
+        throttled=int(arm.throttled.sum()),
+        repeated=int((arm.attempt > 1).sum()),
+        analysed=len(select(arm, metric, PROTOCOL)),
+    )
+
+
+def _fisher(treatment: tuple[int, int], reference: tuple[int, int]) -> float | None:
+    """Of two arms, each with how many were lost of how many."""
+    if not treatment[1] or not reference[1] or not treatment[0] + reference[0]:
+        return None
+    table = [[lost, attempted - lost] for lost, attempted in (treatment, reference)]
+    return float(scipy.stats.fisher_exact(table).pvalue)
+
+
+def worst_case(treatment: Sample, reference: Sample, planned: int) -> WorstCase | None:
     """Percent change if every planned run that is missing had been as bad for one arm, or the other,
     as the worst and best seen anywhere.
 
@@ -212,5 +254,5 @@ def worst_case(treatment: Sample, reference: Sample, planned: int) -> dict[str, 
     low = mean(treatment, lost["treatment"], least), mean(reference, lost["reference"], most)
     high = mean(treatment, lost["treatment"], most), mean(reference, lost["reference"], least)
     if min(low[1], high[1]) <= 0:
-        return {"lost": lost, "pct_low": None, "pct_high": None, "reason": "nonpositive_mean"}
-    return {"lost": lost, "pct_low": 100 * (low[0] / low[1] - 1), "pct_high": 100 * (high[0] / high[1] - 1)}
+        return WorstCase(lost, reason="nonpositive_mean")
+    return WorstCase(lost, 100 * (low[0] / low[1] - 1), 100 * (high[0] / high[1] - 1))

@@ -27,13 +27,14 @@ from campaign.analysis.statistics.paired import Paired, Wilcoxon, paired
 from campaign.analysis.statistics.power import PairedPosthoc, Posthoc
 from campaign.analysis.statistics.randomisation import Randomisation
 from campaign.analysis.statistics.ratio import Ratio
+from campaign.analysis.statistics.sets import Accounting, WorstCase
 from tests import synthetic
 from tests.campaign.analysis.statistics.run_tables import drawn
 
 OF_COMPARISONS = [
     *(test.Found for test in two_arms.tests().values()),
     *(Decision, Effect, Ratio, Paired, Wilcoxon),
-    *(DifferenceBca, OverheadBca, Randomisation, OrderBalance, Recovered, Percent),
+    *(DifferenceBca, OverheadBca, Randomisation, OrderBalance, Recovered, Percent, WorstCase),
 ]
 LONGEST_TOLD = '''"""How many runs of the treatment lie above every run of the reference."""
 
@@ -64,6 +65,7 @@ def test(treatment, reference, m=1):
             for cls in (*OF_COMPARISONS, DifferenceBca, OverheadBca, Randomisation, OrderBalance, Recovered, Percent)
         ),
         ("order_effects", MovingBlocks),
+        ("losses", Accounting),
         *(("screen_effects", cls) for cls in (FactorEffect, Judged, Error, Fit, Heterogeneity, LackOfFit, Layout)),
         *(("screen_contrasts", cls) for cls in (Lenth, Point)),
         *(("request_percentiles", cls) for cls in (Described, Summary, Resampled, RunLevel)),
