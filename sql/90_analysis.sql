@@ -56,7 +56,7 @@ CREATE TABLE schema_comparisons (
     longest_stretch INTEGER, arm_time_correlation DOUBLE, worst_case_low DOUBLE, worst_case_high DOUBLE,
     p DOUBLE, p_adjusted DOUBLE, p_bonferroni DOUBLE, p_bh DOUBLE, p_by DOUBLE, adjustment VARCHAR, family VARCHAR, m_planned INTEGER,
     tost_p DOUBLE, tost_p_adjusted DOUBLE, margin_pct DOUBLE, margin_declared BOOLEAN,
-    verdict VARCHAR, verdict_all_valid_first_attempt VARCHAR, verdict_document_rerun_outliers VARCHAR,
+    verdict VARCHAR, verdict_word VARCHAR, verdict_all_valid_first_attempt VARCHAR, verdict_document_rerun_outliers VARCHAR,
     verdict_protocol_minus_outliers VARCHAR, needs_n INTEGER, needs_what VARCHAR, needs_for VARCHAR,
     reason VARCHAR, claim VARCHAR
 );
@@ -69,7 +69,8 @@ CREATE TABLE schema_comparisons (
 -- and complete blocks; `randomisation_…` rearranges the schedule; `interblock_…` is the mixed model with random blocks where some are
 -- incomplete (it uses the runs without a partner, and never decides); `worst_case_…` bounds the change had all missing runs been extreme.
 -- `margin_declared` is false where nobody declared the margin and the default was taken.
--- Headline rows also have the verdict of the other sets of attempts.
+-- `verdict_word` is the verdict in the word that the report has for it (undecided, equivalent, constant, …). Headline rows also have the
+-- verdict of the other sets of attempts.
 CREATE VIEW comparisons AS
 FROM parquet_files('comparisons');
 

@@ -35,6 +35,8 @@ def _needs(found: Mapping[str, Any]) -> dict[str, Any]:
 def comparisons(
     con: duckdb.DuckDBPyConnection, result: Mapping[str, Any], cells: Mapping[str, Cellname]
 ) -> Iterator[dict[str, Any]]:
+    from campaign.analysis.words import verdict_word
+
     facts = {
         metric: {"label": label, "group": family}
         for metric, label, family in con.execute("SELECT metric, label, family FROM metric_facts").fetchall()
@@ -48,7 +50,7 @@ def comparisons(
     }
     for found in result["comparisons"]:
         key = _key(found, cells)
-        yield (
+        row = (
             key
             | facts.get(found["metric"], {})
             | {
@@ -60,6 +62,7 @@ def comparisons(
             | {f"verdict_{name}": verdict for name, verdict in (found.get("verdict_by_set") or {}).items()}
             | _needs(found)
         )
+        yield row | {"verdict_word": verdict_word(row)}
 
 
 METHODS = {

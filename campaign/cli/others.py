@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from campaign.cli.app import ResultsRoot, app, new_file, out
+from campaign.cli.app import ResultsRoot, app, finite, new_file, out
 from campaign.cli.doing import doing
 
 PANEL = "Results of others"
@@ -91,6 +91,13 @@ def analyze(
     table: Annotated[Path, typer.Argument(help="Run table, a row for each attempt: CSV, JSON, Excel, Parquet, …")],
     json_: Annotated[Path | None, typer.Option("--json", help="File for the results.", callback=new_file)] = None,
     reference: Annotated[str | None, typer.Option(help="Reference arm; default: `native…`.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The arm as it is shipped: all others are options, judged against it.")
+    ] = None,
+    margin_pct: Annotated[
+        float | None,
+        typer.Option(help="Margin of equivalence that was declared beforehand, in percent.", min=0.01, callback=finite),
+    ] = None,
     requests: Annotated[Path | None, typer.Option(help="Request table for latency percentiles.")] = None,
     screen: Annotated[
         Path | None,
@@ -130,6 +137,9 @@ def analyze(
     if json_ is None:
         raise typer.BadParameter("name the file for the results, or say --dry-run", param_hint="--json")
     if screen is not None:
+        for option, given in (("--baseline", baseline), ("--margin-pct", margin_pct)):
+            if given is not None:
+                raise typer.BadParameter("not together with --screen", param_hint=option)
         from campaign.analysis.statistics.screen_table import analyze_screen_file, nesting
 
         with doing("statistics"):
@@ -138,7 +148,9 @@ def analyze(
         return
     design = None if sequential is None else read_design(sequential)
     with doing("statistics"):
-        analyze_file(table, json_, reference, requests, asked=words, design=design)
+        analyze_file(
+            table, json_, reference, requests, asked=words, design=design, margin_pct=margin_pct, baseline=baseline
+        )
     out.print(f"wrote {json_}", markup=False)
 
 

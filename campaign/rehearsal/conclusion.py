@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign.analysis import words
 from campaign.analysis.margin import margin_of
 from campaign.plan.design import plan
 from campaign.plan.forecast import duration, forecast, size
@@ -126,7 +127,7 @@ def comparisons(campaign: Campaign, asked: Asked, con: duckdb.DuckDBPyConnection
                 row["model"],
                 f"{truth:+.2f}".replace("-", "−") if truth else "0",
                 f"{wording.change(row).removesuffix(' %')} {wording.brackets(row)}",
-                wording.verdict_word(row),
+                words.verdict_word(row),
                 " · ".join(f"{100 * chance:.0f}" for chance in chances_of(campaign, row, truth)),
             )
         parts += [table, Text()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from campaign.analysis import metrics
+from campaign.analysis import metrics, words
 from campaign.analysis.numbers import present
 from campaign.report import wording
 
@@ -28,9 +28,7 @@ PER_CPU = "output_tokens_per_cpu_s"
 def told(con: duckdb.DuckDBPyConnection, rows: Sequence[wording.Row]) -> list[str]:
     """Sentences for the first lines of a report, the first of them alone a summary;
     empty where the machine is quiet enough."""
-    throughput = [
-        row for row in rows if row["metric"] == metrics.headline() and wording.verdict_word(row) == "undecided"
-    ]
+    throughput = [row for row in rows if row["metric"] == metrics.headline() and words.verdict_word(row) == "undecided"]
     if not any(_wide(row) for row in throughput):
         return []
     noisiest = con.execute(

@@ -11,11 +11,12 @@ from campaign.analysis import inputs, metrics, views
 from campaign.analysis.margin import in_words
 from campaign.analysis.numbers import fixed, interval, level_text, p_value, places_of, plain, present
 from campaign.analysis.statistics.units import FEWEST_UNITS
+from campaign.analysis.words import beyond_units_word, verdict_word
 from campaign.report import guard
 from campaign.report.methods import facts_of, parsed, reference_of
 from campaign.report.numbers import change_text, mean_text, pct_places, sd_text, varies, width_places
 from campaign.report.table_formats import Column, Table
-from campaign.report.wording import FAMILIES, Row, by_contrast, level, verdict_word
+from campaign.report.wording import FAMILIES, Row, by_contrast, level
 
 if TYPE_CHECKING:
     import duckdb
@@ -163,11 +164,10 @@ def over_units(con: duckdb.DuckDBPyConnection) -> list[Table]:
         Column("p TOST", "number"),
         Column("Verdict"),
     )
-    words = {"not_beyond_these_units": "too few units", "inconclusive": "undecided", None: "none"}
 
     def cells(row: tuple[Any, ...]) -> tuple[str | None, ...]:
         places = width_places(row[9], row[10])
-        verdict = words.get(row[13]) or str(row[13]).replace("_", " ")
+        verdict = beyond_units_word(row[13])
         level_ = None if row[8] is None else level_text(row[8])
         tested = (p_value(row[11]), p_value(row[12]))
         return (

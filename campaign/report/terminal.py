@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.analysis import cache as evidence
-from campaign.analysis import metrics
+from campaign.analysis import metrics, words
 from campaign.analysis.numbers import level_text, range_text
 from campaign.report import guard, noise, wording
 
@@ -111,14 +111,14 @@ def _beyond_units(con: duckdb.DuckDBPyConnection) -> list[str]:
         [metrics.headline()],
     ).fetchall()
     said = []
-    for model, treatment, reference, pct, level, low, high, verdict, words in found:
+    for model, treatment, reference, pct, level, low, high, verdict, told in found:
         size = (
             ""
             if pct is None
             else f" {pct:+.2f} % ({level_text(level)} % interval {range_text(low, high, '%')})".replace("-", "−")
         )
         said.append(
-            f"Over units, {model}, {treatment} against {reference}:{size} {verdict.replace('_', ' ')}; {words}."
+            f"Over units, {model}, {treatment} against {reference}:{size} {words.beyond_units_word(verdict)}; {told}."
         )
     return said
 
@@ -149,12 +149,12 @@ class _Compared:
         title = f"{self.title}\n{self.treatment} (n = {n[1]}) against {self.reference} (n = {n[0]})"
         parts: list[RenderableType] = [Text(title, style="bold")]
         for row in map(wording.readable, self.rows):
-            style = _STYLES[wording.worse(row)]
+            style = _STYLES[words.worse(row)]
             parts += [
                 Text(_metric(row, n)),
                 Padding(Text(f"reference {wording.mean_sd(row['mean_reference'], row['sd_reference'])}"), (0, 0, 0, 2)),
                 Padding(Text(f"treatment {wording.mean_sd(row['mean_treatment'], row['sd_treatment'])}"), (0, 0, 0, 2)),
-                Padding(Text(f"change    {_change(row)}, {wording.verdict_word(row)}", style=style), (0, 0, 0, 2)),
+                Padding(Text(f"change    {_change(row)}, {words.verdict_word(row)}", style=style), (0, 0, 0, 2)),
             ]
         return Group(*parts)
 
@@ -193,12 +193,12 @@ def _table(title: str, reference: str, treatment: str, rows: list[wording.Row]) 
     table.add_column("change % [interval]", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in map(wording.readable, rows):
-        style = _STYLES[wording.worse(row)]
+        style = _STYLES[words.worse(row)]
         table.add_row(
             Text(_metric(row, n)),
             wording.mean_sd(row["mean_reference"], row["sd_reference"]),
             wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),
             Text(f"{wording.change(row).removesuffix(' %')} {wording.brackets(row)}", style=style),
-            Text(wording.verdict_word(row), style=style or "dim"),
+            Text(words.verdict_word(row), style=style or "dim"),
         )
     return table

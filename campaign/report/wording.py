@@ -12,6 +12,7 @@ from campaign.analysis import metrics
 from campaign.analysis.margin import in_words
 from campaign.analysis.numbers import effect_places, level_text, number, places_of, present, range_text
 from campaign.analysis.statistics.claims import DIFFERENT, NO_VERDICT, OPEN
+from campaign.analysis.words import verdict_word, worse
 
 Row = dict[str, Any]
 """One row of ``evidence.rows``."""
@@ -100,36 +101,9 @@ def change(row: Row) -> str:
     return f"{round(value, places) or 0.0:{sign}.{places}f} %".replace("-", "−") if value else "0 %"
 
 
-def worse(row: Row) -> bool | None:
-    """Whether a demonstrated difference is for the worse; None where nothing is demonstrated or no way is better."""
-    return {"worse": True, "better": False}.get(row["side"])
-
-
 def claim(row: Row) -> str:
     """What may be said of one comparison, as a sentence."""
     return str(row["claim"])
-
-
-def verdict_word(row: Row) -> str:
-    """The verdict in a table cell."""
-    if row["verdict"] == "different_but_negligible":
-        return "minor"
-    if row["kind"] == "screen" and row["verdict"] in (*DIFFERENT, "inconclusive"):
-        return "passes screen" if row["verdict"] in DIFFERENT else "screened out"
-    if row["verdict"] == "different" or (row["verdict"] == "deterministic" and row["effect"]):
-        return {True: "worse", False: "better", None: "differs"}[worse(row)]
-    return {
-        "equivalent": "equivalent",
-        "inconclusive": "undecided",
-        "deterministic": "constant",
-        "insufficient_n": "too few",
-        "missing_arm": "no runs",
-        "not_interpretable": "confounded",
-        "no_data": "no data",
-        "unfinished": "open",
-        "continuing": "open",
-        "not_tested": "not tested",
-    }.get(row["verdict"], "refused")
 
 
 def headline(rows: Sequence[Row]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from actors.files.publish import publish
-from campaign.analysis import cache, metrics, views
+from campaign.analysis import cache, metrics, views, words
 from campaign.analysis.margin import margin_of
 from campaign.analysis.rows import screen_contrasts
 from campaign.analysis.statistics.reduction import Reduction, against_prediction, paired_reduction
@@ -301,7 +301,7 @@ def _comparisons(rows: Iterable[wording.Row]) -> list[dict[str, str]]:
             "n": f"{row['n_treatment']}, {row['n_reference']}",
             "change": wording.change(row),
             "interval": f"{wording.interval(row)} ({wording.level(row)} %)",
-            "verdict": wording.verdict_word(row),
+            "verdict": words.verdict_word(row),
         }
         for row in rows
     ]

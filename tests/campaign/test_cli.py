@@ -236,6 +236,23 @@ def test_a_dry_run_says_how_a_table_is_understood_and_writes_nothing(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
 
 
+def test_analyze_is_told_the_baseline_and_the_margin_of_a_strangers_table(tmp_path: Path):
+    arms = {"bare": 100.0, "shipped": 98.0, "first": 99.0, "second": 97.0}
+    rows = [f"m,{arm},{block},{value + block % 3 / 10}" for block in range(1, 7) for arm, value in arms.items()]
+    (tmp_path / "runs.csv").write_text("\n".join(["model,environment,repetition,token_throughput_tok_s", *rows]))
+    words = ["analyze", str(tmp_path / "runs.csv"), "--reference", "bare"]
+    answer = tmp_path / "answer.json"
+    done = CliRunner().invoke(cli.app, [*words, "--baseline", "shipped", "--margin-pct", "3", "--json", str(answer)])
+    assert done.exit_code == 0, done.output
+    found = json.loads(answer.read_text())
+    asked = {(c["treatment"], c["reference"]) for c in found["comparisons"]}
+    assert asked == {("shipped", "bare"), ("first", "shipped"), ("second", "shipped")}
+    assert found["settings"]["margin_pct"] == {"token_throughput_tok_s": 3.0}
+    assert found["settings"]["margin_not_declared"] == []
+    wrong = CliRunner().invoke(cli.app, [*words, "--baseline", "shiped", "--json", str(tmp_path / "no.json")])
+    assert wrong.exit_code == 2 and "no arm of the table" in wrong.output and not (tmp_path / "no.json").exists()
+
+
 def test_analyze_answers_what_the_table_does_not_say_and_asks_for_a_place_for_its_answer(tmp_path: Path):
     file, answer = tmp_path / "runs.csv", tmp_path / "out.json"
     file.write_text(TABLE.replace("environment", "variant"))

@@ -51,6 +51,8 @@ def analyze_file(
         if looked is not None:
             result = _with_looks(result, looked)
         result["reading"] = reading.report()
+    elif told := [name for name, value in settings.items() if value is not None]:
+        raise TableError(f"{csv or requests}: a request table alone is compared without {' and '.join(told)}")
     if found is not None:
         latencies = analyze_requests(found, reference=reference, seed=seed, runs=table)
         result = latencies if not result else result | {"models": _merged(result["models"], latencies["models"])}

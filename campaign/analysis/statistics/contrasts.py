@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from campaign.reading.errors import TableError
+
 SCREENING_PHASES = frozenset({"2b", "screening", "2c", "combination"})
 VALIDATION_PHASES = frozenset({"2d", "validation"})
 
@@ -85,11 +87,27 @@ def _never_by_name(option: str) -> str | None:
     return "ablation" if "ipc-default" in words or "ipc-private" in words else None
 
 
+def of_baseline(environments: Sequence[str], reference: str, baseline: str) -> Roles:
+    """Of a table whose baseline was told: every other arm but the reference is an option. Raises TableError."""
+    others = [e for e in environments if e != reference]
+    if baseline not in others:
+        raise TableError(
+            f"the baseline {baseline!r} is "
+            + ("the reference" if baseline == reference else "no arm of the table")
+            + f"; its other arms are {', '.join(others) or 'none'}"
+        )
+    options = tuple(e for e in others if e != baseline)
+    return Roles(
+        reference, baseline, options, never={e: why for e in options if (why := _never_by_name(e)) is not None}
+    )
+
+
 def phase_kind(phase: str | None, roles: Roles) -> str:
     """``main`` (every arm against the reference), ``screen`` or ``three_arm``, of the roles that a phase has.
 
-    By the phase; without declared roles a table of more than two options is taken for a screen, and one whose only
-    option is called optimised for a validation.
+    By the phase. A table without phases whose baseline was told is a screen with several options, a validation with
+    one; without declared roles one of more than two options is taken for a screen, and one whose only option is
+    called optimised for a validation.
     """
     if roles.baseline is None or not roles.options:
         return "main"
@@ -99,7 +117,7 @@ def phase_kind(phase: str | None, roles: Roles) -> str:
     if name in VALIDATION_PHASES:
         return "screen" if several else "three_arm"
     if roles.declared:
-        return "main"
+        return "main" if phase is not None else "screen" if several else "three_arm"
     return "screen" if several else "three_arm" if "optimi" in roles.options[0].lower() else "main"
 
 

@@ -40,6 +40,7 @@ def analyze_runs(
     planned_repetitions: int | None = None,
     refused: Mapping[str, str] | None = None,
     better: Mapping[str, Better | None] | None = None,
+    baseline: str | None = None,
 ) -> dict[str, Any]:
     """Analyse a run table, one row per attempt (columns: ``check_runs``).
 
@@ -48,10 +49,13 @@ def analyze_runs(
     ``error_*`` status found elsewhere (identity, plausibility): its comparisons get no statistics. ``better`` declares
     which way a metric is better that ``metric_facts`` does not know (or knows otherwise). ``margin_pct``, one number or
     one by metric, is the equivalence margin that was declared; without one the default is taken and said to be none.
+    ``baseline`` is the arm as it is shipped; all others but the reference are options then, judged against it.
     Raises ``TableError`` where the table cannot be analysed.
     """
     runs = alike(check_runs(table))
-    settings = settings_of(runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better)
+    settings = settings_of(
+        runs, reference, seed, m_planned, margin_pct, planned, planned_repetitions, refused, better, baseline=baseline
+    )
     (out,) = together([_comparing(runs, settings)])
     headline = [c for c in out["comparisons"] if c["analysis_set"] == PROTOCOL]
     out["computed_with"] = versions()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from campaign.analysis.margin import margin_of
-from campaign.analysis.statistics.contrasts import Roles, by_name
+from campaign.analysis.statistics.contrasts import Roles, by_name, of_baseline
 from campaign.analysis.statistics.factorial import Rows, Trait
 from campaign.analysis.statistics.metrics import Better, Fact, facts_of
 from campaign.analysis.statistics.table import RunTable, TableError, reference_arm
@@ -48,11 +48,14 @@ def settings_of(
     better: Mapping[str, Better | None] | None,
     units: Mapping[str, str] | None = None,
     roles: Roles | None = None,
+    baseline: str | None = None,
 ) -> Settings:
     everywhere = list(dict.fromkeys(e for arms in runs.environments.values() for e in arms))
     told = margin_pct if isinstance(margin_pct, Mapping) else dict.fromkeys(runs.metrics, margin_pct)
     margins = {metric: margin_of(told.get(metric)) for metric in runs.metrics}
     base = reference_arm(everywhere, reference)
+    if baseline is not None:
+        roles = of_baseline(everywhere, base, baseline)
     unknown = sorted(set(better or {}) - set(runs.metrics))
     if unknown:
         raise TableError(
@@ -64,8 +67,14 @@ def settings_of(
     except ValueError as error:
         raise TableError(str(error)) from error
     return Settings(
-        base, seed, m_planned, {metric: margin.pct for metric, margin in margins.items()}, planned or {},
-            planned_repetitions,
-        refused or {}, facts, undeclared=frozenset(metric for metric, margin in margins.items() if not margin.declared),
+        base,
+        seed,
+        m_planned,
+        {metric: margin.pct for metric, margin in margins.items()},
+        planned or {},
+        planned_repetitions,
+        refused or {},
+        facts,
+        undeclared=frozenset(metric for metric, margin in margins.items() if not margin.declared),
         declared_roles=roles,
-    )  # fmt: skip
+    )

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from campaign.analysis import cache as evidence
-from campaign.analysis import metrics
+from campaign.analysis import metrics, words
 from campaign.report import page, table_formats, tables, terminal, wording
 from campaign.report.drawn import effects
 from tests import synthetic
@@ -87,7 +87,7 @@ def test_the_tables_print_what_the_comparisons_hold(con, rows):
             said = wording.brackets(row).strip("[]").replace("−", "-").split(", ")
             assert limits == [float(limit) for limit in said], "page and paper print other digits of one interval"
             assert printed["Change (%)"] == wording.change(row).removesuffix(" %").replace("−", "-").lstrip("+")
-            assert printed["Verdict"] == wording.verdict_word(row)
+            assert printed["Verdict"] == words.verdict_word(row)
         (tested,) = [
             it
             for it in made["tests"]

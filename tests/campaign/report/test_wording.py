@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaign.analysis import words
 from campaign.report import wording
 
 ROW = {
@@ -51,10 +52,10 @@ def test_the_sentence_is_the_one_of_the_claim():
 
 
 def test_the_word_in_a_table_is_of_the_claims_side():
-    assert wording.verdict_word(ROW) == "worse"
-    assert wording.verdict_word(ROW | {"side": "better"}) == "better"
-    assert wording.verdict_word(ROW | {"side": None}) == "differs"
-    assert wording.worse(INCONCLUSIVE) is None
+    assert words.verdict_word(ROW) == "worse"
+    assert words.verdict_word(ROW | {"side": "better"}) == "better"
+    assert words.verdict_word(ROW | {"side": None}) == "differs"
+    assert words.worse(INCONCLUSIVE) is None
 
 
 def test_an_interval_is_printed_with_its_level_and_its_open_sides():
@@ -137,7 +138,7 @@ def test_a_screen_is_neither_a_result_nor_pooled_with_one():
         "treatment": "docker-shm-32g",
     }
     assert wording.headline([option]).startswith("Screening only")
-    assert wording.verdict_word(option) == "passes screen"
+    assert words.verdict_word(option) == "passes screen"
     validated = ROW | {"phase": "validation", "kind": "three_arm", "pct": -0.6, "pct_low": -0.9, "pct_high": -0.3}
     beside = ROW | {"phase": "screening", "kind": "screen_base", "pct": -2.9, "pct_low": -3.3, "pct_high": -2.5}
     assert wording.headline([option, beside, validated]) == wording.headline([validated])

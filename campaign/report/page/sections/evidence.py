@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from campaign.analysis import metrics
+from campaign.analysis import metrics, words
 from campaign.analysis.numbers import present
 from campaign.analysis.views import quoted
 from campaign.report import wording
@@ -94,8 +94,8 @@ def figures(row: wording.Row) -> dict[str, Any]:
         "change": wording.change(row),
         "interval": wording.interval(row),
         "level": wording.level(row),
-        "verdict": wording.verdict_word(row),
-        "tone": {True: "worse", False: "better", None: "unclear"}[wording.worse(row)],
+        "verdict": words.verdict_word(row),
+        "tone": {True: "worse", False: "better", None: "unclear"}[words.worse(row)],
     }
 
 
