@@ -36,9 +36,11 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 import yaml
 from rich.table import Table
 
+from actors import processes
 from actors.environments import EngineMissing
 from actors.environments.docker import daemon
 from benchmarks.campaigns import PROJECT, BenchmarkFailed, below, config, console, machine
@@ -56,10 +58,10 @@ FRUITLESS = 10
 """Drivers in a row that end without an accepted run."""
 PROCESSES = {
     "driver": (),
-    "GpuActor": (b"ray::GpuActor",),
-    "TelemetryActor": (b"ray::TelemetryActor",),
-    "raylet": (b"/raylet/raylet",),
-    "gcs_server": (b"/gcs/gcs_server",),
+    "GpuActor": ("ray::GpuActor",),
+    "TelemetryActor": ("ray::TelemetryActor",),
+    "raylet": ("/raylet/raylet",),
+    "gcs_server": ("/gcs/gcs_server",),
 }
 
 
@@ -195,10 +197,9 @@ class Soak:
             return [self._driver_pid()]
         found = []
         for pid in below(self._driver_pid()):
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
-                if any(it in command for it in PROCESSES[kind]):
-                    found.append(pid)
+            program = next(iter(processes.arguments(pid)), "")
+            if any(it in program for it in PROCESSES[kind]):
+                found.append(pid)
         return found
 
     def _engines(self) -> list[int]:
@@ -207,7 +208,7 @@ class Soak:
         except (OSError, ValueError):
             return []
         pids = [lane["pid"] for lane in status["lanes"].values() if lane["pid"] and lane["stage"] == "run"]
-        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        return [pid for pid in pids if psutil.pid_exists(pid)]
 
     def _kill_container(self) -> bool:
         with contextlib.suppress(docker.errors.DockerException, EngineMissing):
@@ -249,9 +250,9 @@ class Soak:
         self.disk.append((done, usage.used / 2**20))
 
     def _look(self, done: int, kind: str, pid: int) -> None:
-        with contextlib.suppress(OSError):
-            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            self.samples.append((done, kind, pages * 4096 / 2**20, len(list(Path(f"/proc/{pid}/fd").iterdir()))))
+        with contextlib.suppress(psutil.Error):
+            seen = psutil.Process(pid)
+            self.samples.append((done, kind, seen.memory_info().rss / 2**20, seen.num_fds()))
 
     def told(self, complete: bool, wall_s: float) -> dict[str, Any]:
         """Everything that was found, as JSON has it."""
@@ -293,13 +294,11 @@ class Soak:
     def left(self) -> list[str]:
         """Containers, engines, mounts and spools that are still there."""
         found = [f"container {it.short_id}" for it in daemon.connect(self.home).containers.list(all=True)]
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if (
-                    str(self.home).encode() in (process / "environ").read_bytes()
-                    and b"dockerd" not in (process / "cmdline").read_bytes()
-                ):
-                    found.append(f"process {process.name} {(process / 'cmdline').read_bytes()[:60]!r}")
+        home = str(self.home).encode()
+        for pid in processes.pids():
+            command = processes.command_line(pid)
+            if any(home in variable for variable in processes.environment(pid)) and "dockerd" not in command:
+                found.append(f"process {pid} {command[:60]!r}")
         found += [f"scratch {path.name}" for path in (self.home / "scratch").glob("*")]
         return found + [f"spool {path.name}" for path in (self.home / "spool").glob("*/*/*")]
 

@@ -18,8 +18,10 @@ from collections import Counter
 from pathlib import Path
 
 import docker
+import psutil
 import pytest
 
+from actors import processes
 from campaign import cluster
 from campaign.audit.verification import verify
 from campaign.errors import EXIT_INCOMPLETE
@@ -61,24 +63,14 @@ def start(config: Path, results: Path) -> subprocess.Popen[bytes]:
 
 def children(pid: int) -> list[int]:
     """All descendants of ``pid``."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_bytes().rpartition(b")")[2].split()
-            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found = list(parents.get(pid, []))
-    for child in found:
-        found += parents.get(child, [])
-    return found
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
-def titled(pids: list[int], title: bytes) -> list[int]:
-    found = []
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title):
-                found.append(pid)
-    return found
+def titled(pids: list[int], title: str) -> list[int]:
+    return [pid for pid in pids if processes.command_line(pid).startswith(title)]
 
 
 def kill(victim: str, driver: subprocess.Popen[bytes], results: Path, client: docker.DockerClient) -> bool:
@@ -87,9 +79,9 @@ def kill(victim: str, driver: subprocess.Popen[bytes], results: Path, client: do
     if victim == "driver":
         pids = [driver.pid]
     elif victim == "gpu actor":
-        pids = titled(below, b"ray::GpuActor")
+        pids = titled(below, "ray::GpuActor")
     elif victim == "telemetry actor":
-        pids = titled(below, b"ray::TelemetryActor")
+        pids = titled(below, "ray::TelemetryActor")
     elif victim == "engine":
         pids = engine_pids(results)
     elif victim == "container":
@@ -130,7 +122,7 @@ def engine_pids(results: Path) -> list[int]:
     except (OSError, ValueError):
         return []
     pids = [lane["pid"] for lane in status["lanes"].values() if lane["pid"] and lane["stage"] == "run"]
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    return [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 def accepted(results: Path) -> dict[str, int]:
@@ -144,10 +136,10 @@ def leftovers(client: docker.DockerClient, home: Path, campaign_id: str) -> list
     """What is still there of a campaign: containers, engines, Ray processes of its drivers, mounts."""
     label = {"label": f"campaign.id={campaign_id}"}
     found = [f"container {item.short_id}" for item in client.containers.list(all=True, filters=label)]
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"CAMPAIGN_ATTEMPT={campaign_id}/".encode() in (process / "environ").read_bytes():
-                found.append(f"process {process.name} {(process / 'cmdline').read_bytes()[:80]!r}")
+    mark = f"CAMPAIGN_ATTEMPT={campaign_id}/".encode()
+    for pid in processes.pids():
+        if any(mark in variable for variable in processes.environment(pid)):
+            found.append(f"process {pid} {processes.command_line(pid)[:80]!r}")
     for folder, driver in cluster.folders().items():
         if count := cluster.end_processes(folder.resolve()):
             found.append(f"{count} Ray processes of driver {driver}")

@@ -73,7 +73,7 @@ class Handover:
                     self.seconds, self.unknown = max(0, now - exec_ns) / 1e9, ""
                     return
                 todo += processes.children(here)
-            if processes.stat(pid) is None:
+            if not processes.state(pid):
                 self.unknown = "the entry point's process ended, or is on another machine, before the engine was seen"
                 return
             if self._done.wait(EVERY_S):

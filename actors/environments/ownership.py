@@ -10,8 +10,7 @@ from actors import processes
 
 def start_ticks(pid: int) -> int | None:
     """Clock ticks after boot at which ``pid`` started; None if there is none, or only its zombie."""
-    found = processes.stat(pid)
-    return None if found is None or found.ended else found.start_ticks
+    return processes.start_ticks(pid) if processes.runs(pid) else None
 
 
 MARK = "CAMPAIGN_ATTEMPT"

@@ -422,18 +422,12 @@ def _watch(
         ended = process.wait(max(0.0, min(POLL_S, left_ns / 1e9, (next_look_ns - now_ns) / 1e9)))
         if ended is not None:
             return ended, None, stopped_s
-        stopped_s += POLL_S if _is_stopped(process.pid) else 0.0
+        stopped_s += POLL_S if process.pid is not None and processes.stands_still(process.pid) else 0.0
         if clock.monotonic_ns() >= next_look_ns:
             if (hung := progress.hung(look())) is not None:
                 return None, hung, stopped_s
             next_look_ns = clock.monotonic_ns() + int(look_s * 1e9)
     return None, None, stopped_s
-
-
-def _is_stopped(pid: int | None) -> bool:
-    """Whether the process stands still by a signal or a debugger (proc(5), state T or t)."""
-    found = None if pid is None else processes.stat(pid)
-    return found is not None and found.stopped
 
 
 def _exit_text(exit_: Exit) -> str:

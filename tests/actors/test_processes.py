@@ -1,4 +1,4 @@
-"""What /proc tells of processes, read in one place: of the living, the stopped, the ended and those that never were."""
+"""What is told of processes in one place: of the living, the stopped, the ended and those that never were."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from actors import processes
@@ -43,21 +44,31 @@ def test_a_process_is_known_by_its_arguments_its_environment_and_its_parent(slee
 def test_a_stopped_process_and_one_that_nobody_collected_are_told_apart(sleeper: subprocess.Popen[bytes]) -> None:
     os.kill(sleeper.pid, signal.SIGSTOP)
     os.waitpid(sleeper.pid, os.WUNTRACED)
-    stopped = processes.stat(sleeper.pid)
-    assert stopped is not None and stopped.stopped and not stopped.ended
-    assert processes.kill(lambda: [] if _ended(sleeper.pid) else [sleeper.pid]) == []
-    zombie = processes.stat(sleeper.pid)
-    assert zombie is not None and zombie.ended and zombie.start_ticks == stopped.start_ticks
+    began = processes.start_ticks(sleeper.pid)
+    assert began is not None and processes.stands_still(sleeper.pid) and processes.runs(sleeper.pid)
+    assert processes.kill(lambda: [sleeper.pid] if processes.runs(sleeper.pid) else []) == []
+    assert processes.state(sleeper.pid) == psutil.STATUS_ZOMBIE and not processes.stands_still(sleeper.pid)
+    assert processes.start_ticks(sleeper.pid) == began
     assert processes.arguments(sleeper.pid) == []
 
 
-def _ended(pid: int) -> bool:
-    found = processes.stat(pid)
-    return found is None or found.ended
+def test_a_variable_is_found_behind_one_that_the_program_has_overwritten() -> None:
+    overwrite = (
+        "import ctypes, time; of = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), 'environ')[0]; "
+        "ctypes.memset(of, 0, len(ctypes.string_at(of))); print(flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", overwrite]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={"A": "1", "MARK": "here"}) as started:
+        assert started.stdout is not None
+        started.stdout.readline()
+        told = processes.environment(started.pid)
+        started.kill()
+    assert b"MARK=here" in told and b"A=1" not in told
 
 
 def test_of_a_process_that_is_gone_nothing_is_told() -> None:
-    assert processes.stat(NOBODY) is None
+    assert processes.state(NOBODY) == "" and processes.start_ticks(NOBODY) is None
+    assert not processes.runs(NOBODY) and not processes.stands_still(NOBODY)
     assert list(processes.ancestry(NOBODY)) == [NOBODY]
     assert processes.arguments(NOBODY) == []
     assert processes.children(NOBODY) == []

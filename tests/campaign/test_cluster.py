@@ -17,6 +17,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 from small_campaign import start as start_campaign
 
@@ -72,31 +73,21 @@ def driver(home):
 
 def below(pid: int) -> set[int]:
     """``pid`` and its descendants."""
-    parents = {}
-    for facts in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(facts.parent.name)] = int(facts.read_bytes().rpartition(b")")[2].split()[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+    try:
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    except psutil.NoSuchProcess:
+        return {pid}
 
 
 def listening(pids: set[int]) -> list[tuple[str, int]]:
     """Address and port of every TCP socket on which one of ``pids`` listens."""
-    sockets = set()
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            sockets |= {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
     found = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                address, port = fields[1].split(":")
-                words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
-                ip = ipaddress.ip_address(b"".join(words))
-                found.append((str(getattr(ip, "ipv4_mapped", None) or ip), int(port, 16)))
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            for one in psutil.Process(pid).net_connections("tcp"):
+                if one.status == psutil.CONN_LISTEN:
+                    ip = ipaddress.ip_address(one.laddr.ip)
+                    found.append((str(getattr(ip, "ipv4_mapped", None) or ip), one.laddr.port))
     return found
 
 

@@ -436,7 +436,8 @@ def unmount_below(folder: Path) -> None:
 
 
 def mounts_below(folder: Path) -> list[Path]:
-    """Mount points at or below ``folder``, parents first (mountinfo(5): field 5, with octal escapes)."""
+    """Mount points at or below ``folder``, parents first (mountinfo(5): field 5, with octal escapes). psutil reads the
+    older table, where the point of a mount that names no source cannot be told from its type."""
     root = os.path.realpath(folder)
     found = []
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
@@ -533,14 +534,8 @@ def _end(pids: list[int], grace_s: float = 20.0) -> None:
             except ProcessLookupError:
                 continue
         deadline = time.monotonic() + wait_s
-        while (pids := [pid for pid in pids if _alive(pid)]) and time.monotonic() < deadline:
+        while (pids := [pid for pid in pids if processes.runs(pid)]) and time.monotonic() < deadline:
             time.sleep(0.02)
-
-
-def _alive(pid: int) -> bool:
-    """Running, and no zombie that only waits to be collected."""
-    found = processes.stat(pid)
-    return found is not None and not found.ended
 
 
 def _has_interface(name: str) -> bool:

@@ -45,7 +45,7 @@ def _watched(pid: int) -> bool:
 
 
 def _command_line(pid: int) -> str:
-    text = processes.command_line(pid) if processes.stat(pid) is not None else "gone"
+    text = processes.command_line(pid) if processes.state(pid) else "gone"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

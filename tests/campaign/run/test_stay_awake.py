@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.environments.docker.daemon import _alive
+from actors.processes import runs
 from campaign.run.stay_awake import stay_awake
 
 HOLDS = """\
@@ -34,16 +34,16 @@ def program(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def ends(pid: int) -> bool:
     deadline = time.monotonic() + 20
-    while _alive(pid) and time.monotonic() < deadline:
+    while runs(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return not _alive(pid)
+    return not runs(pid)
 
 
 def test_the_lock_is_held_inside_the_block_and_gone_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, said = program(tmp_path, HOLDS, monkeypatch), list[str]()
     with stay_awake(said.append, "spark", booted=tmp_path):
         pid, _, asked = log.read_text().partition(" ")
-        assert _alive(int(pid))
+        assert runs(int(pid))
     assert ends(int(pid))
     assert "--what=sleep:idle:handle-lid-switch" in asked
     assert "--mode=block" in asked

@@ -17,6 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from actors import processes
 from actors.environments import EngineMissing
 from actors.environments.docker import daemon
 from actors.environments.docker.userland import linked_libraries
@@ -167,11 +168,11 @@ def test_an_engine_killed_with_its_container_comes_back_and_the_container_is_gon
     inside = sleeping_container(daemon.connect(bare), bare)
     killed = pid_of_dockerd(bare)
     os.kill(killed, signal.SIGKILL)
-    until(lambda: not daemon._alive(killed), "SIGKILL had no effect")
+    until(lambda: not processes.runs(killed), "SIGKILL had no effect")
 
     found = daemon.ensure(bare, say=lambda _: None)
     assert found.started
-    assert not daemon._alive(inside)
+    assert not processes.runs(inside)
     client = daemon.connect(bare)
     assert client.containers.list() == []
     assert client.images.get("sleep:1").tags == ["sleep:1"]
@@ -185,10 +186,10 @@ def test_remove_cleans_up_after_everything_was_killed(bare: Path) -> None:
     for pid, argv in list(daemon._processes()):
         if argv in engine_processes(bare):
             os.kill(pid, signal.SIGKILL)
-    assert daemon._alive(inside)
+    assert processes.runs(inside)
 
     daemon.remove(bare)
-    assert not daemon._alive(inside)
+    assert not processes.runs(inside)
     assert engine_processes(bare) == []
     assert daemon.mounts_below(bare) == []
     assert not daemon.engine_folder(bare).exists()
@@ -207,7 +208,7 @@ def test_an_engine_whose_project_is_moved_goes_on_there_and_is_removed_from_ther
     said: list[str] = []
     found = daemon.ensure(moved, say=said.append)
     assert found.started and "was moved with its Docker engine" in said[0]
-    assert not daemon._alive(inside) and not any(argv in before for _, argv in daemon._processes())
+    assert not processes.runs(inside) and not any(argv in before for _, argv in daemon._processes())
     client = daemon.connect(moved)
     assert client.images.get("sleep:1").tags == ["sleep:1"]
     inside = sleeping_container(client, moved)
@@ -215,11 +216,11 @@ def test_an_engine_whose_project_is_moved_goes_on_there_and_is_removed_from_ther
     copied = copy / "engine" / "data" / "containers"
     shutil.copytree(daemon.engine_folder(moved) / "data" / "containers", copied, ignore=lambda *_: ["mounts"])
     daemon._end_leftovers(copy)
-    assert daemon._alive(inside), "a copy is not its original"
+    assert processes.runs(inside), "a copy is not its original"
 
     moved.rename(again)
     daemon.remove(again)
-    assert not daemon._alive(inside)
+    assert not processes.runs(inside)
     assert [engine_processes(home) for home in (bare, moved, again)] == [[], [], []]
     assert list(again.iterdir()) == [again / "sleep.tar"]
     assert not {daemon.bridge_name(daemon.engine_folder(home)) for home in (bare, moved, again)} & {
