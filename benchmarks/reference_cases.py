@@ -30,7 +30,7 @@ NOT_OUTPUT = {"case", "settings", "computed_with", "tolerance", "r_wilcox", "tol
 IN_TOLERANCES = {"resampled", "dunnett", "max-t"}
 """Kinds whose reference is itself drawn at random: the difference is told in tolerances."""
 CLUSTER = ("_cluster", "diff_cluster", "two_level", "block_bootstrap")
-PRINTED_DIGITS = 1e-9
+PRINTED = (1e-9, 1e-11)
 """The reference values are printed with twelve digits."""
 
 
@@ -160,38 +160,41 @@ def _same_row(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> Any:
 def walk(path: str, want: Any, got: Any, tolerance: dict[str, Any], strict: bool) -> Iterator[Check]:
     """Compare leaf by leaf. A null that is expected may be absent."""
     if isinstance(want, dict):
-        for key, value in want.items():
-            if key in NOT_OUTPUT:
-                continue
-            name = "flags" if key == "expected_flags" else key
-            inner = got.get(name, ABSENT) if isinstance(got, dict) else ABSENT
-            limit = want.get(f"tol_{key}")
-            if limit is None and key in ("low", "high") and any(word in path for word in CLUSTER):
-                limit = 0.1 * (want["high"] - want["low"])
-            if limit is not None and isinstance(value, int | float):
-                yield resampled(f"{path}.{key}", value, inner, limit)
-            else:
-                yield from walk(f"{path}.{name}", value, inner, tolerance, strict)
+        yield from _mapping(path, want, got, tolerance, strict)
     elif isinstance(want, list):
-        if not isinstance(got, list) or len(got) < len(want):
-            yield Check(path, want, None if got is ABSENT else got, None, "list", False)
-        elif want and all(isinstance(x, dict) and "alpha" in x for x in want):
-            for row in want:
-                yield from walk(
-                    f"{path}[{row.get('n', row.get('d'))}, {row['alpha']:.2g}]",
-                    row,
-                    _same_row(got, row),
-                    tolerance,
-                    strict,
-                )
-        elif all(isinstance(x, str) for x in want):
-            ordered = path.rsplit(".", 1)[-1] in ("ranking", "selected", "active_me", "active_sme")
-            yield Check(path, want, got, None, "list", want == got if ordered else sorted(want) == sorted(got))
-        else:
-            for i, (a, b) in enumerate(zip(want, got, strict=False)):
-                yield from walk(f"{path}[{i}]", a, b, tolerance, strict)
+        yield from _list(path, want, got, tolerance, strict)
     else:
         yield leaf(path, want, got, tolerance, strict)
+
+
+def _mapping(path: str, want: dict[str, Any], got: Any, tolerance: dict[str, Any], strict: bool) -> Iterator[Check]:
+    for key, value in want.items():
+        if key in NOT_OUTPUT:
+            continue
+        name = "flags" if key == "expected_flags" else key
+        inner = got.get(name, ABSENT) if isinstance(got, dict) else ABSENT
+        limit = want.get(f"tol_{key}")
+        if limit is None and key in ("low", "high") and any(word in path for word in CLUSTER):
+            limit = 0.1 * (want["high"] - want["low"])
+        if limit is not None and isinstance(value, int | float):
+            yield resampled(f"{path}.{key}", value, inner, limit)
+        else:
+            yield from walk(f"{path}.{name}", value, inner, tolerance, strict)
+
+
+def _list(path: str, want: list[Any], got: Any, tolerance: dict[str, Any], strict: bool) -> Iterator[Check]:
+    if not isinstance(got, list) or len(got) < len(want):
+        yield Check(path, want, None if got is ABSENT else got, None, "list", False)
+    elif want and all(isinstance(x, dict) and "alpha" in x for x in want):
+        for row in want:
+            place = f"{path}[{row.get('n', row.get('d'))}, {row['alpha']:.2g}]"
+            yield from walk(place, row, _same_row(got, row), tolerance, strict)
+    elif all(isinstance(x, str) for x in want):
+        ordered = path.rsplit(".", 1)[-1] in ("ranking", "selected", "active_me", "active_sme")
+        yield Check(path, want, got, None, "list", want == got if ordered else sorted(want) == sorted(got))
+    else:
+        for i, (a, b) in enumerate(zip(want, got, strict=False)):
+            yield from walk(f"{path}[{i}]", a, b, tolerance, strict)
 
 
 def leaf(path: str, want: Any, got: Any, tolerance: dict[str, Any], strict: bool) -> Check:
@@ -219,37 +222,42 @@ def resampled(path: str, want: float, got: Any, limit: float) -> Check:
 
 def limits(path: str, tolerance: dict[str, Any], strict: bool) -> tuple[float, float, str]:
     """Relative and absolute tolerance of a path, and the kind of quantity it is."""
-    name = path.rsplit(".", 1)[-1]
-
-    def of(key: str) -> tuple[float, float]:
-        stated = tolerance.get(key, tolerance["default"] if key == "p_values" else {})
-        return float(stated.get("rtol", 0.0)), float(stated.get("atol", 0.0))
-
-    if tolerance.get("drawn") and name == "p_maxt":
-        return *of("p_maxt"), "max-t"
-    if tolerance.get("drawn") and name in ("c_sim", "sim_low_pct", "sim_high_pct", "critical_maxt", "mde80_over_sigma"):
-        return *of("sim_limits"), "max-t"
-    if "exact_t" in path:
-        return *of("exact_t"), "exact t"
-    if "median_unbiased" in path or ".estimate." in path or path.endswith("look_equivalent_exact"):
-        return 1e-6, 2e-7, "solved"
-    if ".bootstrap." in path and name == "z0":
-        return 0.0, 0.06, "resampled"
-    if "dunnett_p" in path or ("rcbd_dunnett" in path and name == "p"):
-        return *of("dunnett_p"), "dunnett"
-    if "dunnett_ci" in path:
-        return *of("dunnett_ci"), "dunnett"
-    if "lmm_" in path:
-        return *of("mixed_model"), "mixed model"
-    if "normality" in path or name == "shapiro_diff_p":
-        return *of("shapiro.p"), "shapiro"
-    if name.startswith(("d_ci", "g_ci", "dz_ci")):
-        return *((PRINTED_DIGITS, 1e-11) if strict else of("noncentral_t_limits")), "noncentral t"
-    if strict:
-        return PRINTED_DIGITS, 1e-11, "closed form"
-    if name in ("p", "p_low", "p_high", "document_p", "p_exact", "p_asymptotic", "gm_p") or name.endswith(("_p", "]")):
-        return *of("p_values"), "closed form"
-    return *of("default"), "closed form"
+    name, drawn = path.rsplit(".", 1)[-1], bool(tolerance.get("drawn"))
+    is_p = name in ("p", "p_low", "p_high", "document_p", "p_exact", "p_asymptotic", "gm_p") or name.endswith(
+        ("_p", "]")
+    )
+    kinds: tuple[tuple[bool, str | tuple[float, float], str], ...] = (
+        (drawn and name == "p_maxt", "p_maxt", "max-t"),
+        (
+            drawn and name in ("c_sim", "sim_low_pct", "sim_high_pct", "critical_maxt", "mde80_over_sigma"),
+            "sim_limits",
+            "max-t",
+        ),
+        ("exact_t" in path, "exact_t", "exact t"),
+        (
+            "median_unbiased" in path or ".estimate." in path or path.endswith("look_equivalent_exact"),
+            (1e-6, 2e-7),
+            "solved",
+        ),
+        (".bootstrap." in path and name == "z0", (0.0, 0.06), "resampled"),
+        ("dunnett_p" in path or ("rcbd_dunnett" in path and name == "p"), "dunnett_p", "dunnett"),
+        ("dunnett_ci" in path, "dunnett_ci", "dunnett"),
+        ("lmm_" in path, "mixed_model", "mixed model"),
+        ("normality" in path or name == "shapiro_diff_p", "shapiro.p", "shapiro"),
+        (
+            name.startswith(("d_ci", "g_ci", "dz_ci")),
+            PRINTED if strict else "noncentral_t_limits",
+            "noncentral t",
+        ),
+        (strict, PRINTED, "closed form"),
+        (is_p, "p_values", "closed form"),
+        (True, "default", "closed form"),
+    )
+    limit, kind = next((limit, kind) for applies, limit, kind in kinds if applies)
+    if isinstance(limit, tuple):
+        return *limit, kind
+    stated = tolerance.get(limit, tolerance["default"] if limit == "p_values" else {})
+    return float(stated.get("rtol", 0.0)), float(stated.get("atol", 0.0)), kind
 
 
 def shown(cases: Iterable[Path]) -> Iterator[str]:

@@ -136,27 +136,38 @@ def main() -> None:
         print(json.dumps(sample(options.one, options.seconds)))
         return
 
+    figures = measured(options.rates, options.seconds, options.load)
+    show(figures, options.seconds)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+def measured(rates_hz: list[float], seconds: float, load: bool) -> dict[str, dict[str, Any]]:
+    """Figures by what was measured, beside a busy machine where ``load`` asks for it."""
     burners = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        for _ in range((os.cpu_count() or 1) if options.load else 0)
+        for _ in range((os.cpu_count() or 1) if load else 0)
     ]
     figures: dict[str, dict[str, Any]] = {}
     try:
-        for rate_hz in options.rates:
-            command = [sys.executable, __file__, "--one", str(rate_hz), "--seconds", str(options.seconds)]
+        for rate_hz in rates_hz:
+            command = [sys.executable, __file__, "--one", str(rate_hz), "--seconds", str(seconds)]
             path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
             told = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
             figures[f"sampler, {rate_hz:g} Hz"] = json.loads(told.stdout)
-            figures[f"bare timer, {rate_hz:g} Hz"] = bare_timer(rate_hz, options.seconds)
+            figures[f"bare timer, {rate_hz:g} Hz"] = bare_timer(rate_hz, seconds)
         if shutil.which("nvidia-smi"):
-            figures["nvidia-smi -lms 100"] = nvidia_smi(options.seconds)
+            figures["nvidia-smi -lms 100"] = nvidia_smi(seconds)
     finally:
         for burner in burners:
             burner.kill()
             burner.wait()
+    return figures
 
+
+def show(figures: dict[str, dict[str, Any]], seconds: float) -> None:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    table = Table(title=f"telemetry over {options.seconds:g} s, {os.cpu_count()} CPUs, load average {load}")
+    table = Table(title=f"telemetry over {seconds:g} s, {os.cpu_count()} CPUs, load average {load}")
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "samples of expected": lambda f: f"{f['samples']} / {f['expected']}",
         "coverage, %": lambda f: f"{f['coverage_pct']:.2f}",
@@ -172,11 +183,11 @@ def main() -> None:
     table.add_column("")
     for name in figures:
         table.add_column(name, justify="right")
-    for label, show in rows.items():
+    for label, text in rows.items():
         cells = []
         for figure in figures.values():
             try:
-                cells.append(show(figure))
+                cells.append(text(figure))
             except (KeyError, TypeError):
                 cells.append("-")
         table.add_row(label, *cells)
@@ -190,8 +201,6 @@ def main() -> None:
         "schedule's; CPU by per-thread clocks and getrusage; priority and CPUs of the sampling thread:",
         first.get("thread"),
     )
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

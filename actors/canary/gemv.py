@@ -14,7 +14,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -100,6 +102,31 @@ def uuid_text(uuid: bytes) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+def _call(cuda: ctypes.CDLL, name: str, *arguments: Any) -> None:
+    code = getattr(cuda, name)(*arguments)
+    if code:
+        text = ctypes.c_char_p()
+        cuda.cuGetErrorString(code, byref(text))
+        raise CudaError(f"{name}: {text.value.decode() if text.value else f'error {code}'}")
+
+
+def _is_device(call: Callable[..., None], handle: c_int, uuid: str) -> None:
+    """Raises CudaError where it is another."""
+    told = (ctypes.c_ubyte * 16)()
+    call("cuDeviceGetUuid_v2", byref(told), handle)
+    if uuid_text(bytes(told)) != uuid.partition("-")[2].lower():
+        raise CudaError(f"CUDA gave the device {uuid_text(bytes(told))} for {uuid}")
+
+
+def _filled(call: Callable[..., None], count: int, value: float) -> c_uint64:
+    """Memory of the device with ``count`` float32 of that value."""
+    pointer = c_uint64()
+    call("cuMemAlloc_v2", byref(pointer), c_size_t(4 * count))
+    bits = c_uint.from_buffer(c_float(value))
+    call("cuMemsetD32_v2", pointer, bits, c_size_t(count))
+    return pointer
+
+
 def bandwidth_gb_s(uuid: str | None = None, seconds: float = 0.0) -> float:
     """Bytes of the matrix per second, median over :data:`ROUNDS` rounds, or as many as ``seconds`` take, on the GPU or
     MIG instance of that UUID; on CUDA's first device without one.
@@ -109,35 +136,19 @@ def bandwidth_gb_s(uuid: str | None = None, seconds: float = 0.0) -> float:
     if uuid is not None:
         # Before the driver is loaded: it shows this process that device alone, whatever the caller's variable hides.
         os.environ["CUDA_VISIBLE_DEVICES"] = uuid
-    cuda = ctypes.CDLL("libcuda.so.1")
-
-    def call(name: str, *arguments: Any) -> None:
-        code = getattr(cuda, name)(*arguments)
-        if code:
-            text = ctypes.c_char_p()
-            cuda.cuGetErrorString(code, byref(text))
-            raise CudaError(f"{name}: {text.value.decode() if text.value else f'error {code}'}")
-
-    def allocate(count: int, value: float) -> c_uint64:
-        pointer = c_uint64()
-        call("cuMemAlloc_v2", byref(pointer), c_size_t(4 * count))
-        bits = c_uint.from_buffer(c_float(value))
-        call("cuMemsetD32_v2", pointer, bits, c_size_t(count))
-        return pointer
-
+    call = partial(_call, ctypes.CDLL("libcuda.so.1"))
     handle, context, module, kernel = c_int(), c_void_p(), c_void_p(), c_void_p()
     call("cuInit", c_uint(0))
     call("cuDeviceGet", byref(handle), c_int(0))
     if uuid is not None:
-        told = (ctypes.c_ubyte * 16)()
-        call("cuDeviceGetUuid_v2", byref(told), handle)
-        if uuid_text(bytes(told)) != uuid.partition("-")[2].lower():
-            raise CudaError(f"CUDA gave the device {uuid_text(bytes(told))} for {uuid}")
+        _is_device(call, handle, uuid)
     call("cuDevicePrimaryCtxRetain", byref(context), handle)
     call("cuCtxSetCurrent", context)
     call("cuModuleLoadData", byref(module), PTX)
     call("cuModuleGetFunction", byref(kernel), module, b"gemv")
-    matrix, vector, product = allocate(ROWS * COLUMNS, 1.0), allocate(COLUMNS, 0.5), allocate(ROWS, 0.0)
+    matrix, vector, product = (
+        _filled(call, count, value) for count, value in ((ROWS * COLUMNS, 1.0), (COLUMNS, 0.5), (ROWS, 0.0))
+    )
     began, ended = c_void_p(), c_void_p()
     for event in (began, ended):
         call("cuEventCreate", byref(event), c_uint(0))

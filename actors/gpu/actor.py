@@ -14,6 +14,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -192,19 +193,8 @@ class GpuActor:
         prepared = {one.key: one.prepared for one in inputs if one.prepared is not None}
         unprepared = {one.key: str(one.error) for one in inputs if one.error is not None}
         images = self._images(arms)
-        refusals: dict[str, str] = {}
-        for environment in environments:
-            identity = images.get(keys[environment.name])
-            problems = refused(environment, identity, self.home, self.observe.gpu_uuid)
-            if problems:
-                refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
-            else:
-                self.arms[environment.name] = arm(environment, self.home, self.observe.gpu_uuid)
-        told: dict[str, dict[str, str]] = {}
-        for key in dict.fromkeys(keys.values()):
-            sharing = [one for name, one in self.arms.items() if keys[name] == key]
-            if sharing:
-                told[key] = capabilities.ask(engine, sharing[0], images.get(key), self.home)
+        refusals = self._take_arms(environments, {name: images.get(key) for name, key in keys.items()})
+        told = self._told(engine, keys, images)
         by_arm = {name: images.get(keys[name]) for name in self.arms}
         if unlike := alike.arms_alike(list(self.arms.values()), by_arm):
             raise EnvironmentError_(
@@ -245,6 +235,30 @@ class GpuActor:
             conditions=self.conditions(),
             refused_options=refusals,
         )
+
+    def _take_arms(
+        self, environments: tuple[Environment, ...], images: Mapping[str, ImageIdentity | None]
+    ) -> dict[str, str]:
+        """Make every arm that this host does not refuse; why it does, of the others."""
+        refusals: dict[str, str] = {}
+        for environment in environments:
+            problems = refused(environment, images[environment.name], self.home, self.observe.gpu_uuid)
+            if problems:
+                refusals[environment.name] = "; ".join(f"{option}: {why}" for option, why in problems.items())
+            else:
+                self.arms[environment.name] = arm(environment, self.home, self.observe.gpu_uuid)
+        return refusals
+
+    def _told(
+        self, engine: str, keys: Mapping[str, str], images: Mapping[str, ImageIdentity]
+    ) -> dict[str, dict[str, str]]:
+        """What the engine of each image says of itself, asked in the first arm that runs it."""
+        told: dict[str, dict[str, str]] = {}
+        for key in dict.fromkeys(keys.values()):
+            sharing = [one for name, one in self.arms.items() if keys[name] == key]
+            if sharing:
+                told[key] = capabilities.ask(engine, sharing[0], images.get(key), self.home)
+        return told
 
     def _images(self, arms: Arms) -> dict[str, ImageIdentity]:
         """Every image that an arm runs, in place. Raises what stands in the way."""

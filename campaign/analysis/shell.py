@@ -192,8 +192,6 @@ def _paged(text: str, lines: list[str], width: int) -> bool:
 
 
 def _prompt(con: duckdb.DuckDBPyConnection, results: Path, mode: Mode) -> None:
-    import duckdb
-
     history = _readline([view.name for view in views.tables()])
     print(
         f"{untrusted.plain(str(results))}: {len(views.tables())} views. .tables lists them, .help helps, .quit leaves."
@@ -220,20 +218,27 @@ def _prompt(con: duckdb.DuckDBPyConnection, results: Path, mode: Mode) -> None:
             if not line.rstrip().endswith(";"):
                 continue
             query, lines = "\n".join(lines), []
-            try:
-                views.refresh(con)
-                for statement in con.extract_statements(query):
-                    answer(con, str(statement.query), mode.format, wide=mode.wide)
-            except duckdb.Error as error:
-                print(error, file=sys.stderr)
-            except KeyboardInterrupt:
-                con.interrupt()
-                print("interrupted", file=sys.stderr)
+            _answer_all(con, query, mode)
     finally:
         if history:
             import readline
 
             readline.write_history_file(history)
+
+
+def _answer_all(con: duckdb.DuckDBPyConnection, query: str, mode: Mode) -> None:
+    """Each statement of ``query``; what goes wrong, and Ctrl-C, end it alone."""
+    import duckdb
+
+    try:
+        views.refresh(con)
+        for statement in con.extract_statements(query):
+            answer(con, str(statement.query), mode.format, wide=mode.wide)
+    except duckdb.Error as error:
+        print(error, file=sys.stderr)
+    except KeyboardInterrupt:
+        con.interrupt()
+        print("interrupted", file=sys.stderr)
 
 
 def _dot(con: duckdb.DuckDBPyConnection, words: list[str], mode: Mode) -> Mode:

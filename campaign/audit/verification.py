@@ -104,14 +104,7 @@ def _files(store: Store, manifest: dict[str, str]) -> Iterator[Problem]:
             yield Problem(shown, why, STRANGE)
         elif store.is_finished_file(name):
             there.add(name)
-            if name not in manifest:
-                yield Problem(
-                    shown, "not in MANIFEST.sha256", "`campaign run` completes the manifest at its next start"
-                )
-            elif untrusted.sha256(store.root / name) != manifest[name]:
-                yield Problem(
-                    shown, "its digest differs from MANIFEST.sha256: it was changed after it was written", RESTORE
-                )
+            yield from _unlike_manifest(store, name, shown, manifest)
         else:
             yield Problem(shown, "not a file of this campaign", STRANGE)
     for name in manifest:
@@ -123,6 +116,13 @@ def _files(store: Store, manifest: dict[str, str]) -> Iterator[Problem]:
                 untrusted.plain(str(place.relative_to(store.root))), "not an attempt's folder",
                 "`campaign run` sets it aside where the campaign is unfinished; else move it away",
             )  # fmt: skip
+
+
+def _unlike_manifest(store: Store, name: str, shown: str, manifest: dict[str, str]) -> Iterator[Problem]:
+    if name not in manifest:
+        yield Problem(shown, "not in MANIFEST.sha256", "`campaign run` completes the manifest at its next start")
+    elif untrusted.sha256(store.root / name) != manifest[name]:
+        yield Problem(shown, "its digest differs from MANIFEST.sha256: it was changed after it was written", RESTORE)
 
 
 def _bound_files(store: Store, events: list[Event]) -> Iterator[Problem]:
@@ -243,25 +243,11 @@ def _other_code(info: dict[str, Any]) -> str:
 
 
 def _runs(store: Store, info: dict[str, Any], events: list[Event], plan: list[Event]) -> Iterator[Problem]:
-    state = journal.State()
-    rows = {row["run_id"]: row for row in plan}
-    campaign = _campaign(info)
-    changed = False  # the config, with --accept-drift: later verdicts rest on one that is not in the folder
+    state = yield from _attempts(store, info, events, plan)
     accepted: Counter[str] = Counter()
+    for event in journal.finished(events):
+        accepted[event["run_id"]] += bool(event["accepted"])
     reopened = Counter(event["run_id"] for event in events if event["event"] == "reopened")
-    for event in events:
-        if event["event"] == "override":
-            changed |= any(str(line).startswith("config:") for line in event["difference"])
-        if event["event"] == "finished":
-            accepted[event["run_id"]] += bool(event["accepted"])
-            metadata = yield from _metadata(store, attempt_folder(event), event["evidence"])
-            if metadata is not None and (row := rows.get(event["run_id"])) is not None:
-                yield from _attempt(info, row, event, metadata)
-                if campaign is not None and not changed:
-                    yield from _verdict(info, campaign, state, event, metadata)
-        elif event["event"] == "shakedown" and event.get("evidence"):
-            yield from _metadata(store, attempt_folder(event), event["evidence"])
-        journal.apply(state, event)
     for run_id, number in accepted.items():
         if number > 1 + reopened[run_id]:
             yield Problem("journal.jsonl", f"{run_id} has {number} accepted attempts", RESTORE)
@@ -275,6 +261,29 @@ def _runs(store: Store, info: dict[str, Any], events: list[Event], plan: list[Ev
                 "not in the journal",
                 "`campaign run` takes it in, or sets it aside, at its next start",
             )
+
+
+def _attempts(
+    store: Store, info: dict[str, Any], events: list[Event], plan: list[Event]
+) -> Generator[Problem, None, journal.State]:
+    """Each attempt that the journal tells of, against its evidence; returns the state that the journal leads to."""
+    rows = {row["run_id"]: row for row in plan}
+    campaign = _campaign(info)
+    changed = False  # the config, with --accept-drift: later verdicts rest on one that is not in the folder
+    state = journal.State()
+    for event in events:
+        if event["event"] == "override":
+            changed |= any(str(line).startswith("config:") for line in event["difference"])
+        if event["event"] == "finished":
+            metadata = yield from _metadata(store, attempt_folder(event), event["evidence"])
+            if metadata is not None and (row := rows.get(event["run_id"])) is not None:
+                yield from _attempt(info, row, event, metadata)
+                if campaign is not None and not changed:
+                    yield from _verdict(info, campaign, state, event, metadata)
+        elif event["event"] == "shakedown" and event.get("evidence"):
+            yield from _metadata(store, attempt_folder(event), event["evidence"])
+        journal.apply(state, event)
+    return state
 
 
 def _metadata(store: Store, name: str, expected: str) -> Generator[Problem, None, dict[str, Any] | None]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from campaign.cli.app import app, out
 from campaign.cli.doing import doing
+
+if TYPE_CHECKING:
+    from campaign.record.snapshot import Snapshot
+    from campaign.study.record import StudyState
 
 PANEL = "Carry out"
 
@@ -46,19 +50,15 @@ def is_study(folder: Path) -> bool:
     return record.is_study(folder)
 
 
-def show_status(folder: Path, as_json: bool) -> None:
-    """How each phase stands, and what it was decided to be."""
-    from rich.table import Table
-
-    from campaign.plan import progress
+def _standing(
+    folder: Path, phases: list[dict[str, Any]], state: StudyState
+) -> tuple[list[dict[str, Any]], tuple[Snapshot, Path] | None]:
+    """A row for each phase, and the campaign of the one that runs now with its folder."""
     from campaign.record.status import standing
-    from campaign.run.display import panel
-    from campaign.study import record, wording
+    from campaign.study import record
 
-    about = record.facts(folder)
-    state = record.fold(record.read(folder))
     rows, current = [], None
-    for phase in about["phases"]:
+    for phase in phases:
         its, store = state.phase(phase["name"]), record.phase_store(folder, phase["name"])
         row = {
             "phase": phase["name"],
@@ -78,6 +78,20 @@ def show_status(folder: Path, as_json: bool) -> None:
             row |= {"accepted": snapshot.accepted, "total": snapshot.total, "state": snapshot.stage}
             current = (snapshot, store.root) if running else current
         rows.append(row)
+    return rows, current
+
+
+def show_status(folder: Path, as_json: bool) -> None:
+    """How each phase stands, and what it was decided to be."""
+    from rich.table import Table
+
+    from campaign.plan import progress
+    from campaign.run.display import panel
+    from campaign.study import record, wording
+
+    about = record.facts(folder)
+    state = record.fold(record.read(folder))
+    rows, current = _standing(folder, about["phases"], state)
     if as_json:
         print(json.dumps({"study": about["study"], "completed": state.completed, "phases": rows}, indent=1))
         return

@@ -164,6 +164,12 @@ def notes_on(campaign: Campaign, root: Path = Path("/")) -> list[str]:
     found += [
         f"{environment.name}: {note}" for environment in campaign.environments for note in notes(environment, root)
     ]
+    return [*found, *_notes_on_options(campaign), *_notes_on_numbers(campaign)]
+
+
+def _notes_on_options(campaign: Campaign) -> list[str]:
+    """Of the arms: what they do not share, and what makes no difference."""
+    found: list[str] = []
     reference = campaign.environment(campaign.reference)
     for environment in campaign.environments:
         found += software.unlike(environment, reference, campaign.image, campaign.engine)
@@ -180,6 +186,12 @@ def notes_on(campaign: Campaign, root: Path = Path("/")) -> list[str]:
                 f"{environment.name} has the same options as {seen[same]}: their difference is the harness's own noise"
             )
         seen.setdefault(same, environment.name)
+    return found
+
+
+def _notes_on_numbers(campaign: Campaign) -> list[str]:
+    """Of order, repetitions and requests."""
+    found: list[str] = []
     if campaign.order == "alternate" and len(campaign.environments) > 2:
         found.append(
             f"order: alternate leaves some of {len(campaign.environments)} environments always in the middle of a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from campaign.reading.cells import LONGEST_NAME, as_whole, checked_name, label, name_of, shown_name
 from campaign.reading.errors import TableError, listed, shown
@@ -101,34 +102,11 @@ def truths(t: Roles, factor: str) -> list[bool | None]:
 
 def outcomes(t: Roles) -> tuple[list[bool], list[str | None]]:
     """Whether each run succeeded, and what is said of those that did not."""
-    ok = [True] * len(t.source)
-    failures: list[str | None] = [None] * len(t.source)
-    if "failure" in t.factors:
-        for i, cell in enumerate(t.cells[t.factors["failure"]]):
-            if not missing(cell) and folded(cell) not in NO_ERROR:
-                failures[i] = name_of(cell)[:LONGEST_NAME]
-                ok[i] = ok[i] and "status" in t.factors
+    failures = _said_of_failures(t)
+    ok = [failure is None or "status" in t.factors for failure in failures]
     if "status" in t.factors:
-        column = t.factors["status"]
-        cells = t.cells[column]
-        numeric = {folded(cell).removesuffix(".0") for cell in cells if not missing(cell)} <= {"0", "1"} and any(
-            folded(cell).startswith("0") for cell in cells
-        )
-        for i, (place, cell) in enumerate(zip(t.source.places, cells, strict=True)):
-            word = "" if missing(cell) else folded(cell).removesuffix(".0")
-            said = (
-                t.asked.statuses.get(word)
-                or t.asked.statuses.get(str(cell).strip().casefold())
-                or (outcome(word) if word and not numeric else None)
-            )
-            if isinstance(cell, bool):
-                said = "ok" if cell else "failed"
-            if said is None:
-                what = f"holds {shown(cell)}" if word else "is empty"
-                raise TableError(
-                    f"column {column!r} {what} in {place}: did that run succeed? Say "
-                    f"--status '{word}=ok' or --status '{word}=failed'"
-                )
+        cells = t.cells[t.factors["status"]]
+        for i, (said, cell) in enumerate(zip(_statuses(t), cells, strict=True)):
             if said == "failed":
                 ok[i] = False
                 failures[i] = failures[i] or label(cell) or "no status"
@@ -147,6 +125,41 @@ def outcomes(t: Roles) -> tuple[list[bool], list[str | None]]:
             ok[i] = False
             failures[i] = failures[i] or word
     return ok, failures
+
+
+def _said_of_failures(t: Roles) -> list[str | None]:
+    """What the column of failures says, by row; None where it says that there was none."""
+    if "failure" not in t.factors:
+        return [None] * len(t.source)
+    return [
+        None if missing(cell) or folded(cell) in NO_ERROR else name_of(cell)[:LONGEST_NAME]
+        for cell in t.cells[t.factors["failure"]]
+    ]
+
+
+def _statuses(t: Roles) -> Iterator[str]:
+    """``ok`` or ``failed``, by row. Raises TableError at a word that is neither."""
+    column = t.factors["status"]
+    cells = t.cells[column]
+    numeric = {folded(cell).removesuffix(".0") for cell in cells if not missing(cell)} <= {"0", "1"} and any(
+        folded(cell).startswith("0") for cell in cells
+    )
+    for place, cell in zip(t.source.places, cells, strict=True):
+        word = "" if missing(cell) else folded(cell).removesuffix(".0")
+        said = (
+            t.asked.statuses.get(word)
+            or t.asked.statuses.get(str(cell).strip().casefold())
+            or (outcome(word) if word and not numeric else None)
+        )
+        if isinstance(cell, bool):
+            said = "ok" if cell else "failed"
+        if said is None:
+            what = f"holds {shown(cell)}" if word else "is empty"
+            raise TableError(
+                f"column {column!r} {what} in {place}: did that run succeed? Say "
+                f"--status '{word}=ok' or --status '{word}=failed'"
+            )
+        yield said
 
 
 def times(t: Roles) -> list[int | None]:

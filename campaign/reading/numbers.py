@@ -164,15 +164,19 @@ def _number(cell: Any, mark: Mark | None) -> tuple[float, Unit | None]:
         if abs(cell) > MOST and not (isinstance(cell, float) and math.isinf(cell)):
             raise _NoNumberError("is beyond any measurement")
         return float(cell), None
-    if isinstance(cell, str) and mark != "comma" and _PLAIN.fullmatch(cell) and cell.count(".") < 2:
+    if isinstance(cell, str):
+        return _written(cell, mark)
+    try:
+        return float(cell), None
+    except (TypeError, ValueError, OverflowError):
+        raise _NoNumberError("is no number") from None
+
+
+def _written(cell: str, mark: Mark | None) -> tuple[float, Unit | None]:
+    if mark != "comma" and _PLAIN.fullmatch(cell) and cell.count(".") < 2:
         value = float(cell)
         if abs(value) <= MOST:
             return value, None
-    if not isinstance(cell, str):
-        try:
-            return float(cell), None
-        except (TypeError, ValueError, OverflowError):
-            raise _NoNumberError("is no number") from None
     text = cell.strip()
     if text.casefold() in _SPELT:
         return _SPELT[text.casefold()], None

@@ -58,42 +58,50 @@ def attempts(
         groups.setdefault((*cell[i], repetition[i]), []).append(i)
     told = whole(t, "attempt", 0) if "attempt" in t.factors else None
     for key, rows in groups.items():
-        model, arm, number = key[2], key[3], key[-1]
         if told is not None:
-            given = [told[i] for i in rows]
-            if len(set(given)) < len(given) and t.everything:
-                t.notes.append(
-                    f"{_same(t, rows)}: one attempt of {model} under {arm} more than once: nothing is said of that cell"
-                )
-            elif len(set(given)) < len(given):
-                raise TableError(
-                    f"{_same(t, rows)} have the same model, arm, repetition and attempt "
-                    f"{max(given, key=given.count)}: {_difference(t, rows)}"
-                )
+            _told_once(t, key, rows, [told[i] for i in rows])
             for i in rows:
                 out[i] = told[i] + (1 if min(told) == 0 else 0)
-            continue
-        if len(rows) == 1:
-            continue
-        timed = t.known is not None and t.known.attempts_by_time and all(started[i] is not None for i in rows)
-        if sum(ok[i] for i in rows) > 1 and not timed:
-            if t.everything:
-                t.notes.append(
-                    f"{_same(t, rows)}: one repetition of {model} under {arm} that succeeded more than once: "
-                    "nothing is said of that cell"
-                )
-                continue  # the analysis refuses the cell by name
+        elif len(rows) > 1 and _tried_again(t, key, rows, ok, started):
+            for place, i in enumerate(rows, 1):
+                out[i] = place
+    return out
+
+
+def _told_once(t: Roles, key: tuple[Any, ...], rows: list[int], given: list[int]) -> None:
+    """Each attempt of a run stands once; where it does not, that is noted, or raised as TableError."""
+    if len(set(given)) == len(given):
+        return
+    model, arm = key[2], key[3]
+    if not t.everything:
+        raise TableError(
+            f"{_same(t, rows)} have the same model, arm, repetition and attempt "
+            f"{max(given, key=given.count)}: {_difference(t, rows)}"
+        )
+    t.notes.append(f"{_same(t, rows)}: one attempt of {model} under {arm} more than once: nothing is said of that cell")
+
+
+def _tried_again(t: Roles, key: tuple[Any, ...], rows: list[int], ok: list[bool], started: list[int | None]) -> bool:
+    """Whether rows of one repetition are attempts at it, as noted. Raises TableError where they cannot be, unless the
+    analysis refuses the cell by name."""
+    model, arm, number = key[2], key[3], key[-1]
+    timed = t.known is not None and t.known.attempts_by_time and all(started[i] is not None for i in rows)
+    if sum(ok[i] for i in rows) > 1 and not timed:
+        if not t.everything:
             raise TableError(
                 f"{_same(t, rows)} have the same repetition {number} of {model} under {arm}, and several succeeded: "
                 f"{_difference(t, rows)}"
             )
-        for place, i in enumerate(rows, 1):
-            out[i] = place
         t.notes.append(
-            f"{model} under {arm} has repetition {number} {len(rows)} times: taken as attempts 1 to {len(rows)}, of "
-            "which the first that succeeded counts"
+            f"{_same(t, rows)}: one repetition of {model} under {arm} that succeeded more than once: "
+            "nothing is said of that cell"
         )
-    return out
+        return False
+    t.notes.append(
+        f"{model} under {arm} has repetition {number} {len(rows)} times: taken as attempts 1 to {len(rows)}, of "
+        "which the first that succeeded counts"
+    )
+    return True
 
 
 def _same(t: Roles, rows: list[int]) -> str:

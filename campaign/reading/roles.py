@@ -16,6 +16,7 @@ from campaign.reading.columns import (
     HELD,
     SETTINGS,
     WEIGHTS,
+    Metric,
     factor_of,
     metric_of,
     snake,
@@ -127,20 +128,7 @@ class Roles:
         self.fate(column, "left out", None, None, why)
 
     def _assign_factors(self) -> None:
-        meanings = {
-            column: meaning
-            for column, meaning in (self.known.meanings if self.known else {}).items()
-            if column in self.cells
-        }
-        for column, meaning in (meanings | self.columns).items():
-            if meaning in FACTORS:
-                if meaning in self.factors and column in self.columns and self.factors[meaning] in self.columns:
-                    raise TableError(
-                        f"--column: both {self.factors[meaning]!r} and {column!r} are to be {meaning}; choose one"
-                    )
-                if meaning not in self.factors or column in self.columns:
-                    self.factors[meaning] = column
-        taken = set(self.factors.values()) | set(meanings) | set(self.columns)
+        taken = self._take_meant_factors()
         spelt = {column: snake(column)[0] for column in self.cells if column not in taken}
         for meaning, aliases in FACTORS.items():
             if meaning in self.factors:
@@ -159,6 +147,24 @@ class Roles:
             self.fate(
                 f"--set {name}", "set", name, None, f"the same for every row of a file: {listed(dict.fromkeys(values))}"
             )
+
+    def _take_meant_factors(self) -> set[str]:
+        """The factors that were asked for, or that a program's table is known to have; returns the columns of which it
+        is settled what they are."""
+        meanings = {
+            column: meaning
+            for column, meaning in (self.known.meanings if self.known else {}).items()
+            if column in self.cells
+        }
+        for column, meaning in (meanings | self.columns).items():
+            if meaning in FACTORS:
+                if meaning in self.factors and column in self.columns and self.factors[meaning] in self.columns:
+                    raise TableError(
+                        f"--column: both {self.factors[meaning]!r} and {column!r} are to be {meaning}; choose one"
+                    )
+                if meaning not in self.factors or column in self.columns:
+                    self.factors[meaning] = column
+        return set(self.factors.values()) | set(meanings) | set(self.columns)
 
     def _named(self, meaning: str, aliases: Sequence[str], spelt: Mapping[str, str]) -> str | None:
         """The column that bears the first of a factor's names, of those that are no other factor yet."""
@@ -187,24 +193,36 @@ class Roles:
         return bool(told) or meaning in ("model", "environment", "repetition")
 
     def _assign(self, column: str) -> None:
-        asked = self.columns.get(column)
-        meaning = asked or (self.known.meanings.get(column) if self.known else None)
-        text = snake(column)[0]
+        meaning = self.columns.get(column) or (self.known.meanings.get(column) if self.known else None)
+        if meaning is not None:
+            self._assign_meant(column, meaning)
+        elif column in (*HELD, *WEIGHTS):
+            self._hold(column, column)
+        else:
+            self._assign_by_name(column)
+
+    def _assign_meant(self, column: str, meaning: str) -> None:
+        """A column of which somebody said what it is: the user, or who knows the program that wrote the table."""
         if meaning == IGNORE:
-            self.leave(
-                column, "as asked" if asked else f"of {self.known.title}, no figure of a run" if self.known else ""
-            )
+            of_known = f"of {self.known.title}, no figure of a run" if self.known else ""
+            self.leave(column, "as asked" if self.columns.get(column) else of_known)
         elif meaning == CONDITION:
             self.conditions.append(column)
             self.fate(column, "condition", column, None, "runs under different values are kept apart")
-        elif meaning in HELD or meaning in WEIGHTS or (meaning is None and column in (*HELD, *WEIGHTS)):
-            self.held.append(column)
-            self.fate(column, "setting", meaning or column, None, "must not differ inside a comparison")
-        elif meaning is not None and meaning not in FACTORS:
-            self._figure(column, meaning)
+        elif meaning in HELD or meaning in WEIGHTS:
+            self._hold(column, meaning)
         elif meaning in FACTORS:
             self.leave(column, f"{meaning} is taken from {self.factors[meaning]!r}")
-        elif self.known and column in self.known.settings:
+        else:
+            self._figure(column, meaning)
+
+    def _hold(self, column: str, name: str) -> None:
+        self.held.append(column)
+        self.fate(column, "setting", name, None, "must not differ inside a comparison")
+
+    def _assign_by_name(self, column: str) -> None:
+        text = snake(column)[0]
+        if self.known and column in self.known.settings:
             self._setting(column)
         elif all(missing(cell) for cell in self.cells[column]):
             self.leave(column, "empty in every row")
@@ -258,23 +276,9 @@ class Roles:
         if metric.meaning is not None and metric.unit is not None and not self.everything:
             self._figure(column, metric.meaning, said=metric.said)
             return
-        try:
-            found = self.read(column)
-        except AmbiguousNumber as error:
-            if self.everything or metric.said:
-                raise TableError(f"column {column!r}: {error}; or --column {shown_name(column)}=ignore") from None
-            self.leave(column, f"no metric that is known here, and its numbers can be read in two ways: {error}")
+        found = self._read_unknown(column, metric)
+        if found is None:
             return
-        except NotNumbers as error:
-            if error.share >= 0.5 or (error.share and metric.said) or (metric.meaning and metric.unit):
-                raise TableError(self.bad_cell(column, error)) from None
-            self.leave(
-                column,
-                f"text, and nothing that is known here; --column {shown_name(column)}=condition keeps runs apart by it",
-            )
-            return
-        except TableError as error:
-            raise TableError(f"column {column!r}: {error}") from None
         unit = self._told_unit(column, found) or metric.unit
         if self.everything:
             self._own(column, unit, found)
@@ -290,6 +294,27 @@ class Roles:
             self.leave(column, what)
         else:
             self._own(column, unit, found)
+
+    def _read_unknown(self, column: str, metric: Metric) -> Numbers | None:
+        """Its numbers; None where it has none and is left out. Raises TableError where what its name says is at odds
+        with its cells."""
+        try:
+            return self.read(column)
+        except AmbiguousNumber as error:
+            if self.everything or metric.said:
+                raise TableError(f"column {column!r}: {error}; or --column {shown_name(column)}=ignore") from None
+            self.leave(column, f"no metric that is known here, and its numbers can be read in two ways: {error}")
+            return None
+        except NotNumbers as error:
+            if error.share >= 0.5 or (error.share and metric.said) or (metric.meaning and metric.unit):
+                raise TableError(self.bad_cell(column, error)) from None
+            self.leave(
+                column,
+                f"text, and nothing that is known here; --column {shown_name(column)}=condition keeps runs apart by it",
+            )
+            return None
+        except TableError as error:
+            raise TableError(f"column {column!r}: {error}") from None
 
     def _own(self, column: str, unit: Unit | None, found: Numbers) -> None:
         """A figure under its own name, not converted: of ``analyze`` the table's,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from campaign.analysis import cache as evidence
@@ -33,7 +33,6 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
     """A paragraph on what ran, from the journal, the attempts and the resolved config;
     nothing that is not known is said."""
     config = facts_of(con, "config") or {}
-    gate, telemetry, acceptance = (config.get(part) or {} for part in ("gate", "telemetry", "acceptance"))
     counts = _one(
         con,
         "SELECT count(*) AS planned, count(*) FILTER (accepted) AS accepted, sum(attempts) AS attempts, "
@@ -43,101 +42,12 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
     )
     if not counts.get("planned"):
         return escape("No run is planned.") + "\n"
-    n = _one(con, "SELECT min(valid) AS low, max(valid) AS high FROM flow")
-    gpus = [
-        row[0]
-        for row in con.execute(
-            "SELECT DISTINCT gpu FROM units WHERE gpu IS NOT NULL AND gpu <> 'none' ORDER BY gpu"
-        ).fetchall()
+    said = [
+        *_what_ran(con, counts),
+        *_how_many(con, counts, config),
+        *_how_it_ran(con, counts, config),
+        *_how_it_is_judged(con, config),
     ]
-    versions = [
-        str(row[0])
-        for row in con.execute(
-            "SELECT DISTINCT engine_version FROM attempts WHERE engine_version IS NOT NULL ORDER BY 1"
-        ).fetchall()
-    ]
-    answered = _one(con, "SELECT sum(requests_answered) AS requests FROM attempts WHERE accepted").get("requests")
-    reference = reference_of(con)
-    rejected = con.execute("SELECT count(*) FROM rejected_attempts").fetchall()[0][0]
-    said = []
-    if _one(con, "SELECT coalesce(bool_or(simulated), false) AS it FROM campaign").get("it"):
-        said.append("The data are simulated; nothing was measured.")
-    imported = facts_of(con, "imported")
-    if imported:
-        said.append(f"The data are taken in from {imported['file']}; how they were measured is not recorded there.")
-    known = [engine for engine in counts["engines"] if engine not in (None, "unknown")]
-    engines = (f" with {_listed(known)}" if known else "") + (f" ({', '.join(versions)})" if versions else "")
-    said.append(
-        f"{'They are of' if imported else 'We ran'} {_count(len(counts['models']), 'model')} "
-        f"({_listed(counts['models'])}){engines} in {_count(len(counts['arms']), 'environment')} "
-        f"({_listed(counts['arms'])}), the reference being {reference}, on "
-        f"{_count(max(counts['units'], 1), 'unit')}{' with ' + _listed(gpus) if gpus else ''}."
-    )
-    said += [
-        f"{arm} ran another {' and '.join(differs)} than the reference ({image}"
-        + (f", {', '.join(versions)}" if versions else "")
-        + (f", {options}" if options else "")
-        + "), which is part of what is compared."
-        for arm, differs, image, versions, options in con.execute(
-            "SELECT environment, differs, image, engine_versions, "
-            "engine_options FROM arm_software WHERE len(differs) > 0"
-        ).fetchall()
-    ]
-    each = f"{n['low']}" if n["low"] == n["high"] else f"{n['low']} to {n['high']}"
-    said.append(
-        f"Of {counts['planned']} planned runs {counts['accepted']} were accepted, {each} for each combination of "
-        f"model and environment, in {counts['attempts']} attempts"
-        + (f", of which {rejected} {'was' if rejected == 1 else 'were'} rejected and kept" if rejected else "")
-        + (f"; the accepted runs answered {answered} requests" if answered else "")
-        + "."
-    )
-    said += [
-        f"A run of {load['name']} was {load['requests']} requests of {load['input_tokens']} input and "
-        f"{load['output_tokens']} output tokens."
-        for load in config.get("workloads") or []
-        if isinstance(load, dict) and {"name", "requests", "input_tokens", "output_tokens"} <= load.keys()
-    ]
-    if counts["blocks"]:
-        said.append(
-            "The runs of a model that belong to one repetition formed a block and were made back to back on one unit "
-            f"({counts['blocks']} blocks)."
-        )
-    order = config.get("order")
-    if order:
-        said.append(_ORDERS.get(str(order), f"The order of arms was {order}") + ".")
-    conditions = _gate(gate)
-    if conditions:
-        said.append(f"A run began after {_listed(conditions)}.")
-    if (calibrated := rest_of(con)) is not None:
-        said.append(f"The cooldown was calibrated by a pilot ({calibrated.pilot}). {rest.sentence(calibrated)}")
-    if present(telemetry.get("rate_hz")):
-        said.append(f"Telemetry was sampled at {telemetry['rate_hz']:g} Hz.")
-    if present(acceptance.get("coverage_min_pct")):
-        said.append(
-            "An attempt was accepted only with every request answered within an error rate of "
-            f"{acceptance.get('error_rate_max', 0):g}, telemetry coverage of at least "
-            f"{acceptance['coverage_min_pct']:g} %, and no thermal throttling where the unit reports it."
-        )
-    used = list(dict.fromkeys(row["method"] for row in evidence.rows(con) if present(row["pct_low"])))
-    held = guard_of(con)
-    if held.why is not None and used:
-        said += [held.why, *([looks_in_words(con)] if held.sequential else []), INTERVAL]
-    elif used:
-        said.append(
-            f"The run is the experimental unit. Arms are compared by confidence intervals ({'; '.join(used)}) that "
-            "are dual to the verdicts: those rest on a paired t test over blocks, or Welch's t test, guarded against "
-            "skewness, unseen runs and resembling neighbours, adjusted after Holm over the planned comparisons "
-            "(secondary metrics: after Benjamini and Hochberg), and each interval has the level at which its family "
-            "was decided. A randomisation test over the schedule stands beside."
-        )
-    margin = config.get("margin_pct")
-    if isinstance(margin, int | float):
-        said.append(f"The equivalence margin, declared before the first run, is ±{margin:g} %.")
-    else:
-        said.append(
-            "No equivalence margin was declared before the first run: what is called equivalent is so within "
-            f"{DEFAULT_PCT:g} %, a default."
-        )
     if registered is not None:
         said += registered.sentences()
     facts = facts_of(con, "facts") or {}
@@ -146,6 +56,105 @@ def methods(con: duckdb.DuckDBPyConnection, registered: Stated | None = None) ->
             f"The configuration has the SHA-256 {str(facts['config_hash'])[:16]}…, the seed is {facts.get('seed')}."
         )
     return f"% Written from what ran; change the campaign, not this text.\n{escape(' '.join(said))}\n"
+
+
+def _what_ran(con: duckdb.DuckDBPyConnection, counts: dict[str, Any]) -> Iterator[str]:
+    """Models, engines, arms and units, and in what the arms differ."""
+    gpus = _column(con, "SELECT DISTINCT gpu FROM units WHERE gpu IS NOT NULL AND gpu <> 'none' ORDER BY gpu")
+    versions = _column(con, "SELECT DISTINCT engine_version FROM attempts WHERE engine_version IS NOT NULL ORDER BY 1")
+    if _one(con, "SELECT coalesce(bool_or(simulated), false) AS it FROM campaign").get("it"):
+        yield "The data are simulated; nothing was measured."
+    imported = facts_of(con, "imported")
+    if imported:
+        yield f"The data are taken in from {imported['file']}; how they were measured is not recorded there."
+    known = [engine for engine in counts["engines"] if engine not in (None, "unknown")]
+    engines = (f" with {_listed(known)}" if known else "") + (f" ({', '.join(map(str, versions))})" if versions else "")
+    yield (
+        f"{'They are of' if imported else 'We ran'} {_count(len(counts['models']), 'model')} "
+        f"({_listed(counts['models'])}){engines} in {_count(len(counts['arms']), 'environment')} "
+        f"({_listed(counts['arms'])}), the reference being {reference_of(con)}, on "
+        f"{_count(max(counts['units'], 1), 'unit')}{' with ' + _listed(gpus) if gpus else ''}."
+    )
+    for arm, differs, image, its_versions, options in con.execute(
+        "SELECT environment, differs, image, engine_versions, engine_options FROM arm_software WHERE len(differs) > 0"
+    ).fetchall():
+        yield (
+            f"{arm} ran another {' and '.join(differs)} than the reference ({image}"
+            + (f", {', '.join(its_versions)}" if its_versions else "")
+            + (f", {options}" if options else "")
+            + "), which is part of what is compared."
+        )
+
+
+def _how_many(con: duckdb.DuckDBPyConnection, counts: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Runs, attempts and requests."""
+    n = _one(con, "SELECT min(valid) AS low, max(valid) AS high FROM flow")
+    answered = _one(con, "SELECT sum(requests_answered) AS requests FROM attempts WHERE accepted").get("requests")
+    (rejected,) = _column(con, "SELECT count(*) FROM rejected_attempts")
+    each = f"{n['low']}" if n["low"] == n["high"] else f"{n['low']} to {n['high']}"
+    yield (
+        f"Of {counts['planned']} planned runs {counts['accepted']} were accepted, {each} for each combination of "
+        f"model and environment, in {counts['attempts']} attempts"
+        + (f", of which {rejected} {'was' if rejected == 1 else 'were'} rejected and kept" if rejected else "")
+        + (f"; the accepted runs answered {answered} requests" if answered else "")
+        + "."
+    )
+    for load in config.get("workloads") or []:
+        if isinstance(load, dict) and {"name", "requests", "input_tokens", "output_tokens"} <= load.keys():
+            yield (
+                f"A run of {load['name']} was {load['requests']} requests of {load['input_tokens']} input and "
+                f"{load['output_tokens']} output tokens."
+            )
+
+
+def _how_it_ran(con: duckdb.DuckDBPyConnection, counts: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Blocks, order, what was waited for, what was sampled and what was accepted."""
+    gate, telemetry, acceptance = (config.get(part) or {} for part in ("gate", "telemetry", "acceptance"))
+    if counts["blocks"]:
+        yield (
+            "The runs of a model that belong to one repetition formed a block and were made back to back on one unit "
+            f"({counts['blocks']} blocks)."
+        )
+    order = config.get("order")
+    if order:
+        yield _ORDERS.get(str(order), f"The order of arms was {order}") + "."
+    conditions = _gate(gate)
+    if conditions:
+        yield f"A run began after {_listed(conditions)}."
+    if (calibrated := rest_of(con)) is not None:
+        yield f"The cooldown was calibrated by a pilot ({calibrated.pilot}). {rest.sentence(calibrated)}"
+    if present(telemetry.get("rate_hz")):
+        yield f"Telemetry was sampled at {telemetry['rate_hz']:g} Hz."
+    if present(acceptance.get("coverage_min_pct")):
+        yield (
+            "An attempt was accepted only with every request answered within an error rate of "
+            f"{acceptance.get('error_rate_max', 0):g}, telemetry coverage of at least "
+            f"{acceptance['coverage_min_pct']:g} %, and no thermal throttling where the unit reports it."
+        )
+
+
+def _how_it_is_judged(con: duckdb.DuckDBPyConnection, config: dict[str, Any]) -> Iterator[str]:
+    """Intervals, tests and the margin."""
+    used = list(dict.fromkeys(row["method"] for row in evidence.rows(con) if present(row["pct_low"])))
+    held = guard_of(con)
+    if held.why is not None and used:
+        yield from [held.why, *([looks_in_words(con)] if held.sequential else []), INTERVAL]
+    elif used:
+        yield (
+            f"The run is the experimental unit. Arms are compared by confidence intervals ({'; '.join(used)}) that "
+            "are dual to the verdicts: those rest on a paired t test over blocks, or Welch's t test, guarded against "
+            "skewness, unseen runs and resembling neighbours, adjusted after Holm over the planned comparisons "
+            "(secondary metrics: after Benjamini and Hochberg), and each interval has the level at which its family "
+            "was decided. A randomisation test over the schedule stands beside."
+        )
+    margin = config.get("margin_pct")
+    if isinstance(margin, int | float):
+        yield f"The equivalence margin, declared before the first run, is ±{margin:g} %."
+    else:
+        yield (
+            "No equivalence margin was declared before the first run: what is called equivalent is so within "
+            f"{DEFAULT_PCT:g} %, a default."
+        )
 
 
 def looks_in_words(con: duckdb.DuckDBPyConnection) -> str:
@@ -208,6 +217,10 @@ def _gate(gate: dict[str, Any]) -> list[str]:
     if gate.get("cache") == "drop":
         found.append("the dropping of the page cache")
     return found
+
+
+def _column(con: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
+    return [row[0] for row in con.execute(query).fetchall()]
 
 
 def _one(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:

@@ -253,18 +253,21 @@ def load(path: Path) -> Study:
         on_decision=None if on_decision is None else on_decision.value,  # type: ignore[arg-type]
     )
     for phase, node in zip(found, phases.value, strict=True):
-        try:
-            _screen_problems(study, phase, node, problems)
-            if not problems and study.campaign(phase.name).margin_pct is None and phase.phase != "baseline":
-                what = f"{phase.phase} is decided by a margin, and none is declared"
-                problems.append(
-                    node.problem(what, "Add `margin_pct: 1` to the study: what counts as equal, in percent.")
-                )
-        except ConfigError as error:
-            problems.extend(error.problems)
+        _campaign_problems(study, phase, node, problems)
     if problems:
         raise ConfigError(problems)
     return study
+
+
+def _campaign_problems(study: Study, phase: PhaseAsked, node: Node, problems: list[Problem]) -> None:
+    """Of the campaign that the phase becomes."""
+    try:
+        _screen_problems(study, phase, node, problems)
+        if not problems and study.campaign(phase.name).margin_pct is None and phase.phase != "baseline":
+            what = f"{phase.phase} is decided by a margin, and none is declared"
+            problems.append(node.problem(what, "Add `margin_pct: 1` to the study: what counts as equal, in percent."))
+    except ConfigError as error:
+        problems.extend(error.problems)
 
 
 def _phase(node: Node, problems: list[Problem]) -> PhaseAsked | None:

@@ -175,41 +175,61 @@ def error_lines(lines: Iterable[str]) -> list[str]:
 
     Everything else may speak of memory running out without having failed: the autotuner tries tactics that do.
     """
-    kept = []
-    continued = in_traceback = False
-    standing = 0
-    for line in lines:
-        if PROGRESS.search(line):  # a bar ends without a new line, so a message may follow it in its line
-            follows = line.find(TRACEBACK) if TRACEBACK in line else -1
-            if follows < 0 and (spoken := LEVEL.search(line)) is not None:
-                follows = spoken.start()
-            if follows < 0:
-                continue
-            line = line[follows:]
+    saying = _Saying()
+    return [line for line in map(_without_progress, lines) if line is not None and saying.keeps(line)]
+
+
+class _Saying:
+    """What the next line may go on with: a message of level E, a traceback, a statement without a level."""
+
+    def __init__(self) -> None:
+        self.continued = self.in_traceback = False
+        self.standing = 0
+
+    def keeps(self, line: str) -> bool:
+        """Whether the line is, or belongs to, a failure."""
         level = LEVEL.search(line)
         harmless = any(pattern.search(line) for pattern in _HARMLESS)
         if level is not None:
-            named = level["trtllm"] or level["cpp"] or level["vllm"] or level["python"] or level["uvicorn"]
-            continued, standing = named in ERRORS and not harmless, 0
+            self.continued, self.standing = _named(level) in ERRORS and not harmless, 0
         if TRACEBACK in line:
-            in_traceback = True
-        if level is not None and in_traceback and not continued and TRACEBACK not in line:
-            continue  # another process's line in between
-        if harmless and not in_traceback:
-            continue
-        stands = STANDING.search(line) is not None and (level is None or continued)
-        if continued or in_traceback or stands or standing:
-            kept.append(line)
+            self.in_traceback = True
+        if level is not None and self.in_traceback and not self.continued and TRACEBACK not in line:
+            return False  # another process's line in between
+        if harmless and not self.in_traceback:
+            return False
+        stands = STANDING.search(line) is not None and (level is None or self.continued)
+        kept = self.continued or self.in_traceback or stands or self.standing > 0
+        self._go_on(line, stands, level is not None)
+        return kept
+
+    def _go_on(self, line: str, stands: bool, has_level: bool) -> None:
         if stands:
-            standing = CONTINUES
-        elif standing:
-            standing = 0 if CLOSES.match(line) else standing - 1
-        if in_traceback and TRACEBACK not in line and level is None and RAISED.search(line):
-            in_traceback = False
-            continued = True  # the message may go on, and further exceptions may follow
-        elif in_traceback and continued and TRACEBACK not in line and RAISED.search(_bare(line)):
-            in_traceback = False
-    return kept
+            self.standing = CONTINUES
+        elif self.standing:
+            self.standing = 0 if CLOSES.match(line) else self.standing - 1
+        if not self.in_traceback or TRACEBACK in line:
+            return
+        if not has_level and RAISED.search(line):
+            self.in_traceback = False
+            self.continued = True  # the message may go on, and further exceptions may follow
+        elif self.continued and RAISED.search(_bare(line)):
+            self.in_traceback = False
+
+
+def _without_progress(line: str) -> str | None:
+    """A bar ends without a new line, so a message may follow it in its line; None where nothing does."""
+    if not PROGRESS.search(line):
+        return line
+    if TRACEBACK in line:
+        return line[line.index(TRACEBACK) :]
+    spoken = LEVEL.search(line)
+    return None if spoken is None else line[spoken.start() :]
+
+
+def _named(level: re.Match[str]) -> str | None:
+    """The level's name, of whichever program's form."""
+    return level["trtllm"] or level["cpp"] or level["vllm"] or level["python"] or level["uvicorn"]
 
 
 def last_words(kept: Sequence[str]) -> str:

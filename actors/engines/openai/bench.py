@@ -120,22 +120,11 @@ def ask(url: urllib.parse.ParseResult, request: Request) -> None:
         if answer.status != 200:
             raise ValueError(f"{answer.status}: {answer.read(500).decode(errors='replace')}")
         for line in answer:
-            if not line.startswith(b"data:"):
-                continue
             data = line[5:].strip()
-            if data == b"[DONE]":
+            if line.startswith(b"data:") and data == b"[DONE]":
                 break
-            now = time.monotonic_ns()
-            message = json.loads(data)
-            if "error" in message:
-                raise ValueError(str(message["error"]))
-            request.model = message.get("model") or request.model
-            choices = message.get("choices") or [{}]
-            if choices[0].get("text"):
-                request.stamps_ns.append(now)
-                request.answer.append(choices[0]["text"])
-            if message.get("usage"):
-                request.answered_tokens = int(message["usage"]["completion_tokens"])
+            if line.startswith(b"data:"):
+                take(request, data, time.monotonic_ns())
     except (OSError, ValueError, KeyError, TypeError, IndexError, http.client.HTTPException) as problem:
         request.error = f"{type(problem).__name__}: {problem}"
     finally:
@@ -145,6 +134,20 @@ def ask(url: urllib.parse.ParseResult, request: Request) -> None:
         request.error = "the server tells no usage, so that its tokens are not known"
     if request.error is None and request.answered_tokens != request.output_tokens:
         request.error = f"{request.answered_tokens} tokens instead of {request.output_tokens}"
+
+
+def take(request: Request, data: bytes, now_ns: int) -> None:
+    """Add one event of the stream, which came at ``now_ns``, to what is known of the answer."""
+    message = json.loads(data)
+    if "error" in message:
+        raise ValueError(str(message["error"]))
+    request.model = message.get("model") or request.model
+    choices = message.get("choices") or [{}]
+    if choices[0].get("text"):
+        request.stamps_ns.append(now_ns)
+        request.answer.append(choices[0]["text"])
+    if message.get("usage"):
+        request.answered_tokens = int(message["usage"]["completion_tokens"])
 
 
 def ask_all(url: urllib.parse.ParseResult, requests: list[Request], concurrency: int) -> None:

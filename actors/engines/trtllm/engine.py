@@ -113,33 +113,15 @@ class TrtLlm:
         folder = weights.locate(model, cache)
         checkpoint = weights.inspect(folder)
         weights.agree(model, checkpoint)
-        if _backend(model) == "pytorch":
-            if checkpoint.architecture in UNSUPPORTED:
-                raise EngineError(
-                    f"model '{model.name}': {checkpoint.architecture}: {UNSUPPORTED[checkpoint.architecture]}"
-                )
-            if checkpoint.quantization in AUTOAWQ:
-                raise EngineError(
-                    f"model '{model.name}': the PyTorch backend reads no {checkpoint.quantization} checkpoint; take "
-                    "a ModelOpt export (hf_quant_config.json: NVFP4, FP8, W4A16_AWQ) or the vllm engine"
-                )
-        if checkpoint.vocabulary is not None and checkpoint.vocabulary < TOKEN_IDS.stop:
-            raise EngineError(
-                f"model '{model.name}': a vocabulary of {checkpoint.vocabulary} does not hold the dataset's token ids "
-                f"(below {TOKEN_IDS.stop})"
-            )
+        if (why := _cannot_run(model, checkpoint)) is not None:
+            raise EngineError(f"model '{model.name}': {why}")
         dataset, dataset_digest = write_dataset(cache / "datasets", workload, TOKEN_IDS)
         files = {"weights": str(folder), "dataset": str(dataset)}
         digests = {"weights": weights.digest(folder, cache), "dataset": dataset_digest}
         if settings := llm_options(model):
             text = yaml.safe_dump(settings, sort_keys=True)
             digests["llm_options"] = hashlib.sha256(text.encode()).hexdigest()
-            path = _options_file(model, text, cache)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists() or path.read_text() != text:
-                with publish(path) as partial:
-                    partial.write_text(text)
-            files["llm_options"] = str(path)
+            files["llm_options"] = str(_write_options(model, text, cache))
         if _backend(model) == "tensorrt":
             engine = engine_folder(model, cache)
             if not (engine / "config.json").is_file():
@@ -269,6 +251,20 @@ class TrtLlm:
 _INSIDE = {"weights": "weights", "dataset": "dataset.jsonl", "llm_options": "llm.yml", "engine": "engine"}
 
 
+def _cannot_run(model: Model, checkpoint: weights.Checkpoint) -> str | None:
+    """Why the weights are none for this engine; None where they are."""
+    if _backend(model) == "pytorch" and checkpoint.architecture in UNSUPPORTED:
+        return f"{checkpoint.architecture}: {UNSUPPORTED[checkpoint.architecture]}"
+    if _backend(model) == "pytorch" and checkpoint.quantization in AUTOAWQ:
+        return (
+            f"the PyTorch backend reads no {checkpoint.quantization} checkpoint; take "
+            "a ModelOpt export (hf_quant_config.json: NVFP4, FP8, W4A16_AWQ) or the vllm engine"
+        )
+    if checkpoint.vocabulary is not None and checkpoint.vocabulary < TOKEN_IDS.stop:
+        return f"a vocabulary of {checkpoint.vocabulary} does not hold the dataset's token ids (below {TOKEN_IDS.stop})"
+    return None
+
+
 def identity(model: Model) -> str:
     """What the engine is told to call the model, and must report."""
     return model.huggingface_id or f"local/{model.name}"
@@ -288,6 +284,15 @@ def llm_options(model: Model) -> dict[str, Any]:
 
 def _options_file(model: Model, text: str, cache: Path) -> Path:
     return cache / "trtllm" / f"{model.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yml"
+
+
+def _write_options(model: Model, text: str, cache: Path) -> Path:
+    path = _options_file(model, text, cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        with publish(path) as partial:
+            partial.write_text(text)
+    return path
 
 
 def engine_folder(model: Model, cache: Path) -> Path:
@@ -324,11 +329,23 @@ def build_command(model: Model, workload: Workload, prepared: Prepared) -> Launc
 def mismatches(
     report: BenchReport, log: Log, model: Model, workload: Workload, prepared: Prepared
 ) -> Iterator[tuple[str, str]]:
-    """Named differences between what was asked and what ran.
+    """Named differences between what was asked and what ran."""
+    yield from _other_model(report, log, model, prepared)
+    if log.version is not None and log.version != report.engine.version:
+        yield "report_stale", f"the report is of version {report.engine.version}, the log of {log.version}"
+    info, world = report.request_info, report.world_info
+    if not math.isclose(info.avg_input_length, workload.input_tokens, rel_tol=1e-6):
+        yield "workload_mismatch", f"{info.avg_input_length:g} input tokens per request, not {workload.input_tokens}"
+    if world.max_batch_size != batch_of(model, workload):
+        yield "configuration_mismatch", f"ran with a batch of {world.max_batch_size}, not {batch_of(model, workload)}"
+    fraction = world.kv_cache_fraction
+    if fraction is not None and not math.isclose(fraction, fraction_asked(model), rel_tol=1e-5):
+        yield "configuration_mismatch", f"ran with a KV fraction of {fraction:g}, not {fraction_asked(model):g}"
 
-    ``engine.model`` only echoes the command line, so the model is also recognised by what it weighs: bytes of KV cache
-    per token and bytes of weights, as the engine measured them.
-    """
+
+def _other_model(report: BenchReport, log: Log, model: Model, prepared: Prepared) -> Iterator[tuple[str, str]]:
+    """``engine.model`` only echoes the command line, so the model is also recognised by what it weighs: bytes of KV
+    cache per token and bytes of weights, as the engine measured them."""
     if report.engine.model != identity(model):
         yield "model_identity", f"asked for {identity(model)}, the engine ran {report.engine.model}"
     # On the bare host the mounts' targets are their sources.
@@ -343,16 +360,6 @@ def mismatches(
         ratio = log.weights_gb / (model.weight_bytes / GIB)  # the log says GB and counts GiB
         if not 0.67 <= ratio <= 1.5:
             yield "model_identity", f"{log.weights_gb:g} GiB of weights, the model has {model.weight_bytes / GIB:.2f}"
-    if log.version is not None and log.version != report.engine.version:
-        yield "report_stale", f"the report is of version {report.engine.version}, the log of {log.version}"
-    info, world = report.request_info, report.world_info
-    if not math.isclose(info.avg_input_length, workload.input_tokens, rel_tol=1e-6):
-        yield "workload_mismatch", f"{info.avg_input_length:g} input tokens per request, not {workload.input_tokens}"
-    if world.max_batch_size != batch_of(model, workload):
-        yield "configuration_mismatch", f"ran with a batch of {world.max_batch_size}, not {batch_of(model, workload)}"
-    fraction = world.kv_cache_fraction
-    if fraction is not None and not math.isclose(fraction, fraction_asked(model), rel_tol=1e-5):
-        yield "configuration_mismatch", f"ran with a KV fraction of {fraction:g}, not {fraction_asked(model):g}"
 
 
 def notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) -> tuple[str, ...]:

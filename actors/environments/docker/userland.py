@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -191,21 +192,13 @@ def _with_libraries(entries: dict[str, Entry]) -> dict[str, Entry]:
     left out, as they could not be imported here either."""
     programs = {e.source: path for path, e in entries.items() if e.source and _is_elf(e.source)}
     linked = linked_libraries(list(programs))
-    libraries: dict[str, str] = {}
     left_out = set()
     for program, needed in linked.items():
-        if None in needed.values():
-            path = programs[program]
-            if "/lib-dynload/" not in path:
-                lacking = ", ".join(name for name, where in needed.items() if where is None)
+        if lacking := ", ".join(name for name, where in needed.items() if where is None):
+            if "/lib-dynload/" not in programs[program]:
                 raise EnvironmentError_(f"{program} lacks {lacking} on this machine; install the package that has it")
-            left_out.add(path)
-            continue
-        for name, where in needed.items():
-            if where is None or where in programs:  # the latter travels in its package, found by its relative run path
-                continue
-            if libraries.setdefault(name, where) != where and _sha256(where) != _sha256(libraries[name]):
-                raise EnvironmentError_(f"{name} is needed in two versions: {libraries[name]} and {where}")
+            left_out.add(programs[program])
+    libraries = _needed([needed for program, needed in linked.items() if programs[program] not in left_out], programs)
     if "libc.so.6" not in libraries:
         raise EnvironmentError_(
             "This machine's interpreter does not use the GNU C library: name an image in the campaign instead"
@@ -219,6 +212,18 @@ def _with_libraries(entries: dict[str, Entry]) -> dict[str, Entry]:
         folder = os.path.realpath(Path(where).parent if name.startswith("ld-linux") else home)
         kept[f"{folder}/{name}"] = Entry(0o755, source=os.path.realpath(where))
     return kept
+
+
+def _needed(linked: Iterable[Mapping[str, str | None]], programs: Container[str]) -> dict[str, str]:
+    """Name to path of what does not travel in its own package, where its relative run path finds it."""
+    libraries: dict[str, str] = {}
+    for needed in linked:
+        for name, where in needed.items():
+            if where is None or where in programs:
+                continue
+            if libraries.setdefault(name, where) != where and _sha256(where) != _sha256(libraries[name]):
+                raise EnvironmentError_(f"{name} is needed in two versions: {libraries[name]} and {where}")
+    return libraries
 
 
 def linked_libraries(programs: list[str]) -> dict[str, dict[str, str | None]]:

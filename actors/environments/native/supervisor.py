@@ -405,13 +405,17 @@ class Watch:
                 else:
                     *lines, pending = (pending + self.hear()).split(b"\n")
                     for line in lines:
-                        message = json.loads(line)
-                        if "go" in message:
-                            os.write(self.go, b"g")
-                        elif deadline is None:
-                            deadline = time.monotonic() + message["stop"]
-                            self.terminate()
+                        deadline = self.obey(json.loads(line), deadline)
         self.finish(self.kill_all(), stopped=deadline is not None)
+
+    def obey(self, message: dict[str, Any], deadline: float | None) -> float | None:
+        """Carry out an order of the actor's; returns until when the engine may take to end, once it was told to."""
+        if "go" in message:
+            os.write(self.go, b"g")
+        elif deadline is None:
+            deadline = time.monotonic() + message["stop"]
+            self.terminate()
+        return deadline
 
     def hear(self) -> bytes:
         """What the actor says; if it is gone, an order to stop with no grace."""

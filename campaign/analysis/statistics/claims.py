@@ -8,6 +8,7 @@ words "identical", "no overhead", "same performance" are not here: that two arms
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -157,44 +158,73 @@ def _sentence(c: Claim) -> str:
     name = c.label or c.metric
     what = f"{name} under {c.treatment}"
     what = what[0].upper() + what[1:] if c.label else what
-    margin = in_words(c.margin_pct, c.margin_declared)
-    if c.verdict in OPEN:
-        return _open(c, what)
     if c.screening and c.verdict in (*DIFFERENT, "inconclusive"):
         return _screened(c, what)
-    if c.verdict in DIFFERENT:
-        near = f"the {margin} margin" if c.margin_declared else f"a margin of {margin}"
-        inside = f", inside {near}" if c.verdict == "different_but_negligible" else ""
-        side = f", which is {c.side}" if c.side else ""
-        within = f"{within_limits(c.interval, c)}; " if c.interval else ""
-        if c.scale == "ratio" and c.effect is not None:
-            way = "higher" if c.effect > 0 else "lower"
-            return f"{what} is {size(c)} {way} than under {c.reference}{side} ({within}{c.n}){inside}."
-        return f"{what} differs from {c.reference} by {size(c)}{side} ({within}{c.n}){inside}."
-    if c.verdict == "equivalent":
-        within = f"{within_limits(c.interval, c)}; " if c.interval else ""
-        return f"{what} is equivalent to {c.reference} within {margin} ({within}{c.n})."
-    if c.verdict == "inconclusive":
-        seen = f"; {compatible(c.interval, c)}" if c.interval else ""
-        worse = f" It is no worse than {c.reference} by more than {margin.removeprefix('±')}." if c.noninferior else ""
-        return (
-            f"{what}: undecided. A difference from {c.reference} cannot be "
-            f"told at this N{seen} ({c.n}){_needs(c)}.{worse}"
-        )
-    if c.verdict == "deterministic":
-        same = "the same value in every run" if not c.effect else f"{size(c, signed=True)} against {c.reference}"
-        side = f", which is {c.side}" if c.side else ""
-        return f"{what} did not vary within either arm: {same}{side} ({c.n})."
-    if c.verdict == "insufficient_n":
-        return f"{what}: nothing can be claimed from {c.n}; at least {MINIMUM_N} runs in each arm are needed."
-    if c.verdict == "not_interpretable":
-        return f"{what}: {c.reason}, so a difference from {c.reference} may be due to that and nothing is claimed."
     if c.verdict.startswith("error"):
         return f"{what}: nothing is claimed, {NO_VERDICT.get(c.verdict, c.verdict.replace('_', ' '))}."
-    if c.verdict == "no_data":
-        return f"{what}: not measured in any accepted run of either arm."
-    missing = c.treatment if not c.n_treatment else c.reference
-    return f"{what}: no accepted run of {missing} yet."
+    return SENTENCES.get(c.verdict, _missing)(c, what)
+
+
+def _different(c: Claim, what: str) -> str:
+    margin = in_words(c.margin_pct, c.margin_declared)
+    near = f"the {margin} margin" if c.margin_declared else f"a margin of {margin}"
+    inside = f", inside {near}" if c.verdict == "different_but_negligible" else ""
+    side = f", which is {c.side}" if c.side else ""
+    within = f"{within_limits(c.interval, c)}; " if c.interval else ""
+    if c.scale == "ratio" and c.effect is not None:
+        way = "higher" if c.effect > 0 else "lower"
+        return f"{what} is {size(c)} {way} than under {c.reference}{side} ({within}{c.n}){inside}."
+    return f"{what} differs from {c.reference} by {size(c)}{side} ({within}{c.n}){inside}."
+
+
+def _equivalent(c: Claim, what: str) -> str:
+    within = f"{within_limits(c.interval, c)}; " if c.interval else ""
+    margin = in_words(c.margin_pct, c.margin_declared)
+    return f"{what} is equivalent to {c.reference} within {margin} ({within}{c.n})."
+
+
+def _undecided(c: Claim, what: str) -> str:
+    seen = f"; {compatible(c.interval, c)}" if c.interval else ""
+    margin = in_words(c.margin_pct, c.margin_declared).removeprefix("±")
+    worse = f" It is no worse than {c.reference} by more than {margin}." if c.noninferior else ""
+    return (
+        f"{what}: undecided. A difference from {c.reference} cannot be told at this N{seen} ({c.n}){_needs(c)}.{worse}"
+    )
+
+
+def _deterministic(c: Claim, what: str) -> str:
+    same = "the same value in every run" if not c.effect else f"{size(c, signed=True)} against {c.reference}"
+    side = f", which is {c.side}" if c.side else ""
+    return f"{what} did not vary within either arm: {same}{side} ({c.n})."
+
+
+def _too_few(c: Claim, what: str) -> str:
+    return f"{what}: nothing can be claimed from {c.n}; at least {MINIMUM_N} runs in each arm are needed."
+
+
+def _not_interpretable(c: Claim, what: str) -> str:
+    return f"{what}: {c.reason}, so a difference from {c.reference} may be due to that and nothing is claimed."
+
+
+def _no_data(c: Claim, what: str) -> str:
+    return f"{what}: not measured in any accepted run of either arm."
+
+
+def _missing(c: Claim, what: str) -> str:
+    return f"{what}: no accepted run of {c.treatment if not c.n_treatment else c.reference} yet."
+
+
+SENTENCES: dict[str, Callable[[Claim, str], str]] = {
+    **dict.fromkeys(OPEN, _open),
+    **dict.fromkeys(DIFFERENT, _different),
+    "equivalent": _equivalent,
+    "inconclusive": _undecided,
+    "deterministic": _deterministic,
+    "insufficient_n": _too_few,
+    "not_interpretable": _not_interpretable,
+    "no_data": _no_data,
+}
+"""By verdict, what is claimed of a metric under an arm."""
 
 
 def _screened(c: Claim, what: str) -> str:

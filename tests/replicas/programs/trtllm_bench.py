@@ -110,17 +110,7 @@ def _benchmark(kind: str, whole: dict[str, Any], given: dict[str, Any]) -> None:
     requests = _requests(given["dataset"], given["num_requests"])
     log.dataset(str(given["dataset"]), requests)
     longest = max(request.input_tokens + request.output_tokens for request in requests)
-    limits = {"max_batch_size": 1, "max_num_tokens": longest}
-    if kind == "throughput":
-        limits = {name: given[name] for name in limits}
-        if None in limits.values():
-            no_device_memory()  # nor can the heuristics do without
-        log.say("Use user-provided max batch size and max num tokens.")
-    tensorrt = given["backend"] == "tensorrt"
-    if tensorrt:
-        limits |= _engine_limits(given, longest)
-    else:
-        log.say(f"Setting PyTorch max sequence length to {given['max_seq_len'] or longest}")
+    limits = _limits(kind, given, longest, log)
     log.say(f"Setting up {kind} benchmark.")
 
     checkpoint = _checkpoint(whole)
@@ -128,13 +118,44 @@ def _benchmark(kind: str, whole: dict[str, Any], given: dict[str, Any]) -> None:
     _load(log, checkpoint, fails)
     fraction, most_tokens = _kv_cache(version, given)
     limits = {**limits, "max_seq_len": given["max_seq_len"] or longest, "max_num_requests": limits["max_batch_size"]}
-    if tensorrt:
+    if given["backend"] == "tensorrt":
         _engine_memory(log, checkpoint, fraction)
     else:
         log.kv_cache(checkpoint, fraction, most_tokens, limits)
 
+    served = _served(log, requests, limits["max_batch_size"], given, fails)
+    engine = _engine_section(version, whole, given, limits)
+    policy = given.get("scheduler_policy", "guaranteed_no_evict").upper()
+    world = {**limits, "scheduling_policy": policy, "kv_cache_percentage": fraction}
+    report = trtllm_report.report(engine, world, served, str(given["dataset"]), streamed)
+    if given["report_json"] is not None and fails != "no_report":
+        log.written(str(given["report_json"]), latency=kind == "latency")
+        text = json.dumps(report, indent=4)
+        given["report_json"].write_text(text[: len(text) // 2] if fails == "cut_report" else text)
+    if given.get("request_json") is not None:
+        given["request_json"].write_text(json.dumps(trtllm_report.records(served, streamed), indent=4))
+    log.summary(report)
+
+
+def _limits(kind: str, given: dict[str, Any], longest: int, log: Log) -> dict[str, int]:
+    """Batch and tokens of an iteration; of a built engine what it was built for besides."""
+    limits = {"max_batch_size": 1, "max_num_tokens": longest}
+    if kind == "throughput":
+        limits = {name: given[name] for name in limits}
+        if None in limits.values():
+            no_device_memory()  # nor can the heuristics do without
+        log.say("Use user-provided max batch size and max num tokens.")
+    if given["backend"] == "tensorrt":
+        limits |= _engine_limits(given, longest)
+    else:
+        log.say(f"Setting PyTorch max sequence length to {given['max_seq_len'] or longest}")
+    return limits
+
+
+def _served(log: Log, requests: list[Served], batch: int, given: dict[str, Any], fails: str | None) -> list[Served]:
+    """The requests answered, after a warm-up with the first of them."""
+    concurrency = given["concurrency"]
     log.say("Setting up for warmup...")
-    batch, concurrency = limits["max_batch_size"], given["concurrency"]
     if given["warmup"]:
         log.say("Running warmup.")
         again = [Served(r.id, r.input_tokens, r.output_tokens) for r in (requests * given["warmup"])[: given["warmup"]]]
@@ -155,6 +176,13 @@ def _benchmark(kind: str, whole: dict[str, Any], given: dict[str, Any]) -> None:
     served = serve(requests, batch=batch, concurrency=concurrency)
     log.stopped()
     log.say("Benchmark done. Reporting results...")
+    return served
+
+
+def _engine_section(
+    version: str, whole: dict[str, Any], given: dict[str, Any], limits: dict[str, Any]
+) -> dict[str, Any]:
+    tensorrt = given["backend"] == "tensorrt"
     engine = {
         "model": whole["model"],
         "model_path": str(whole["model_path"]),
@@ -168,16 +196,7 @@ def _benchmark(kind: str, whole: dict[str, Any], given: dict[str, Any]) -> None:
     }
     if tensorrt:
         engine |= {"max_input_length": limits["max_seq_len"] - 1, "max_sequence_length": limits["max_seq_len"]}
-    policy = given.get("scheduler_policy", "guaranteed_no_evict").upper()
-    world = {**limits, "scheduling_policy": policy, "kv_cache_percentage": fraction}
-    report = trtllm_report.report(engine, world, served, str(given["dataset"]), streamed)
-    if given["report_json"] is not None and fails != "no_report":
-        log.written(str(given["report_json"]), latency=kind == "latency")
-        text = json.dumps(report, indent=4)
-        given["report_json"].write_text(text[: len(text) // 2] if fails == "cut_report" else text)
-    if given.get("request_json") is not None:
-        given["request_json"].write_text(json.dumps(trtllm_report.records(served, streamed), indent=4))
-    log.summary(report)
+    return engine
 
 
 def no_device_memory() -> None:

@@ -61,6 +61,10 @@ def _lead(of: Material) -> str:
 
 def _warnings(of: Material) -> list[str]:
     """What must be known before the figures are read; each leads to where it is told."""
+    return [*_about_the_campaign(of), *_about_the_runs(of), *_about_the_data(of)]
+
+
+def _about_the_campaign(of: Material) -> list[str]:
     found, counts = [], of.counts
     if of.campaign.get("simulated"):
         found.append("The data are simulated: no figure on this page was measured.")
@@ -71,6 +75,12 @@ def _warnings(of: Material) -> list[str]:
         found.append(f"The campaign is not finished: {left} runs are outstanding, and every figure may still change.")
     if of.rows and (why := guard.guard_of(of.con).why) is not None:
         found.append(why)
+    return found
+
+
+def _about_the_runs(of: Material) -> list[str]:
+    """Those that are missing, and those whose arms differ in more than their environment."""
+    found, counts = [], of.counts
     if counts["exhausted"]:
         found.append(
             f"{counts['exhausted']} runs were given up after their [attempts](#rejected-attempts) were used; their "
@@ -88,6 +98,11 @@ def _warnings(of: Material) -> list[str]:
             f"{arm} does not run the reference's {' and '.join(differs)}: what is found between them is of that "
             "together with the environment (see [What the arms run](#what-the-arms-run))."
         )
+    return found
+
+
+def _about_the_data(of: Material) -> list[str]:
+    found = []
     if broken := _count(of, "SELECT count(*) FROM broken_files WHERE file <> 'journal.jsonl'"):
         found.append(
             f"{broken} files cannot be read and are left out; "

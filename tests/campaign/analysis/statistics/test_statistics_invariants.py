@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,29 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "resampled_means", partial(bootstrap.resampled_means, resamples=200))
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A run's value before it takes the shape of its table."""
+
+    rng: np.random.Generator
+    value: float
+    noise: float
+    treated: bool
+    shift: float
+    order: int
+
+
+SHAPES: dict[str, Callable[[Drawn], float]] = {
+    "normal": lambda it: it.value,
+    "skewed": lambda it: 100 * np.exp(0.02 * it.noise) * (1 + 0.1 * it.rng.exponential() * it.treated),
+    "ties": lambda it: round(it.value),
+    "outliers": lambda it: it.value * (1.5 if it.rng.random() < 0.1 else 1.0),
+    "constant": lambda it: 100.0 + it.treated * it.shift,
+    "near zero": lambda it: it.noise,
+    "drift": lambda it: it.value + 0.2 * it.order,
+}
+
+
 def table(seed: int) -> pd.DataFrame:
     """A run table of any kind that people have: few or many runs, ties, skew, outliers, holes, constants,
     one to three arms, two units."""
@@ -32,7 +56,7 @@ def table(seed: int) -> pd.DataFrame:
     n = int(rng.choice([2, 3, *rng.integers(4, 16, 3), *rng.integers(10, 41, 3)]))
     arms = ["native", "docker_baseline", "docker_optimized"][: rng.choice([1, 2, 2, 2, 3])]
     units = ["u0", "u1"][: rng.choice([1, 1, 1, 2])]
-    shape = rng.choice(["normal", "skewed", "ties", "outliers", "constant", "near zero", "drift"])
+    shape = rng.choice(list(SHAPES))
     shift = float(rng.choice([0.0, 0.0, 0.3, 1.0, 1.5, 5.0]))
     spread = float(rng.choice([0.2, 1.0]))
     random_order = bool(rng.integers(2))
@@ -47,18 +71,7 @@ def table(seed: int) -> pd.DataFrame:
                     continue
                 noise = spread * (rng.normal(0, 1) + 0.5 * level)
                 value = 100 + noise - shift * arms.index(arm)
-                if shape == "skewed":
-                    value = 100 * np.exp(0.02 * noise) * (1 + 0.1 * rng.exponential() * (arm != "native"))
-                elif shape == "ties":
-                    value = round(value)
-                elif shape == "outliers" and rng.random() < 0.1:
-                    value *= 1.5
-                elif shape == "constant":
-                    value = 100.0 + (arm != "native") * shift
-                elif shape == "near zero":
-                    value = noise
-                elif shape == "drift":
-                    value += 0.2 * order
+                value = SHAPES[shape](Drawn(rng, value, noise, arm != "native", shift, order))
                 rows.append(
                     {
                         "run_id": f"{unit}-{arm}-{block}",
@@ -96,67 +109,93 @@ def holds(limits: Out | None, value: float, slack: float = 1e-9) -> bool:
 
 def check(out: Out) -> None:
     for found in comparisons(out):
-        claim, detail, said = found["claim_detail"], found["verdict_detail"], found["claim"]
-        # Every interval holds its estimate.
-        for name in ("interval", "difference_interval", "equivalence_interval", "alone"):
-            assert claim["effect"] is None or holds(claim[name], claim["effect"]), name
-        for block, at in (("welch", found["diff"]), ("paired", (found["paired"] or {}).get("mean_diff"))):
-            if (found[block] or {}).get("ci_low") is not None:
-                assert found[block]["ci_low"] <= at <= found[block]["ci_high"]
-        random = found["randomisation"]
-        if random and random["low"] is not None and random["high"] is not None:
-            assert random["low"] <= random["high"]
-            excluded = not random["low"] - 1e-9 <= (1.0 if random["scale"] == "ratio" else 0.0) <= random["high"] + 1e-9
-            assert not excluded or random["p"] <= 0.05 + 1e-12
-            if random["p"] < 0.05 - 1e-12:
-                assert excluded or 0.0 in (random["low"], random["high"])
-        # Test and interval of one method and family are one thing.
-        difference, equivalence = claim["difference_interval"], claim["equivalence_interval"]
-        if difference and claim["adjustment"] != "dunnett":
-            excludes = (difference["low"] or -np.inf) > 0 or (difference["high"] or np.inf) < 0
-            assert excludes == (detail["p_adjusted"] < 0.05)
-        margin = claim["margin_pct"]
-        if equivalence and None not in (equivalence["low"], equivalence["high"]):
-            inside = 100 * (1 / (1 + margin / 100) - 1) < equivalence["low"] and equivalence["high"] < margin
-            assert inside == (detail["tost_p_adjusted"] < 0.05)
-        # The sentence is the verdict's, with the verdict's own interval.
-        verdict = claim["verdict"] if claim["verdict"] == found["verdict"] else pytest.fail("two verdicts")
-        if verdict == "equivalent":
-            assert claim["interval"] == equivalence and "equivalent" in said
-            assert -margin <= equivalence["low"] and equivalence["high"] <= margin
-        else:
-            assert "equivalent" not in said
-        if verdict == "inconclusive":
-            assert "undecided" in said and holds(claim["interval"], 0.0)
-            needs = claim["needs"]
-            assert needs is None or needs["question"] in said
-            present = (
-                claim["n_reference"]
-                if claim["decided_on"] == "complete blocks"
-                else min(claim["n_reference"], claim["n_treatment"])
-            )
-            assert needs is None or needs["n"] is None or needs["n"] > present
-        if verdict in DIFFERENT:
-            assert not holds(claim["interval"], 0.0, slack=0.0)
-            way = " lower " if claim["effect"] < 0 else " higher "
-            assert way in said or claim["scale"] == "difference"
-        if verdict == "not_interpretable":
-            assert claim["interval"] is None and claim["reason"] in said
-        if claim["better"] is None:
-            assert not re.search("better|worse", said)
-        if verdict in (*DIFFERENT, "equivalent", "inconclusive", "not_interpretable"):
-            assert claim["treatment"] in said and claim["reference"] in said
-        # Sets: what is excluded takes part in nothing.
-        assert (
-            claim["n_reference"] <= found["desc"]["reference"]["n"]
-            and claim["n_treatment"] <= found["desc"]["treatment"]["n"]
-        )
-        assert (detail["p_adjusted"] is None) == (detail["p"] is None)
-        for raw, adjusted in (("p", "p_adjusted"), ("tost_p", "tost_p_adjusted")):
-            assert detail[raw] is None or detail[adjusted] >= detail[raw] - 1e-12
+        check_intervals(found)
+        check_randomisation(found["randomisation"])
+        check_tests(found)
+        check_sentence(found)
+        check_sets(found)
     for name, family in out["families"].items():
         if isinstance(family, dict) and "m_tested" in family:
             assert family["m_tested"] <= family["m_planned"], name
+
+
+def check_intervals(found: Out) -> None:
+    """Every interval holds its estimate."""
+    claim = found["claim_detail"]
+    for name in ("interval", "difference_interval", "equivalence_interval", "alone"):
+        assert claim["effect"] is None or holds(claim[name], claim["effect"]), name
+    for block, at in (("welch", found["diff"]), ("paired", (found["paired"] or {}).get("mean_diff"))):
+        if (found[block] or {}).get("ci_low") is not None:
+            assert found[block]["ci_low"] <= at <= found[block]["ci_high"]
+
+
+def check_randomisation(random: Out | None) -> None:
+    """The interval excludes no effect where the test rejects it, and the reverse."""
+    if not random or random["low"] is None or random["high"] is None:
+        return
+    assert random["low"] <= random["high"]
+    excluded = not random["low"] - 1e-9 <= (1.0 if random["scale"] == "ratio" else 0.0) <= random["high"] + 1e-9
+    assert not excluded or random["p"] <= 0.05 + 1e-12
+    if random["p"] < 0.05 - 1e-12:
+        assert excluded or 0.0 in (random["low"], random["high"])
+
+
+def check_tests(found: Out) -> None:
+    """Test and interval of one method and family are one thing."""
+    claim, detail = found["claim_detail"], found["verdict_detail"]
+    difference, equivalence = claim["difference_interval"], claim["equivalence_interval"]
+    if difference and claim["adjustment"] != "dunnett":
+        excludes = (difference["low"] or -np.inf) > 0 or (difference["high"] or np.inf) < 0
+        assert excludes == (detail["p_adjusted"] < 0.05)
+    margin = claim["margin_pct"]
+    if equivalence and None not in (equivalence["low"], equivalence["high"]):
+        inside = 100 * (1 / (1 + margin / 100) - 1) < equivalence["low"] and equivalence["high"] < margin
+        assert inside == (detail["tost_p_adjusted"] < 0.05)
+    assert (detail["p_adjusted"] is None) == (detail["p"] is None)
+    for raw, adjusted in (("p", "p_adjusted"), ("tost_p", "tost_p_adjusted")):
+        assert detail[raw] is None or detail[adjusted] >= detail[raw] - 1e-12
+
+
+def check_sentence(found: Out) -> None:
+    """The sentence is the verdict's, with the verdict's own interval."""
+    claim, said = found["claim_detail"], found["claim"]
+    verdict = claim["verdict"] if claim["verdict"] == found["verdict"] else pytest.fail("two verdicts")
+    if verdict == "equivalent":
+        equivalence, margin = claim["equivalence_interval"], claim["margin_pct"]
+        assert claim["interval"] == equivalence and "equivalent" in said
+        assert -margin <= equivalence["low"] and equivalence["high"] <= margin
+    else:
+        assert "equivalent" not in said
+    if verdict == "inconclusive":
+        check_undecided(claim, said)
+    if verdict in DIFFERENT:
+        assert not holds(claim["interval"], 0.0, slack=0.0)
+        way = " lower " if claim["effect"] < 0 else " higher "
+        assert way in said or claim["scale"] == "difference"
+    if verdict == "not_interpretable":
+        assert claim["interval"] is None and claim["reason"] in said
+    if claim["better"] is None:
+        assert not re.search("better|worse", said)
+    if verdict in (*DIFFERENT, "equivalent", "inconclusive", "not_interpretable"):
+        assert claim["treatment"] in said and claim["reference"] in said
+
+
+def check_undecided(claim: Out, said: str) -> None:
+    assert "undecided" in said and holds(claim["interval"], 0.0)
+    needs = claim["needs"]
+    assert needs is None or needs["question"] in said
+    present = (
+        claim["n_reference"]
+        if claim["decided_on"] == "complete blocks"
+        else min(claim["n_reference"], claim["n_treatment"])
+    )
+    assert needs is None or needs["n"] is None or needs["n"] > present
+
+
+def check_sets(found: Out) -> None:
+    """What is excluded takes part in nothing."""
+    claim, described = found["claim_detail"], found["desc"]
+    assert claim["n_reference"] <= described["reference"]["n"] and claim["n_treatment"] <= described["treatment"]["n"]
 
 
 def close(a: Any, b: Any, rel: float = 1e-6) -> bool:
