@@ -8,6 +8,7 @@ from rich.console import Console
 
 from campaign.analysis import cache as evidence
 from campaign.report import methods, page, tables, terminal
+from campaign.report.tables import behind
 from tests import synthetic
 
 
@@ -61,7 +62,7 @@ def test_power_and_diagnostics_stand_for_every_primary_comparison(con):
     assert len(named(con, "power")) == 2 * count
     assert sum(row["Shapiro R"] is not None for row in named(con, "diagnostics")) == count
     flags = {letter for row in named(con, "diagnostics") for letter in row["Flags"] or ""}
-    assert flags <= set(tables._FLAGS.values())
+    assert flags <= set(behind.FLAGS.values())
 
 
 def test_several_units_have_rows_of_their_own(tmp_path):
