@@ -20,7 +20,7 @@ import pytest
 from small_campaign import PROJECT, write_config
 
 from actors import account
-from actors.environments.docker.daemon import mounts_below
+from actors.environments.docker.mounts import mounts_below
 from actors.types import Model
 from campaign.preflight import prepare
 

@@ -19,9 +19,6 @@ import json
 import os
 import resource
 import shutil
-import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -33,15 +30,18 @@ from pathlib import Path
 import docker
 import requests
 
-from actors import account, processes
+from actors import account
 from actors.environments import EngineMissing
+from actors.environments.docker.bridge import bridge_name, has_interface, make_bridge, remove_bridge
+from actors.environments.docker.install import how_to_install, install_docker, search_path
+from actors.environments.docker.mounts import unmount_below
+from actors.environments.docker.places import engine_folder, private_host, runtime_folder
+from actors.environments.docker.running import end, end_leftovers, engines_of, was_moved
 from actors.files import removal
 from actors.host import ROOT
 from actors.host import home as own_home
 
 HOST_SOCKET = Path("/var/run/docker.sock")
-LONGEST_SOCKET = 107  # sun_path is 108 bytes with its NUL: unix(7)
-DEEPEST_SOCKET = len("/exec/containerd/containerd-debug.sock.ttrpc")
 START_TIMEOUT_S = 60.0
 MADE_IN_HOME = {
     account.RECORD, "analysis.key", "caches", "datasets", "digests.json", "engine.lock", "home", "images", "linker",
@@ -68,24 +68,6 @@ class Found:
     network: str = "as the host's engine has it"
     """For a private engine: ``bridge`` or ``none: why``; with ``none`` containers need ``network:
     none`` or ``host``."""
-
-
-def engine_folder(home: Path) -> Path:
-    return home.absolute() / "engine"
-
-
-def runtime_folder(home: Path) -> Path:
-    """Where sockets live: the engine's folder, or a short one named by its hash
-    where the path is too long for a socket."""
-    folder = engine_folder(home)
-    if len(os.fsencode(folder)) + DEEPEST_SOCKET <= LONGEST_SOCKET:
-        return folder
-    name = "campaign-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-    return Path("/run") / name
-
-
-def private_host(home: Path) -> str:
-    return f"unix://{runtime_folder(home)}/docker.sock"
 
 
 def candidates(home: Path) -> list[tuple[str, bool]]:
@@ -125,7 +107,7 @@ def _search(home: Path) -> tuple[docker.DockerClient, str, bool]:
     """Client, host, private."""
     refusals: dict[str, str] = {}
     for host, private in candidates(home):
-        answer = MOVED if private and _moved(home) else ask(host)
+        answer = MOVED if private and was_moved(home) else ask(host)
         if not isinstance(answer, str):
             return answer, host, private
         refusals[host] = answer
@@ -161,7 +143,9 @@ def setup_permitted() -> bool:
     """Root on a Debian-family Linux (or root with dockerd there already), and nobody said no."""
     if os.environ.get("CAMPAIGN_NO_ENGINE_SETUP") or os.environ.get("DOCKER_HOST") or os.geteuid() != 0:
         return False
-    return sys.platform == "linux" and (shutil.which("dockerd", path=_path()) or shutil.which("apt-get")) is not None
+    return (
+        sys.platform == "linux" and (shutil.which("dockerd", path=search_path()) or shutil.which("apt-get")) is not None
+    )
 
 
 def _remedy(refusals: dict[str, str]) -> str:
@@ -172,27 +156,12 @@ def _remedy(refusals: dict[str, str]) -> str:
     elif "permission denied" in refusals.values():
         todo = "You may not talk to it: sudo usermod -aG docker $USER, log in again; or run the command as root."
     elif os.environ.get("CAMPAIGN_NO_ENGINE_SETUP") and os.geteuid() == 0:
-        todo = f"{_install_hint()}\nCAMPAIGN_NO_ENGINE_SETUP is set; unset it and a private engine is set up for you."
+        todo = f"{how_to_install()}\nCAMPAIGN_NO_ENGINE_SETUP is set; unset it and a private engine is set up for you."
     elif os.geteuid() != 0 and shutil.which("apt-get"):
-        todo = f"{_install_hint()}\nOr run this as root: a private engine is then set up, and removed by make clean."
+        todo = f"{how_to_install()}\nOr run this as root: a private engine is then set up, and removed by make clean."
     else:
-        todo = _install_hint()
+        todo = how_to_install()
     return f"No Docker engine answers.\n{asked}\n{todo}"
-
-
-def _install_hint() -> str:
-    if shutil.which("dockerd", path=_path()):
-        return "Docker is installed but does not run. Start it: sudo systemctl start docker"
-    for tool, command in {
-        "apt-get": "apt-get install docker.io",
-        "dnf": "dnf install moby-engine",
-        "zypper": "zypper install docker",
-        "pacman": "pacman -S docker",
-        "apk": "apk add docker",
-    }.items():
-        if shutil.which(tool):
-            return f"Install Docker: sudo {command}, then sudo systemctl start docker"
-    return "Install Docker (https://docs.docker.com/engine/install/) and start it."
 
 
 # --- the private engine --------------------------------------------------------------------------------------
@@ -207,11 +176,6 @@ def _locked(home: Path) -> Iterator[None]:
         yield
 
 
-def _path() -> str:
-    """The search path with the system folders, which a user's PATH often lacks."""
-    return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin"
-
-
 def _read_facts(home: Path) -> dict[str, str]:
     try:
         facts: dict[str, str] = json.loads((engine_folder(home) / "engine.json").read_text())
@@ -224,19 +188,19 @@ def _start_private(home: Path, say: Say) -> Found:
     folder, runtime = engine_folder(home), runtime_folder(home)
     folder.mkdir(parents=True, exist_ok=True)
     runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
-    installs = shutil.which("dockerd", path=_path()) is None
-    why = "This project was moved with its Docker engine" if _moved(home) else "No Docker engine answers"
+    installs = shutil.which("dockerd", path=search_path()) is None
+    why = "This project was moved with its Docker engine" if was_moved(home) else "No Docker engine answers"
     say(f"{why}: {'installing docker.io and ' if installs else ''}starting one private to this "
         f"project in {folder} (make clean removes it; CAMPAIGN_NO_ENGINE_SETUP=1 forbids it)")  # fmt: skip
     if installs:
-        _install(folder / "apt.log")
-    _end_leftovers(home)
+        install_docker(folder / "apt.log")
+    end_leftovers(home)
     bridge = bridge_name(folder)
     networks = [bridge]
-    if not _has_interface("docker0"):  # dockerd deletes docker0 when told to have no bridge, also a neighbour's
+    if not has_interface("docker0"):  # dockerd deletes docker0 when told to have no bridge, also a neighbour's
         networks.append("none: a bridge could not be made")
     for network in networks:
-        if network == bridge and not _add_bridge(bridge):
+        if network == bridge and not make_bridge(bridge):
             continue
         client = _launch(folder, runtime, network)
         if client is not None:
@@ -272,7 +236,7 @@ def _launch(folder: Path, runtime: Path, network: str) -> docker.DockerClient | 
     socket_path = runtime / "docker.sock"
     namespace = "campaign-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     command = [
-        str(shutil.which("dockerd", path=_path())),
+        str(shutil.which("dockerd", path=search_path())),
         f"--host=unix://{socket_path}",
         f"--data-root={folder / 'data'}",
         f"--exec-root={runtime / 'exec'}",
@@ -284,7 +248,7 @@ def _launch(folder: Path, runtime: Path, network: str) -> docker.DockerClient | 
         "--default-address-pool=base=10.213.0.0/16,size=24",  # not Docker's own, which a neighbour may use
     ]  # fmt: skip
     kept = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
-    variables = {"PATH": _path(), "HOME": "/root"} | {k: os.environ[k] for k in kept if k in os.environ}
+    variables = {"PATH": search_path(), "HOME": "/root"} | {k: os.environ[k] for k in kept if k in os.environ}
     with (folder / "dockerd.log").open("ab") as log:
         daemon = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, cwd="/",
@@ -298,7 +262,7 @@ def _launch(folder: Path, runtime: Path, network: str) -> docker.DockerClient | 
             return client
         time.sleep(0.05)
     if daemon.poll() is None:
-        _end([daemon.pid])
+        end([daemon.pid])
         daemon.wait()
     return None
 
@@ -311,47 +275,6 @@ def _as_a_service() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _install(log: Path) -> None:
-    """docker.io by apt-get: the program alone, its services neither started nor enabled. Raises EngineMissing."""
-    packages = ["docker.io"]
-    enabled = Path("/sys/module/apparmor/parameters/enabled")
-    if enabled.exists() and enabled.read_text().strip() == "Y" and not shutil.which("apparmor_parser", path=_path()):
-        packages.append("apparmor")  # dockerd loads its profile with it
-    units = [u for u in ("docker.service", "docker.socket", "containerd.service") if not _unit_exists(u)]
-    variables = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "PATH": _path()}
-    apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]
-    with log.open("ab") as sink, _no_service_starts():
-        for command in (["update"], ["install", "--no-install-recommends", *packages]):
-            ended = subprocess.run(
-                [*apt, *command], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=variables, check=False
-            )
-    if units and shutil.which("systemctl"):
-        subprocess.run(["systemctl", "--quiet", "disable", *units], capture_output=True, check=False)
-    if ended.returncode != 0 or not shutil.which("dockerd", path=_path()):
-        last = "\n  ".join(log.read_text(errors="replace").splitlines()[-5:])
-        raise EngineMissing(f"apt-get could not install docker.io (log: {log}):\n  {last}\n{_install_hint()}")
-
-
-def _unit_exists(unit: str) -> bool:
-    return any(Path(d, "systemd/system", unit).exists() for d in ("/etc", "/lib", "/usr/lib", "/run"))
-
-
-@contextmanager
-def _no_service_starts() -> Iterator[None]:
-    """Debian asks /usr/sbin/policy-rc.d before it starts a service: say no, then put back what was there."""
-    policy, saved = Path("/usr/sbin/policy-rc.d"), Path("/usr/sbin/policy-rc.d.before-campaign")
-    if policy.exists() and not saved.exists():
-        policy.rename(saved)
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    try:
-        yield
-    finally:
-        policy.unlink(missing_ok=True)
-        if saved.exists():
-            saved.rename(policy)
-
-
 # --- removing it ------------------------------------------------------------------------------------------------
 
 
@@ -362,14 +285,14 @@ def remove(home: Path) -> list[str]:
     if not folder.exists() and not runtime.exists():
         return []
     with _locked(home):
-        client = MOVED if _moved(home) else ask(private_host(home))
+        client = MOVED if was_moved(home) else ask(private_host(home))
         if not isinstance(client, str):
             for container in client.containers.list():
                 container.kill()
             for container in client.containers.list(all=True):
                 container.remove(force=True)
-        _end_leftovers(home)
-        if still := _engines(home):
+        end_leftovers(home)
+        if still := engines_of(home):
             raise OSError(
                 f"the Docker engine of {folder} does not end (PID {', '.join(map(str, still))}): nothing was removed"
             )
@@ -377,7 +300,7 @@ def remove(home: Path) -> list[str]:
             unmount_below(place)
             if place.exists():
                 removal.remove(place)
-        _delete_bridge(bridge_name(folder))
+        remove_bridge(bridge_name(folder))
     (home / "engine.lock").unlink(missing_ok=True)
     return [f"removed the private Docker engine in {folder}"]
 
@@ -420,156 +343,6 @@ def clean_all(home: Path, checkout: Path) -> list[str]:
             "Nothing was removed."
         )
     return [line for place in dict.fromkeys((home, kept, checkout / ".campaign")) for line in clean(place)]
-
-
-def unmount_below(folder: Path) -> None:
-    """Undo every mount at or below ``folder``, deepest first. Raises OSError if one stays:
-    then nothing may be deleted."""
-    for _ in range(3):  # mounts may be stacked
-        points = mounts_below(folder)
-        if not points:
-            return
-        for point in reversed(points):
-            subprocess.run(["umount", "--lazy", "--no-mtab", str(point)], capture_output=True, check=False)
-    if points := mounts_below(folder):
-        raise OSError(f"{points[0]} is still mounted: umount it, then try again")
-
-
-def mounts_below(folder: Path) -> list[Path]:
-    """Mount points at or below ``folder``, parents first (mountinfo(5): field 5, with octal escapes). psutil reads the
-    older table, where the point of a mount that names no source cannot be told from its type."""
-    root = os.path.realpath(folder)
-    found = []
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        point = line.split()[4].decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
-        if point == root or point.startswith(root + "/"):
-            found.append(Path(point))
-    return sorted(found)
-
-
-def _processes(name: str | None = None) -> Iterator[tuple[int, list[str]]]:
-    """PID and argv of the machine's processes, by the name of the program where one is given."""
-    for pid in processes.pids():
-        argv = processes.arguments(pid)
-        if argv and (name is None or Path(argv[0]).name == name):
-            yield pid, argv
-
-
-def _engines(home: Path) -> dict[int, list[str]]:
-    """PID and argv of the engine of this folder, which need not have been started where the folder lies now."""
-    folder = engine_folder(home)
-    data = f"--data-root={folder / 'data'}"
-    log = _identity(folder / "dockerd.log")
-    found = {}
-    for pid, argv in _processes("dockerd"):
-        writes = _identity(Path(f"/proc/{pid}/fd/1"))
-        if writes == log if log and writes else data in argv:
-            found[pid] = argv
-    return found
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _moved(home: Path) -> bool:
-    """Whether this folder's engine runs, and was started where the folder lay before."""
-    if _identity(engine_folder(home) / "dockerd.log") is None:
-        return False
-    return any(f"--data-root={engine_folder(home) / 'data'}" not in argv for argv in _engines(home).values())
-
-
-def _end_leftovers(home: Path) -> None:
-    """End what runs for this engine, whatever state a crash left it in, and wherever it was started: dockerd,
-    containerd, shims, containers."""
-    folder, runtime = engine_folder(home), runtime_folder(home)
-    engines = _engines(home)
-    said = [dict(word.partition("=")[::2] for word in argv if word.startswith("--")) for argv in engines.values()]
-    _end(list(engines))
-    places = {str(runtime / "exec"), str(folder / "data")}
-    places |= {options[name] for options in said for name in ("--exec-root", "--data-root") if name in options}
-    ours = tuple(f"{place}/" for place in places)
-    names = ("containerd", "containerd-shim", "containerd-shim-runc-v2", "docker-proxy", "runc")
-    orphans = [
-        pid for pid, argv in _processes() if Path(argv[0]).name in names and any(a.startswith(ours) for a in argv)
-    ]
-    others = [
-        Path(word.partition("=")[2])
-        for pid, argv in _processes("dockerd")
-        if pid not in engines
-        for word in argv
-        if word.startswith("--data-root=")
-    ]
-    theirs = {
-        place.name for data in others for place in data.glob("containers/*")
-    }  # of the original, where this folder is a copy
-    containers = [p.name for p in (folder / "data/containers").glob("*") if len(p.name) == 64 and p.name not in theirs]
-    if containers:
-        for pid, _ in _processes():
-            cgroup = processes.cgroup(pid)
-            if any(container in cgroup for container in containers):
-                orphans.append(pid)
-    _end(orphans, grace_s=0.0)
-    for options in said:
-        if (bridge := options.get("--bridge", "none")) not in ("none", bridge_name(folder)):
-            _delete_bridge(bridge)
-    (folder / "dockerd.pid").unlink(missing_ok=True)
-    (runtime / "docker.sock").unlink(missing_ok=True)
-    for place in {runtime / "exec", *(Path(options["--exec-root"]) for options in said if "--exec-root" in options)}:
-        if place.exists():  # as after a reboot: containerd does not start on what a killed one left there
-            unmount_below(place)
-            shutil.rmtree(place)
-
-
-def _end(pids: list[int], grace_s: float = 20.0) -> None:
-    """SIGTERM, wait for all of them, SIGKILL for those that stay."""
-    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
-        for pid in pids:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + wait_s
-        while (pids := [pid for pid in pids if processes.runs(pid)]) and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-
-def _has_interface(name: str) -> bool:
-    return name in (interface for _, interface in socket.if_nameindex())
-
-
-def bridge_name(folder: Path) -> str:
-    """The private engine's own network interface; an interface's name has at most 15 characters."""
-    return "campaign-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]
-
-
-def _add_bridge(name: str) -> bool:
-    """Make a bridge by the ioctl of linux/sockios.h; False where this machine forbids it."""
-    add_bridge = 0x89A0
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-            fcntl.ioctl(channel, add_bridge, struct.pack("16s", name.encode()))
-    except FileExistsError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _delete_bridge(name: str) -> None:
-    """Down and away, by the ioctls of netdevice(7) and of linux/sockios.h: iproute2 may not be installed."""
-    get_flags, set_flags, delete_bridge, up = 0x8913, 0x8914, 0x89A1, 0x1
-    if not _has_interface(name):
-        return
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-        request = struct.pack("16sH22x", name.encode(), 0)
-        (flags,) = struct.unpack_from("H", fcntl.ioctl(channel, get_flags, request), 16)
-        fcntl.ioctl(channel, set_flags, struct.pack("16sH22x", name.encode(), flags & ~up))
-        fcntl.ioctl(channel, delete_bridge, struct.pack("16s", name.encode()))
 
 
 def main(arguments: list[str]) -> int:

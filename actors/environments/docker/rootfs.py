@@ -25,7 +25,7 @@ from docker.errors import APIError
 
 from actors.environments import EnvironmentError_, ownership
 from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL
-from actors.environments.docker.daemon import mounts_below
+from actors.environments.docker.mounts import mounts_below
 from actors.types import ImageIdentity
 
 CHUNK = 1 << 20

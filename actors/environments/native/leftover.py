@@ -9,7 +9,7 @@ from pathlib import Path
 
 from actors import processes
 from actors.environments import ownership
-from actors.environments.docker.daemon import mounts_below
+from actors.environments.docker.mounts import mounts_below
 from actors.files import removal
 
 MNT_DETACH = 2

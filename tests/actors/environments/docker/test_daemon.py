@@ -19,11 +19,11 @@ import pytest
 
 from actors import processes
 from actors.environments import EngineMissing
-from actors.environments.docker import daemon
+from actors.environments.docker import daemon, install, mounts, running
 from actors.environments.docker.userland import linked_libraries
 
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("dockerd", path=daemon._path()) is None,
+    os.geteuid() != 0 or shutil.which("dockerd", path=install.search_path()) is None,
     reason="a private engine needs root and an installed dockerd",
 )
 
@@ -42,7 +42,7 @@ def bare(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def engine_processes(home: Path) -> list[list[str]]:
     """Command lines of whatever runs for the home's engine."""
     places = (str(daemon.engine_folder(home)), str(daemon.runtime_folder(home)))
-    return [argv for _, argv in daemon._processes() if any(place in arg for arg in argv for place in places)]
+    return [argv for _, argv in running.programs() if any(place in arg for arg in argv for place in places)]
 
 
 def pid_of_dockerd(home: Path) -> int:
@@ -129,7 +129,7 @@ def test_a_private_engine_is_announced_in_one_line_used_again_and_removed_withou
 
     daemon.remove(bare)
     assert engine_processes(bare) == []
-    assert daemon.mounts_below(bare) == []
+    assert mounts.mounts_below(bare) == []
     assert list(bare.iterdir()) == []
     with pytest.raises(EngineMissing):
         daemon.connect(bare)
@@ -182,8 +182,8 @@ def test_an_engine_killed_with_its_container_comes_back_and_the_container_is_gon
 def test_remove_cleans_up_after_everything_was_killed(bare: Path) -> None:
     daemon.ensure(bare, say=lambda _: None)
     inside = sleeping_container(daemon.connect(bare), bare)
-    assert daemon.mounts_below(bare) != []
-    for pid, argv in list(daemon._processes()):
+    assert mounts.mounts_below(bare) != []
+    for pid, argv in list(running.programs()):
         if argv in engine_processes(bare):
             os.kill(pid, signal.SIGKILL)
     assert processes.runs(inside)
@@ -191,7 +191,7 @@ def test_remove_cleans_up_after_everything_was_killed(bare: Path) -> None:
     daemon.remove(bare)
     assert not processes.runs(inside)
     assert engine_processes(bare) == []
-    assert daemon.mounts_below(bare) == []
+    assert mounts.mounts_below(bare) == []
     assert not daemon.engine_folder(bare).exists()
 
 
@@ -208,14 +208,14 @@ def test_an_engine_whose_project_is_moved_goes_on_there_and_is_removed_from_ther
     said: list[str] = []
     found = daemon.ensure(moved, say=said.append)
     assert found.started and "was moved with its Docker engine" in said[0]
-    assert not processes.runs(inside) and not any(argv in before for _, argv in daemon._processes())
+    assert not processes.runs(inside) and not any(argv in before for _, argv in running.programs())
     client = daemon.connect(moved)
     assert client.images.get("sleep:1").tags == ["sleep:1"]
     inside = sleeping_container(client, moved)
 
     copied = copy / "engine" / "data" / "containers"
     shutil.copytree(daemon.engine_folder(moved) / "data" / "containers", copied, ignore=lambda *_: ["mounts"])
-    daemon._end_leftovers(copy)
+    running.end_leftovers(copy)
     assert processes.runs(inside), "a copy is not its original"
 
     moved.rename(again)
@@ -265,8 +265,8 @@ def test_it_has_a_bridge_of_its_own_and_takes_it_away_again(bare: Path) -> None:
 def test_a_neighbour_keeps_its_docker0(bare: Path) -> None:
     """In a network of its own, where ``docker0`` stands for another engine's."""
     code = (
-        "import socket; from pathlib import Path; from actors.environments.docker import daemon; "
-        "daemon.HOST_SOCKET = Path('/nonexistent'); daemon._add_bridge('docker0'); home = Path.cwd(); "
+        "import socket; from pathlib import Path; from actors.environments.docker import bridge, daemon; "
+        "daemon.HOST_SOCKET = Path('/nonexistent'); bridge.make_bridge('docker0'); home = Path.cwd(); "
         "daemon.ensure(home, say=lambda _: None); daemon.remove(home); "
         "print(sorted(name for _, name in socket.if_nameindex()))"
     )
@@ -306,7 +306,7 @@ def test_clean_never_deletes_through_a_mount_nor_what_is_not_the_projects(bare: 
     assert (precious / "weights").read_text() == "years of work"
     assert [p.name for p in bare.iterdir()] == ["notes.txt"]
     assert "notes.txt" in told[-1]
-    assert daemon.mounts_below(bare) == []
+    assert mounts.mounts_below(bare) == []
 
 
 def test_clean_of_a_home_that_never_was_does_nothing(tmp_path: Path) -> None:

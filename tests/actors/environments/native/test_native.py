@@ -15,8 +15,8 @@ import pytest
 from given_arms import ORPHAN_MAKER, alive, eventually, lines_of, python
 
 from actors.environments import EnvironmentError_, OptionRefused
-from actors.environments.docker.daemon import mounts_below
 from actors.environments.docker.image import check_rootfs
+from actors.environments.docker.mounts import mounts_below
 from actors.environments.native.supervisor import inside
 from actors.environments.registry import arm as arm_of
 from actors.types import Environment, ImageIdentity, Launch, Mount
