@@ -206,7 +206,7 @@ def chosen(config: Path | None, phase: str | None = None) -> tuple[Any, Any]:
     """The ``Choice`` of campaign file, which it prints, and the campaign in it; of a study that of a phase, else of the
     first. Raises ConfigError."""
     from campaign.config.default import choose
-    from campaign.study.config import campaign_in
+    from campaign.study.loading import campaign_in
 
     choice = choose(str(config) if config else None)
     out.print(str(choice), soft_wrap=True, markup=False)

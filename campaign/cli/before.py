@@ -87,7 +87,7 @@ def doctor(
     """Check by trying everything that a campaign needs; each finding has a remedy."""
     from campaign.preflight import doctor as doctors
     from campaign.preflight import units
-    from campaign.study.config import campaign_in
+    from campaign.study.loading import campaign_in
 
     loaded = campaign_in(config) if config else None
     if address is None:
@@ -237,7 +237,7 @@ def diff(
     from actors.environments.describe import difference
     from campaign.config.default import choose
     from campaign.preflight.diff import seen
-    from campaign.study.config import campaign_in
+    from campaign.study.loading import campaign_in
 
     loaded = campaign_in(choose(str(config) if config else None).config)
     a, b = (loaded.environment(name) for name in (first, second))

@@ -128,7 +128,7 @@ def show(
     """Show a run: its attempts, verdicts and exact command."""
     if config is not None:
         from campaign.plan.command import planned_command, text
-        from campaign.study.config import campaign_in
+        from campaign.study.loading import campaign_in
 
         described = text(planned_command(campaign_in(config), run_id))
     else:

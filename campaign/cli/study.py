@@ -20,7 +20,7 @@ PANEL = "Carry out"
 
 def meant(config: Path | None, phase: str | None) -> bool:
     """Whether a study's file is given. A phase of anything else is an error that ``chosen`` tells."""
-    from campaign.study import config as studies
+    from campaign.study import loading as studies
 
     return config is not None and studies.is_study(config)
 
@@ -29,7 +29,7 @@ def planned(config: Path | None, units: int, results: Path) -> bool:
     """Print the plan of a whole study. False where the file is one campaign's."""
     if not meant(config, None):
         return False
-    from campaign.study import config as studies
+    from campaign.study import loading as studies
     from campaign.study import outlook, record
 
     assert config is not None
@@ -154,7 +154,7 @@ def rehearse(
 
     from campaign.plan.forecast import duration
     from campaign.record.store import StoreError
-    from campaign.study import config as studies
+    from campaign.study import loading as studies
     from campaign.study import page, record
     from campaign.study.rehearsing import rehearse_study
 
@@ -195,7 +195,7 @@ def run_study(
     from campaign.cli import carry_out
     from campaign.preflight import rights
     from campaign.study import conduct, record
-    from campaign.study import config as studies
+    from campaign.study import loading as studies
 
     assert config is not None
     study = studies.load(config)
@@ -244,19 +244,20 @@ def decide(
 ) -> None:
     """Decide a phase of a study otherwise than its rule, before the phase begins."""
     from campaign.study import conduct, record, wording
-    from campaign.study import config as studies
+    from campaign.study import loading as studies
+    from campaign.study.asked import UNDECIDED, Choice
 
     about = record.facts(folder)
     study = studies.load(config or Path(about["config"]))
     asked = study.phase(phase)
-    known = record.fold(record.read(folder)).phase(asked.name).choice or studies.Choice()
+    known = record.fold(record.read(folder)).phase(asked.name).choice or UNDECIDED
     if not (option or none or model):
         raise typer.BadParameter("say what: --option NAME, --none or --model NAME", param_hint="--option")
     if option and none:
         raise typer.BadParameter("not together with --option", param_hint="--none")
     if (option or none) and asked.phase not in ("combination", "validation"):
         raise typer.BadParameter(f"{asked.name} is a {asked.phase} phase and takes no options", param_hint="--option")
-    choice = studies.Choice(
+    choice = Choice(
         models=tuple(model) if model else known.models,
         options=() if none else tuple(option) if option else known.options,
         removed=known.removed,

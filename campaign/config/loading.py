@@ -22,7 +22,7 @@ from campaign.config.yaml_nodes import ConfigError, Node, Problem, read, said
 
 def load(path: Path) -> Campaign:
     """The campaign in ``path``, resolved. Raises ConfigError with everything that is wrong. Of a study's file:
-    :func:`campaign.study.config.campaign_in`."""
+    :func:`campaign.study.loading.campaign_in`."""
     root = read(path)
     if not isinstance(root.value, dict):
         keys = "Write `name: …`, `engine: …` and so on."

@@ -17,7 +17,8 @@ from campaign.record import journal
 from campaign.record.store import Store
 from campaign.study import decision as decisions
 from campaign.study import record
-from campaign.study.config import Choice, PhaseAsked, Study
+from campaign.study.asked import Choice, PhaseAsked
+from campaign.study.config import Study
 
 ONE_COMMAND = "The same command goes on."
 RULE = "the rule"

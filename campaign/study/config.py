@@ -1,4 +1,4 @@
-"""A study's file: a campaign file with ``phases:``, each of which changes some keys and becomes a campaign of its own.
+"""A study and the campaigns that its phases become.
 
 What a phase cannot know before the phases ahead of it have run (representative models, options to combine, the
 configuration to validate) is a :class:`Choice`; without one it is assumed, as ``campaign plan`` needs, from the file
@@ -13,95 +13,30 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field, StringConstraints
+from typing import Any, Literal
 
 from actors.environments import registry
-from actors.types import Environment, Frozen, Name
+from actors.types import Environment
 from campaign.config import loading as configs
 from campaign.config.schema import Campaign, Factor, Screen
-from campaign.config.words import validated
-from campaign.config.yaml_nodes import ConfigError, Node, Problem, instead, read, said
+from campaign.config.yaml_nodes import ConfigError, Node, Problem, instead
 from campaign.plan.forecast import described, weight_bytes
+from campaign.study.asked import (
+    OWN_KEYS,
+    PHASE_KEYS,
+    UNDECIDED,
+    Choice,
+    FactorAsked,
+    Kind,
+    PhaseAsked,
+    ScreenAsked,
+    options_of,
+)
 
-PhaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,15}$")]
-Kind = Literal["baseline", "screening", "combination", "validation"]
-KINDS: tuple[Kind, ...] = ("baseline", "screening", "combination", "validation")
 OPTIMIZED = "docker-optimized"
 AGAIN = "docker-baseline-again"
 """The baseline under another name: what 2D runs where no option helps, an A/A check."""
 PREFIX = {"pb12": "pb12", "res3_8": "res3", "res4_16": "res4"}
-OWN_KEYS = ("phases", "on_decision")
-PHASE_KEYS = ("name", "screen", "models", "at_most")
-
-
-class FactorAsked(Frozen):
-    """A factor of a screen as the file has it: its high level is an arm of the library that adds to the baseline."""
-
-    option: Name
-    nested_in: str | None = None
-    """Factor without which this option does nothing; it is then left out of the rows where that is low."""
-    privilege: Annotated[int, Field(ge=0, le=9)] | None = None
-    """What it gives away, from 0; by its options unless said (host network 1, no seccomp 2, privileged 3)."""
-
-
-class ScreenAsked(Frozen):
-    """``screen:`` of a phase."""
-
-    design: Literal["one_at_a_time", "pb12", "res3_8", "res4_16"] = "res4_16"
-    factors: dict[Name, FactorAsked] = Field(default={})
-    """Of a two-level design, in the order of its columns."""
-    blocks: Annotated[int, Field(ge=1, le=100)] = 2
-    """Repetitions of a two-level design, each with native beside its rows."""
-    options: tuple[Name, ...] = ()
-    """Arms of a one-at-a-time screen."""
-    runs: Annotated[int, Field(ge=2, le=1000)] = 10
-    """Of each arm of a one-at-a-time screen."""
-    control: Name | None = None
-    """An arm that cannot differ from the baseline, run beside the rows of a two-level design:
-    the noise of the harness."""
-
-
-class PhaseAsked(Frozen):
-    """One entry of ``phases:`` without the keys that it changes in the campaign."""
-
-    name: PhaseName
-    phase: Kind
-    models: Literal["all", "representative"] | tuple[str, ...] = "all"
-    """``representative``: the smallest, the largest and the one nearest to the middle
-    (of the logarithm of bytes of weights) that ran."""
-    at_most: Annotated[int, Field(ge=1, le=5)] = 3
-    """Options that are combined."""
-    screen: ScreenAsked | None = None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a phase takes from the evidence before it. None is undecided: assumed from the file."""
-
-    models: tuple[str, ...] | None = None
-    options: tuple[str, ...] | None = None
-    """Arms of the library that are combined (combination), or make up the configuration (validation);
-    empty where none helps."""
-    removed: tuple[str, ...] = ()
-    """Factors or options of a screen that this host refuses."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "models": None if self.models is None else list(self.models),
-            "options": None if self.options is None else list(self.options),
-            "removed": list(self.removed),
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Choice:
-        models, options = value.get("models"), value.get("options")
-        return cls(
-            None if models is None else tuple(models),
-            None if options is None else tuple(options),
-            tuple(value.get("removed", ())),
-        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +67,7 @@ class Study:
     def of_kind(self, kind: Kind) -> PhaseAsked | None:
         return next((phase for phase in self.phases if phase.phase == kind), None)
 
-    def campaign(self, name: str, choice: Choice = Choice()) -> Campaign:
+    def campaign(self, name: str, choice: Choice = UNDECIDED) -> Campaign:
         """The campaign of a phase. What ``choice`` leaves open is assumed."""
         phase = self.phase(name)
         if (phase.name, choice) not in self.made:
@@ -200,114 +135,6 @@ class Study:
         if screening is None or screening.screen is None:
             return ()
         return tuple(name for name in options_of(screening.screen) if never(self, screening, name) is None)[:most]
-
-
-def is_study(path: Path) -> bool:
-    """Whether a campaign file has phases. Raises ConfigError where it cannot be read."""
-    return read(path).child("phases") is not None
-
-
-def campaign_in(path: Path, phase: str | None = None) -> Campaign:
-    """The campaign in ``path``; of a study's file that of ``phase``, else of its first. Raises ConfigError with
-    everything that is wrong."""
-    if is_study(path):
-        study = load(path)
-        return study.campaign(phase or study.phases[0].name)
-    if phase is not None:
-        raise ConfigError([Problem(str(path), 0, "phases", "is missing: this is one campaign", "Leave --phase out.")])
-    return configs.load(path)
-
-
-def load(path: Path) -> Study:
-    """The study in ``path``. Raises ConfigError with everything that is wrong in it, each phase's campaign included."""
-    root = read(path)
-    phases = root.child("phases")
-    if not isinstance(root.value, dict) or phases is None:
-        raise ConfigError([Problem(root.file, root.line, "phases", "is missing", "This command needs a study's file.")])
-    if not isinstance(phases.value, list) or not phases.value:
-        what = f"must be a list of phases, got {said(phases.plain())}"
-        raise ConfigError([phases.problem(what, "Write `phases: [{name: 2A, phase: baseline}, …]`.")])
-    problems: list[Problem] = []
-    asked = [_phase(node, problems) for node in phases.value]
-    on_decision = root.child("on_decision")
-    if on_decision is not None and on_decision.value not in ("pause", "go"):
-        what = f"must be pause or go, got {said(on_decision.plain())}"
-        problems.append(on_decision.problem(what, "Write pause or go, or leave the key out."))
-    name = root.child("name")
-    if name is None or not isinstance(name.value, str):
-        problems.append(root.problem("has no name", "Add `name: my-study`."))
-    if problems:
-        raise ConfigError(problems)
-    found = [phase for phase in asked if phase is not None]
-    _order(found, phases, problems)
-    if problems:
-        raise ConfigError(problems)
-    assert name is not None
-    description = root.child("description")
-    study = Study(
-        name=str(name.value),
-        description=str(description.value) if description is not None else "",
-        path=path,
-        root=root,
-        phases=tuple(found),
-        on_decision=None if on_decision is None else on_decision.value,  # type: ignore[arg-type]
-    )
-    for phase, node in zip(found, phases.value, strict=True):
-        _campaign_problems(study, phase, node, problems)
-    if problems:
-        raise ConfigError(problems)
-    return study
-
-
-def _campaign_problems(study: Study, phase: PhaseAsked, node: Node, problems: list[Problem]) -> None:
-    """Of the campaign that the phase becomes."""
-    try:
-        _screen_problems(study, phase, node, problems)
-        if not problems and study.campaign(phase.name).margin_pct is None and phase.phase != "baseline":
-            what = f"{phase.phase} is decided by a margin, and none is declared"
-            problems.append(node.problem(what, "Add `margin_pct: 1` to the study: what counts as equal, in percent."))
-    except ConfigError as error:
-        problems.extend(error.problems)
-
-
-def _phase(node: Node, problems: list[Problem]) -> PhaseAsked | None:
-    if not isinstance(node.value, dict):
-        problems.append(node.problem(f"must be a mapping, got {said(node.plain())}", "Write its keys below it."))
-        return None
-    own = {key: value for key, value in node.value.items() if key in PhaseAsked.model_fields}
-    for key, value in node.value.items():
-        if key not in PhaseAsked.model_fields and key not in Campaign.model_fields:
-            keys = sorted({*PhaseAsked.model_fields, *Campaign.model_fields} - {"description"})
-            problems.append(value.problem("unknown key", instead(key, keys, "See docs/study.md.")))
-    screen = own.get("screen")
-    if screen is not None and (factors := screen.child("factors")) is not None and isinstance(factors.value, dict):
-        named = {
-            key: each.with_value({"option": each}) if isinstance(each.value, str) else each
-            for key, each in factors.value.items()
-        }
-        assert isinstance(screen.value, dict)
-        own["screen"] = screen.with_value({**screen.value, "factors": factors.with_value(named)})
-    return validated(node.with_value(own), PhaseAsked, problems)
-
-
-def _order(phases: list[PhaseAsked], node: Node, problems: list[Problem]) -> None:
-    names = [phase.name.lower() for phase in phases]
-    kinds = [phase.phase for phase in phases]
-    assert isinstance(node.value, list)
-    for i, (phase, at) in enumerate(zip(phases, node.value, strict=True)):
-        if names[i] in names[:i]:
-            problems.append(at.problem(f"'{phase.name}' stands twice", "Give each phase a name of its own."))
-        if kinds[i] in kinds[:i]:
-            problems.append(at.problem(f"a second {phase.phase} phase", "Keep one of each."))
-        if kinds[:i] and KINDS.index(kinds[i]) < KINDS.index(kinds[i - 1]):
-            problems.append(at.problem(f"{phase.phase} after {kinds[i - 1]}", f"The order is {', '.join(KINDS)}."))
-        if phase.phase == "screening" and phase.screen is None:
-            problems.append(at.problem("screening without a screen", "Add `screen: {design: …, factors: …}`."))
-        if phase.phase != "screening" and phase.screen is not None:
-            problems.append(at.problem(f"a screen in a {phase.phase} phase", "Take it out."))
-        if phase.phase in ("combination", "validation") and "screening" not in kinds[:i]:
-            what = f"{phase.phase} without a screening phase before it: nothing to choose from"
-            problems.append(at.problem(what, "Add one with `phase: screening`."))
 
 
 # --- from a phase to a campaign -----------------------------------------------------------------------------------
@@ -388,16 +215,6 @@ def representative(sizes: dict[str, float], count: int = 3) -> tuple[str, ...]:
     return ordered[0], middle, ordered[-1]
 
 
-# --- screens ------------------------------------------------------------------------------------------------------
-
-
-def options_of(screen: ScreenAsked) -> tuple[str, ...]:
-    """Arms of the library that a screen is about."""
-    if screen.design == "one_at_a_time":
-        return screen.options or tuple(factor.option for factor in screen.factors.values())
-    return tuple(factor.option for factor in screen.factors.values())
-
-
 def factors_of(study: Study, phase: PhaseAsked, removed: Sequence[str] = ()) -> tuple[Factor, ...]:
     """The factors of a screen, or its options taken one at a time,
     with what they give away and whether one may be chosen."""
@@ -450,60 +267,6 @@ def inert(arm: Environment, base: Environment) -> bool:
         return it.model_dump_json(exclude=ignored)
 
     return plain(arm) == plain(base)
-
-
-def _screen_problems(study: Study, phase: PhaseAsked, node: Node, problems: list[Problem]) -> None:
-    """What is wrong with a screen beyond the shape of its keys; names both keys where two contradict."""
-    screen = phase.screen
-    if screen is None:
-        return
-    at = node.child("screen") or node
-    if screen.design == "one_at_a_time":
-        if not options_of(screen):
-            problems.append(at.problem("names no option", "Add `options: [docker-net-host, …]`."))
-        return
-    given, where = screen.factors, at.child("factors") or at
-    from campaign.analysis.statistics import two_level
-
-    most = two_level.MOST[screen.design]
-    if not 2 <= len(given) <= most:
-        remedy = (
-            "Use `design: pb12`."
-            if 2 < len(given) <= 11
-            else "Name 2 to 6 factors; fewer than 2 are screened `one_at_a_time`."
-        )
-        problems.append(where.problem(f"{len(given)} factors, but {screen.design} takes 2 to {most}", remedy))
-        return
-    base = study.arm(study.baseline())
-    arms = {name: study.arm(factor.option) for name, factor in given.items()}
-    for name, factor in given.items():
-        own = where.child(name) or where
-        if factor.nested_in is not None and factor.nested_in not in given:
-            problems.append(
-                own.problem(
-                    f"{name} is nested in '{factor.nested_in}', which is no factor here",
-                    instead(factor.nested_in, list(given), f"Factors are {', '.join(given)}."),
-                )
-            )
-        if factor.nested_in is None and inert(arms[name], base):
-            shm = arms[name].shm_size is not None
-            parent = next((other for other, arm in arms.items() if arm.ipc not in ("host", base.ipc)), None)
-            remedy = "Make it `nested_in:` a factor with a private IPC namespace" if shm else "Use it as `control:`"
-            problems.append(
-                own.problem(
-                    f"{factor.option} cannot differ from {base.name}: no factor",
-                    f"{remedy}{f' ({parent})' if shm and parent else ''}.",
-                )
-            )
-        for other in list(given)[list(given).index(name) + 1 :]:
-            pair = sorted((arms[name], arms[other]), key=lambda arm: arm.privileged)
-            if pair[1].privileged and pair[0].seccomp == "unconfined":
-                problems.append(
-                    own.problem(
-                        f"{name} and {other}: privileged contains seccomp: unconfined",
-                        "Keep one of the two in a design.",
-                    )
-                )
 
 
 def _add_screen(study: Study, phase: PhaseAsked, asked: ScreenAsked, choice: Choice, keys: dict[str, Node]) -> Screen:

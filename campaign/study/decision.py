@@ -26,7 +26,8 @@ from campaign.analysis.statistics.shrinkage import Shrunken, shrink
 from campaign.analysis.statistics.table import alike, check_runs
 from campaign.config.schema import Campaign, Factor, Screen
 from campaign.record import journal
-from campaign.study.config import OPTIMIZED, Choice, PhaseAsked, Study, privilege, representative
+from campaign.study.asked import Choice, PhaseAsked
+from campaign.study.config import OPTIMIZED, Study, privilege, representative
 from campaign.study.record import StudyState, phase_store
 
 ALPHA = 0.05

@@ -12,7 +12,8 @@ from campaign.analysis.statistics.screen_config import design_of
 from campaign.plan.budget import SPREAD_PCT
 from campaign.plan.design import plan
 from campaign.plan.forecast import Forecast, duration, forecast, size
-from campaign.study.config import Choice, PhaseAsked, Study, options_of
+from campaign.study.asked import Choice, PhaseAsked, options_of
+from campaign.study.config import Study
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -18,7 +18,8 @@ from actors import host
 from campaign.record import journal
 from campaign.record import untrusted as foreign
 from campaign.record.store import Store, StoreError, to_json, write_durably
-from campaign.study.config import Choice, Study
+from campaign.study.asked import Choice
+from campaign.study.config import Study
 
 FACTS = "study.json"
 JOURNAL = "study.jsonl"

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from campaign.config.library import LIBRARY
 from campaign.config.schema import Campaign
-from campaign.study.config import OWN_KEYS, PHASE_KEYS, PhaseAsked
+from campaign.study.asked import OWN_KEYS, PHASE_KEYS, PhaseAsked
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 RESOLVED = ("screen", "rest")

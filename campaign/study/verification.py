@@ -13,8 +13,8 @@ from campaign.audit.verification import verify as verify_campaign
 from campaign.errors import CampaignError
 from campaign.record import journal
 from campaign.record.store import Problem, Store, StoreError
-from campaign.study import config as studies
 from campaign.study import decision as decisions
+from campaign.study import loading as studies
 from campaign.study import record
 
 RESTORE = "Restore it from a backup; what it proves is lost otherwise"

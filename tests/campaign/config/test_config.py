@@ -15,7 +15,7 @@ from campaign.config.loading import load
 from campaign.config.schema import Campaign
 from campaign.config.words import validated
 from campaign.config.yaml_nodes import ConfigError, Problem, read
-from campaign.study.config import campaign_in
+from campaign.study.loading import campaign_in
 from tests.campaign.bad_configs import CASES, GOOD, LIBRARY, Case, messages, swap, write
 
 CONFIGS = Path(__file__).parents[3] / "configs"

@@ -15,7 +15,8 @@ import synthetic
 
 from campaign.record.store import Store
 from campaign.study.conduct import Conductor
-from campaign.study.config import Study, load
+from campaign.study.config import Study
+from campaign.study.loading import load
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 TEXT = f"""\

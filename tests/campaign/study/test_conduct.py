@@ -11,7 +11,7 @@ from given_study import TEXT, Invented, conductor, study
 
 from campaign.errors import Drift
 from campaign.study import conduct, record
-from campaign.study.config import Choice
+from campaign.study.asked import Choice
 
 
 def state_of(folder: Path) -> record.StudyState:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from campaign.rehearsal.injected import NotInjected
-from campaign.study.config import Choice, load
+from campaign.study.asked import Choice
+from campaign.study.loading import load
 from campaign.study.rehearsing import of_arms, rehearse_study
 
 STUDY = Path(__file__).parents[3] / "configs" / "campaigns" / "spark-study.yaml"

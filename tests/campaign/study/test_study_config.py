@@ -10,7 +10,9 @@ from campaign.config.loading import load as load_campaign
 from campaign.config.yaml_nodes import ConfigError
 from campaign.plan.preview import plain
 from campaign.study import outlook
-from campaign.study.config import Choice, Study, campaign_in, load, representative
+from campaign.study.asked import Choice
+from campaign.study.config import Study, representative
+from campaign.study.loading import campaign_in, load
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 STUDY = f"""\

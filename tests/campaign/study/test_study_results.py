@@ -17,7 +17,7 @@ from campaign.analysis.statistics.sets import Sample
 from campaign.cli.app import latest
 from campaign.record.store import StoreError
 from campaign.study import hypotheses, package, page, record, verification
-from campaign.study.config import load
+from campaign.study.loading import load
 
 Folder = Path
 
