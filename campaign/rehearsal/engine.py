@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.engines.trtllm import engine as trtllm
+from actors.engines.trtllm import options as trtllm
 from actors.environments.registry import kind
 from actors.types import Attempt, Model, Workload
 from campaign.plan.forecast import Machine, answering_s, described, weight_bytes

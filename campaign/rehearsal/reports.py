@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.engines.trtllm import engine as trtllm
+from actors.engines.trtllm import options as trtllm
 from actors.engines.vllm import engine as vllm
 from actors.types import Attempt
 from campaign.plan.forecast import weight_bytes

@@ -290,7 +290,7 @@ def prepare(engine: str, model: Model, workload: Workload) -> Prepared:
             "threads": 1,
         }
     else:
-        from actors.engines.trtllm import engine as trtllm
+        from actors.engines.trtllm import options as trtllm
         from actors.engines.vllm import engine as vllm
 
         module = {"trtllm": trtllm, "vllm": vllm}.get(engine)

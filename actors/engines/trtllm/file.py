@@ -12,7 +12,8 @@ from typing import Any
 from actors.engines import EngineError, Keys
 from actors.engines.common.failures import Failure, report_missing
 from actors.engines.common.report_files import by_name, text_of
-from actors.engines.trtllm import engine as trtllm
+from actors.engines.trtllm.checks import check_complete, notes
+from actors.engines.trtllm.figures import metrics
 from actors.engines.trtllm.iterations import figures, read_iterations
 from actors.engines.trtllm.log import Log, read_log
 from actors.engines.trtllm.report import (
@@ -50,7 +51,7 @@ def parse_file(path: Path, log_path: Path | None, requests: Path | None, keys: K
     try:
         report = read_report(path)
         records = read_requests(requests) if requests is not None else ()
-        trtllm.check_complete(report, records, log, streaming=False)
+        check_complete(report, records, log, streaming=False)
     except ReportError as error:
         cause = f"; the log says {log.failure}" if log.failure is not None else ""
         raise ReportError(f"{error}{cause}", error.key) from None
@@ -62,7 +63,7 @@ def parse_file(path: Path, log_path: Path | None, requests: Path | None, keys: K
         "model_identity": report.engine.model,
         "requests_answered": report.request_info.num_requests,
         "failure": None,
-        **by_name(trtllm.metrics(report, records, log)),
+        **by_name(metrics(report, records, log)),
         "notes": _notes(report, records, log),
     }
 
@@ -120,7 +121,7 @@ def _failure(failure: Failure, log: Log, keys: Keys) -> dict[str, Any]:
             "model_identity": None,
             "requests_answered": 0,
             "failure": str(failure),
-            **by_name(trtllm.metrics(None, (), log, reason=failure.name)),
+            **by_name(metrics(None, (), log, reason=failure.name)),
             "notes": list(log.notes),
         }
     said: dict[str, Any] = {"failure": failure.reference}
@@ -134,7 +135,7 @@ def _failure(failure: Failure, log: Log, keys: Keys) -> dict[str, Any]:
 
 
 def _notes(report: BenchReport, records: tuple[RequestRecord, ...], log: Log) -> list[str]:
-    said = list(trtllm.notes(report, records, log))
+    said = list(notes(report, records, log))
     if is_newer_than_read(report.engine.version):
         said.append(f"TensorRT-LLM {report.engine.version} is newer than any version whose reports were read")
     return said

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from actors.engines import OUTPUT, EngineError
-from actors.engines.trtllm.engine import COMMON, PROBES, TrtLlm, build_command, llm_options
+from actors.engines.trtllm.engine import PROBES, TrtLlm, build_command
+from actors.engines.trtllm.options import COMMON, llm_options
 from actors.types import Model, Prepared, Report, Workload
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "trtllm"
