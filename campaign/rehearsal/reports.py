@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from actors.engines.trtllm import options as trtllm
-from actors.engines.vllm import engine as vllm
+from actors.engines.vllm import options as vllm
 from actors.types import Attempt
 from campaign.plan.forecast import weight_bytes
 from campaign.rehearsal.heat import Floats

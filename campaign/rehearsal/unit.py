@@ -291,7 +291,7 @@ def prepare(engine: str, model: Model, workload: Workload) -> Prepared:
         }
     else:
         from actors.engines.trtllm import options as trtllm
-        from actors.engines.vllm import engine as vllm
+        from actors.engines.vllm import options as vllm
 
         module = {"trtllm": trtllm, "vllm": vllm}.get(engine)
         expected = engine_of(engine).expect(model, workload, PLACE)

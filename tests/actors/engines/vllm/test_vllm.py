@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from actors.engines import EngineError
 from actors.engines.parse import parse_file
 from actors.engines.trtllm.report import ReportError
-from actors.engines.vllm.engine import PROBES, SERVE, Vllm
+from actors.engines.vllm.engine import PROBES, Vllm
+from actors.engines.vllm.options import SERVE
 from actors.engines.vllm.report import TIME, parse_report, read_log
 from actors.types import Model, Prepared, Report, Workload
 
