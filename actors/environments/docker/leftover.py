@@ -9,7 +9,8 @@ import docker
 import requests
 
 from actors.environments import ContainerEngine, EngineMissing, ownership
-from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL, LABELS, explain
+from actors.environments.docker.options import ACTOR_LABEL, HOME_LABEL, LABELS
+from actors.environments.docker.words import explain
 
 
 def reap(engine: ContainerEngine, home: Path, campaign_id: str | None) -> list[str]:

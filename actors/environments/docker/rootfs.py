@@ -24,8 +24,8 @@ import docker
 from docker.errors import APIError
 
 from actors.environments import EnvironmentError_, ownership
-from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL
 from actors.environments.docker.mounts import mounts_below
+from actors.environments.docker.options import ACTOR_LABEL, HOME_LABEL
 from actors.types import ImageIdentity
 
 CHUNK = 1 << 20

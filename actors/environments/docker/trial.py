@@ -7,7 +7,8 @@ from pathlib import Path
 import docker
 
 from actors.environments import ContainerEngine, EngineMissing, nothing, refusals
-from actors.environments.docker.arm import Options, merge, no_such_program, options, run_once
+from actors.environments.docker.once import no_such_program, run_once
+from actors.environments.docker.options import Options, merge, options
 from actors.types import Environment, ImageIdentity
 
 

@@ -33,7 +33,7 @@ from typing import Any
 
 from actors import processes
 from actors.environments import EnvironmentError_, OptionRefused, gpu_files, gpus, ownership, resolve
-from actors.environments.docker.arm import Rlimits, container_rlimits
+from actors.environments.docker.rlimits import Rlimits, container_rlimits
 from actors.environments.handover import Handover
 from actors.environments.native import cuda_compat, linker
 from actors.environments.native.supervisor import inside

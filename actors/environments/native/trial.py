@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from actors.environments import EnvironmentError_, Kind, OptionRefused, nothing, refusals
-from actors.environments.docker.arm import TRIAL_S
+from actors.environments.docker.once import TRIAL_S
 from actors.types import Environment, ImageIdentity, Launch
 
 

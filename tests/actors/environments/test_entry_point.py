@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.environments.docker import DOCKER
-from actors.environments.docker.arm import _known_rlimits, container_rlimits, read_rlimits
+from actors.environments.docker.rlimits import _known_rlimits, container_rlimits, read_rlimits
 from actors.environments.handover import NONE, Handover, is_engine
 from actors.environments.preflight import refused
 from actors.environments.registry import arm

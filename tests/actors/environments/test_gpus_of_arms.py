@@ -9,7 +9,7 @@ from given_arms import python
 
 from actors.environments import OptionRefused, describe, gpu_files, gpus, resolve
 from actors.environments.docker import DOCKER
-from actors.environments.docker.arm import merge, options, parameters, shell_line
+from actors.environments.docker.options import merge, options, parameters, shell_line
 from actors.environments.gpus import Gpu
 from actors.environments.registry import arm
 from actors.sensors.recorded import RecordedNvml

@@ -14,7 +14,7 @@ import pytest
 from given_arms import alive, eventually, lines_of, python
 
 from actors.environments import ownership
-from actors.environments.docker.arm import ACTOR_LABEL, HOME_LABEL, LABELS
+from actors.environments.docker.options import ACTOR_LABEL, HOME_LABEL, LABELS
 from actors.environments.reap import reap
 from actors.environments.registry import arm as arm_of
 from actors.types import Environment

@@ -17,7 +17,9 @@ import requests
 from given_arms import ORPHAN_MAKER, alive, eventually, lines_of, python
 
 from actors.environments import EnvironmentError_
-from actors.environments.docker.arm import _epoch_ns, gone, merge, options, parameters, shell_line
+from actors.environments.docker.options import merge, options, parameters, shell_line
+from actors.environments.docker.process import _epoch_ns
+from actors.environments.docker.words import gone
 from actors.environments.reap import reap
 from actors.environments.registry import arm as arm_of
 from actors.types import Environment, GpuAccess, Launch, Mount

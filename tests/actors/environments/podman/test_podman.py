@@ -104,7 +104,7 @@ def test_what_a_killed_actor_left_is_reaped(rootful: ImageIdentity, home: Path, 
     code = (
         "import sys; from pathlib import Path; from actors.environments.registry import arm; "
         "from actors.environments.docker import arm as docker; from actors.types import Environment, ImageIdentity, "
-        "Launch; docker._reaper = lambda *_: None; "  # the reaper would be faster than the test
+        "Launch; docker.start_reaper = lambda *_: None; "  # the reaper would be faster than the test
         "p = arm(Environment.model_validate_json(sys.argv[1]), Path(sys.argv[2])).create(Launch(argv=('sleep', "
         f"'600')), {LABELS!r}, Path(sys.argv[3]), ImageIdentity.model_validate_json(sys.argv[4])); p.start(); "
         "print('up', flush=True); sys.stdin.read()"
