@@ -10,7 +10,7 @@ from campaign.reading.asked import IGNORE, Asked
 from campaign.reading.cells import checked_name, label
 from campaign.reading.errors import TableError, nearest, shown
 from campaign.reading.numbers import NotNumbers, numbers
-from campaign.reading.sources import Source
+from campaign.reading.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from campaign.reading.columns import (
 )
 from campaign.reading.errors import TableError, listed, nearest, shown
 from campaign.reading.numbers import AmbiguousNumber, NotNumbers, Numbers, decimal_mark, numbers
-from campaign.reading.sources import Source
+from campaign.reading.source import Source
 from campaign.reading.units import Unit, asked_unit, factor, of_metric, parse_unit
 from campaign.reading.words import folded, missing, outcome
 

@@ -21,7 +21,8 @@ from campaign.reading.factors import names, numbers_of, outcomes, times, truths,
 from campaign.reading.formats import Known
 from campaign.reading.repeats import attempts, in_time, numbered, untied
 from campaign.reading.roles import Fate, Figure, Roles
-from campaign.reading.sources import Source, load
+from campaign.reading.source import Source
+from campaign.reading.sources import load
 from campaign.reading.units import of_metric
 
 NAMES = {

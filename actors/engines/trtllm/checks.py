@@ -7,13 +7,7 @@ from collections.abc import Iterator
 
 from actors.engines.trtllm.log import Log
 from actors.engines.trtllm.options import INPUT, batch_of, fraction_asked, identity
-from actors.engines.trtllm.report import (
-    BenchReport,
-    ReportError,
-    RequestRecord,
-    nearest_rank,
-    unknown_keys,
-)
+from actors.engines.trtllm.report import BenchReport, ReportError, RequestRecord, nearest_rank, unknown_keys
 from actors.types import Model, Prepared, Workload
 
 GIB = 2**30

@@ -41,11 +41,7 @@ from actors.engines.trtllm.options import (
     max_num_tokens_of,
     needs_build,
 )
-from actors.engines.trtllm.report import (
-    ReportError,
-    read_report,
-    read_requests,
-)
+from actors.engines.trtllm.report import ReportError, read_report, read_requests
 from actors.files.publish import publish
 from actors.types import Launch, Model, Mount, Prepared, Report, Workload
 

@@ -9,11 +9,7 @@ from typing import Any
 
 from actors.engines.common.requests import answer_digest
 from actors.engines.trtllm.log import Log
-from actors.engines.trtllm.report import (
-    BenchReport,
-    RequestRecord,
-    finite,
-)
+from actors.engines.trtllm.report import BenchReport, RequestRecord, finite
 from actors.types import Metric
 
 

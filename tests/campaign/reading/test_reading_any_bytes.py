@@ -180,7 +180,7 @@ def test_what_ended_in_a_traceback_or_in_nonsense_is_refused_with_its_place(
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("campaign.reading.sources.MOST_BYTES", 2**20)
+    monkeypatch.setattr("campaign.reading.source.MOST_BYTES", 2**20)
     file = tmp_path / "bomb.csv.gz"
     file.write_bytes(gzip.compress(bytes(2**21)))
     with pytest.raises(TableError, match="larger than"):
