@@ -74,7 +74,7 @@ def sample(rate_hz: float, seconds: float) -> dict[str, Any]:
 
 def bare_timer(rate_hz: float, seconds: float) -> dict[str, Any]:
     """A loop that only sleeps to the same schedule at the same priority: what this host's scheduler allows at best."""
-    from actors.telemetry.actor import Sampler
+    from actors.telemetry.sampler import Sampler
 
     late_ms: list[float] = []
     timer = Sampler(rate_hz, lambda _, late_ns: late_ms.append(late_ns / 1e6))

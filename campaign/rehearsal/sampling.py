@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from actors.telemetry.actor import Series, Window, metrics_of
 from actors.telemetry.schema import FIELDS, SCHEMA
+from actors.telemetry.window import Series, Window, metrics_of
 from actors.types import TelemetrySummary
 from campaign.rehearsal.heat import Body, Floats
 

@@ -26,7 +26,8 @@ from actors.sensors.nvml import NvmlSensor
 from actors.sensors.process import ProcessSensor
 from actors.sensors.recorded import RecordedNvml, recorded
 from actors.sensors.system import SystemSensor
-from actors.telemetry.actor import Sampler, TelemetryActor
+from actors.telemetry.actor import TelemetryActor
+from actors.telemetry.sampler import Sampler
 from actors.telemetry.schema import FIELDS, SCHEMA, TAGS
 from actors.telemetry.spool import Spool, batch, whole_batches
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.telemetry.actor import COLUMN, Window, metrics_of
 from actors.telemetry.schema import SCHEMA
+from actors.telemetry.window import COLUMN, Window, metrics_of
 from actors.types import TelemetrySummary
 from campaign.analysis import views
 from tests import synthetic

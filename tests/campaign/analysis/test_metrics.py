@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.telemetry.actor import Window, metrics_of
+from actors.telemetry.window import Window, metrics_of
 from actors.types import TelemetrySummary
 from campaign.analysis import metrics, views
 from campaign.reading.units import of_metric
