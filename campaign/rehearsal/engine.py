@@ -17,7 +17,7 @@ from actors.types import Attempt, Model, Workload
 from campaign.plan.forecast import Machine, answering_s, described, weight_bytes
 from campaign.rehearsal.injected import Effects, Noise
 from campaign.rehearsal.machine import Unit
-from campaign.rehearsal.reports import GIB, TRIAL_TOKENS, Served
+from campaign.rehearsal.served import GIB, TRIAL_TOKENS, Served
 
 VLLM_SHARE = 0.9
 """Of the memory, what vLLM takes in all unless told otherwise."""

@@ -23,6 +23,7 @@ from campaign.rehearsal.heat import Body
 from campaign.rehearsal.injected import Effects, Episode, Faults, Kind, Noise, generator
 from campaign.rehearsal.machine import Unit
 from campaign.rehearsal.sampling import Basis, Columns, Doing, Phase
+from campaign.rehearsal.served import SAID, stamped
 
 NS = 1_000_000_000
 PLACE = Path("/simulated")
@@ -257,8 +258,8 @@ class Program:
 
     def _said(self, *lines: str) -> None:
         now_ns = self.scene.clock.utc_ns()
-        (self.folder / "stdout.log").write_text(reports.stamped([(now_ns, reports.SAID)]))
-        (self.folder / "stderr.log").write_text(reports.stamped((now_ns, line) for line in lines))
+        (self.folder / "stdout.log").write_text(stamped([(now_ns, SAID)]))
+        (self.folder / "stderr.log").write_text(stamped((now_ns, line) for line in lines))
 
     def _gone(self) -> None:
         """What it drew is the unit's past."""
