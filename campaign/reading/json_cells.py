@@ -8,7 +8,7 @@ from typing import Any
 
 from campaign.reading import formats
 from campaign.reading.errors import TableError, listed, shown
-from campaign.reading.formats import Known
+from campaign.reading.known import Known
 from campaign.reading.source import Source
 
 DEEPEST = 64

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from campaign.reading.errors import TableError, listed
-from campaign.reading.formats import Known
+from campaign.reading.known import Known
 
 MOST_BYTES = 512 * 2**20
 """Of a file, packed or not."""

@@ -17,9 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from campaign.reading import formats, source
+from campaign.reading import source
 from campaign.reading.errors import TableError
 from campaign.reading.json_cells import of_json, of_records
+from campaign.reading.printed import printed
 from campaign.reading.source import Source
 from campaign.reading.text_cells import is_rule, of_delimited, of_markdown
 from campaign.reading.typed_cells import of_arrow, of_excel
@@ -156,9 +157,9 @@ def _of_text(text: str) -> Source:
         found = of_json(text)
         if found is not None:
             return found
-    printed = formats.printed(text)
-    if printed is not None:
-        return of_records(printed[0], printed[1])
+    told = printed(text)
+    if told is not None:
+        return of_records(told[0], told[1])
     lines = text.splitlines()
     if sum(line.lstrip().startswith("|") for line in lines[:200]) >= 2 and any(is_rule(line) for line in lines[:200]):
         return of_markdown(lines)

@@ -18,7 +18,7 @@ from campaign.reading.columns import SETTINGS, snake
 from campaign.reading.conditions import ask_conditions, differing, workloads
 from campaign.reading.errors import TableError, listed, nearest
 from campaign.reading.factors import names, numbers_of, outcomes, times, truths, whole
-from campaign.reading.formats import Known
+from campaign.reading.known import Known
 from campaign.reading.repeats import attempts, in_time, numbered, untied
 from campaign.reading.roles import Fate, Figure, Roles
 from campaign.reading.source import Source

@@ -9,6 +9,8 @@ from typing import Any
 from campaign.reading import formats, source
 from campaign.reading.errors import TableError
 from campaign.reading.json_cells import of_records
+from campaign.reading.known import LLAMA_BENCH
+from campaign.reading.printed import markdown
 from campaign.reading.source import Source, distinct
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -49,7 +51,7 @@ def of_delimited(text: str) -> Source:
             )
         else:
             kept.append((number, row))
-    if set(names) >= formats.LLAMA_BENCH:
+    if set(names) >= LLAMA_BENCH:
         records = [(f"row {number}", dict[str, Any](zip(names, row, strict=True))) for number, row in kept]
         return of_records(records, formats.recognise_rows([row for _, row in records]))
     columns = {name: [row[i] for _, row in kept] for i, name in enumerate(names)}
@@ -125,7 +127,7 @@ def of_markdown(lines: list[str]) -> Source:
         if len(cells) != len(names):
             raise TableError(f"line {number} has {len(cells)} cells, the header of the table {len(names)}")
         rows.append((f"line {number}", dict(zip(names, cells, strict=True))))
-    found = formats.markdown(names, [row for _, row in rows])
+    found = markdown(names, [row for _, row in rows])
     if found is not None:
         return of_records([(place, row) for (place, _), row in zip(rows, found[0], strict=True)], found[1])
     return of_records(rows, None, "a Markdown table")

@@ -14,8 +14,6 @@ from campaign.reading.errors import TableError, listed
 from campaign.reading.json_cells import of_records
 from campaign.reading.source import Source, distinct
 
-# --- Excel and Arrow --------------------------------------------------------------------------------------------
-
 
 def of_excel(data: bytes) -> Source:
     import openpyxl
