@@ -180,8 +180,9 @@ def finished_folder(path: Path, results: Path) -> int:
     from actors import host
     from campaign.config import loading as configs
     from campaign.plan.design import plan, plan_hash, to_table
+    from campaign.record.durable import to_json
     from campaign.record.journal import Journal
-    from campaign.record.store import Store, to_json
+    from campaign.record.store import Store
 
     campaign = configs.load(path)
     planned = plan(campaign)

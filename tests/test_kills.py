@@ -26,7 +26,8 @@ from campaign import cluster
 from campaign.audit.verification import verify
 from campaign.errors import EXIT_INCOMPLETE
 from campaign.record import journal
-from campaign.record.store import Store, StoreError
+from campaign.record.durable import StoreError
+from campaign.record.store import Store
 
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "7"))
 SEED = int(os.environ.get("CAMPAIGN_KILLS_SEED", "20261123"))

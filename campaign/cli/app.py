@@ -148,7 +148,7 @@ Phase = Annotated[
 def latest(folder: Path | None, root: Path = Path("results"), *, imported: bool = True, studies: bool = False) -> Path:
     """``folder``, or the results folder below ``root`` that changed last, which it names; without ``imported`` the last
     that was carried out here. A study's folder where ``studies``, else one of its phases. Raises StoreError."""
-    from campaign.record.store import StoreError
+    from campaign.record.durable import StoreError
 
     if folder is not None:
         if not folder.exists():

@@ -48,7 +48,7 @@ def plan(
     from campaign.cli import study
     from campaign.plan.design import plan
     from campaign.plan.preview import describe
-    from campaign.record.store import folder_for
+    from campaign.record.folders import folder_for
 
     for option, file in (("--apply", apply), ("--rest", rest)):
         if file is not None and pilot is None:
@@ -147,7 +147,8 @@ def register(
 ) -> None:
     """Write down before the first run what is asked and how it will be decided, with one hash that others can date."""
     from campaign.plan import registration
-    from campaign.record.store import StoreError, folder_for, write_durably
+    from campaign.record.durable import StoreError, write_durably
+    from campaign.record.folders import folder_for
 
     _, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)

@@ -90,7 +90,7 @@ def pilot(
     how short the rest can be."""
     from campaign.plan import pilot as pilots
     from campaign.preflight import rights
-    from campaign.record.store import folder_for
+    from campaign.record.folders import folder_for
 
     choice, loaded = chosen(config, phase)
     asked = pilots.of(loaded, repetitions)
@@ -130,7 +130,7 @@ def run_campaign(
     only_shakedown: bool = False,
 ) -> int:
     from campaign.preflight import rights
-    from campaign.record.store import folder_for
+    from campaign.record.folders import folder_for
 
     choice, loaded = chosen(config)
     store = folder_for(results, loaded.name, new)
@@ -145,7 +145,7 @@ def run_campaign(
 def finished_already(loaded: Any, store: Any) -> int | None:
     """The exit code of a campaign that is finished, which this says; None where there is something to do."""
     from campaign.record import journal
-    from campaign.record.store import StoreError
+    from campaign.record.durable import StoreError
 
     if not store.exists() or store.info()["config_hash"] != loaded.config_hash:
         return None
@@ -176,7 +176,7 @@ def carry_out(
 ) -> int:
     """Carry the campaign out in its results folder as far as it goes; the exit code. ``close`` tells what a finished
     one came to, in the place of its summary and page."""
-    from campaign.record.store import StoreError
+    from campaign.record.durable import StoreError
 
     store.require_kind(simulated=False)
     store.lock()

@@ -162,7 +162,7 @@ def _asked(
 
 def _make_room(store: Any) -> None:
     """A rehearsal takes the place of the last one of its name, and of nothing else."""
-    from campaign.record.store import StoreError
+    from campaign.record.durable import StoreError
 
     store.require_kind(simulated=True)
     if store.root.exists() and not store.exists() and any(store.root.iterdir()):

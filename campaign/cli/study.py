@@ -153,7 +153,7 @@ def rehearse(
     import shutil
 
     from campaign.plan.forecast import duration
-    from campaign.record.store import StoreError
+    from campaign.record.durable import StoreError
     from campaign.study import loading as studies
     from campaign.study import page, record
     from campaign.study.rehearsing import rehearse_study

@@ -29,7 +29,7 @@ from actors import host
 from actors.sensors.nvml import NvmlSensor
 from campaign.analysis import views
 from campaign.record import untrusted
-from campaign.record.store import StoreError
+from campaign.record.durable import StoreError
 
 if TYPE_CHECKING:
     import duckdb

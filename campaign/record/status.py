@@ -10,8 +10,9 @@ from actors import processes
 from campaign.errors import nearest
 from campaign.record import journal, untrusted
 from campaign.record.attempt import AttemptRecord
+from campaign.record.durable import StoreError
 from campaign.record.snapshot import Snapshot
-from campaign.record.store import Store, StoreError
+from campaign.record.store import Store
 
 
 class NotCarriedOut(StoreError):

@@ -12,57 +12,17 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors import account
-from actors.files.publish import publish, sync
 from actors.files.removal import remove
-from campaign.errors import CampaignError
 from campaign.record import journal, untrusted
 from campaign.record.attempt import AttemptRecord
-
-
-class StoreError(CampaignError):
-    """The results folder cannot be used. The message is for the person."""
-
-
-LOCAL_DISK = "Choose a --results folder on a local disk (ext4, xfs, btrfs, zfs), and copy the results afterwards."
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable. StoreError, with the remedy, where its filesystem cannot."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as problem:
-        if problem.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
-            raise
-        raise StoreError(
-            f"{path}: its filesystem cannot make a new file's name durable (fsync of a folder: {problem.strerror}), "
-            f"so what is accepted could be lost with the power. {LOCAL_DISK}"
-        ) from None
-    finally:
-        os.close(handle)
-
-
-def write_durably(path: Path, data: bytes, durable: bool = True) -> None:
-    """Write ``data`` to ``path`` so that a crash leaves the old file or the new one; of the machine too,
-    unless not ``durable``."""
-    account.folder(path.parent)
-    with publish(path) as partial:
-        partial.write_bytes(data)
-        if durable:
-            sync(partial)
-    if durable:
-        sync_folder(path.parent)
-
-
-def to_json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=False, default=str).encode() + b"\n"
+from campaign.record.durable import LOCAL_DISK, StoreError, flush_to_disk, sync_folder, write_durably
+from campaign.record.layout import FINISHED, PARTIALS, journalled
 
 
 @dataclass(frozen=True)
@@ -75,40 +35,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}. {self.remedy}"
-
-
-DERIVED = (
-    "analysis/",
-    "report/",
-    "set-aside/",
-    "status.json",
-    ".status.json.new",
-    ".driver.lock",
-    "MANIFEST.sha256",
-    "journal.jsonl",
-    "interim_views.jsonl",
-)
-"""Beginnings of names that the manifest does not list: derived, set aside, or still growing."""
-
-FINISHED = tuple(
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        r"campaign\.json|plan\.parquet|registration\.json",
-        r"units/[^/]+\.json",
-        r"(attempts|shakedown)/[^/.][^/]*/[0-9]+/.+",
-        r"telemetry/[^/]+/[^/.][^/]*\.parquet",
-    )
-)
-"""Files that never change once they are there; the manifest lists them all."""
-
-PARTIALS = tuple(
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        r"(units/|telemetry/[^/]+/|report/|analysis/)?\.[^/]+\.partial",
-        r"(attempts|shakedown)/[^/]+/\.[0-9]+(\.large)?\.partial(/.*)?",
-    )
-)
-"""What is being written: beside its place, to be renamed."""
 
 
 class Store:
@@ -462,61 +388,3 @@ class Store:
             else hashlib.sha256(b"".join(known[:number])).hexdigest()
         )
         return f"{number}:{value}"
-
-
-def journalled(events: list[dict[str, Any]]) -> set[str]:
-    """Folders of attempts, measured or not, that the journal knows to have finished."""
-    return {attempt_folder(event) for event in events if event["event"] in ("finished", "shakedown")}
-
-
-def attempt_folder(event: dict[str, Any]) -> str:
-    """Path within the results folder of the attempt whose end an event ``finished`` or ``shakedown`` tells."""
-    if event["event"] == "finished":
-        return f"attempts/{event['run_id']}/{event['attempt']}"
-    return f"shakedown/{journal.tried_cell(event)}__{event['unit']}/{event['attempt']}"
-
-
-def stored_name(name: str) -> str:
-    """The name under which a file of an attempt is kept: its own,
-    but for parts that no list of files could hold on a line."""
-    return "/".join(part if untrusted.bad_name(part) is None else untrusted.file_name(part) for part in name.split("/"))
-
-
-def flush_to_disk(folder: Path) -> None:
-    """Make a folder's files and names durable."""
-    for path in folder.rglob("*"):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    sync_folder(folder)
-
-
-def folder_for(root: Path, name: str, new: bool, durable: bool = True) -> Store:
-    """The results folder of the latest campaign called ``name``, or of another one beside it."""
-    number = 1
-    while (root / _numbered(name, number + 1)).exists():
-        number += 1
-    store = Store(root / _numbered(name, number), durable=durable)
-    if new and store.exists():
-        store = Store(root / _numbered(name, number + 1), durable=durable)
-    if not store.exists() and any(store.root.glob("attempts/*/[0-9]*")):
-        raise StoreError(
-            f"{store.campaign_path}: missing, although attempts/ holds evidence. "
-            "Restore it from a backup, or move the folder away. Nothing was touched."
-        )
-    if (
-        store.root.exists()
-        and not store.exists()
-        and any(store.root.glob("[!.]*"))
-        and not (store.root / "plan.parquet").exists()
-    ):
-        raise StoreError(
-            f"{store.root}: not empty and not a campaign. Move it away, or choose another --results folder."
-        )
-    return store
-
-
-def _numbered(name: str, number: int) -> str:
-    return name if number == 1 else f"{name}-{number}"

@@ -20,7 +20,7 @@ class Strange(Exception):
 
 def unknown(store: Store, known: set[str]) -> Iterator[Path]:
     """Everything in ``attempts/`` and ``shakedown/`` that is not one of the folders ``known`` (see
-    :func:`campaign.record.store.journalled`)."""
+    :func:`campaign.record.layout.journalled`)."""
     for kind in ("attempts", "shakedown"):
         folder = store.root / kind
         for run in sorted(folder.iterdir()) if folder.is_dir() else ():

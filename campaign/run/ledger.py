@@ -21,7 +21,9 @@ from campaign.plan import registration
 from campaign.plan.design import Planned, plan, plan_hash, to_table
 from campaign.record import journal, provenance
 from campaign.record.attempt import AttemptRecord, kept_of
-from campaign.record.store import Store, attempt_folder, journalled, stored_name, to_json
+from campaign.record.durable import to_json
+from campaign.record.layout import attempt_folder, journalled, stored_name
+from campaign.record.store import Store
 from campaign.run import adoption
 from campaign.run.acceptance import Verdict, canaries
 from campaign.run.orders import identity

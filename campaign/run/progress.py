@@ -10,8 +10,9 @@ from typing import Protocol
 from actors.files.publish import publish
 from actors.types import Status
 from campaign.config import redaction
+from campaign.record.durable import to_json
 from campaign.record.snapshot import Snapshot, digest_of
-from campaign.record.store import Store, to_json
+from campaign.record.store import Store
 from campaign.run.ledger import Ledger
 
 

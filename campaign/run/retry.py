@@ -7,9 +7,10 @@ from pathlib import Path
 
 from campaign.errors import nearest
 from campaign.record import journal
+from campaign.record.durable import StoreError, to_json, write_durably
 from campaign.record.snapshot import digest_of
 from campaign.record.status import standing
-from campaign.record.store import Store, StoreError, to_json, write_durably
+from campaign.record.store import Store
 
 
 def reopen(folder: Path, wanted: tuple[str, ...] = ()) -> list[str]:

@@ -18,7 +18,7 @@ from actors.types import Attempt, Evidence, Status, UnitFacts
 from campaign import cluster
 from campaign.errors import DriverError, UnitLost
 from campaign.record.drift import changes, lasting
-from campaign.record.store import to_json
+from campaign.record.durable import to_json
 from campaign.run import shakedown
 from campaign.run.course import Course
 from campaign.run.orders import Orders

@@ -8,7 +8,7 @@ from typing import Protocol
 from actors.types import Attempt, Evidence
 from campaign.errors import UnitLost
 from campaign.plan.design import Planned
-from campaign.record.store import attempt_folder
+from campaign.record.layout import attempt_folder
 from campaign.run import shakedown
 from campaign.run.acceptance import Verdict
 from campaign.run.course import Course

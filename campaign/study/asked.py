@@ -84,9 +84,6 @@ class Choice:
         )
 
 
-# --- screens ------------------------------------------------------------------------------------------------------
-
-
 def options_of(screen: ScreenAsked) -> tuple[str, ...]:
     """Arms of the library that a screen is about."""
     if screen.design == "one_at_a_time":

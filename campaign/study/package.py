@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from campaign.exchange import export as exporting
-from campaign.record.store import StoreError
+from campaign.record.durable import StoreError
 from campaign.study import record
 
 

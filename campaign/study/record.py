@@ -17,7 +17,8 @@ from typing import Any
 from actors import host
 from campaign.record import journal
 from campaign.record import untrusted as foreign
-from campaign.record.store import Store, StoreError, to_json, write_durably
+from campaign.record.durable import StoreError, to_json, write_durably
+from campaign.record.store import Store
 from campaign.study.asked import Choice
 from campaign.study.config import Study
 

@@ -12,7 +12,8 @@ from typing import Any
 from campaign.audit.verification import verify as verify_campaign
 from campaign.errors import CampaignError
 from campaign.record import journal
-from campaign.record.store import Problem, Store, StoreError
+from campaign.record.durable import StoreError
+from campaign.record.store import Problem, Store
 from campaign.study import decision as decisions
 from campaign.study import loading as studies
 from campaign.study import record

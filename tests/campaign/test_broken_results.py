@@ -19,7 +19,8 @@ from campaign.audit.verification import verify
 from campaign.cli import app
 from campaign.errors import EXIT_REFUSED
 from campaign.record.journal import Journal, fold, read
-from campaign.record.store import Store, journalled
+from campaign.record.layout import journalled
+from campaign.record.store import Store
 from campaign.run import adoption
 from tests.campaign.broken_folders import FOLDERS, STARTS, Broken, unfinish
 

@@ -24,8 +24,9 @@ from campaign.cli import app
 from campaign.exchange.export import export
 from campaign.exchange.imports import import_runs
 from campaign.record import untrusted
+from campaign.record.durable import StoreError
 from campaign.record.journal import JournalError, read
-from campaign.record.store import Store, StoreError
+from campaign.record.store import Store
 from campaign.report import page, terminal
 from tests import synthetic
 

@@ -229,7 +229,7 @@ def margin(info: dict[str, Any]) -> None:
 
 
 def rehashed(info: dict[str, Any]) -> None:
-    from campaign.audit.verification import hash_of
+    from campaign.audit.again import hash_of
 
     margin(info)
     info["config_hash"] = hash_of(info["config"])

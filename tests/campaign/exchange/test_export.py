@@ -16,7 +16,7 @@ from small_campaign import Finished
 
 from campaign.exchange.export import export
 from campaign.exchange.imports import import_runs
-from campaign.record.store import StoreError
+from campaign.record.durable import StoreError
 from tests import synthetic
 
 

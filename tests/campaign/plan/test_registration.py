@@ -12,14 +12,15 @@ from campaign import cli, errors
 from campaign.analysis import cache as evidence
 from campaign.analysis import inputs, views
 from campaign.analysis.margin import DEFAULT_PCT
-from campaign.audit import verification
+from campaign.audit import files
 from campaign.audit.legality import illegal
 from campaign.config import loading as config
 from campaign.exchange import export
 from campaign.plan import registration
 from campaign.plan.design import plan, plan_hash, to_table
 from campaign.record import journal
-from campaign.record.store import Store, to_json
+from campaign.record.durable import to_json
+from campaign.record.store import Store
 from campaign.report import methods, page
 from campaign.run.ledger import Ledger
 from tests import synthetic
@@ -117,13 +118,13 @@ def test_the_campaign_takes_it_in_before_its_first_run_and_verify_holds_it_to_th
     (event,) = [event for event in events if event["event"] == "registered"]
     assert event["sha256"] == digest == event["files"]["registration.json"]
     assert not list(illegal(events, [], {}))
-    assert not list(verification._registration(ledger.store, events))
+    assert not list(files.registration_problems(ledger.store, events))
     assert "registration.json" in set(ledger.store.finished_files())
     stated = registration.state(root)
     assert (stated.sha256, stated.deviations, stated.problem) == (digest, [], None)
     (root / "registration.json").write_bytes((root / "registration.json").read_bytes().replace(b"small", b"other"))
     assert "another hash" in registration.state(root).problem
-    (problem,) = verification._registration(ledger.store, events)
+    (problem,) = files.registration_problems(ledger.store, events)
     assert "not the one of line 3" in str(problem)
 
 
@@ -150,7 +151,7 @@ def test_a_registration_after_the_first_run_counts_for_nothing(tmp_path, loaded)
     data = registration.place_beside(root).read_bytes()
     ledger.store.write("registration.json", data)
     assert "does not know it" in registration.state(root).problem
-    (problem,) = verification._registration(ledger.store, ledger.events)
+    (problem,) = files.registration_problems(ledger.store, ledger.events)
     assert "the journal does not know it" in str(problem)
     ledger.record("registered", sha256=registration.sha256(data))
     assert "after the first measured run" in registration.state(root).problem

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from campaign.record.durable import StoreError
 from campaign.record.status import describe_run, standing
-from campaign.record.store import StoreError
 from tests import synthetic
 
 LANE = {"unit": "unit-a", "stage": "run", "run_id": "x"}

@@ -13,8 +13,11 @@ import pytest
 from pyarrow import parquet
 
 from campaign.audit.verification import verify
+from campaign.record.durable import StoreError, write_durably
+from campaign.record.folders import folder_for
 from campaign.record.journal import Journal
-from campaign.record.store import Store, StoreError, folder_for, stored_name, write_durably
+from campaign.record.layout import stored_name
+from campaign.record.store import Store
 
 
 @pytest.fixture

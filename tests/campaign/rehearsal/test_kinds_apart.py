@@ -16,8 +16,9 @@ from campaign.cli import app
 from campaign.exchange.imports import ImportRefused, understand
 from campaign.plan.power import PowerRefused, describe_power
 from campaign.reading import Asked
+from campaign.record.durable import StoreError
 from campaign.record.journal import Journal, read
-from campaign.record.store import Store, StoreError
+from campaign.record.store import Store
 from campaign.rehearsal.rehearse import Rehearsed
 
 

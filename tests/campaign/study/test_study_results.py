@@ -15,7 +15,7 @@ from campaign.analysis import study_views
 from campaign.analysis.statistics.reduction import pooled_reduction
 from campaign.analysis.statistics.sets import Sample
 from campaign.cli.app import latest
-from campaign.record.store import StoreError
+from campaign.record.durable import StoreError
 from campaign.study import hypotheses, package, page, record, verification
 from campaign.study.loading import load
 
