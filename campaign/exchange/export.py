@@ -9,39 +9,25 @@ results give the same bytes.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import mimetypes
 import re
 import shutil
-import tarfile
 import tempfile
-import zipfile
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from actors import host
 from actors.sensors.nvml import NvmlSensor
 from campaign.analysis import views
+from campaign.exchange.archive import ARCHIVES, pack, stem
+from campaign.exchange.descriptions import about_file, created, data_package, readme, ro_crate, schema_of
 from campaign.record import untrusted
 from campaign.record.durable import StoreError
 
 if TYPE_CHECKING:
     import duckdb
 
-DATA_LICENCE = {
-    "name": "CC-BY-4.0",
-    "path": "https://creativecommons.org/licenses/by/4.0/",
-    "title": "Creative Commons Attribution 4.0",
-}
-CODE_LICENCE = {"name": "MIT", "path": "https://opensource.org/license/mit", "title": "MIT License"}
-
-ARCHIVES = (".zip", ".tar.gz", ".tgz")
 
 TABLES = {
     "runs": "FROM runs ORDER BY run_index",
@@ -68,15 +54,6 @@ MONITORS = {"gpu_monitoring.csv": GPU, "memory_monitoring.csv": MEMORY}
 """Per attempt: file to the columns of ``telemetry`` that it holds, behind ``at_utc``, ``t_mono_ns`` and ``stage``."""
 
 _RAW = ("campaign.json", "registration.json", "plan.parquet", "journal.jsonl", "MANIFEST.sha256")
-_TYPES = {
-    "BOOLEAN": "boolean",
-    "TIMESTAMP": "datetime",
-    "DOUBLE": "number",
-    "FLOAT": "number",
-    "VARCHAR": "string",
-    "JSON": "object",
-}
-_INTEGERS = ("INT", "HUGEINT")
 
 
 def export(results: Path, target: Path) -> Path:
@@ -102,27 +79,8 @@ def export(results: Path, target: Path) -> Path:
         folder = Path(scratch) / stem(target)
         folder.mkdir()
         _fill(con, results, folder)
-        pack(folder, Path(scratch) / "archive", target.name, _created(con)).rename(target)
+        pack(folder, Path(scratch) / "archive", target.name, created(con)).rename(target)
     return target
-
-
-def pack(folder: Path, made: Path, name: str, when: datetime) -> Path:
-    """``folder`` as the kind of archive that ``name`` ends in, at ``made``; the folder itself where it is none."""
-    if name.endswith(".zip"):
-        _zip(folder, made, when)
-    elif name.endswith((".tar.gz", ".tgz")):
-        _tar(folder, made, when)
-    else:
-        made = folder
-    made.chmod(0o755 if made.is_dir() else 0o644)
-    return made
-
-
-def stem(target: Path) -> str:
-    for ending in ARCHIVES:
-        if target.name.endswith(ending):
-            return target.name.removesuffix(ending) or "campaign"
-    return target.name
 
 
 def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
@@ -130,7 +88,7 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
     for name, query in TABLES.items():
         path = f"tables/{name}.csv"
         _csv(con, query, folder / path)
-        described[path] = {"name": name, "description": _about(name), "schema": _schema(con, query)}
+        described[path] = {"name": name, "description": about_file(name), "schema": schema_of(con, query)}
     left_out: list[str] = []
     for name in (*_RAW, "units/*.json", "telemetry/*/*.parquet"):
         good, bad = untrusted.find(results, name)
@@ -143,7 +101,7 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
         f"{GPU}, {MEMORY} FROM telemetry WHERE run_id IS NOT NULL ORDER BY run_id, attempt, unit, t_utc_ns"
     )
     schemas = {
-        name: _schema(con, f"SELECT at_utc, t_mono_ns, stage, {columns} FROM samples")
+        name: schema_of(con, f"SELECT at_utc, t_mono_ns, stage, {columns} FROM samples")
         for name, columns in MONITORS.items()
     }
     for run_id, attempt, unit in con.execute(
@@ -154,10 +112,10 @@ def _fill(con: duckdb.DuckDBPyConnection, results: Path, folder: Path) -> None:
         (folder / "left-out.txt").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
     for name in ("LICENSE", "LICENSE-DATA"):
         _copy(host.shipped(name), folder / name)
-    (folder / "README.md").write_text(_readme(con), encoding="utf-8")
-    package = _package(con, folder, described)
+    (folder / "README.md").write_text(readme(con), encoding="utf-8")
+    package = data_package(con, folder, described)
     _write_json(folder / "datapackage.json", package)
-    _write_json(folder / "ro-crate-metadata.json", _crate(con, folder, described))
+    _write_json(folder / "ro-crate-metadata.json", ro_crate(con, folder, described))
 
 
 def _attempt(
@@ -222,155 +180,6 @@ def _log(con: duckdb.DuckDBPyConnection, source: Path, target: Path, run_id: str
                 log.write(b"\n")
 
 
-# --- descriptions -------------------------------------------------------------------------------------------
-
-
-def _package(con: duckdb.DuckDBPyConnection, folder: Path, described: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Frictionless Data Package 1: every file a resource, tables with their schema. The rest is said to be files
-    (``type``), which Frictionless would else open by their endings: an engine's report is no JSON that describes data,
-    and Parquet describes itself."""
-    facts = _facts(con)
-    resources: list[dict[str, Any]] = []
-    taken: set[str] = set()
-    for path in _files(folder):
-        entry = described.get(path, {})
-        about: dict[str, Any] = {"name": _unique(_slug(entry.get("name", path)), taken), "path": path}
-        if entry:
-            about |= {
-                "type": "table",
-                "profile": "tabular-data-resource",
-                "description": entry["description"],
-                "schema": entry["schema"],
-            }
-        else:
-            about |= {"type": "file", "profile": "data-resource"}
-        resources.append(about | _file_facts(folder / path) | ({"encoding": "utf-8"} if entry else {}))
-    return {
-        "profile": "data-package",
-        "name": _slug(str(facts["campaign"] or "campaign")),
-        "id": facts["campaign_id"],
-        "title": f"Campaign {facts['campaign']}: audit trail",
-        "description": _description(facts),
-        "created": _created(con).isoformat().replace("+00:00", "Z"),
-        "licenses": [DATA_LICENCE, CODE_LICENCE],
-        "keywords": ["benchmark", "large language models", "containers", "reproducibility"],
-        "simulated": facts["simulated"],
-        "resources": resources,
-    }
-
-
-def _crate(con: duckdb.DuckDBPyConnection, folder: Path, described: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """RO-Crate 1.1: the folder as a dataset, every file a part of it."""
-    facts, files = _facts(con), _files(folder)
-    root = {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": f"Campaign {facts['campaign']}: audit trail",
-        "identifier": facts["campaign_id"],
-        "description": _description(facts),
-        "datePublished": _created(con).date().isoformat(),
-        "license": {"@id": DATA_LICENCE["path"]},
-        "hasPart": [{"@id": quote(path)} for path in files],
-    }
-    parts = []
-    for path in files:
-        about = _file_facts(folder / path)
-        part = {
-            "@id": quote(path),
-            "@type": "File",
-            "name": path,
-            "contentSize": str(about["bytes"]),
-            "encodingFormat": about["mediatype"],
-            "sha256": about["hash"].removeprefix("sha256:"),
-        }
-        if path in described:
-            part["description"] = described[path]["description"]
-        if path == "LICENSE":
-            part["license"] = {"@id": CODE_LICENCE["path"]}
-        parts.append(part)
-    licences = [
-        {"@id": it["path"], "@type": "CreativeWork", "name": it["title"], "identifier": it["name"]}
-        for it in (DATA_LICENCE, CODE_LICENCE)
-    ]
-    descriptor = {
-        "@id": "ro-crate-metadata.json",
-        "@type": "CreativeWork",
-        "about": {"@id": "./"},
-        "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
-    }
-    context = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
-    return {"@context": context, "@graph": [descriptor, root, *licences, *parts]}
-
-
-def _schema(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    """Table Schema of a query; the unit of a quantity is the end of its name."""
-    fields = []
-    for name, kind in ((str(row[0]), str(row[1])) for row in con.execute(f"DESCRIBE ({query})").fetchall()):
-        known = (
-            "array"
-            if kind.endswith("[]")
-            else "integer"
-            if any(word in kind for word in _INTEGERS)
-            else _TYPES.get(kind, "string")
-        )
-        field = {"name": name, "type": known}
-        if known == "datetime":
-            field["format"] = "%Y-%m-%dT%H:%M:%S.%fZ"
-        fields.append(field)
-    return {"fields": fields, "missingValues": [""]}
-
-
-def _about(name: str) -> str:
-    return next((it.about for it in views.tables() if it.name == name), name)
-
-
-def _facts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    names = ("campaign", "campaign_id", "reference", "simulated", "seed", "config_hash", "git_commit")
-    rows = con.execute(f"SELECT {', '.join(names)} FROM campaign").fetchall()
-    return dict(zip(names, rows[0] if rows else [None] * len(names), strict=True))
-
-
-def _description(facts: dict[str, Any]) -> str:
-    simulated = "SIMULATED DATA, nothing here was measured. " if facts["simulated"] else ""
-    return (
-        f"{simulated}Plan, journal, attempts, telemetry and derived tables of a benchmark campaign. Every arm is "
-        f"compared with {facts['reference']}. Code version {facts['git_commit']}, config {facts['config_hash']}, "
-        f"seed {facts['seed']}."
-    )
-
-
-def _created(con: duckdb.DuckDBPyConnection) -> datetime:
-    """When the campaign began: the time of everything in the package, so that the same results give the same bytes."""
-    rows = con.execute("SELECT created_utc FROM campaign").fetchall()
-    at = rows[0][0] if rows and rows[0][0] else datetime(1980, 1, 1)
-    known: datetime = at.replace(tzinfo=UTC, microsecond=0)
-    return max(known, datetime(1980, 1, 1, tzinfo=UTC))
-
-
-def _readme(con: duckdb.DuckDBPyConnection) -> str:
-    facts = _facts(con)
-    return f"""# Audit trail of the campaign {facts["campaign"]}
-
-{_description(facts)}
-
-| where | what |
-|---|---|
-| `runs/<run>/<attempt>/run.log` | timestamped log: journal lines, then stdout and stderr |
-| `runs/<run>/<attempt>/metadata.json` | outcome, verdict, gate, stages, metrics |
-| `runs/<run>/<attempt>/gpu_monitoring.csv` | every GPU sample from gate to cooldown |
-| `runs/<run>/<attempt>/memory_monitoring.csv` | every sample of the system's memory |
-| `tables/*.csv` | the campaign's views; columns and types in `datapackage.json` |
-| `raw/` | plan, journal, units, telemetry and manifest as they were recorded |
-
-A character of a name other than a letter, a digit or one of `._=+-` is written as `-`, with a digest of the name
-behind it. Rejected attempts are here as well. An empty field is a quantity that the unit cannot tell.
-Data: CC BY 4.0 (`LICENSE-DATA`). Code that made them: MIT (`LICENSE`).
-"""
-
-
-# --- files --------------------------------------------------------------------------------------------------
-
-
 def _csv(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """RFC 4180, UTC times in ISO 8601, nested values as JSON,
     and no cell that a spreadsheet would take for a formula."""
@@ -411,66 +220,5 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target, follow_symlinks=False)
 
 
-def _files(folder: Path) -> list[str]:
-    """Every file of the package but its two descriptions, in a fixed order."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if name not in ("datapackage.json", "ro-crate-metadata.json"))
-
-
-def _file_facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    known = {
-        ".parquet": "application/vnd.apache.parquet",
-        ".jsonl": "application/jsonl",
-        ".log": "text/plain",
-        ".md": "text/markdown",
-        ".csv": "text/csv",
-    }
-    kind = known.get(path.suffix) or mimetypes.guess_type(path.name, strict=True)[0] or "text/plain"
-    return {"mediatype": kind, "bytes": path.stat().st_size, "hash": f"sha256:{digest}"}
-
-
-def _slug(path: str) -> str:
-    """The letters that Frictionless allows in a resource's name."""
-    return "".join(char if char.isascii() and (char.isalnum() or char in "-._") else "-" for char in path.lower())
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """``name``, with a number behind it where it is taken; takes it."""
-    chosen = next(it for it in chain([name], (f"{name}-{number}" for number in count(2))) if it not in taken)
-    taken.add(chosen)
-    return chosen
-
-
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _members(folder: Path) -> Iterator[tuple[Path, str]]:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        yield path, path.relative_to(folder).as_posix()
-
-
-def _zip(folder: Path, target: Path, when: datetime) -> None:
-    """With both descriptions at the archive's root, where readers of crates and packages look for them."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for path, name in _members(folder):
-            entry = zipfile.ZipInfo(name, when.timetuple()[:6])
-            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
-            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as out:
-                shutil.copyfileobj(source, out)
-
-
-def _tar(folder: Path, target: Path, when: datetime) -> None:
-    """Everything in one folder, as whoever unpacks a tar expects."""
-    with (
-        target.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
-    ):
-        for path, name in _members(folder):
-            entry = tarfile.TarInfo(f"{folder.name}/{name}")
-            entry.size, entry.mtime, entry.mode = path.stat().st_size, int(when.timestamp()), 0o644
-            with path.open("rb") as source:
-                archive.addfile(entry, source)

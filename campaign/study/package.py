@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from campaign.exchange import export as exporting
+from campaign.exchange.archive import pack, stem
 from campaign.record.durable import StoreError
 from campaign.study import record
 
@@ -24,7 +25,7 @@ def export(folder: Path, target: Path) -> Path:
     about = record.facts(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
-        whole = Path(scratch) / exporting.stem(target)
+        whole = Path(scratch) / stem(target)
         whole.mkdir()
         for name in (record.FACTS, record.JOURNAL):
             shutil.copyfile(folder / name, whole / name)
@@ -33,7 +34,7 @@ def export(folder: Path, target: Path) -> Path:
         for phase in about["phases"]:
             if record.phase_store(folder, phase["name"]).exists():
                 exporting.export(folder / phase["name"], whole / phase["name"])
-        made = exporting.pack(
+        made = pack(
             whole, Path(scratch) / "archive", target.name, datetime.fromtimestamp(about["created_utc_ns"] / 1e9, UTC)
         )
         made.rename(target)
