@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.analysis import inputs, looks, parallel, seal, views
+from campaign.analysis import inputs, looks, parallel, phase_rows, seal, views
 from campaign.analysis import rows as findings
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ def _tables(
             "over_units": list(findings.over_units(result, asked.cells)),
             "losses": list(findings.losses(result, asked.cells)),
             "order_effects": list(findings.order_effects(result, asked.cells)),
-            "phase_decisions": list(findings.phase_decisions(result, asked.screen)),
-            "screen_effects": list(findings.screen_effects(result)),
-            "screen_contrasts": list(findings.screen_contrasts(result)),
+            "phase_decisions": list(phase_rows.phase_decisions(result, asked.screen)),
+            "screen_effects": list(phase_rows.screen_effects(result)),
+            "screen_contrasts": list(phase_rows.screen_contrasts(result)),
             "request_percentiles": list(
                 findings.request_percentiles(percentiled, asked.settings["reference"], fixed=asked.fixed)
             ),

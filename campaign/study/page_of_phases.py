@@ -11,7 +11,7 @@ import pandas as pd
 
 from campaign.analysis import metrics, words
 from campaign.analysis.margin import margin_of
-from campaign.analysis.rows import screen_contrasts
+from campaign.analysis.phase_rows import screen_contrasts
 from campaign.analysis.statistics.reduction import Reduction, against_prediction, paired_reduction
 from campaign.report import wording
 from campaign.study import figures, hypotheses, record
