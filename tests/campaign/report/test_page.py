@@ -349,7 +349,7 @@ def test_an_interval_with_one_open_side_is_drawn_to_the_edge_and_told(tmp_path):
     folder = import_runs(tmp_path / "open.csv", tmp_path / "results")
     text = visible(page.write(folder).read_text(encoding="utf-8"))
     assert "above −46.5 %" in text
-    assert "below 56.66 %" in text
+    assert "below 56.7 %" in text
     with contextlib.closing(evidence.connect(folder)) as con:
         made = {table.name: table for table in tables.tables(con)}
         overheads = effects.overheads(con)
