@@ -8,6 +8,7 @@ import time
 
 from campaign.cli import before, carry_out, meanwhile, others, rehearsal, results, schema, study
 from campaign.cli.app import ROOT, app, err, out
+from campaign.cli.words import silence_lost_interrupts
 
 __all__ = [
     "app",
@@ -27,6 +28,7 @@ __all__ = [
 
 def main() -> None:
     began_ns = time.time_ns()
+    silence_lost_interrupts()
     try:
         app()
     finally:

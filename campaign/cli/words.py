@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -48,6 +49,18 @@ def in_words(err: Console) -> Iterator[None]:
             code, message = EXIT_DEFECT, _defect(problem)
         err.print(f"campaign: {message}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(code) from None
+
+
+def silence_lost_interrupts() -> None:
+    """An interrupt that arises where Python lets no exception out (a destructor, a hook at a fork) is lost, and Python
+    would print its stack. Whoever handles signals has noted it already."""
+    says = sys.unraisablehook
+
+    def hook(lost: Any) -> None:
+        if not (isinstance(lost.exc_type, type) and issubclass(lost.exc_type, KeyboardInterrupt)):
+            says(lost)
+
+    sys.unraisablehook = hook
 
 
 def seen_enough() -> None:

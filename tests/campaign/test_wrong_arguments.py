@@ -143,6 +143,16 @@ def test_closed_input_and_output_end_without_a_traceback(closed):
     assert done.returncode == 0, done
 
 
+def test_an_interrupt_that_python_cannot_let_out_prints_no_stack():
+    program = (
+        "from campaign.cli.words import silence_lost_interrupts\nsilence_lost_interrupts()\n"
+        "class Gone:\n    def __init__(self, problem): self.problem = problem\n"
+        "    def __del__(self): raise self.problem\nGone(KeyboardInterrupt()); Gone(ValueError('told'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert "KeyboardInterrupt" not in done.stderr and "ValueError: told" in done.stderr
+
+
 @pytest.mark.parametrize(
     "shape",
     [
