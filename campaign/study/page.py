@@ -18,7 +18,7 @@ from campaign.report import noise, wording
 from campaign.report.page import frame
 from campaign.report.page.frame import Head, Shown
 from campaign.study import hypotheses, record
-from campaign.study.config import OPTIMIZED
+from campaign.study.config import AGAIN, OPTIMIZED
 from campaign.study.hypotheses import Part
 from campaign.study.page_of_phases import Figure, of_baseline, of_combination, of_screening, of_validation
 from campaign.study.wording import (
@@ -178,8 +178,7 @@ def _headline(
             else f"{name}: none of {len(screened['candidates'])} options was shown to win anything back. "
             f"{most_words(screened)}"
         )
-    if (last := known.get("validation")) is not None:
-        third = hypotheses.trio(last)[2]
+    if (last := known.get("validation")) is not None and (third := hypotheses.trio(last)[2]) != AGAIN:
         mine = [row for row in rows["validation"] if row["treatment"] == third]
         said += [f"{last.name}: {sentence}" for sentence in wording.sentences(mine)]
     return said or ["Nothing can be claimed yet: no phase has an accepted run in two arms."]
