@@ -22,6 +22,7 @@ workloads:
 repetitions: 2
 shakedown: false
 gate: {cooldown_s: 0.5, ceiling_c: null, dwell_s: 0, memory_tolerance_gib: null, timeout_s: 30, on_timeout: flag}
+acceptance: {coverage_min_pct: 50}   # of an attempt of a second one late sample is a tenth
 """
 
 

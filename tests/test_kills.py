@@ -46,6 +46,7 @@ repetitions: 6
 attempts_max: 50
 breaker: 50
 gate: {cooldown_s: 0.2, ceiling_c: null, dwell_s: 0, memory_tolerance_gib: null, timeout_s: 30, on_timeout: flag}
+acceptance: {coverage_min_pct: 50}   # of an attempt of a second one late sample is a tenth
 """
 
 

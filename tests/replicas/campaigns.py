@@ -77,6 +77,7 @@ def write(folder: Path, name: str, **keys: Any) -> Path:
         "repetitions": 1,
         "shakedown": False,
         "gate": GATE,
+        "acceptance": {"coverage_min_pct": 50},  # of an attempt of a second one late sample is a tenth
         **keys,
     }
     path = folder / f"{name}.yaml"

@@ -37,6 +37,7 @@ workloads:
 repetitions: 4
 without: [gpu, ulimits.memlock]
 gate: {{cooldown_s: 0.1, ceiling_c: null, dwell_s: 0, memory_tolerance_gib: null, timeout_s: 30, on_timeout: flag}}
+acceptance: {{coverage_min_pct: 50}}   # of an attempt of a second one late sample is a tenth
 library: {PROJECT}/configs
 """
 
