@@ -38,7 +38,7 @@ check: setup  ## ruff, format, mypy, import-linter
 	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy -p tests && $(BIN)/lint-imports; } $(GIVE)
 
 quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
-	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow and not drawn" $(ARGS) $(GIVE)
+	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow and not long" $(ARGS) $(GIVE)
 
 test: setup  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
 	@echo 'A minute of checks (ruff, mypy, rules of imports), then $(if $(ARGS),pytest $(ARGS),some 3500 tests: 15 to 20 minutes on two cores).'

@@ -44,20 +44,32 @@ SLOW = (
     "notebooks",
 )  # fmt: skip
 """Files and folders below tests/ that start Ray or whole campaigns: no two of them at once on a machine."""
-DRAWN = ("campaign/report/paper",)
-"""Those that take their time and nothing of the machine: they draw every figure."""
+LONG = (
+    "campaign/analysis/test_cache.py", "campaign/analysis/test_looks_of_tables.py", "campaign/analysis/test_views.py",
+    "campaign/analysis/statistics/test_statistics_claims.py",
+    "campaign/analysis/statistics/test_statistics_invariants.py",
+    "campaign/analysis/statistics/test_statistics_properties.py",
+    "campaign/analysis/statistics/test_statistics_reference_cases.py",
+    "campaign/config/test_config.py", "campaign/exchange", "campaign/plan/test_power.py",
+    "campaign/plan/test_registration.py", "campaign/reading/test_reading_any_bytes.py", "campaign/rehearsal",
+    "campaign/report", "campaign/study/test_study_page.py", "campaign/study/test_study_results.py",
+    "campaign/test_bad_input_page.py", "campaign/test_cli.py", "campaign/test_results.py", "campaign/test_stranger.py",
+    "campaign/test_wrong_arguments.py", "actors/engines/test_any_bytes.py", "actors/environments/docker",
+    "actors/gpu/test_attempt.py", "actors/gpu/test_parsing.py", "actors/telemetry/test_telemetry_actor.py",
+)  # fmt: skip
+"""Those that take their time and nothing of the machine: whole pages and tables, commands, thousands of examples."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a test takes, as markers: ``docker`` and ``root`` from what it asks for,
-    ``slow`` and ``drawn`` from the lists above."""
+    ``slow`` and ``long`` from the lists above."""
     for item in items:
         place = item.path.relative_to(PROJECT / "tests").as_posix()
         if {"docker_engine", "finished", "local_image"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("docker")
         if any("root" in str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
             item.add_marker("root")
-        for mark, places in (("slow", SLOW), ("drawn", DRAWN)):
+        for mark, places in (("slow", SLOW), ("long", LONG)):
             if any(place == one or place.startswith(f"{one}/") for one in places):
                 item.add_marker(mark)
 
