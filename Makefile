@@ -37,7 +37,7 @@ bench: setup  ## measure the harness itself: perturbation, start latency, journa
 check: setup  ## ruff, format, mypy, import-linter
 	@{ $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy -p tests && $(BIN)/lint-imports; } $(GIVE)
 
-quick: setup  ## the tests that take neither Docker nor root and start no campaign (ARGS= goes to pytest)
+quick: setup  ## a minute of tests that take neither Docker nor root, start no campaign and draw no page (ARGS= goes to pytest)
 	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow and not long" $(ARGS) $(GIVE)
 
 test: setup  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
