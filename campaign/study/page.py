@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from actors.files.publish import publish
 from campaign.analysis import cache, views
@@ -21,10 +21,10 @@ from campaign.study import hypotheses, record
 from campaign.study.config import AGAIN, OPTIMIZED
 from campaign.study.hypotheses import Part
 from campaign.study.page_of_phases import Figure, of_baseline, of_combination, of_screening, of_validation
-from campaign.study.wording import (
-    chosen_words,
-    most_words,
-)
+from campaign.study.wording import chosen_words, most_words
+
+if TYPE_CHECKING:
+    import duckdb
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOOTER = "Every figure on this page comes from the phases' own folders: <code>campaign sql {}</code> opens their views."
@@ -85,11 +85,8 @@ def context(folder: Path) -> dict[str, Any]:
     state = record.fold(record.read(folder))
     names = [phase["name"] for phase in about["phases"]]
     known = hypotheses.parts(folder, names)
-    rows = {
-        kind: cache.rows(cache.connect(part.folder))
-        for kind, part in known.items()
-        if kind in ("baseline", "validation")
-    }
+    opened = {kind: cache.connect(part.folder) for kind, part in known.items() if kind in ("baseline", "validation")}
+    rows = {kind: cache.rows(con) for kind, con in opened.items()}
     kinds = {phase["phase"]: phase["name"] for phase in about["phases"]}
     decisions = {kind: _evidence(state, name) for kind, name in kinds.items()}
     simulated = bool(about.get("simulated"))
@@ -101,7 +98,7 @@ def context(folder: Path) -> dict[str, Any]:
             "simulated": simulated,
             "state": _state(state, names),
         },
-        "headline": _headline(rows, known, decisions, state, kinds),
+        "headline": _headline(rows, opened, known, decisions, kinds),
         "answers": answers,
         "flow": [_box(phase, folder, state, known) for phase in about["phases"]],
         "baseline": of_baseline(known.get("baseline"), rows.get("baseline", []), simulated),
@@ -151,9 +148,9 @@ def _state(state: record.StudyState, names: Sequence[str]) -> str:
 
 def _headline(
     rows: Mapping[str, list[wording.Row]],
+    opened: Mapping[str, duckdb.DuckDBPyConnection],
     known: Mapping[str, Part],
     decisions: Mapping[str, Any],
-    state: record.StudyState,
     kinds: Mapping[str, str],
 ) -> list[str]:
     """What the study found, a sentence for each question; the latest fresh runs speak for a question."""
@@ -165,7 +162,7 @@ def _headline(
             mine = [
                 row for row in rows[kind] if row["reference"] == part.campaign.reference and row["treatment"] in arms
             ]
-            loud = noise.told(cache.connect(part.folder), mine)
+            loud = noise.told(opened[kind], mine)
             said += [f"{part.name}: {sentence}" for sentence in (*loud, wording.headline(mine))]
             break
     screened = decisions.get("combination", {})

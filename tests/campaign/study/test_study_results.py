@@ -53,6 +53,10 @@ def test_one_page_answers_over_all_phases(done: Path) -> None:
         "matters for security only",
     ):
         assert said in text
+    never_measured = "The data are simulated: no figure on this page was measured."
+    assert never_measured not in text
+    rehearsed = {**context, "study": {**context["study"], "simulated": True}}
+    assert never_measured in page.render(rehearsed)
     found = {answer.name: answer for answer in context["answers"]}
     assert found["1"].verdict == "not tested"
     assert "Docker never applies --shm-size" in found["1"].why
