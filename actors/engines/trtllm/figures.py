@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from actors.engines.common.figures import figure
 from actors.engines.common.requests import answer_digest
 from actors.engines.trtllm.log import Log
-from actors.engines.trtllm.report import BenchReport, RequestRecord, finite
+from actors.engines.trtllm.report import BenchReport, RequestRecord
 from actors.types import Metric
 
 
@@ -19,17 +20,7 @@ def metrics(
     """Every figure under the project's name. Missing ones say why;
     a NaN or Infinity that the program wrote is missing."""
     return tuple(
-        Metric(
-            name=name,
-            value=finite(value),
-            unit_of_measure=unit,
-            source=source,
-            reason=None
-            if finite(value) is not None
-            else why
-            if value is None
-            else "the program wrote no finite number",
-        )
+        figure(name, value, unit, source, why)
         for name, value, unit, source, why in (*_served(report, records, reason), *_from_log(report, log, reason))
     )
 

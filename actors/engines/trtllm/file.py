@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.engines import EngineError, Keys
 from actors.engines.common.failures import Failure, report_missing
+from actors.engines.common.figures import finite
 from actors.engines.common.report_files import by_name, text_of
 from actors.engines.trtllm.checks import check_complete, notes
 from actors.engines.trtllm.figures import metrics
@@ -20,7 +21,6 @@ from actors.engines.trtllm.report import (
     BenchReport,
     ReportError,
     RequestRecord,
-    finite,
     is_newer_than_read,
     read_report,
     read_requests,

@@ -12,7 +12,6 @@ client side. Percentiles are nearest rank, ``sorted(x)[int(n * q)]``, never inte
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -310,14 +309,6 @@ def is_newer_than_read(version: str) -> bool:
     """Whether the engine is younger than any whose reports were read."""
     parsed = parse_version(version)
     return parsed is not None and parsed[:2] > NEWEST
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or None where the program wrote NaN or Infinity, or a number beyond all floats."""
-    try:
-        return value if value is not None and math.isfinite(value) else None
-    except OverflowError:
-        return None
 
 
 def read_text(path: Path) -> str:

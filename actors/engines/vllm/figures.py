@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.engines.trtllm.report import finite
+from actors.engines.common.figures import figure
 from actors.engines.vllm.report import LatencyReport, Log, ServeReport, ThroughputReport, VllmReport
 from actors.types import Metric
 
@@ -56,17 +56,7 @@ def metrics(report: VllmReport | None, log: Log, reason: str = "no report") -> t
     found["draft_acceptance_pct"] = (rate if rate is not None else log.draft_acceptance_pct, source, no_draft)
     units = {"tok_s": "tok/s", "req_s": "req/s", "ms": "ms", "s": "s", "gib": "GiB", "tokens": "tokens", "pct": "%"}
     return tuple(
-        Metric(
-            name=name,
-            value=finite(value),
-            unit_of_measure=next(unit for end, unit in units.items() if name.endswith(f"_{end}")),
-            source=source,
-            reason=None
-            if finite(value) is not None
-            else why
-            if value is None
-            else "the program wrote no finite number",
-        )
+        figure(name, value, next(unit for end, unit in units.items() if name.endswith(f"_{end}")), source, why)
         for name, (value, source, why) in found.items()
     )
 

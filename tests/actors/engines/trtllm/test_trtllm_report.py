@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.engines.common.figures import finite
 from actors.engines.trtllm.report import (
     ReportError,
-    finite,
     nearest_rank,
     parse_report,
     parse_version,
