@@ -128,7 +128,7 @@ def start(address: str | None, gpus: int = 1) -> None:
     elif not ray_parts.demand_token():
         raise ClusterError(f"no token for the Ray cluster at {address}: anybody could run code on it. {TOKEN_REMEDY}")
     try:
-        with _ours(ENDING):
+        with _deferred(ENDING):
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         joined = str(ray.get_runtime_context().gcs_address)
         _refuse_open(joined, intruder or _intruder(joined))
@@ -148,7 +148,7 @@ def start(address: str | None, gpus: int = 1) -> None:
 def _start_local(gpus: int) -> str:
     """A node of our own, with a token of its own; returns its address."""
     global _local
-    with _ours(ENDING):  # or a folder and its token would be nobody's
+    with _deferred(ENDING):  # or a folder and its token would be nobody's
         folder, link, lock = _own_folder()
         private.write(folder / "token", secrets.token_hex(32))
         os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would take it before the file
@@ -218,21 +218,25 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
-def _ours(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
-    """Signals that come meanwhile wait; then our own handlers are back. Ray's core puts its own in their place, which
-    print a stack and end the process with nothing stopped."""
+def _deferred(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Signals that come meanwhile are handled at the end: an exception that a handler raises in the middle of Ray's
+    connecting leaves a half made core behind, which ends the process with SIGSEGV. No mask would do: the kernel gives
+    a signal to any thread, and Python runs its handler in the main one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    came: list[int] = []
     handlers = {number: signal.getsignal(number) for number in numbers}
+    ours = {number: it for number, it in handlers.items() if it not in (None, signal.SIG_IGN)}  # None: not Python's
+    for number in ours:
+        signal.signal(number, lambda signum, _: came.append(signum))
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            if handler is not None:  # None: it was not set by Python
-                signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for signum in came:
+            signal.raise_signal(signum)
 
 
 def _intruder(address: str) -> subprocess.Popen[str]:

@@ -9,7 +9,9 @@ that they were tested with.
 from __future__ import annotations
 
 import importlib
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ PARTS = {
     ),
     "ray._private.utils:set_sigterm_handler": (
         "replaced by nothing in the driver: Ray's handler ends it with nothing journalled"
+    ),
+    "ray._private.ray_constants:RAY_DISABLE_FAILURE_SIGNAL_HANDLER": (
+        "set to True: Ray's core would print a stack at SIGTERM and end the driver with nothing stopped"
     ),
     "ray._private.auto_init_hook:enable_auto_connect": (
         "set to False: else any call after the end starts another Ray, in /tmp/ray"
@@ -72,13 +77,31 @@ def require() -> None:
         part(name)
 
 
-def keep_quiet() -> None:
-    """Ray neither takes SIGTERM over, nor starts by itself, nor writes about dead workers on the terminal."""
-    from ray._private import auto_init_hook, utils, worker
+LISTENERS = ("ray_listen_error_messages", "ray_print_logs")
+"""Ray's threads that wait for what the cluster's head has to tell."""
 
+
+def keep_quiet() -> None:
+    """Ray neither takes SIGTERM over, in Python or in its core, nor starts by itself, nor writes about dead workers on
+    the terminal, nor prints the stack of a listener whose head is gone: whoever ends the head, or needs it, says so
+    in words."""
+    from ray._private import auto_init_hook, ray_constants, utils, worker
+
+    ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True
     auto_init_hook.enable_auto_connect = False
     utils.set_sigterm_handler = lambda *_, **__: None
     worker.print_to_stdstream = lambda *_, **__: None
+    if not hasattr(threading.excepthook, "says"):
+        threading.excepthook = _without_listeners(threading.excepthook)
+
+
+def _without_listeners(says: Callable[[threading.ExceptHookArgs], Any]) -> Callable[[threading.ExceptHookArgs], Any]:
+    def hook(lost: threading.ExceptHookArgs) -> None:
+        if lost.thread is None or lost.thread.name not in LISTENERS:
+            says(lost)
+
+    hook.says = says  # type: ignore[attr-defined]
+    return hook
 
 
 REGISTRATION_S = 180.0

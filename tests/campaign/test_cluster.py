@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -201,6 +202,69 @@ def test_a_signal_while_ray_starts_ends_the_campaign_cleanly(number, finished, t
     assert list(person.iterdir()) == []
     assert list(Path("/tmp").glob(f"ray/session_*_{driver.pid}")) == []
     assert not ours.exists() and cluster.end_processes(ours) == 0
+
+
+SIGNALLED = """
+import os, signal, sys, threading
+from campaign import ray_parts
+number, quiet = int(sys.argv.pop(1)), ray_parts.keep_quiet
+def keep_quiet():
+    quiet()
+    from ray import _raylet
+    make = _raylet.CoreWorker
+    def interrupted(*words, **named):
+        core = make(*words, **named)
+        threading.Thread(target=os.kill, args=(os.getpid(), number)).start()  # to whichever thread it comes
+        for _ in range(1_000_000):
+            pass  # a handler runs between two of these
+        return core
+    _raylet.CoreWorker = interrupted
+ray_parts.keep_quiet = keep_quiet
+from campaign.__main__ import main
+main()
+"""
+"""`campaign` that is sent a signal when Ray's core is made and its process does not know of it yet."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_while_ray_connects_is_heard_when_it_has(number, finished, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(int(number)), "run", finished.config, "--results", tmp_path],
+        cwd=PROJECT, env=os.environ | {"CAMPAIGN_HOME": str(finished.home)},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == EXIT_INTERRUPTED, said
+    assert "stopped before anything was begun. The same command goes on.\n" in said
+    assert "SIG" not in said and "Traceback" not in said and list(tmp_path.glob("*/journal*")) == []
+
+
+@pytest.mark.parametrize("way", ["handled", "ignored"])
+def test_signals_wait_until_the_end_of_what_may_not_be_broken_off(way):
+    heard: list[int] = []
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_IGN if way == "ignored" else lambda number, _: heard.append(number)
+    )
+    try:
+        set_before = signal.getsignal(signal.SIGHUP)
+        with cluster._deferred((signal.SIGHUP,)):
+            signal.raise_signal(signal.SIGHUP)
+            assert heard == []
+        assert heard == ([] if way == "ignored" else [signal.SIGHUP])
+        assert signal.getsignal(signal.SIGHUP) is set_before
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("name", "says"), [("ray_listen_error_messages", False), ("sampler", True)])
+def test_a_listener_whose_head_is_gone_prints_no_stack_and_any_other_thread_does(name, says, monkeypatch, capsys):
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    for _ in range(2):  # a driver may start twice
+        ray_parts.keep_quiet()
+    thread = threading.Thread(target=lambda: 1 / 0, name=name)
+    thread.start()
+    thread.join()
+    assert ("ZeroDivisionError" in capsys.readouterr().err) is says
 
 
 def test_a_folder_of_somebody_else_is_refused(home):
