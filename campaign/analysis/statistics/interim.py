@@ -27,7 +27,7 @@ from campaign.analysis.statistics.descriptive import describe, moments
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.judgement import family_of
 from campaign.analysis.statistics.metrics import Fact
-from campaign.analysis.statistics.order import complete_blocks, interleaved, order_balance
+from campaign.analysis.statistics.order import OrderBalance, complete_blocks, interleaved, order_balance
 from campaign.analysis.statistics.sequential.anytime import AnyTime, any_time
 from campaign.analysis.statistics.sets import PROTOCOL, Accounting, Sample, accounting, exclusions
 from campaign.analysis.statistics.settings import Settings, settings_of
@@ -90,12 +90,12 @@ def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdic
     t, r = samples_of(cell, contrast, metric, PROTOCOL)
     status, _ = fatal(cell, contrast, settings)
     fact = settings.facts[metric]
-    names = replace(names_of(cell, contrast, metric), settings_differ={})
+    names = names_of(cell, contrast, metric)
     out: Row = {
         **as_json(names),
         "analysis_set": PROTOCOL,
         "status": status or comparing.status_of(t.value, r.value),
-        "flags": flags_of(arms, metric),
+        "flags": [*flags_of(arms, metric), *(["settings_differ"] if names.settings_differ else [])],
         "desc": {"treatment": describe(t.value), "reference": describe(r.value)},
         "interleaved": interleaved(t, r),
         "order": order_balance(t, r),
@@ -159,9 +159,10 @@ def open_claim(
 ) -> Claim:
     """A claim that decides nothing. ``level`` is that of ``seen``, with its family and how many that counts."""
     reason = None if seen.reason is None else WHY_NO_INTERVAL[seen.reason]
-    if verdict in OPEN and seen.n >= BLOCKS_TO_JUDGE_ORDER:
-        runs = len(samples[0]) + len(samples[1])
-        why = not_interpretable(names, interleaved(*samples), order_balance(*samples), runs)
+    if verdict in OPEN:
+        runs, enough = len(samples[0]) + len(samples[1]), seen.n >= BLOCKS_TO_JUDGE_ORDER
+        mixed, order = (interleaved(*samples), order_balance(*samples)) if enough else (None, OrderBalance())
+        why = not_interpretable(names, mixed, order, runs)
         verdict, reason = (verdict, reason) if why is None else ("not_interpretable", why)
     at_t, at_r = complete_blocks(*samples)
     values = {"treatment": samples[0].value[at_t], "reference": samples[1].value[at_r]}

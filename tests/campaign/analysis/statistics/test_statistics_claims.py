@@ -13,7 +13,10 @@ from campaign.analysis.numbers import decimals, level_text, number, range_text
 from campaign.analysis.statistics import TableError, analyze_requests, analyze_runs, deciding
 from campaign.analysis.statistics.claims import Claim, Limits
 from campaign.analysis.statistics.families import holm, local_level
+from campaign.analysis.statistics.interim import so_far
 from campaign.analysis.statistics.metrics import declared, facts_of, known
+from campaign.analysis.statistics.settings import settings_of
+from campaign.analysis.statistics.table import check_runs
 
 
 def headline(table: pd.DataFrame, **settings: Any) -> dict[str, Any]:
@@ -196,6 +199,25 @@ def test_a_setting_that_differs_between_the_arms_forbids_a_claim(column: str, va
     assert f"the arms also differ in {column} ({values[1]} against {values[0]})" in found["claim"]
     table[column] = [values[0]] * len(table)
     assert headline(table)["verdict"] == "different"
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 12])
+def test_a_setting_that_differs_is_told_before_the_end_as_well(blocks: int) -> None:
+    """Also before there are blocks enough to judge their order."""
+    table = drawn(12, shift=-5.0)
+    table = table[table["repetition"] <= blocks]
+    table["engine"] = ["vllm" if arm == "native" else "trtllm" for arm in table["environment"]]
+    assert [one["verdict"] for one in _so_far(table.drop(columns="engine"))] == ["unfinished"]
+    (found,) = _so_far(table)
+    assert found["verdict"] == "not_interpretable" and "settings_differ" in found["flags"]
+    assert "the arms also differ in engine (trtllm against vllm)" in found["claim"]
+
+
+def _so_far(table: pd.DataFrame) -> list[dict[str, Any]]:
+    runs = check_runs(table)
+    settings = settings_of(runs, None, 1, 1, None, None, None, None, None)
+    found: list[dict[str, Any]] = so_far(runs, settings, "unfinished", diagnostics=False)["comparisons"]
+    return found
 
 
 def test_a_start_temperature_read_in_one_arm_only_excludes_nobody() -> None:
