@@ -104,11 +104,8 @@ def finished(con: duckdb.DuckDBPyConnection) -> bool:
 
 def pilot(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether these runs were made to plan others (``campaign pilot``): nothing is claimed of them."""
-    (told,) = con.execute(
-        """SELECT any_value(chosen_because LIKE 'a pilot of %' OR (simulated AND campaign LIKE '%-pilot'))
-        FROM campaign"""
-    ).fetchall()[0]
-    return bool(told)
+    (told,) = con.execute("SELECT any_value(config->>'pilot_of') FROM campaign").fetchall()[0]
+    return told is not None
 
 
 def run_table(con: duckdb.DuckDBPyConnection) -> tuple[pd.DataFrame, dict[str, Cellname]]:

@@ -143,6 +143,8 @@ class Campaign(Frozen):
     """Made from a study's file, for its screening phase."""
     rest: Rest | None = None
     """By what `gate.cooldown_s` was calibrated, where it was."""
+    pilot_of: Name | None = None
+    """The campaign that these runs were made to plan, as `campaign pilot` sets it: nothing is claimed of them."""
 
     @property
     def config_hash(self) -> str:

@@ -179,6 +179,7 @@ def of(campaign: Campaign, repetitions: int = REPETITIONS) -> Campaign:
     return campaign.model_copy(
         update={
             "name": f"{campaign.name[: 64 - len(SUFFIX)]}{SUFFIX}",
+            "pilot_of": campaign.name,
             "repetitions": dict.fromkeys(campaign.repetitions, repetitions),
             "overrides": overrides,
             "sequential": None,
