@@ -75,11 +75,13 @@ def children(pid: int) -> list[int]:
 
 
 def arguments(pid: int) -> list[str]:
-    """As it was started; empty where it is gone, a zombie or not ours to see."""
+    """As it was started; empty where it is gone, a zombie or not ours to see. psutil splits a single word at its
+    blanks, and an engine without arguments may lie in a folder that has one."""
     try:
-        return list(psutil.Process(pid).cmdline())
-    except UNTOLD:
+        told = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
         return []
+    return [os.fsdecode(word) for word in told.removesuffix(b"\0").split(b"\0")] if told else []
 
 
 def command_line(pid: int) -> str:

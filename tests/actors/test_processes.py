@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -39,6 +40,16 @@ def test_a_process_is_known_by_its_arguments_its_environment_and_its_parent(slee
     assert list(processes.ancestry(pid))[:2] == [pid, os.getpid()]
     assert pid in processes.children(os.getpid())
     assert processes.namespace(pid, "pid") == processes.namespace("self", "pid")
+
+
+def test_a_program_without_arguments_in_a_folder_with_a_blank_is_one_word(tmp_path: Path) -> None:
+    program = tmp_path / "my engines" / "engine"
+    program.parent.mkdir()
+    program.symlink_to("/bin/cat")
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as started:
+        assert processes.arguments(started.pid) == [str(program)]
+        assert started.stdin is not None
+        started.stdin.close()
 
 
 def test_a_stopped_process_and_one_that_nobody_collected_are_told_apart(sleeper: subprocess.Popen[bytes]) -> None:
