@@ -27,6 +27,7 @@ from campaign.analysis.statistics.power import power_table
 from campaign.analysis.statistics.sets import PROTOCOL
 from campaign.analysis.statistics.settings import Settings, settings_of
 from campaign.analysis.statistics.table import RunTable, alike, check_runs
+from campaign.analysis.statistics.time_series import Series
 
 
 def analyze_runs(
@@ -119,7 +120,7 @@ def _comparing(runs: RunTable, settings: Settings) -> Work:
     return Work(jobs, conclude)
 
 
-def _compared(cells: list[tuple[list[InSets], list[dict[str, Any]]]], settings: Settings) -> dict[str, Any]:
+def _compared(cells: list[tuple[list[InSets], list[Series]]], settings: Settings) -> dict[str, Any]:
     """Families, verdicts and claims over what ``compare_cell`` found in each cell."""
     found = [one for compared, _ in cells for one in compared]
     margins = settings.margin_pct
@@ -142,5 +143,5 @@ def _compared(cells: list[tuple[list[InSets], list[dict[str, Any]]]], settings: 
         },
         "comparisons": [as_json(one) for one in concluded],
         "families": families,
-        "series": [entry for _, series in cells for entry in series],
+        "series": [as_json(entry) for _, series in cells for entry in series],
     }
