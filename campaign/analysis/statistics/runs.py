@@ -114,7 +114,7 @@ def _comparing(runs: RunTable, settings: Settings) -> Work:
         decided = decisions(of_phases, runs.metrics, found[len(of_cells) + len(screened) :])
         if screened:
             decided["factorial"] = dict(zip(screened, found[len(of_cells) :], strict=False))
-        units = {"over_units": beyond_units(runs, settings)}
+        units = {"over_units": [as_json(row) for row in beyond_units(runs, settings)]}
         return _compared(found[: len(of_cells)], settings) | decided | units
 
     return Work(jobs, conclude)
@@ -142,6 +142,6 @@ def _compared(cells: list[tuple[list[InSets], list[Series]]], settings: Settings
             "headline_analysis_set": PROTOCOL,
         },
         "comparisons": [as_json(one) for one in concluded],
-        "families": families,
+        "families": as_json(families),
         "series": [as_json(entry) for _, series in cells for entry in series],
     }
