@@ -101,17 +101,16 @@ def models_of(
                 for c in headline
                 if (c["phase"], c["model"], c["metric"], c["contrast"]) == (phase, model, metric, pair)
             ]
-            alone = SetsOfUnit(*(sets[0][key] for key in _OF_SETS)) if len(sets) == 1 else None
-            found[metric] = OfMetric(analyze_units(_samples(mine, contrast, metric)), alone)
+            of_sets = None
+            if len(sets) == 1:
+                of_sets = SetsOfUnit(sets[0]["analysis_sets"], sets[0]["exclusions"], sets[0]["accounting"])
+            found[metric] = OfMetric(analyze_units(_samples(mine, contrast, metric)), of_sets)
         told = {
             metric: ToldOfMetric(entry, verdicts.get((phase, model, pair, metric))) for metric, entry in found.items()
         }
         first = told[metrics[0]]
         out.append(OfModel(model, phase, metrics[0], pair, first.found, told, first.over_units))
     return out
-
-
-_OF_SETS = ("analysis_sets", "exclusions", "accounting")
 
 
 def _samples(cells: list[Cell], contrast: Contrast, metric: str) -> dict[str, Arms]:
