@@ -127,8 +127,8 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         )
     }
     for arm in ("reference", "treatment"):
-        desc = get(found, "desc", arm) or {"n": 0}
-        out |= {f"{name}_{arm}": desc.get(name) for name in ("n", "mean", "sd", "median", "hmean")}
+        out |= {f"{name}_{arm}": get(found, "desc", arm, name) for name in ("n", "mean", "sd", "median", "hmean")}
+        out[f"n_{arm}"] = out[f"n_{arm}"] or 0
         out[f"shapiro_p_{arm}"] = get(found, "normality", arm, "p")
     swapped = {side: get(random, side) for side in ("low", "high")}
     if get(random, "scale") == "ratio":

@@ -46,8 +46,6 @@ class Dunnett(Result):
     pct: float
     low_pct: float
     high_pct: float
-    blocks: bool
-    """Whether only complete blocks were taken."""
     n_treatment: int
     n_reference: int
 
@@ -137,7 +135,6 @@ def dunnett_screen(arms: Group, baseline: str) -> dict[str, Dunnett]:
             pct=100 * math.expm1(found.estimate),
             low_pct=100 * math.expm1(found.low),
             high_pct=100 * math.expm1(found.high),
-            blocks=False,
             n_treatment=len(usable[option]),
             n_reference=len(usable[baseline]),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from campaign.analysis.statistics.deciding import Layer
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.equivalence import MARGINS_PCT
 from campaign.analysis.statistics.interblock import Interblock, interblock
-from campaign.analysis.statistics.order import Ran, complete_blocks, interleaved, time_series, was_blocked
+from campaign.analysis.statistics.order import complete_blocks, interleaved, was_blocked
 from campaign.analysis.statistics.randomisation import Randomisation, randomisation, seed_of
 from campaign.analysis.statistics.seeds import derived_seed
 from campaign.analysis.statistics.sets import (
@@ -46,6 +47,7 @@ from campaign.analysis.statistics.sets import (
 )
 from campaign.analysis.statistics.settings import Settings
 from campaign.analysis.statistics.table import Cell
+from campaign.analysis.statistics.time_series import OrderNotRecorded, Ran, Series, time_series
 
 SampleKey = tuple[Any, ...]
 
@@ -56,7 +58,7 @@ def compare_cell(
     metrics: list[str],
     settings: Settings,
     suspect: Mapping[str, set[tuple[str, str]]],
-) -> tuple[list[InSets], list[dict[str, Any]]]:
+) -> tuple[list[InSets], list[Series]]:
     """Every contrast and metric of a cell: the comparison in all analysis sets, and the series."""
     pairs = [
         (contrast, metric)
@@ -280,25 +282,19 @@ def flags_of(arms: list[Attempts], metric: str) -> list[str]:
     return [name for name, raised in checks.items() if raised]
 
 
-def series_of(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> list[dict[str, Any]]:
+def series_of(cell: Cell, contrast: Contrast, metric: str, settings: Settings) -> list[Series]:
+    """What order and time explain of a contrast; nothing where it was refused or an arm has fewer than three runs."""
     if fatal(cell, contrast, settings)[0]:
         return []
     t, r = samples_of(cell, contrast, metric, PROTOCOL)
     if len(t) < 3 or len(r) < 3:
         return []
-    name = f"{contrast.treatment}_vs_{contrast.reference}"
-    entry = {
-        "model": cell.model,
-        "metric": metric,
-        "reference": contrast.reference,
-        "treatment": contrast.treatment,
-        "unit": cell.unit,
-        "phase": cell.phase,
-    }
+    named = partial(Series, cell.model, metric, contrast.reference, contrast.treatment, cell.unit, cell.phase)
     if np.isnan(t.order).any() or np.isnan(r.order).any():
-        return [entry | {"interleaved": None, "flags": [], "reason": "order_not_recorded"}]
+        return [named(OrderNotRecorded())]
+    name = f"{contrast.treatment}_vs_{contrast.reference}"
     seed = derived_seed(settings.seed, cell.model, metric, name, "moving_block_mean_diff", PROTOCOL)
-    return [entry | time_series(t, r, was_blocked(t, r, cell.schedule), seed, _ran(cell, contrast.treatment))]
+    return [named(time_series(t, r, was_blocked(t, r, cell.schedule), seed, _ran(cell, contrast.treatment)))]
 
 
 def _ran(cell: Cell, treatment: str) -> Ran:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from campaign.analysis.statistics.bootstrap import (
     resampled_difference,
     resampled_overhead,
 )
-from campaign.analysis.statistics.descriptive import describe, is_constant, moments, outliers
+from campaign.analysis.statistics.descriptive import Arm, Outliers, describe, is_constant, moments, outliers
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.effects import Effect, independent_effect, labels
 from campaign.analysis.statistics.equivalence import MARGINS_PCT, Margins, Tost, TostAbsolute, tost_absolute, tost_ratio
@@ -81,10 +81,10 @@ class Compared(Result):
 
     status: str
     cautions: list[str]
-    desc: dict[str, dict[str, Any]]
+    desc: dict[str, Arm]
     difference: Annotated[Difference, INLINE]
     inference: Annotated[Inference, INLINE]
-    outliers: dict[str, Any]
+    outliers: Outliers
     paired: Blocks
     bootstrap: Resampled
     order: OrderBalance

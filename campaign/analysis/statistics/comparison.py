@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from campaign.analysis.result import INLINE, LEFT_OUT, UNTOLD, Result
+from campaign.analysis.result import INLINE, LEFT_OUT, UNTOLD, Result, get
 from campaign.analysis.statistics import two_arms
 from campaign.analysis.statistics.block_contrasts import Dunnett
 from campaign.analysis.statistics.bootstrap import Resampled
@@ -183,9 +183,9 @@ def summary_of(found: Measured) -> SetSummary:
     """What the analysis set of this comparison makes of it."""
     arms = {getattr(found.names, arm): found.compared.desc[arm] for arm in ("treatment", "reference")}
     return SetSummary(
-        n={arm: desc["n"] for arm, desc in arms.items()},
-        mean={arm: desc.get("mean") for arm, desc in arms.items()},
-        sd={arm: desc.get("sd") for arm, desc in arms.items()},
+        n={arm: desc.n for arm, desc in arms.items()},
+        mean={arm: get(desc, "mean") for arm, desc in arms.items()},
+        sd={arm: get(desc, "sd") for arm, desc in arms.items()},
         diff=found.compared.difference.diff,
         pct_change=found.compared.difference.pct_change,
         welch=found.compared.inference.tests["welch"],

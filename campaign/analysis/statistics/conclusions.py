@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from campaign.analysis.result import INLINE, LEFT_OUT, Result
 from campaign.analysis.statistics.comparison import Comparison, InSets
+from campaign.analysis.statistics.families import EquivalenceFamily, Family
 from campaign.analysis.statistics.judgement import Judgement, PlainVerdict, judge, plain_families
 from campaign.analysis.statistics.sets import ALL_VALID, ANALYSIS_SETS, PROTOCOL
 from campaign.analysis.statistics.settings import Settings
@@ -27,7 +28,16 @@ class Concluded(Result):
     reason: str | None
 
 
-def conclude(found: Sequence[InSets], settings: Settings) -> tuple[list[Concluded], dict[str, Any]]:
+@dataclass(frozen=True)
+class Families(Result):
+    """The families of the headline set: that of a single two-arm study, whose parts stand among the names of the
+    others."""
+
+    plain: Annotated[Family | None, INLINE]
+    by_name: Annotated[dict[str, Family | EquivalenceFamily], INLINE]
+
+
+def conclude(found: Sequence[InSets], settings: Settings) -> tuple[list[Concluded], Families]:
     """Every comparison of the headline set, then those of all valid runs; and the families of the headline set."""
     by_set = {name: [one[name] for one in found] for name in ANALYSIS_SETS}
     judged = {
@@ -49,7 +59,7 @@ def conclude(found: Sequence[InSets], settings: Settings) -> tuple[list[Conclude
             if name == PROTOCOL:
                 verdicts = {other: judgements[at].verdict for other, (judgements, _) in judged.items()}
             concluded.append(_concluded(comparison, judged[name][0][at], plain[name][0].get(at), verdicts))
-    return concluded, plain[PROTOCOL][1] | judged[PROTOCOL][1]
+    return concluded, Families(plain[PROTOCOL][1], judged[PROTOCOL][1])
 
 
 def _concluded(

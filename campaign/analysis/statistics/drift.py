@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
+from campaign.analysis.result import LEFT_OUT, Result
 from campaign.analysis.statistics.descriptive import median
 from campaign.analysis.statistics.distributions import FloatArray, IntArray, chi2_upper, normal_two_sided
 
@@ -16,36 +18,64 @@ ROUNDING = 1e-11
 """Distance, by the size of the values, below which two of them are one."""
 
 
-def series_checks(series: FloatArray, scale: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MannKendall(Result):
+    """Trend by concordance of pairs; the slope is Sen's, in the metric's unit for each step."""
+
+    S: float
+    var_S: float
+    z: float
+    p: float
+    sen_slope: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesChecks(Result):
+    """Memory and trend of a series of ``n`` values: all None, with the ``reason``, where it is too short or does not
+    vary; the runs test also where all values lie on one side of the median. ``n_eff`` is how many independent values
+    would say as much."""
+
+    n: int
+    lag: int | None = None
+    ljung_box_Q: float | None = None
+    ljung_box_p: float | None = None
+    runs_z: float | None = None
+    runs_p: float | None = None
+    r1: float | None = None
+    n_eff: float | None = None
+    mann_kendall: MannKendall | None = None
+    reason: Annotated[str | None, LEFT_OUT] = None
+
+
+def series_checks(series: FloatArray, scale: float) -> SeriesChecks:
     """Mann-Kendall, Ljung-Box and runs test of one series; needs ten values.
 
     Values nearer to each other than rounding of ``scale``, the size of the values that the series came from, are ties,
     in whatever unit.
     """
     n = len(series)
-    names = ("lag", "ljung_box_Q", "ljung_box_p", "runs_z", "runs_p", "r1", "n_eff", "mann_kendall")
     if n < FEWEST:
-        return {"n": n} | dict.fromkeys(names) | {"reason": "fewer_than_10_values"}
+        return SeriesChecks(n=n, reason="fewer_than_10_values")
     rounded = _tied(series, ROUNDING * scale)
     centred = rounded - rounded.mean()
     energy = float(centred @ centred)
     if energy <= 0:
-        return {"n": n} | dict.fromkeys(names) | {"reason": "no_variation"}
+        return SeriesChecks(n=n, reason="no_variation")
     lag = min(10, n // 5)
     r = [float(centred[k:] @ centred[:-k]) / energy for k in range(1, lag + 1)]
     q = n * (n + 2) * sum(x * x / (n - k) for k, x in enumerate(r, start=1))
     z, p = runs_test(rounded)
-    return {
-        "n": n,
-        "lag": lag,
-        "ljung_box_Q": q,
-        "ljung_box_p": chi2_upper(q, lag),
-        "runs_z": z,
-        "runs_p": p,
-        "r1": r[0],
-        "n_eff": n * (1 - r[0]) / (1 + r[0]),
-        "mann_kendall": mann_kendall(rounded),
-    }
+    return SeriesChecks(
+        n=n,
+        lag=lag,
+        ljung_box_Q=q,
+        ljung_box_p=chi2_upper(q, lag),
+        runs_z=z,
+        runs_p=p,
+        r1=r[0],
+        n_eff=n * (1 - r[0]) / (1 + r[0]),
+        mann_kendall=mann_kendall(rounded),
+    )
 
 
 def _tied(series: FloatArray, near: float) -> FloatArray:
@@ -58,8 +88,8 @@ def _tied(series: FloatArray, near: float) -> FloatArray:
     return out
 
 
-def mann_kendall(series: FloatArray) -> dict[str, float]:
-    """Trend by concordance of pairs, with tie-corrected variance and continuity, and the Sen slope per step."""
+def mann_kendall(series: FloatArray) -> MannKendall:
+    """The trend, with tie-corrected variance and continuity."""
     n = len(series)
     i, j = _pairs(n)
     rise = series[j] - series[i]
@@ -69,7 +99,7 @@ def mann_kendall(series: FloatArray) -> dict[str, float]:
     variance = (n * (n - 1) * (2 * n + 5) - float((t * (t - 1) * (2 * t + 5)).sum())) / 18
     z = (s - math.copysign(1, s)) / math.sqrt(variance) if s and variance > 0 else 0.0
     slope = median(rise / (j - i))
-    return {"S": s, "var_S": variance, "z": z, "p": normal_two_sided(z), "sen_slope": slope}
+    return MannKendall(s, variance, z, normal_two_sided(z), slope)
 
 
 @lru_cache(maxsize=64)

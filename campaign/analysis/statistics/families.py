@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from campaign.analysis.result import INLINE, LEFT_OUT, Result
 from campaign.analysis.statistics.distributions import BoolArray, FloatArray
 
 METHODS = ("bonferroni", "holm", "bh", "by")
@@ -52,18 +54,46 @@ def _ascending(p: Pvalues) -> list[tuple[float, int]]:
     return sorted((x, i) for i, x in enumerate(p) if x is not None)
 
 
-def adjust(p: Pvalues, m: int) -> dict[str, Any]:
-    """All four adjustments of a family of ``m`` planned comparisons; None stays None and stays counted in m."""
+@dataclass(frozen=True)
+class Adjusted(Result):
+    """The p-values of a family, plain and by each of :data:`METHODS`; None stays None."""
+
+    p: list[float | None]
+    bonferroni: list[float | None]
+    holm: list[float | None]
+    bh: list[float | None]
+    by: list[float | None]
+
+
+@dataclass(frozen=True)
+class Family(Result):
+    """Comparisons that pay for each other: what decides each of them, every plain test (by its name), and equivalence.
+    ``m_tested`` of the ``m_planned`` were tested. Where none is singled out to decide, tests are all there is."""
+
+    labels: list[str]
+    m_planned: int
+    m_tested: int
+    difference: Annotated[Adjusted | None, INLINE]
+    tests: Annotated[dict[str, Adjusted], INLINE]
+    equivalence: Annotated[Adjusted | None, LEFT_OUT] = None
+
+
+@dataclass(frozen=True)
+class EquivalenceFamily(Result):
+    """The same comparisons as of a :class:`Family`, asked for equivalence alone."""
+
+    labels: list[str]
+    m_planned: int
+    equivalence: Annotated[Adjusted, INLINE]
+    m_tested: int
+
+
+def adjust(p: Pvalues, m: int) -> Adjusted:
+    """All four adjustments of a family of ``m`` planned comparisons; what has no p stays counted in m."""
     tested = sum(x is not None for x in p)
     if m < tested:
         raise ValueError(f"a family planned as {m} comparisons holds {tested} p-values; state the planned number")
-    return {
-        "p": list(p),
-        "bonferroni": bonferroni(p, m),
-        "holm": holm(p, m),
-        "bh": benjamini_hochberg(p, m),
-        "by": benjamini_yekutieli(p, m),
-    }
+    return Adjusted(list(p), bonferroni(p, m), holm(p, m), benjamini_hochberg(p, m), benjamini_yekutieli(p, m))
 
 
 def stepping_down(ascending: FloatArray, m: int, alpha: float) -> BoolArray:

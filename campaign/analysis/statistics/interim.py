@@ -17,7 +17,7 @@ import numpy as np
 
 from campaign.analysis.margin import Margin
 from campaign.analysis.parallel import Work
-from campaign.analysis.result import as_json
+from campaign.analysis.result import as_json, get
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.cells import fatal, flags_of, samples_of, series_of
 from campaign.analysis.statistics.claims import OPEN, Claim, Limits
@@ -68,7 +68,7 @@ def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bo
         "settings": {"margin_pct": settings.margin_pct, "margin_not_declared": sorted(settings.undeclared)},
         "comparisons": found,
         "families": {},
-        "series": series,
+        "series": [as_json(entry) for entry in series],
         "over_units": [],
         "screen_by_metric": {},
         "validation_by_metric": {},
@@ -168,8 +168,8 @@ def open_claim(
     values = {"treatment": samples[0].value[at_t], "reference": samples[1].value[at_r]}
     described: Row = {}
     for arm, x in values.items():
-        told: Row = describe(x) or {}
-        described |= {f"mean_{arm}": told.get("mean"), f"sd_{arm}": told.get("sd")}
+        told = describe(x)
+        described |= {f"mean_{arm}": get(told, "mean"), f"sd_{arm}": get(told, "sd")}
     interval = _limits(level[0], seen)
     return Claim(
         metric=names.metric,

@@ -13,7 +13,7 @@ from campaign.analysis.statistics import deciding, planning
 from campaign.analysis.statistics.block_contrasts import Dunnett
 from campaign.analysis.statistics.claims import DIFFERENT, Claim, Limits, Needs
 from campaign.analysis.statistics.comparison import Comparison, Measured, Names
-from campaign.analysis.statistics.families import adjust, holm, local_level
+from campaign.analysis.statistics.families import EquivalenceFamily, Family, adjust, holm, local_level
 from campaign.analysis.statistics.independent import ALPHA
 from campaign.analysis.statistics.metrics import Fact
 from campaign.analysis.statistics.verdict import (
@@ -101,7 +101,7 @@ def judge(
     *,
     claims: bool,
     undeclared: Collection[str] = (),
-) -> tuple[list[Judgement], dict[str, Any]]:
+) -> tuple[list[Judgement], dict[str, Family | EquivalenceFamily]]:
     """The judgement of every comparison (with ``claims``: what may be said of it), and the families.
 
     ``comparisons`` are all of one analysis set, of every unit: units pay for each other. ``margin_of`` gives each
@@ -115,17 +115,17 @@ def judge(
         layer = c.layers.get(test) if isinstance(c, Measured) and test is not None else None
         for name in ("F_doc", "F_primary5") if family == "F_doc" else (family,):
             members.setdefault((name, c.names.phase), []).append(_Member(at, c, family, test, layer))
-    out: dict[str, Any] = {}
+    out: dict[str, Family | EquivalenceFamily] = {}
     judged: dict[int, Judgement] = {}
     for (name, phase), group in members.items():
         several = sum(key[0] == name for key in members) > 1
         label = f"{name}@{phase}" if several and phase is not None else name
         found, out[label] = _family(name, group, margin_of, planned, facts, claims, undeclared)
         judged |= found
-    if "F_doc" in out:
-        known = ("labels", "m_planned")
-        out["F_equiv"] = {key: out["F_doc"][key] for key in known} | out["F_doc"]["equivalence"]
-        out["F_equiv"]["m_tested"] = sum(p is not None for p in out["F_equiv"]["p"])
+    doc = out.get("F_doc")
+    if isinstance(doc, Family) and doc.equivalence is not None:
+        tested = sum(p is not None for p in doc.equivalence.p)
+        out["F_equiv"] = EquivalenceFamily(doc.labels, doc.m_planned, doc.equivalence, tested)
     return [judged[at] for at in range(len(comparisons))], out
 
 
@@ -137,7 +137,7 @@ def _family(
     facts: Facts,
     claims: bool,
     undeclared: Collection[str],
-) -> tuple[dict[int, Judgement], dict[str, Any]]:
+) -> tuple[dict[int, Judgement], Family]:
     """Judgements of the members whose family this is, by their place, and the family."""
     metrics = [its.comparison.names.metric for its in group]
     p = [None if its.layer is None else its.layer.p_difference() for its in group]
@@ -155,21 +155,22 @@ def _family(
     inferior, random = holm(no_worse, m), holm([_random_p(its.comparison) for its in group], m)
     # Secondary metrics control the false discovery rate, everything else the family-wise error.
     method = "bh" if name == "F_secondary" else "holm"
+    decided = difference.bh if method == "bh" else difference.holm
     tails = local_level(p, m, method) / 2, local_level(equivalence, m, "holm")
     judged: dict[int, Judgement] = {}
     for i, (its, metric) in enumerate(zip(group, metrics, strict=True)):
         if its.family != name:
             continue
-        verdict = verdict_of(its.comparison, difference[method][i], equal["holm"][i])
+        verdict = verdict_of(its.comparison, decided[i], equal.holm[i])
         detail = Detail(
             test=its.test,
             p=p[i],
-            p_adjusted=difference[method][i],
-            p_bonferroni=difference["bonferroni"][i],
-            p_bh=difference["bh"][i],
-            p_by=difference["by"][i],
+            p_adjusted=decided[i],
+            p_bonferroni=difference.bonferroni[i],
+            p_bh=difference.bh[i],
+            p_by=difference.by[i],
             tost_p=equivalence[i],
-            tost_p_adjusted=equal["holm"][i],
+            tost_p_adjusted=equal.holm[i],
             noninferiority_p=no_worse[i],
             noninferiority_p_adjusted=inferior[i],
             randomisation_p_adjusted=random[i],
@@ -188,12 +189,7 @@ def _family(
         judged[its.at] = Judgement(its.test, name, verdict, detail, flags, claim)
     tests = {test: adjust([test_p(its.comparison, test) for its in group], m) for test in TESTS}
     labels = [label(its.comparison.names, name) for its in group]
-    return judged, (
-        {"labels": labels, "m_planned": m, "m_tested": sum(x is not None for x in p)}
-        | difference
-        | tests
-        | {"equivalence": equal}
-    )
+    return judged, Family(labels, m, sum(x is not None for x in p), difference, tests, equal)
 
 
 def _random_p(c: Comparison) -> float | None:
@@ -251,7 +247,7 @@ def _claim(its: _Member, verdict: str, detail: Detail, tails: tuple[float, float
         alone = _limits(layer, ALONE_TAIL, deciding.UNSEEN_DIFFERENCE)
     found: Dunnett | None = get(c, "of_screen", "dunnett")
     if found is not None:
-        effect, scale, decided_on = found.pct, "ratio", "complete blocks" if found.blocks else "all runs"
+        effect, scale, decided_on = found.pct, "ratio", "all runs"
         difference, equivalence, alone = Limits(95.0, found.low_pct, found.high_pct), None, None
         n = {"reference": found.n_reference, "treatment": found.n_treatment}
     interpretable = verdict in (*DIFFERENT, "equivalent", "inconclusive")
@@ -349,27 +345,22 @@ class PlainVerdict(Result):
 
 def plain_families(
     comparisons: Sequence[Comparison], planned: Mapping[str, int], facts: Facts
-) -> tuple[dict[int, PlainVerdict], dict[str, Any]]:
+) -> tuple[dict[int, PlainVerdict], Family | None]:
     """The families of a single two-arm study: each test over all its primary comparisons. The verdicts are by the place
-    of the comparison; of any other study both are empty."""
+    of the comparison; of any other study there are none, and no family."""
     group = [at for at, c in enumerate(comparisons) if c.names.kind == "main"]
     chosen = [at for at in group if facts[comparisons[at].names.metric].role != "secondary"] or group
     primary = [comparisons[at] for at in chosen]
     if not primary or len({(c.names.phase, c.names.unit) for c in primary}) > 1:
-        return {}, {}
+        return {}, None
     m = max(planned.get("F_primary", len(primary)), len(primary))
-    out: dict[str, Any] = {
-        "labels": [label(c.names) for c in primary],
-        "m_planned": m,
-        "m_tested": sum(c.status == "ok" for c in primary),
-    }
-    for test in TESTS:
-        out[test] = adjust([test_p(c, test) for c in primary], m)
+    tests = {test: adjust([test_p(c, test) for c in primary], m) for test in TESTS}
     for name, test in (("tost_paired_2pct", "paired_t"), ("tost_ratio_2pct", "welch")):
-        out[name] = adjust([tost_p(c, test, 2) for c in primary], m)
+        tests[name] = adjust([tost_p(c, test, 2) for c in primary], m)
     verdicts = {}
-    different, equivalent = out["paired_t"]["holm"], holm(out["tost_paired_2pct"]["p"], m)
+    different, equivalent = tests["paired_t"].holm, tests["tost_paired_2pct"].holm
     for at, c, p, q in zip(chosen, primary, different, equivalent, strict=True):
         usable = isinstance(c, Measured) and c.status == "ok" and c.compared.paired.status == "ok"
         verdicts[at] = PlainVerdict(four_way(p, q) if usable else None)
-    return verdicts, out
+    labels, tested = [label(c.names) for c in primary], sum(c.status == "ok" for c in primary)
+    return verdicts, Family(labels, m, tested, None, tests)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
+from campaign.analysis.result import Result
 from campaign.analysis.statistics.distributions import (
     FloatArray,
     chi2_upper,
@@ -66,9 +67,43 @@ def reml(y: FloatArray, v: FloatArray) -> float:
 
 
 TAU2 = {"PM": paule_mandel, "DL": dersimonian_laird, "REML": reml}
+UNITS = "100*ln(ratio)"
 
 
-def random_effects(y: FloatArray, v: FloatArray, method: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RandomEffects(Result):
+    """The mean over all units there could be, in 100 ln ratio, with limits at 95 % and those of one further unit
+    (``pi``). ``I2`` is in percent; p is None where all units say the same."""
+
+    estimate: float
+    se: float
+    tau2: float
+    I2: float
+    Q: float
+    Q_p: float
+    p: float | None
+    ci_low: float
+    ci_high: float
+    pi_low: float
+    pi_high: float
+    ratio: float
+    units: str = UNITS
+
+
+@dataclass(frozen=True)
+class FixedEffect(Result):
+    """The mean over these units, in 100 ln ratio; limits at 95 %."""
+
+    estimate: float
+    se: float
+    p: float
+    ci_low: float
+    ci_high: float
+    ratio: float
+    units: str = UNITS
+
+
+def random_effects(y: FloatArray, v: FloatArray, method: str) -> RandomEffects:
     """Estimate with the Hartung-Knapp-Sidik-Jonkman interval (t with k - 1) and 95 % prediction interval.
 
     ``y`` are unit estimates in 100 ln ratio and ``v`` their variances; shape (k,), k >= 2. I² (percent) sets tau²
@@ -84,34 +119,26 @@ def random_effects(y: FloatArray, v: FloatArray, method: str) -> dict[str, Any]:
     fixed = 1 / v
     typical = (k - 1) * float(fixed.sum()) / (float(fixed.sum()) ** 2 - float((fixed**2).sum()))
     statistic = heterogeneity(y, v)
-    return {
-        "estimate": estimate,
-        "se": se,
-        "tau2": tau2,
-        "I2": 100 * tau2 / (tau2 + typical),
-        "Q": statistic,
-        "Q_p": chi2_upper(statistic, k - 1),
-        "p": t_two_sided(estimate / se, k - 1) if se > 0 else None,
-        "ci_low": estimate - q * se,
-        "ci_high": estimate + q * se,
-        "pi_low": estimate - q * spread,
-        "pi_high": estimate + q * spread,
-        "ratio": math.exp(estimate / 100),
-        "units": "100*ln(ratio)",
-    }
+    return RandomEffects(
+        estimate=estimate,
+        se=se,
+        tau2=tau2,
+        I2=100 * tau2 / (tau2 + typical),
+        Q=statistic,
+        Q_p=chi2_upper(statistic, k - 1),
+        p=t_two_sided(estimate / se, k - 1) if se > 0 else None,
+        ci_low=estimate - q * se,
+        ci_high=estimate + q * se,
+        pi_low=estimate - q * spread,
+        pi_high=estimate + q * spread,
+        ratio=math.exp(estimate / 100),
+    )
 
 
-def fixed_effect(y: FloatArray, v: FloatArray) -> dict[str, Any]:
+def fixed_effect(y: FloatArray, v: FloatArray) -> FixedEffect:
     """Inverse-variance mean: says something about these units only."""
     w = 1 / v
     estimate, se = float(w @ y) / float(w.sum()), 1 / math.sqrt(float(w.sum()))
     reach = 1.959963984540054 * se
-    return {
-        "estimate": estimate,
-        "se": se,
-        "p": normal_two_sided(estimate / se),
-        "ci_low": estimate - reach,
-        "ci_high": estimate + reach,
-        "ratio": math.exp(estimate / 100),
-        "units": "100*ln(ratio)",
-    }
+    p, ratio = normal_two_sided(estimate / se), math.exp(estimate / 100)
+    return FixedEffect(estimate, se, p, estimate - reach, estimate + reach, ratio)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from campaign.analysis.result import Result
 from campaign.analysis.statistics.distributions import FloatArray, t_two_sided
 
 ZERO = 1e-4
@@ -94,7 +95,32 @@ def reml(data: CrossProducts, block: float, unit: FloatArray, sigma2: float | No
     return RemlFit(deviance, trt, profiled * a / information, profiled)
 
 
-def random_intercepts(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatArray) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RandomIntercepts(Result):
+    """Units and blocks differ in level alone: the effect ``trt``, treatment minus reference, and the standard
+    deviations, all in the metric's unit. The fit is singular where one of them is zero."""
+
+    trt: float
+    se: float
+    df: float
+    p: float
+    sd_unit: float
+    sd_block: float
+    sd_resid: float
+    singular_fit: bool
+
+
+@dataclass(frozen=True)
+class RandomSlope(Result):
+    """The effect differs between units, by ``sd_trt_unit``; all in the metric's unit."""
+
+    trt: float
+    se: float
+    sd_trt_unit: float
+    singular: bool
+
+
+def random_intercepts(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatArray) -> RandomIntercepts:
     """y ~ treatment + (1|unit) + (1|unit:block), REML, Satterthwaite degrees of freedom.
 
     Treats the effect as the same on every unit: its p is conditional on that.
@@ -111,19 +137,19 @@ def random_intercepts(y: FloatArray, trt: FloatArray, unit: FloatArray, block: F
     sigma = math.sqrt(found.sigma2)
     df = _satterthwaite(data, theta, found)
     trt_estimate, se = found.trt * scale, math.sqrt(found.variance) * scale
-    return {
-        "trt": trt_estimate,
-        "se": se,
-        "df": df,
-        "p": t_two_sided(trt_estimate / se, df),
-        "sd_unit": float(theta[1]) * sigma * scale,
-        "sd_block": float(theta[0]) * sigma * scale,
-        "sd_resid": sigma * scale,
-        "singular_fit": bool((theta == 0).any()),
-    }
+    return RandomIntercepts(
+        trt=trt_estimate,
+        se=se,
+        df=df,
+        p=t_two_sided(trt_estimate / se, df),
+        sd_unit=float(theta[1]) * sigma * scale,
+        sd_block=float(theta[0]) * sigma * scale,
+        sd_resid=sigma * scale,
+        singular_fit=bool((theta == 0).any()),
+    )
 
 
-def random_slope(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatArray) -> dict[str, Any]:
+def random_slope(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatArray) -> RandomSlope:
     """y ~ treatment + (1 + treatment|unit) + (1|unit:block), REML: the effect may differ between units."""
     centre, scale = float(y.mean()), float(y.std())
     # Centred treatment: the same model, and intercept and slope are nearly uncorrelated, which the search likes.
@@ -149,12 +175,12 @@ def random_slope(y: FloatArray, trt: FloatArray, unit: FloatArray, block: FloatA
     slope = math.sqrt(max(0.0, float(unit_covariance[1, 1])))
     spread = math.sqrt(max(0.0, float(unit_covariance[0, 0])))
     correlated = slope * spread > 0 and abs(float(unit_covariance[0, 1])) > (1 - 1e-6) * slope * spread
-    return {
-        "trt": found.trt * scale,
-        "se": math.sqrt(found.variance) * scale,
-        "sd_trt_unit": slope * math.sqrt(found.sigma2) * scale,
-        "singular": bool(min(slope, spread, abs(float(p[0]))) < ZERO or abs(float(p[3])) < ZERO or correlated),
-    }
+    return RandomSlope(
+        trt=found.trt * scale,
+        se=math.sqrt(found.variance) * scale,
+        sd_trt_unit=slope * math.sqrt(found.sigma2) * scale,
+        singular=bool(min(slope, spread, abs(float(p[0]))) < ZERO or abs(float(p[3])) < ZERO or correlated),
+    )
 
 
 def _minimise(f: Any, starts: Sequence[tuple[float, ...]]) -> FloatArray:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from campaign.analysis.result import Result
 from campaign.analysis.statistics.distributions import FloatArray, t_quantile, t_two_sided
 
 
@@ -64,21 +65,27 @@ def _factors(design: bytes, columns: int) -> tuple[FloatArray, FloatArray, Float
     return q, r, inner @ inner.T, np.linalg.solve(r, q.sum(axis=0))
 
 
-def coefficient(result: Fit, i: int) -> dict[str, float] | None:
-    """Estimate, standard error, t, p and 95 % interval of one coefficient; None where the fit is exact."""
+@dataclass(frozen=True)
+class Coefficient(Result):
+    """One coefficient of a fit; limits at 95 %."""
+
+    estimate: float
+    se: float
+    t: float
+    p: float
+    df: float
+    ci_low: float
+    ci_high: float
+
+
+def coefficient(result: Fit, i: int) -> Coefficient | None:
+    """One coefficient by its place; None where the fit is exact."""
     estimate, se = float(result.beta[i]), float(np.sqrt(result.covariance[i, i]))
     if se <= 0:
         return None
     reach = t_quantile(0.975, result.df) * se
-    return {
-        "estimate": estimate,
-        "se": se,
-        "t": estimate / se,
-        "p": t_two_sided(estimate / se, result.df),
-        "df": result.df,
-        "ci_low": estimate - reach,
-        "ci_high": estimate + reach,
-    }
+    t = estimate / se
+    return Coefficient(estimate, se, t, t_two_sided(t, result.df), result.df, estimate - reach, estimate + reach)
 
 
 def hc3_se(x: FloatArray, result: Fit, i: int) -> float | None:

@@ -27,6 +27,7 @@ from campaign.analysis.statistics.power import power_table
 from campaign.analysis.statistics.sets import PROTOCOL
 from campaign.analysis.statistics.settings import Settings, settings_of
 from campaign.analysis.statistics.table import RunTable, alike, check_runs
+from campaign.analysis.statistics.time_series import Series
 
 
 def analyze_runs(
@@ -113,13 +114,13 @@ def _comparing(runs: RunTable, settings: Settings) -> Work:
         decided = decisions(of_phases, runs.metrics, found[len(of_cells) + len(screened) :])
         if screened:
             decided["factorial"] = dict(zip(screened, found[len(of_cells) :], strict=False))
-        units = {"over_units": beyond_units(runs, settings)}
+        units = {"over_units": [as_json(row) for row in beyond_units(runs, settings)]}
         return _compared(found[: len(of_cells)], settings) | decided | units
 
     return Work(jobs, conclude)
 
 
-def _compared(cells: list[tuple[list[InSets], list[dict[str, Any]]]], settings: Settings) -> dict[str, Any]:
+def _compared(cells: list[tuple[list[InSets], list[Series]]], settings: Settings) -> dict[str, Any]:
     """Families, verdicts and claims over what ``compare_cell`` found in each cell."""
     found = [one for compared, _ in cells for one in compared]
     margins = settings.margin_pct
@@ -141,6 +142,6 @@ def _compared(cells: list[tuple[list[InSets], list[dict[str, Any]]]], settings: 
             "headline_analysis_set": PROTOCOL,
         },
         "comparisons": [as_json(one) for one in concluded],
-        "families": families,
-        "series": [entry for _, series in cells for entry in series],
+        "families": as_json(families),
+        "series": [as_json(entry) for _, series in cells for entry in series],
     }

@@ -77,7 +77,7 @@ def not_interpretable(names: Names, interleaved: bool | None, order: OrderBalanc
 def confounded(comparison: Measured) -> str | None:
     """:func:`not_interpretable` of a comparison."""
     compared = comparison.compared
-    runs = sum(compared.desc[arm]["n"] for arm in ("treatment", "reference"))
+    runs = sum(compared.desc[arm].n for arm in ("treatment", "reference"))
     return not_interpretable(comparison.names, comparison.interleaved, compared.order, runs)
 
 

@@ -266,7 +266,7 @@ def test_drift_takes_the_lead_from_the_independent_layer() -> None:
 
 def test_carry_over_is_of_the_run_that_really_came_before() -> None:
     """A run that was thrown out still stood before the run that followed it."""
-    from campaign.analysis.statistics.order import _order_models
+    from campaign.analysis.statistics.time_series import order_models
 
     rng = np.random.default_rng(3)
     arms = np.concatenate([rng.permutation([True, False]) for _ in range(15)])
@@ -274,9 +274,10 @@ def test_carry_over_is_of_the_run_that_really_came_before() -> None:
     out = 7
     kept = np.arange(30) != out
     rest = y[kept], arms[kept].astype(float), blocks[kept], order[kept]
-    truth = _order_models(*rest, (order, arms))["ols_prev_block"]
-    pretended = _order_models(*rest, (order[kept], arms[kept]))["ols_prev_block"]
-    assert truth["estimate"] != pytest.approx(pretended["estimate"])
+    truth = order_models(*rest, (order, arms)).ols_prev_block
+    pretended = order_models(*rest, (order[kept], arms[kept])).ols_prev_block
+    assert truth is not None and pretended is not None
+    assert truth.estimate != pytest.approx(pretended.estimate)
 
     table = screen(n=12)
     table = table[table["environment"].isin(["native", "docker_baseline"])].assign(phase="2A", throttled=0)

@@ -25,11 +25,11 @@ def test_false_discovery_rates_agree_with_scipy(p: list[float]) -> None:
 def test_adjusting_keeps_the_order_and_only_raises(p: list[float], unplanned: int) -> None:
     m = len(p) + unplanned
     found = adjust(p, m)
-    for method in ("bonferroni", "holm", "bh", "by"):
-        assert all(q >= x - 1e-15 for x, q in zip(p, found[method], strict=True))
-        ranked = [q for _, q in sorted(zip(p, found[method], strict=True))]
+    for adjusted in (found.bonferroni, found.holm, found.bh, found.by):
+        assert all(q >= x - 1e-15 for x, q in zip(p, adjusted, strict=True))
+        ranked = [q for _, q in sorted(zip(p, adjusted, strict=True))]
         assert ranked == sorted(ranked)
-    assert all(h <= b + 1e-15 for h, b in zip(found["holm"], found["bonferroni"], strict=True))
+    assert all(h <= b + 1e-15 for h, b in zip(found.holm, found.bonferroni, strict=True))
 
 
 def test_what_could_not_be_tested_still_counts() -> None:

@@ -10,10 +10,10 @@ import scipy
 from run_tables import METRIC, drawn, run_table
 
 from campaign.analysis.statistics.interblock import Recovered, estimate, interblock
-from campaign.analysis.statistics.order import order_effect
 from campaign.analysis.statistics.paired import Paired, paired
 from campaign.analysis.statistics.runs import analyze_runs
 from campaign.analysis.statistics.sets import Sample
+from campaign.analysis.statistics.time_series import order_effect
 
 
 def sample(repetition, value):
@@ -46,10 +46,10 @@ def test_with_place_in_the_model_it_is_the_effect_free_of_the_period():
     reference_first = np.arange(15) % 2 == 0
     place = np.where(reference_first, 0.5, -0.5)
     found = estimate(sample(range(15), t), sample(range(15), r), (place, -place))
-    expected = order_effect(t - r, reference_first)["treatment_adjusted"]
+    expected = order_effect(t - r, reference_first).treatment_adjusted
     assert isinstance(found, Recovered) and found.place_in_model
-    assert found.diff == pytest.approx(expected["estimate"], rel=1e-9)
-    assert found.p == pytest.approx(expected["p"], rel=1e-5)
+    assert found.diff == pytest.approx(expected.estimate, rel=1e-9)
+    assert found.p == pytest.approx(expected.p, rel=1e-5)
 
 
 def test_it_is_the_generalised_least_squares_estimate_at_the_likeliest_variances():

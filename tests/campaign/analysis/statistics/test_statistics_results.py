@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import typing
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 
-from campaign.analysis import cache, views
+from campaign.analysis import cache, statistics, views
 from campaign.analysis.result import Result, columns, declared
 from campaign.analysis.statistics import analyze_runs, two_arms
+from campaign.analysis.statistics.beyond_units import beyond_units, models_of
 from campaign.analysis.statistics.bootstrap import DifferenceBca, MovingBlocks, OverheadBca
 from campaign.analysis.statistics.effects import Effect
 from campaign.analysis.statistics.factorial.fit import Effect as FactorEffect
@@ -27,9 +34,12 @@ from campaign.analysis.statistics.paired import Paired, Wilcoxon, paired
 from campaign.analysis.statistics.power import PairedPosthoc, Posthoc
 from campaign.analysis.statistics.randomisation import Randomisation
 from campaign.analysis.statistics.ratio import Ratio
+from campaign.analysis.statistics.runs import compare_runs
 from campaign.analysis.statistics.sets import Accounting, WorstCase
+from campaign.analysis.statistics.settings import settings_of
+from campaign.analysis.statistics.table import alike, check_runs
 from tests import synthetic
-from tests.campaign.analysis.statistics.run_tables import drawn
+from tests.campaign.analysis.statistics.run_tables import METRIC, drawn
 
 OF_COMPARISONS = [
     *(test.Found for test in two_arms.tests().values()),
@@ -115,3 +125,100 @@ def test_a_test_that_is_one_more_file_is_in_the_analysis_of_a_table_and_of_a_cam
     ).fetchall()
     ((compared, unlike),) = differ
     assert compared > 0 and unlike == 0
+
+
+# --- no dictionary where a result belongs -----------------------------------------------------------------------------
+
+BY_NAME = {
+    *("desc", "normality", "n", "mean", "sd", "sigma_rule_can_trigger"),  # arm
+    *("analysis_sets", "verdict_by_set", "exclusions"),  # analysis set
+    *("tost_ratio", "tost_abs"),  # margin
+    *("reasons", "tests", "settings_differ", "covariates", "per_unit", "by_metric"),
+}
+"""Fields, and keys of a record, that map names to values of one kind."""
+WRITTEN = {"claim_detail"}
+"""Keys of a record that are made for the JSON, of a class of their own."""
+OF_ANY_KIND = {"Refused.evidence", "Concluded.claim_detail"}
+TOLD: dict[str, Any] = {
+    "reference": "native",
+    "seed": 3,
+    "m_planned": 30,
+    "margin_pct": None,
+    "planned": {},
+    "planned_repetitions": None,
+    "refused": {},
+}
+
+
+@pytest.fixture(scope="module")
+def several() -> pd.DataFrame:
+    """Two units in two metrics, with two states before each run; neighbours resemble each other."""
+    tables = []
+    for unit in range(2):
+        rng = np.random.default_rng(unit)
+        table = drawn(24, shift=-1.0, seed=unit, unit=f"u{unit}")
+        walk = np.cumsum(rng.normal(0, 2, 24))[table["repetition"] - 1] * table["environment"].eq("native")
+        states = {"start_temp_c": rng.normal(40, 2, 48), "start_mem_available_gib": rng.normal(50, 2, 48)}
+        more = {"ttft_mean_ms": rng.normal(9, 1, 48), METRIC: table[METRIC] + walk}
+        tables.append(table.assign(**states, **more))
+    return pd.concat(tables)
+
+
+def dictionaries(name: str, value: Any) -> Iterator[str]:
+    """Names of the dictionaries within, whichever they are of what may be one."""
+    if isinstance(value, Result):
+        for field, part in vars(value).items():
+            yield from dictionaries(field, part)
+    elif isinstance(value, dict):
+        kinds = {isinstance(part, Result) for part in value.values() if part is not None}
+        if name not in BY_NAME or len(kinds) > 1:
+            yield name
+        for key, part in value.items():
+            yield from dictionaries(name if isinstance(part, dict) else key, part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from dictionaries(name, part)
+
+
+def test_what_is_found_is_a_result_all_the_way_down(several: pd.DataFrame) -> None:
+    work = compare_runs(several, **TOLD)
+    found = work.conclude([job() for job in work.jobs])
+    records = [*found["comparisons"], *found["series"], *found["over_units"]]
+    assert {"newey_west", "ols_prev_block", "covariates"} <= set().union(*found["series"])
+    strays = {name for record in records for key, value in record.items() for name in dictionaries(key, value)}
+    assert strays == WRITTEN
+    assert all(isinstance(family, Result) for name, family in found["families"].items() if name.startswith("F_"))
+
+
+def test_what_units_say_is_a_result_all_the_way_down(several: pd.DataFrame) -> None:
+    runs = alike(check_runs(several))
+    settings = settings_of(runs, **TOLD, better=None)
+    assert all(isinstance(row, Result) for row in beyond_units(runs, settings))
+    (model,) = models_of(runs.cells, runs.environments, runs.metrics, [], settings, [])
+    assert model.first.units.over.models.lmm_random_slope is not None
+    assert list(dictionaries("", model)) == []
+
+
+def every(cls: type[Result]) -> Iterator[type[Result]]:
+    for its in cls.__subclasses__():
+        yield its
+        yield from every(its)
+
+
+def parts(hint: Any) -> Iterator[Any]:
+    yield hint
+    for part in typing.get_args(hint):
+        yield from parts(part)
+
+
+def test_a_field_says_what_it_holds() -> None:
+    for module in pkgutil.walk_packages(statistics.__path__, f"{statistics.__name__}."):
+        importlib.import_module(module.name)
+    vague = {
+        f"{cls.__name__}.{name}"
+        for cls in every(Result)
+        if cls.__module__.startswith("campaign.")
+        for name, hint in typing.get_type_hints(cls).items()
+        if Any in parts(hint)
+    }
+    assert vague <= OF_ANY_KIND
