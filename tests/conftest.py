@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from engine import HOME
 from small_campaign import Finished, write_config
 from small_campaign import campaign as command
 
@@ -44,6 +45,12 @@ SLOW = (
     "notebooks",
 )  # fmt: skip
 """Files and folders below tests/ that start Ray or whole campaigns: no two of them at once on a machine."""
+APART = (
+    "test_replicas.py", "test_wheel.py", "campaign/run/test_driver.py", "campaign/run/test_drift.py",
+    "campaign/run/test_looks.py", "campaign/study/test_conduct.py", "campaign/preflight/test_preflight_units.py",
+    "notebooks",
+)  # fmt: skip
+"""Those that may run beside the others: a GPU and an image of their own, simulated units, or no measuring at all."""
 LONG = (
     "campaign/analysis/test_cache.py", "campaign/analysis/test_looks_of_tables.py", "campaign/analysis/test_views.py",
     "campaign/analysis/statistics/test_statistics_claims.py",
@@ -62,14 +69,14 @@ LONG = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a test takes, as markers: ``docker`` and ``root`` from what it asks for,
-    ``slow`` and ``long`` from the lists above."""
+    ``slow``, ``apart`` and ``long`` from the lists above."""
     for item in items:
         place = item.path.relative_to(PROJECT / "tests").as_posix()
         if {"docker_engine", "finished", "local_image"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("docker")
         if any("root" in str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
             item.add_marker("root")
-        for mark, places in (("slow", SLOW), ("long", LONG)):
+        for mark, places in (("slow", SLOW), ("apart", APART), ("long", LONG)):
             if any(place == one or place.startswith(f"{one}/") for one in places):
                 item.add_marker(mark)
 
@@ -86,18 +93,17 @@ def docker_engine() -> Iterator[docker.DockerClient]:
 
     ``DOCKER_HOST`` names it for the commands that tests start.
     """
-    home = Path(os.environ.get("CAMPAIGN_HOME") or PROJECT / ".campaign")
     try:
-        found = daemon.ensure(home)
+        found = daemon.ensure(HOME)
     except EngineMissing as error:
         pytest.fail(f"the tests need a Docker engine\n{error}", pytrace=False)
     before = os.environ.get("DOCKER_HOST")
     os.environ["DOCKER_HOST"] = found.host
-    yield daemon.connect(home)
+    yield daemon.connect(HOME)
     if before is None:
         del os.environ["DOCKER_HOST"]
     if found.started:
-        daemon.remove(home)
+        daemon.remove(HOME)
 
 
 @pytest.fixture(scope="session")

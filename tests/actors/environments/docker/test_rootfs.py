@@ -16,7 +16,17 @@ import docker
 import pytest
 
 from actors.environments import EnvironmentError_
-from actors.environments.docker.rootfs import EXPORT, ROLE, check_rootfs, export_rootfs, extract, labels, manifest_file
+from actors.environments.docker.options import HOME_LABEL
+from actors.environments.docker.rootfs import (
+    EXPORT,
+    HOME_LABEL,
+    ROLE,
+    check_rootfs,
+    export_rootfs,
+    extract,
+    labels,
+    manifest_file,
+)
 from actors.types import ImageIdentity
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
@@ -96,7 +106,8 @@ def test_it_is_exported_once_for_each_image(
     assert again == exported
     assert said == []
     assert (root_of(again) / "mark").exists()
-    assert docker_engine.containers.list(all=True, filters={"label": f"{ROLE}={EXPORT}"}) == []
+    ours = [f"{ROLE}={EXPORT}", f"{HOME_LABEL}={home.absolute()}"]
+    assert docker_engine.containers.list(all=True, filters={"label": ours}) == []
 
 
 def test_a_fresh_export_differs_in_nothing(
