@@ -19,7 +19,6 @@ from actors.environments import EnvironmentError_
 from actors.environments.docker.options import HOME_LABEL
 from actors.environments.docker.rootfs import (
     EXPORT,
-    HOME_LABEL,
     ROLE,
     check_rootfs,
     export_rootfs,
