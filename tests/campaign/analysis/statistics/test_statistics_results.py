@@ -158,9 +158,11 @@ def several() -> pd.DataFrame:
         rng = np.random.default_rng(unit)
         table = drawn(24, shift=-1.0, seed=unit, unit=f"u{unit}")
         walk = np.cumsum(rng.normal(0, 2, 24))[table["repetition"] - 1] * table["environment"].eq("native")
-        states = {"start_temp_c": rng.normal(40, 2, 48), "start_mem_available_gib": rng.normal(50, 2, 48)}
-        more = {"ttft_mean_ms": rng.normal(9, 1, 48), METRIC: table[METRIC] + walk}
-        tables.append(table.assign(**states, **more))
+        table["start_temp_c"] = rng.normal(40, 2, 48)
+        table["start_mem_available_gib"] = rng.normal(50, 2, 48)
+        table["ttft_mean_ms"] = rng.normal(9, 1, 48)
+        table[METRIC] += walk
+        tables.append(table)
     return pd.concat(tables)
 
 
