@@ -184,8 +184,8 @@ def fixed_told(told: inputs.Asked) -> tuple[Told, ...]:
         key = (row["treatment"], row["metric"])
         if row["analysis_set"] != "protocol" or key not in TRUTH_PCT:
             continue
-        alone = row["claim_detail"]["alone"]
-        covered = None if alone is None else alone["low"] <= TRUTH_PCT[key] <= alone["high"]
+        alone = row["claim_detail"].its.alone
+        covered = None if alone is None else alone.low <= TRUTH_PCT[key] <= alone.high
         verdict = row["verdict"]
         found.append(Told(*key, verdict in CLAIMED, verdict in ("equivalent", "different_but_negligible"), covered))
     return tuple(found)
