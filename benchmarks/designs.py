@@ -197,9 +197,10 @@ def looks_told(plan: looks.Planned, conduct: Any) -> tuple[Told, ...]:
     found = []
     for key, its in plan.of.items():
         course = conduct.courses[key]
-        at = intervals(plan.design, course.counted)["ci95"]
+        at = intervals(plan.design, course.counted).ci95
+        assert at.low_pct is not None and at.high_pct is not None
         truth = TRUTH_PCT[its.treatment, its.metric]
-        covered = at["low_pct"] <= truth <= at["high_pct"]
+        covered = at.low_pct <= truth <= at.high_pct
         found.append(
             Told(its.treatment, its.metric, "different" in course.claims, "equivalent" in course.claims, covered)
         )

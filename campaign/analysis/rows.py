@@ -338,20 +338,20 @@ def comparison_looks(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield row
                 continue
             counted = [one for one in course.counted if one.look <= taken.look]
-            rci, naive = intervals(conduct.design, counted), uncorrected(shown)
+            rci, fixed = intervals(conduct.design, counted), uncorrected(shown).fixed
+            always = any_time(shown, conduct.design).sim95
             different, zone_low, zone_high = reaches(conduct, course, counted)
             yield row | {
                 "pct": percent(shown.mean), "sd_log": shown.sd, "skewness": shown.skewness,
-                **{f"rci95_{side}": rci["ci95"][f"{side}_pct"] for side in ("low", "high")},
-                **{f"sim95_{side}": rci["sim95"][f"{side}_pct"] for side in ("low", "high")},
-                **{f"any_time_{side}": any_time(shown, conduct.design)["sim95"][f"{side}_pct"] for side in ("low",
-                "high")},
+                "rci95_low": rci.ci95.low_pct, "rci95_high": rci.ci95.high_pct,
+                "sim95_low": rci.sim95.low_pct, "sim95_high": rci.sim95.high_pct,
+                "any_time_low": always.low_pct, "any_time_high": always.high_pct,
                 "different_beyond_pct": different, "equivalent_from_pct": zone_low, "equivalent_to_pct": zone_high,
                 "p_difference": shown.p_diff, "p_equivalence": shown.p_tost,
                 **dict(zip(("repeated_p_difference", "repeated_p_equivalence"), taken.rep_p, strict=True)),
                 **dict(zip(("sequential_p_difference", "sequential_p_equivalence"), taken.p_seq, strict=True)),
                 **dict(zip(("adjusted_p_difference", "adjusted_p_equivalence"), taken.p_adjusted, strict=True)),
-                **{f"uncorrected_{name}": naive[f"ci95_{name}_pct"] for name in ("low", "high")},
+                "uncorrected_low": fixed.ci95_low_pct, "uncorrected_high": fixed.ci95_high_pct,
             }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from campaign.analysis.statistics.claims import Claim, Limits
 from campaign.analysis.statistics.interim import ByLooks, ComparedSoFar, stated
 from campaign.analysis.statistics.sequential.concluded import estimate, looks_of
 from campaign.analysis.statistics.sequential.conduct import Conduct, Course
-from campaign.analysis.statistics.sequential.look import Shown, percent
+from campaign.analysis.statistics.sequential.look import Shown
 
 
 def overlaid(found: ComparedSoFar, conduct: Conduct, course: Course, *, over: bool) -> ComparedSoFar:
@@ -55,10 +55,9 @@ def _decided(claim: Claim, conduct: Conduct, course: Course, verdict: str) -> Cl
     shown = counted[-1].shown
     found = estimate(conduct, course)
     assert found is not None
-    effect = percent(found.log_ratio)
     different, equivalent = (conduct.levels(name)[course.key] for name in ("different", "equivalent"))
-    difference = _dual(conduct, course, different / 2, 0, effect)
-    equivalence = _dual(conduct, course, equivalent, 1, effect)
+    difference = _dual(conduct, course, different / 2, 0, found.pct)
+    equivalence = _dual(conduct, course, equivalent, 1, found.pct)
     alone = _at(conduct, course, 0.025, 0, len(counted))
     return replace(
         _with_means(claim, shown),
@@ -69,7 +68,7 @@ def _decided(claim: Claim, conduct: Conduct, course: Course, verdict: str) -> Cl
         n_reference=shown.n,
         n_treatment=shown.n,
         scale="ratio",
-        effect=effect,
+        effect=found.pct,
         interval=equivalence if verdict == "equivalent" else difference,
         difference_interval=difference,
         equivalence_interval=equivalence,

@@ -39,7 +39,7 @@ from campaign.analysis.statistics.runs import compare_runs
 from campaign.analysis.statistics.sequential.claimed import overlaid
 from campaign.analysis.statistics.sequential.conduct import Conduct, Key
 from campaign.analysis.statistics.sequential.design import Design
-from campaign.analysis.statistics.sequential.table import of_blocks
+from campaign.analysis.statistics.sequential.table import of_blocks, sequential
 from campaign.analysis.statistics.sets import Accounting, WorstCase
 from campaign.analysis.statistics.settings import settings_of
 from campaign.analysis.statistics.table import alike, check_runs
@@ -138,6 +138,7 @@ BY_NAME = {
     *("desc", "normality", "n", "mean", "sd", "sigma_rule_can_trigger"),  # arm
     *("analysis_sets", "verdict_by_set", "exclusions"),  # analysis set
     *("tost_ratio", "tost_abs"),  # margin
+    "levels",  # comparison
     *("reasons", "tests", "settings_differ", "covariates", "per_unit", "by_metric"),
 }
 """Fields, and keys of a record, that map names to values of one kind."""
@@ -226,6 +227,17 @@ def test_what_looks_say_of_a_comparison_is_another_of_its_kind(shift: float) -> 
     assert said.claim.sentence == said.stated.said.claim
     assert (said.names, said.desc, said.accounting) == (found.names, found.desc, found.accounting)
     assert list(dictionaries("", [found, said])) == []
+
+
+def test_what_a_sequential_design_concludes_is_a_result_all_the_way_down() -> None:
+    tables = [drawn(12, shift=shift, model=model) for model, shift in (("clear", -5.0), ("noisy", 0.3))]
+    design = {"looks_blocks": [6, 12], "m_planned": 2, "margin_pct": 0.1, "scale": "guarded", "futility": 0.01}
+    found = sequential(pd.concat(tables), design)
+    records = [*found["comparisons"], {"events": found["events"]}]
+    assert {len(one["sequential"].looks) for one in found["comparisons"]} == {1, 2}
+    assert strays(records) == set()
+    assert all(isinstance(event, Result) for event in found["events"])
+    assert all(isinstance(family, Result) for family in found["families"].values())
 
 
 def test_what_units_say_is_a_result_all_the_way_down(several: pd.DataFrame) -> None:
