@@ -21,8 +21,8 @@ def overlaid(found: ComparedSoFar, conduct: Conduct, course: Course, *, over: bo
     if not course.looks or (verdict in ("inconclusive", "insufficient_n") and not over):
         claim = replace(claim, verdict="continuing", look=_look(conduct, course))
     elif course.status != "ok":
-        claim = replace(claim, verdict=verdict, look=_look(conduct, course))
-        claim = replace(claim, interval=None, difference_interval=None, alone=None)
+        look = _look(conduct, course)
+        claim = replace(claim, verdict=verdict, look=look, interval=None, difference_interval=None, alone=None)
     else:
         claim = _decided(claim, conduct, course, verdict)
     return replace(found, stated=stated(claim, _detail(conduct, course, claim)))
