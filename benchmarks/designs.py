@@ -184,8 +184,8 @@ def fixed_told(told: inputs.Asked) -> tuple[Told, ...]:
         key = (row["treatment"], row["metric"])
         if row["analysis_set"] != "protocol" or key not in TRUTH_PCT:
             continue
-        alone = row["claim_detail"]["alone"]
-        covered = None if alone is None else alone["low"] <= TRUTH_PCT[key] <= alone["high"]
+        alone = row["claim_detail"].its.alone
+        covered = None if alone is None else alone.low <= TRUTH_PCT[key] <= alone.high
         verdict = row["verdict"]
         found.append(Told(*key, verdict in CLAIMED, verdict in ("equivalent", "different_but_negligible"), covered))
     return tuple(found)
@@ -197,9 +197,10 @@ def looks_told(plan: looks.Planned, conduct: Any) -> tuple[Told, ...]:
     found = []
     for key, its in plan.of.items():
         course = conduct.courses[key]
-        at = intervals(plan.design, course.counted)["ci95"]
+        at = intervals(plan.design, course.counted).ci95
+        assert at.low_pct is not None and at.high_pct is not None
         truth = TRUTH_PCT[its.treatment, its.metric]
-        covered = at["low_pct"] <= truth <= at["high_pct"]
+        covered = at.low_pct <= truth <= at.high_pct
         found.append(
             Told(its.treatment, its.metric, "different" in course.claims, "equivalent" in course.claims, covered)
         )

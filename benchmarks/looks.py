@@ -167,8 +167,9 @@ def stopped(campaigns: int, seed: int, rule: str, theta: float) -> dict[str, Any
         assert last.mean is not None and last.se is not None
         reach = 2.0452 if last.n == 30 else {10: 2.2622, 20: 2.0930}[last.n]
         right["uncorrected"].append(abs(last.mean - theta) <= reach * last.se)
-        found = intervals(its, counted)["ci95"]
-        right["repeated"].append(found["low_pct"] <= 100 * math.expm1(theta) <= found["high_pct"])
+        found = intervals(its, counted).ci95
+        assert found.low_pct is not None and found.high_pct is not None
+        right["repeated"].append(found.low_pct <= 100 * math.expm1(theta) <= found.high_pct)
         blocks.append(last.n)
     told = {name: share(hits) for name, hits in right.items()}
     return {"rule": rule, "theta_pct": 100 * math.expm1(theta), "blocks": float(np.mean(blocks))} | told
@@ -204,8 +205,9 @@ def family(rule: str, world: str, campaigns: int, seed: int) -> dict[str, Any]:
                 wrong[claim] |= null[claim] and claim in course.claims
                 if not null[claim]:
                     power[claim].append(claim in course.claims)
-            found = intervals(its, course.counted)["sim95"]
-            covered &= found["low_pct"] <= 100 * math.expm1(truth[key]) <= found["high_pct"]
+            found = intervals(its, course.counted).sim95
+            assert found.low_pct is not None and found.high_pct is not None
+            covered &= found.low_pct <= 100 * math.expm1(truth[key]) <= found.high_pct
         simultaneous.append(covered)
         for name, hit in wrong.items():
             false[name].append(hit)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from campaign.analysis.statistics.analyze import analyze_file
 from campaign.analysis.statistics.distributions import t_quantile
+from campaign.analysis.statistics.output import json_ready
 from campaign.analysis.statistics.sequential import anytime, exact_t
 from campaign.analysis.statistics.sequential.ahead import ahead, first_look_equivalent
 from campaign.analysis.statistics.sequential.boundaries import Looks, repeated_p
@@ -155,7 +156,7 @@ VECTORS = {
 def ratio_scale(folder: Path, told: Row, expected: Row) -> Row:
     """The same looks with the tests of the ratio of means."""
     settings = expected["campaigns"]["main"]["settings"] | {"scale": "ratio", "looks_blocks": told["looks_blocks"]}
-    got = _of(sequential(pd.read_csv(folder / told["input"]), settings), told)
+    got = _of(json_ready(sequential(pd.read_csv(folder / told["input"]), settings)), told)
     found = []
     for one in got["looks"]:
         limits = {f"rci95_{side}_pct": one["rci"]["ci95"][f"{side}_pct"] for side in ("low", "high")}

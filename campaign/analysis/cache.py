@@ -145,27 +145,22 @@ def _analyse(
 def _without_verdicts(asked: inputs.Asked, told: dict[str, Any]) -> parallel.Work:
     """Where somebody may stop for what is seen: estimates with intervals that hold at any time,
     and what looks decided."""
-    from campaign.analysis.statistics.interim import compare_so_far
+    from campaign.analysis.statistics.interim import ComparedSoFar, compare_so_far
     from campaign.analysis.statistics.sequential.claimed import overlaid
 
     if asked.looks is None:
         return compare_so_far(asked.table, "unfinished", diagnostics=False, **told)
     plan, conduct = asked.looks, looks.conducted(asked.looks, asked.events)
     verdict = "not_tested" if asked.finished else "unfinished"
-    work = compare_so_far(asked.table, verdict, diagnostics=asked.finished, **told)
     courses = {its: conduct.courses[key] for key, its in plan.of.items()}
 
-    def decided(found: dict[str, Any]) -> dict[str, Any]:
-        model, workload = asked.cells[found["model"]]
-        its = looks.Compared(model, workload, found["treatment"], found["reference"], found["metric"])
+    def decided(found: ComparedSoFar) -> ComparedSoFar:
+        names = found.names
+        its = looks.Compared(*asked.cells[names.model], names.treatment, names.reference, names.metric)
         return found if its not in courses else overlaid(found, conduct, courses[its], over=asked.finished)
 
-    def conclude(found: list[Any]) -> dict[str, Any]:
-        result: dict[str, Any] = work.conclude(found)
-        comparisons = [decided(one) for one in result["comparisons"]]
-        return result | {"comparisons": comparisons, "looks": (plan, conduct)}
-
-    return parallel.Work(work.jobs, conclude)
+    work = compare_so_far(asked.table, verdict, diagnostics=asked.finished, decided=decided, **told)
+    return parallel.Work(work.jobs, lambda found: work.conclude(found) | {"looks": (plan, conduct)})
 
 
 def _tables(

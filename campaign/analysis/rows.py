@@ -11,6 +11,7 @@ from campaign.analysis.result import Result, as_json, columns, get
 if TYPE_CHECKING:
     import duckdb
 
+    from campaign.analysis.statistics.claims import Claim, Limits
     from campaign.analysis.statistics.latency.models import OfMetric, OfModel
 
 
@@ -26,8 +27,8 @@ def _key(found: Mapping[str, Any], cells: Mapping[str, Cellname]) -> dict[str, A
 
 
 def _needs(found: Mapping[str, Any]) -> dict[str, Any]:
-    needs = get(found, "claim_detail", "needs") or {}
-    return {f"needs_{name}": needs.get(key) for name, key in (("n", "n"), ("what", "what"), ("for", "question"))}
+    needs = get(found, "claim_detail", "its", "needs")
+    return {f"needs_{name}": get(needs, key) for name, key in (("n", "n"), ("what", "what"), ("for", "question"))}
 
 
 def comparisons(
@@ -107,9 +108,9 @@ def result_columns(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one(found: Mapping[str, Any]) -> dict[str, Any]:
-    detail, claim = found.get("verdict_detail") or {}, found["claim_detail"]
-    random = found.get("randomisation")
-    percent = claim["scale"] == "ratio"
+    claim: Claim = found["claim_detail"].its
+    detail, random = found.get("verdict_detail"), found.get("randomisation")
+    percent = claim.scale == "ratio"
     out: dict[str, Any] = {
         name: found.get(name)
         for name in (
@@ -139,27 +140,27 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
         | {
             "brown_forsythe_p": get(found, "variance", "brown_forsythe", "p"),
             "n_pairs": get(found, "paired", "n_pairs") or 0,
-            "headline_test": claim["test"],
-            "method": METHODS.get(claim["test"]),
-            "decided_on": claim["decided_on"],
-            "decided_n_reference": claim["n_reference"],
-            "decided_n_treatment": claim["n_treatment"],
+            "headline_test": claim.test,
+            "method": METHODS.get(claim.test or ""),
+            "decided_on": claim.decided_on,
+            "decided_n_reference": claim.n_reference,
+            "decided_n_treatment": claim.n_treatment,
             **{
-                f"decided_{name}_{arm}": claim[f"{name}_{arm}"]
+                f"decided_{name}_{arm}": getattr(claim, f"{name}_{arm}")
                 for arm in ("reference", "treatment")
                 for name in ("mean", "sd")
             },
-            "scale": claim["scale"],
-            "better": claim["better"],
-            "better_source": claim["better_source"],
-            "side": claim["side"],
-            "effect": claim["effect"],
-            "pct": claim["effect"] if percent else None,
-            **_limits("pct", claim["interval"] if percent else None),
-            **_limits("difference", claim["difference_interval"]),
-            **_limits("equivalence", claim["equivalence_interval"]),
-            **_limits("alone", claim["alone"]),
-            "noninferior": claim["noninferior"],
+            "scale": claim.scale,
+            "better": claim.better,
+            "better_source": claim.better_source,
+            "side": claim.side,
+            "effect": claim.effect,
+            "pct": claim.effect if percent else None,
+            **_limits("pct", claim.interval if percent else None),
+            **_limits("difference", claim.difference_interval),
+            **_limits("equivalence", claim.equivalence_interval),
+            **_limits("alone", claim.alone),
+            "noninferior": claim.noninferior,
             "noninferiority_p_adjusted": get(detail, "noninferiority_p_adjusted"),
             "randomisation_p_adjusted": get(detail, "randomisation_p_adjusted"),
             **{f"randomisation_{side}": limit for side, limit in swapped.items()},
@@ -184,8 +185,8 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _limits(name: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {f"{name}_{part}": None if found is None else found[part] for part in ("level", "low", "high")}
+def _limits(name: str, found: Limits | None) -> dict[str, Any]:
+    return {f"{name}_{part}": get(found, part) for part in ("level", "low", "high")}
 
 
 def _described(con: duckdb.DuckDBPyConnection, found: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,20 +338,20 @@ def comparison_looks(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield row
                 continue
             counted = [one for one in course.counted if one.look <= taken.look]
-            rci, naive = intervals(conduct.design, counted), uncorrected(shown)
+            rci, fixed = intervals(conduct.design, counted), uncorrected(shown).fixed
+            always = any_time(shown, conduct.design).sim95
             different, zone_low, zone_high = reaches(conduct, course, counted)
             yield row | {
                 "pct": percent(shown.mean), "sd_log": shown.sd, "skewness": shown.skewness,
-                **{f"rci95_{side}": rci["ci95"][f"{side}_pct"] for side in ("low", "high")},
-                **{f"sim95_{side}": rci["sim95"][f"{side}_pct"] for side in ("low", "high")},
-                **{f"any_time_{side}": any_time(shown, conduct.design)["sim95"][f"{side}_pct"] for side in ("low",
-                "high")},
+                "rci95_low": rci.ci95.low_pct, "rci95_high": rci.ci95.high_pct,
+                "sim95_low": rci.sim95.low_pct, "sim95_high": rci.sim95.high_pct,
+                "any_time_low": always.low_pct, "any_time_high": always.high_pct,
                 "different_beyond_pct": different, "equivalent_from_pct": zone_low, "equivalent_to_pct": zone_high,
                 "p_difference": shown.p_diff, "p_equivalence": shown.p_tost,
                 **dict(zip(("repeated_p_difference", "repeated_p_equivalence"), taken.rep_p, strict=True)),
                 **dict(zip(("sequential_p_difference", "sequential_p_equivalence"), taken.p_seq, strict=True)),
                 **dict(zip(("adjusted_p_difference", "adjusted_p_equivalence"), taken.p_adjusted, strict=True)),
-                **{f"uncorrected_{name}": naive[f"ci95_{name}_pct"] for name in ("low", "high")},
+                "uncorrected_low": fixed.ci95_low_pct, "uncorrected_high": fixed.ci95_high_pct,
             }  # fmt: skip
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from campaign.analysis.margin import in_words
 from campaign.analysis.numbers import decimals, level_text, number, range_text
+from campaign.analysis.result import INLINE, Result
 from campaign.analysis.statistics.metrics import Better
 
 DIFFERENT = ("different", "different_but_negligible")
@@ -22,7 +23,7 @@ MINIMUM_N = 3
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Result):
     """An interval of the effect. ``level`` is its confidence in percent; a limit is None where there is none."""
 
     level: float
@@ -35,7 +36,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Needs:
+class Needs(Result):
     """What it would take to settle a comparison: always more than is there, or None with the reason."""
 
     n: int | None
@@ -46,7 +47,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Result):
     """Treatment against reference. ``effect`` is of the treatment;
     percent of the reference on the ``ratio`` scale, else in units."""
 
@@ -99,13 +100,6 @@ class Claim:
             return None
         return "better" if (self.effect > 0) == (self.better == "higher") else "worse"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Every field and the side, for JSON."""
-        plain = {
-            name: vars(value) if isinstance(value, Limits | Needs) else value for name, value in vars(self).items()
-        }
-        return plain | {"side": self.side}
-
     @property
     def n(self) -> str:
         """``30 complete blocks``, or ``n = 10 and 12`` (reference, treatment)."""
@@ -117,6 +111,28 @@ class Claim:
     def sentence(self) -> str:
         """What may be claimed, as one sentence."""
         return _sentence(self)
+
+    @property
+    def said(self) -> Said:
+        """As it is published."""
+        return Said(self.sentence, ClaimDetail(self, self.side), self.reason)
+
+
+@dataclass(frozen=True)
+class ClaimDetail(Result):
+    """A claim, and what follows from it."""
+
+    its: Annotated[Claim, INLINE]
+    side: Literal["better", "worse"] | None
+
+
+@dataclass(frozen=True)
+class Said(Result):
+    """A claim as it is published: in a sentence, and in full."""
+
+    claim: str
+    claim_detail: ClaimDetail
+    reason: str | None
 
 
 NO_VERDICT = {

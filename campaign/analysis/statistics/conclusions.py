@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from campaign.analysis.result import INLINE, LEFT_OUT, Result
+from campaign.analysis.statistics.claims import Said
 from campaign.analysis.statistics.comparison import Comparison, InSets
 from campaign.analysis.statistics.families import EquivalenceFamily, Family
 from campaign.analysis.statistics.judgement import Judgement, PlainVerdict, judge, plain_families
@@ -23,9 +24,7 @@ class Concluded(Result):
     judgement: Annotated[Judgement, INLINE]
     plain: Annotated[PlainVerdict | None, INLINE]
     verdict_by_set: Annotated[dict[str, str] | None, LEFT_OUT]
-    claim: str
-    claim_detail: dict[str, Any]
-    reason: str | None
+    said: Annotated[Said, INLINE]
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,4 @@ def _concluded(
     flags = [*comparison.flags, *judgement.flags, *(["sensitive_to_exclusions"] if depends else [])]
     claim = judgement.claim
     assert claim is not None
-    return Concluded(
-        replace(comparison, flags=flags), judgement, plain, verdicts, claim.sentence, claim.as_dict(), claim.reason
-    )
+    return Concluded(replace(comparison, flags=flags), judgement, plain, verdicts, claim.said)

@@ -9,21 +9,22 @@ the end, or for looks that were planned.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from campaign.analysis.margin import Margin
 from campaign.analysis.parallel import Work
-from campaign.analysis.result import as_json, get
+from campaign.analysis.result import INLINE, Result, as_json, get
 from campaign.analysis.statistics import compare as comparing
 from campaign.analysis.statistics.cells import fatal, flags_of, samples_of, series_of
-from campaign.analysis.statistics.claims import OPEN, Claim, Limits
+from campaign.analysis.statistics.claims import OPEN, Claim, Limits, Said
 from campaign.analysis.statistics.comparison import Names, names_of
 from campaign.analysis.statistics.contrasts import Contrast, plan_contrasts
-from campaign.analysis.statistics.descriptive import describe, moments
+from campaign.analysis.statistics.descriptive import Arm, describe, moments
 from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.judgement import family_of
 from campaign.analysis.statistics.metrics import Fact
@@ -32,6 +33,7 @@ from campaign.analysis.statistics.sequential.anytime import AnyTime, any_time
 from campaign.analysis.statistics.sets import PROTOCOL, Accounting, Sample, accounting, exclusions
 from campaign.analysis.statistics.settings import Settings, settings_of
 from campaign.analysis.statistics.table import Cell, RunTable, alike, check_runs
+from campaign.analysis.statistics.time_series import Series
 from campaign.analysis.statistics.verdict import not_interpretable
 
 if TYPE_CHECKING:
@@ -44,10 +46,89 @@ WHY_NO_INTERVAL = {
     "too_few_blocks": "too few for an interval that holds at any time",
     "no_variation": "the same in every block, so that no interval can be told",
 }
-Row = dict[str, Any]
 
 
-def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bool) -> Row:
+@dataclass(frozen=True)
+class Undecided(Result):
+    """The margin that a verdict would rest on, and the family that the interval is shared with; None for neither."""
+
+    margin_pct: float
+    margin_declared: bool
+    family: str | None
+    m_planned: int | None
+
+
+@dataclass(frozen=True)
+class ByLooks(Result):
+    """What the verdict of looks rests on: p of difference and of equivalence, plain and adjusted for the ``m_planned``
+    comparisons; None where no look was tested."""
+
+    test: str
+    p: float | None
+    p_adjusted: float | None
+    tost_p: float | None
+    tost_p_adjusted: float | None
+    adjustment: str
+    family: str
+    m_planned: int
+    margin_pct: float
+    margin_declared: bool
+
+
+@dataclass(frozen=True)
+class Stated(Result):
+    """The verdict, or that there is none, and its claim; ``overhead_pct`` is positive where the treatment is worse."""
+
+    pct_change: float | None
+    overhead_pct: float | None
+    verdict: str
+    verdict_detail: Undecided | ByLooks
+    said: Annotated[Said, INLINE]
+
+
+@dataclass(frozen=True)
+class Pairs(Result):
+    """Complete blocks, of which nothing is inferred."""
+
+    n_pairs: int
+
+
+@dataclass(frozen=True)
+class ComparedSoFar(Result):
+    """A comparison of the headline set as it stands."""
+
+    names: Annotated[Names, INLINE]
+    analysis_set: str
+    status: str
+    flags: list[str]
+    desc: dict[str, Arm]
+    interleaved: bool | None
+    order: OrderBalance
+    paired: Pairs
+    exclusions: dict[str, list[str]]
+    accounting: Accounting
+    diff: float | None
+    stated: Annotated[Stated, INLINE]
+    cautions: list[str] = field(default_factory=list)
+
+    @property
+    def claim(self) -> Claim:
+        return self.stated.said.claim_detail.its
+
+
+@dataclass(frozen=True)
+class SoFar(Result):
+    """Every comparison as it stands, and what order and time explain of them where that is asked."""
+
+    comparisons: list[ComparedSoFar]
+    series: list[Series]
+
+
+Decided = Callable[[ComparedSoFar], ComparedSoFar]
+"""A comparison to the same with what was decided of it meanwhile."""
+
+
+def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bool) -> SoFar:
     """Every comparison of the headline set of attempts, with the verdict ``unfinished``, ``continuing`` or
     ``not_tested`` (``claims.OPEN``).
 
@@ -57,75 +138,77 @@ def so_far(table: RunTable, settings: Settings, verdict: str, *, diagnostics: bo
     assert verdict in OPEN
     runs = alike(table)
     confirmatory = any(fact.role == "confirmatory" for fact in settings.facts.values())
-    found, series = [], []
+    found, series = list[ComparedSoFar](), list[Series]()
     for cell in runs.cells:
         arms = runs.environments[cell.phase]
         for contrast in plan_contrasts(cell.phase, arms, settings.roles(arms)):
             for metric in runs.metrics:
                 found.append(_one(cell, contrast, metric, settings, verdict, confirmatory))
                 series += series_of(cell, contrast, metric, settings) if diagnostics else []
-    return {
-        "settings": {"margin_pct": settings.margin_pct, "margin_not_declared": sorted(settings.undeclared)},
-        "comparisons": found,
-        "families": {},
-        "series": [as_json(entry) for entry in series],
-        "over_units": [],
-        "screen_by_metric": {},
-        "validation_by_metric": {},
-    }
+    return SoFar(found, series)
 
 
-def compare_so_far(table: pd.DataFrame, verdict: str, *, diagnostics: bool, **told: Any) -> Work:
-    """:func:`so_far` as a work of one job; ``told`` are the arguments of ``runs.compare_runs``."""
+def compare_so_far(
+    table: pd.DataFrame, verdict: str, *, diagnostics: bool, decided: Decided = lambda its: its, **told: Any
+) -> Work:
+    """:func:`so_far` as a work of one job, its conclusion as that of ``runs.compare_runs``,
+    whose arguments ``told`` are."""
     runs = check_runs(table)
     settings = settings_of(
         runs, told["reference"], told["seed"], told["m_planned"], told["margin_pct"], told["planned"],
         told["planned_repetitions"], told["refused"], None, told["units"], told["roles"],
     )  # fmt: skip
-    return Work([partial(so_far, runs, settings, verdict, diagnostics=diagnostics)], lambda found: found[0])
+
+    def conclude(found: list[SoFar]) -> dict[str, Any]:
+        (its,) = found
+        return {
+            "settings": {"margin_pct": settings.margin_pct, "margin_not_declared": sorted(settings.undeclared)},
+            "comparisons": [as_json(decided(one)) for one in its.comparisons],
+            "families": {},
+            "series": [as_json(entry) for entry in its.series],
+            "over_units": [],
+            "screen_by_metric": {},
+            "validation_by_metric": {},
+        }
+
+    return Work([partial(so_far, runs, settings, verdict, diagnostics=diagnostics)], conclude)
 
 
-def _one(cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdict: str, confirmatory: bool) -> Row:
+def _one(
+    cell: Cell, contrast: Contrast, metric: str, settings: Settings, verdict: str, confirmatory: bool
+) -> ComparedSoFar:
     arms = [cell.arms[name] for name in (contrast.treatment, contrast.reference) if name in cell.arms]
     t, r = samples_of(cell, contrast, metric, PROTOCOL)
     status, _ = fatal(cell, contrast, settings)
     fact = settings.facts[metric]
     names = names_of(cell, contrast, metric)
-    out: Row = {
-        **as_json(names),
-        "analysis_set": PROTOCOL,
-        "status": status or comparing.status_of(t.value, r.value),
-        "flags": [*flags_of(arms, metric), *(["settings_differ"] if names.settings_differ else [])],
-        "desc": {"treatment": describe(t.value), "reference": describe(r.value)},
-        "interleaved": interleaved(t, r),
-        "order": order_balance(t, r),
-        "paired": {"n_pairs": len(complete_blocks(t, r)[0])},
-        "exclusions": exclusions(arms, metric),
-        "accounting": _without_p(cell, contrast, metric, settings),
-    }
     level, family, m = _level(names, settings, confirmatory)
     seen = any_time(*_blocks(t, r), level)
     alone = any_time(*_blocks(t, r), ALPHA)
     margin = Margin(settings.margin_pct[metric], metric not in settings.undeclared)
     claim = open_claim(names, (t, r), seen, alone, (level, family, m), fact, margin, status or verdict)
-    effect = seen.estimate
-    percent = effect if seen.percent else None
-    return out | {
-        "diff": moments(t.value).mean - moments(r.value).mean if len(t) and len(r) else None,
-        "pct_change": percent,
-        "overhead_pct": None if percent is None or not fact.direction else -fact.direction * percent,
-        "verdict": claim.verdict,
-        "verdict_detail": {
-            "margin_pct": margin.pct,
-            "margin_declared": margin.declared,
-            "family": family,
-            "m_planned": m,
-        },
-        "claim": claim.sentence,
-        "claim_detail": claim.as_dict(),
-        "reason": claim.reason,
-        "cautions": [],
-    }
+    return ComparedSoFar(
+        names=names,
+        analysis_set=PROTOCOL,
+        status=status or comparing.status_of(t.value, r.value),
+        flags=[*flags_of(arms, metric), *(["settings_differ"] if names.settings_differ else [])],
+        desc={"treatment": describe(t.value), "reference": describe(r.value)},
+        interleaved=interleaved(t, r),
+        order=order_balance(t, r),
+        paired=Pairs(len(complete_blocks(t, r)[0])),
+        exclusions=exclusions(arms, metric),
+        accounting=_without_p(cell, contrast, metric, settings),
+        diff=moments(t.value).mean - moments(r.value).mean if len(t) and len(r) else None,
+        stated=stated(claim, Undecided(margin.pct, margin.declared, family, m)),
+    )
+
+
+def stated(claim: Claim, detail: Undecided | ByLooks) -> Stated:
+    """What ``claim`` says of a comparison, and what its verdict rests on."""
+    percent = claim.effect if claim.scale == "ratio" else None
+    worse = {"higher": -1, "lower": 1}.get(claim.better or "")
+    overhead = None if percent is None or worse is None else worse * percent
+    return Stated(percent, overhead, claim.verdict, detail, claim.said)
 
 
 def _level(names: Names, settings: Settings, confirmatory: bool) -> tuple[float, str | None, int | None]:
@@ -166,10 +249,7 @@ def open_claim(
         verdict, reason = (verdict, reason) if why is None else ("not_interpretable", why)
     at_t, at_r = complete_blocks(*samples)
     values = {"treatment": samples[0].value[at_t], "reference": samples[1].value[at_r]}
-    described: Row = {}
-    for arm, x in values.items():
-        told = describe(x)
-        described |= {f"mean_{arm}": get(told, "mean"), f"sd_{arm}": get(told, "sd")}
+    described = {f"{name}_{arm}": get(describe(x), name) for arm, x in values.items() for name in ("mean", "sd")}
     interval = _limits(level[0], seen)
     return Claim(
         metric=names.metric,

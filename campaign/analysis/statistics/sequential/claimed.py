@@ -3,56 +3,29 @@ everything printed is taken from (``claims.Claim``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from campaign.analysis.statistics.claims import Claim, Limits
+from campaign.analysis.statistics.interim import ByLooks, ComparedSoFar, stated
 from campaign.analysis.statistics.sequential.concluded import estimate, looks_of
 from campaign.analysis.statistics.sequential.conduct import Conduct, Course
-from campaign.analysis.statistics.sequential.look import percent
-
-Row = dict[str, Any]
+from campaign.analysis.statistics.sequential.look import Shown
 
 
-def overlaid(found: Row, conduct: Conduct, course: Course, *, over: bool) -> Row:
-    """A comparison as :mod:`campaign.analysis.statistics.interim` made it, with what the looks say of it. ``over`` is
-    whether the campaign is finished: until then the undecided goes on, with the interval that holds at any time."""
-    detail = _detail(conduct, course, found["verdict_detail"])
-    verdict = course.verdict
-    if found["verdict"].startswith("error") or found["verdict"] == "not_interpretable":
+def overlaid(found: ComparedSoFar, conduct: Conduct, course: Course, *, over: bool) -> ComparedSoFar:
+    """A comparison with what the looks say of it. ``over`` is whether the campaign is finished: until then what is
+    undecided goes on, with the interval that holds at any time."""
+    claim, verdict = found.claim, course.verdict
+    if claim.verdict.startswith("error") or claim.verdict == "not_interpretable":
         return found
     if not course.looks or (verdict in ("inconclusive", "insufficient_n") and not over):
-        return _said(found, replace(_claim_of(found), verdict="continuing", look=_look(conduct, course)), detail)
-    if course.status != "ok":
-        claim = replace(
-            _claim_of(found), verdict=verdict, interval=None, difference_interval=None, alone=None,
-                look=_look(conduct, course)
-        )  # fmt: skip
-        return _said(found, claim, detail)
-    return _said(found, _decided(_claim_of(found), conduct, course, verdict), detail)
-
-
-def _claim_of(found: Row) -> Claim:
-    told = dict(found["claim_detail"])
-    told.pop("side")
-    for name in ("interval", "difference_interval", "equivalence_interval", "alone"):
-        told[name] = None if told[name] is None else Limits(**told[name])
-    return Claim(**told)
-
-
-def _said(found: Row, claim: Claim, detail: Row) -> Row:
-    percentage = claim.effect if claim.scale == "ratio" else None
-    better = {"higher": 1, "lower": -1}.get(claim.better or "", 0)
-    return found | {
-        "verdict": claim.verdict,
-        "verdict_detail": detail,
-        "claim": claim.sentence,
-        "claim_detail": claim.as_dict(),
-        "pct_change": percentage,
-        "overhead_pct": -better * percentage if percentage is not None and better else None,
-        "reason": claim.reason,
-    }
+        claim = replace(claim, verdict="continuing", look=_look(conduct, course))
+    elif course.status != "ok":
+        look = _look(conduct, course)
+        claim = replace(claim, verdict=verdict, look=look, interval=None, difference_interval=None, alone=None)
+    else:
+        claim = _decided(claim, conduct, course, verdict)
+    return replace(found, stated=stated(claim, _detail(conduct, course, claim)))
 
 
 def _look(conduct: Conduct, course: Course) -> str:
@@ -60,21 +33,21 @@ def _look(conduct: Conduct, course: Course) -> str:
     return f"look {taken} of {planned}" if taken else f"no look of {planned} yet"
 
 
-def _detail(conduct: Conduct, course: Course, detail: Row) -> Row:
+def _detail(conduct: Conduct, course: Course, claim: Claim) -> ByLooks:
     at = list(conduct.courses).index(course.key)
-    different, equivalent = (conduct.adjusted(claim)[at] for claim in ("different", "equivalent"))
-    return {
-        "test": "sequential",
-        "p": course.p_seq[0],
-        "p_adjusted": different,
-        "tost_p": course.p_seq[1],
-        "tost_p_adjusted": equivalent,
-        "adjustment": conduct.design.multiplicity,
-        "family": "F_seq",
-        "m_planned": conduct.design.m,
-        "margin_pct": detail["margin_pct"],
-        "margin_declared": detail["margin_declared"],
-    }
+    different, equivalent = (conduct.adjusted(name)[at] for name in ("different", "equivalent"))
+    return ByLooks(
+        test="sequential",
+        p=course.p_seq[0],
+        p_adjusted=different,
+        tost_p=course.p_seq[1],
+        tost_p_adjusted=equivalent,
+        adjustment=conduct.design.multiplicity,
+        family="F_seq",
+        m_planned=conduct.design.m,
+        margin_pct=claim.margin_pct,
+        margin_declared=claim.margin_declared,
+    )
 
 
 def _decided(claim: Claim, conduct: Conduct, course: Course, verdict: str) -> Claim:
@@ -82,14 +55,12 @@ def _decided(claim: Claim, conduct: Conduct, course: Course, verdict: str) -> Cl
     shown = counted[-1].shown
     found = estimate(conduct, course)
     assert found is not None
-    effect = percent(found.log_ratio)
     different, equivalent = (conduct.levels(name)[course.key] for name in ("different", "equivalent"))
-    difference = _dual(conduct, course, different / 2, 0, effect)
-    equivalence = _dual(conduct, course, equivalent, 1, effect)
+    difference = _dual(conduct, course, different / 2, 0, found.pct)
+    equivalence = _dual(conduct, course, equivalent, 1, found.pct)
     alone = _at(conduct, course, 0.025, 0, len(counted))
-    means = _means(claim, shown)
     return replace(
-        claim,
+        _with_means(claim, shown),
         verdict=verdict,
         reason=None,
         test="sequential",
@@ -97,7 +68,7 @@ def _decided(claim: Claim, conduct: Conduct, course: Course, verdict: str) -> Cl
         n_reference=shown.n,
         n_treatment=shown.n,
         scale="ratio",
-        effect=effect,
+        effect=found.pct,
         interval=equivalence if verdict == "equivalent" else difference,
         difference_interval=difference,
         equivalence_interval=equivalence,
@@ -106,21 +77,21 @@ def _decided(claim: Claim, conduct: Conduct, course: Course, verdict: str) -> Cl
         m_planned=conduct.design.m,
         adjustment=conduct.design.multiplicity,
         look=_look(conduct, course),
-        **means,
     )
 
 
-def _means(claim: Claim, shown: Any) -> Mapping[str, Any]:
+def _with_means(claim: Claim, shown: Shown) -> Claim:
     """Means and deviations of the arms over the blocks of the look, where the look kept them."""
     layer = shown.layer
     if layer is None:
-        return {}
-    return {
-        "mean_reference": layer.mean_reference,
-        "mean_treatment": layer.mean_treatment,
-        "sd_reference": (layer.v_rr * layer.n) ** 0.5,
-        "sd_treatment": (layer.v_tt * layer.n) ** 0.5,
-    }
+        return claim
+    return replace(
+        claim,
+        mean_reference=layer.mean_reference,
+        mean_treatment=layer.mean_treatment,
+        sd_reference=(layer.v_rr * layer.n) ** 0.5,
+        sd_treatment=(layer.v_tt * layer.n) ** 0.5,
+    )
 
 
 def _at(conduct: Conduct, course: Course, tail: float, question: int, looks: int) -> Limits:

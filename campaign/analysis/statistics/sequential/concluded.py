@@ -4,31 +4,32 @@ estimates that allow for the stop."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from campaign.analysis.result import INLINE, LEFT_OUT, Result
 from campaign.analysis.statistics.distributions import t_quantile
 from campaign.analysis.statistics.sequential import anytime
-from campaign.analysis.statistics.sequential.conduct import CLAIMS, Conduct, Course, Stop, Taken
+from campaign.analysis.statistics.sequential.boundaries import Looks
+from campaign.analysis.statistics.sequential.conduct import CLAIMS, Conduct, Course, Made, Stop, Taken
 from campaign.analysis.statistics.sequential.design import Design
 from campaign.analysis.statistics.sequential.look import Shown, percent
 from campaign.analysis.statistics.sequential.stopped_mean import Stops, median_unbiased
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
-class Estimate:
-    """``method`` is ``median_unbiased``, or ``mean`` where the data went on after the decision or others ended it.
-    On the log scale."""
+class Estimate(Result):
+    """``method`` is ``median_unbiased``, or ``mean`` where the data went on after the decision or others ended it. Each
+    on the log scale and in percent."""
 
     method: str
     log_ratio: float
-    mean: float
-    level_different: float
-    """One-sided, as ``level_equivalent``."""
-    level_equivalent: float
+    pct: float
+    mean_log_ratio: float
+    mean_pct: float
+    level_diff_one_sided: float
+    level_equiv: float
+    """One-sided as well."""
 
 
 def estimate(conduct: Conduct, course: Course) -> Estimate | None:
@@ -45,7 +46,7 @@ def estimate(conduct: Conduct, course: Course) -> Estimate | None:
     if method == "median_unbiased":
         assert last.sd is not None
         found = median_unbiased(last.mean, last.sd, stops(conduct.design, counted, different / 2, equivalent))
-    return Estimate(method, found, last.mean, different / 2, equivalent)
+    return Estimate(method, found, percent(found), last.mean, percent(last.mean), different / 2, equivalent)
 
 
 def _levels(conduct: Conduct, course: Course, stop: Stop | None) -> tuple[float, float]:
@@ -93,147 +94,260 @@ def reaches(conduct: Conduct, course: Course, counted: list[Taken]) -> tuple[flo
     return None if beyond is None else percent(beyond), *zone
 
 
-def intervals(design: Design, counted: list[Taken]) -> Row:
-    """Repeated confidence intervals at the last of these looks, in percent:
-    alone and simultaneous over the planned comparisons."""
+@dataclass(frozen=True)
+class Repeated(Result):
+    """An interval at a one-sided ``nominal`` level of its look; a limit is None where there is none."""
+
+    nominal: float
+    t_crit: float
+    low_pct: float | None
+    high_pct: float | None
+
+
+@dataclass(frozen=True)
+class RepeatedIntervals(Result):
+    """Of difference and of equivalence: alone, and simultaneous over the planned comparisons."""
+
+    ci95: Repeated
+    ci90: Repeated
+    sim95: Repeated
+    sim90: Repeated
+
+
+def intervals(design: Design, counted: list[Taken]) -> RepeatedIntervals:
+    """Repeated confidence intervals at the last of these looks, in percent."""
     shown, looks = counted[-1].shown, looks_of(design, counted)
-    levels = {"ci95": 0.025, "ci90": 0.05, "sim95": 0.025 / design.m, "sim90": 0.05 / design.m}
-    return {name: _limits(shown, looks.nominal(a)[-1], design.unseen["90" in name]) for name, a in levels.items()}
+    difference, equivalence = design.unseen
+
+    def at(level: float, unseen: float) -> Repeated:
+        nominal = looks.nominal(level)[-1]
+        return Repeated(nominal, *shown.limits(nominal, unseen))
+
+    return RepeatedIntervals(
+        ci95=at(0.025, difference),
+        ci90=at(0.05, equivalence),
+        sim95=at(0.025 / design.m, difference),
+        sim90=at(0.05 / design.m, equivalence),
+    )
 
 
-def looks_of(design: Design, counted: list[Taken]) -> Any:
+def looks_of(design: Design, counted: list[Taken]) -> Looks:
     """The boundaries of looks that were taken."""
     return design.of(tuple(taken.shown.n for taken in counted), counted[-1].look == len(design.looks))
 
 
-def _limits(shown: Shown, nominal: float, unseen: float) -> Row:
-    t, low, high = shown.limits(nominal, unseen)
-    return {"nominal": nominal, "t_crit": t, "low_pct": low, "high_pct": high}
+@dataclass(frozen=True)
+class ConfidenceSequence(Result):
+    """Limits in percent that hold at every moment, ``radius_se`` standard errors away; None with the reason."""
+
+    radius_se: float | None = None
+    low_pct: float | None = None
+    high_pct: float | None = None
+    reason: Annotated[str | None, LEFT_OUT] = None
 
 
-def any_time(shown: Shown, design: Design) -> Row:
-    """The interval that holds at every moment: alone, and simultaneously over the planned comparisons."""
-    return {
-        "cs95": confidence_sequence(shown, 0.05, design.cs_precision),
-        "sim95": confidence_sequence(shown, 0.05 / design.m, design.cs_precision),
-    }
+@dataclass(frozen=True)
+class ConfidenceSequences(Result):
+    """Alone, and simultaneous over the planned comparisons."""
+
+    cs95: ConfidenceSequence
+    sim95: ConfidenceSequence
 
 
-def confidence_sequence(shown: Shown, alpha: float, precision: float) -> Row:
-    """Limits in percent, or None with the reason."""
+def any_time(shown: Shown, design: Design) -> ConfidenceSequences:
+    """The interval that holds at every moment."""
+    alone, all_planned = (confidence_sequence(shown, 0.05 / m, design.cs_precision) for m in (1, design.m))
+    return ConfidenceSequences(alone, all_planned)
+
+
+def confidence_sequence(shown: Shown, alpha: float, precision: float) -> ConfidenceSequence:
     if shown.log_mean is None or shown.log_sd is None:
-        return {"radius_se": None, "low_pct": None, "high_pct": None, "reason": "nonpositive_value"}
+        return ConfidenceSequence(reason="nonpositive_value")
     reach = anytime.radius(shown.n, alpha, precision)
     if reach is None:
-        return {"radius_se": None, "low_pct": None, "high_pct": None, "reason": anytime.TOO_FEW}
+        return ConfidenceSequence(reason=anytime.TOO_FEW)
     away = reach * shown.log_sd / math.sqrt(shown.n)
-    return {"radius_se": reach, "low_pct": percent(shown.log_mean - away), "high_pct": percent(shown.log_mean + away)}
+    return ConfidenceSequence(reach, percent(shown.log_mean - away), percent(shown.log_mean + away))
 
 
-def uncorrected(shown: Shown) -> Row:
-    """What would be said had nobody looked before: mean, 95 % t interval and p of the log ratios, for an appendix."""
+@dataclass(frozen=True)
+class FixedN(Result):
+    """The t interval of a mean that nobody looked at before."""
+
+    ci95_low_pct: float
+    ci95_high_pct: float
+
+
+@dataclass(frozen=True)
+class Uncorrected(Result):
+    """What would be said had nobody looked before, of the log ratios, for an appendix."""
+
+    mean_pct: float
+    fixed: Annotated[FixedN, INLINE]
+    p_diff: float | None
+    p_tost: float | None
+
+
+def uncorrected(shown: Shown) -> Uncorrected:
+    """Of a look that could be tested."""
     reach = -t_quantile(0.025, shown.df) * shown.se  # type: ignore[arg-type, operator]
     assert shown.mean is not None
-    return {
-        "mean_pct": percent(shown.mean),
-        "ci95_low_pct": percent(shown.mean - reach),
-        "ci95_high_pct": percent(shown.mean + reach),
-        "p_diff": shown.p_diff,
-        "p_tost": shown.p_tost,
-    }
+    fixed = FixedN(percent(shown.mean - reach), percent(shown.mean + reach))
+    return Uncorrected(percent(shown.mean), fixed, shown.p_diff, shown.p_tost)
 
 
-# --- as JSON ---------------------------------------------------------------------------------------------------
+# --- the whole course ------------------------------------------------------------------------------------------
 
 
-def as_json(conduct: Conduct) -> Row:
-    """Events, families and the blocks used; the comparisons themselves by :func:`comparison`."""
+@dataclass(frozen=True)
+class Family(Result):
+    """One of the two families, over all planned comparisons."""
+
+    labels: list[str]
+    m_planned: int
+    m_tested: int
+    p_seq: list[float | None]
+    adjusted: list[float | None]
+    claimed: list[bool]
+
+
+@dataclass(frozen=True)
+class Claims(Result):
+    """When each claim was made; None where it was not."""
+
+    different: Made | None
+    equivalent: Made | None
+
+
+@dataclass(frozen=True)
+class Constant(Result):
+    """A look at differences that are all alike; ``equal`` is whether they are zero."""
+
+    mean: float | None
+    sd: float | None
+    equal: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested(Result):
+    """A look that could be tested: the statistics of its blocks (:class:`Shown`), and at the share ``t`` of all planned
+    ones what they decide. ``cp`` is the chance of each claim at the last look, where the design asks for it."""
+
+    mean: float
+    sd: float
+    se: float
+    df: float
+    skewness: float | None
+    t_diff: float | None
+    p_diff: float | None
+    t_low: float | None
+    p_low: float | None
+    t_high: float | None
+    p_high: float | None
+    p_tost: float | None
+    t: float
+    rep_p_diff: float | None
+    rep_p_equiv: float | None
+    p_seq_diff: float | None
+    p_seq_equiv: float | None
+    p_adj_diff: float | None
+    p_adj_equiv: float | None
+    cp_equivalent: Annotated[float | None, LEFT_OUT]
+    cp_different: Annotated[float | None, LEFT_OUT]
+    rci: RepeatedIntervals
+    cs: ConfidenceSequences
+    fixed: FixedN
+
+
+@dataclass(frozen=True)
+class Look(Result):
+    """One look of one comparison."""
+
+    look: int
+    event: int
+    blocks_planned: int
+    n: int
+    status: str
+    seen: Annotated[Constant | Tested | None, INLINE]
+
+
+@dataclass(frozen=True)
+class Followed(Result):
+    """One comparison with all its looks. ``estimate`` and ``naive`` are of one that was tested."""
+
+    status: str
+    verdict: str
+    claims: Claims
+    stop: Stop | None
+    looks: list[Look]
+    estimate: Annotated[Estimate | None, LEFT_OUT]
+    naive: Annotated[Uncorrected | None, LEFT_OUT]
+
+
+def whole(conduct: Conduct) -> dict[str, Any]:
+    """Settings, events, families and the blocks used; the comparisons themselves by :func:`comparison`."""
     used = {model: conduct.design.looks[stop.look - 1] for model, stop in conduct.stops.items()}
     taken = {model: conduct.taken(model) for model in conduct.models}
     return {
         "settings": conduct.design.settings(),
-        "events": [
-            {
-                "event": e.event,
-                "model": e.model,
-                "look": e.look,
-                "new_claims": list(e.new_claims),
-                "stopped": list(e.stopped),
-            }
-            for e in conduct.events
-        ],
+        "events": list(conduct.events),
         "families": {"F_seq_diff": family(conduct, "different"), "F_seq_equiv": family(conduct, "equivalent")},
         "blocks_used": {model: used.get(model, conduct.design.looks[n - 1] if n else 0) for model, n in taken.items()},
         "blocks_planned": conduct.design.n_max * len(conduct.models),
     }
 
 
-def family(conduct: Conduct, claim: str) -> Row:
-    """One of the two families, over all planned comparisons."""
+def family(conduct: Conduct, claim: str) -> Family:
     p = conduct.p_seq(claim)
-    return {
-        "labels": [key.label for key in conduct.courses],
-        "m_planned": conduct.design.m,
-        "m_tested": sum(x is not None for x in p),
-        "p_seq": p,
-        "adjusted": conduct.adjusted(claim),
-        "claimed": [claim in course.claims for course in conduct.courses.values()],
-    }
+    return Family(
+        labels=[key.label for key in conduct.courses],
+        m_planned=conduct.design.m,
+        m_tested=sum(x is not None for x in p),
+        p_seq=p,
+        adjusted=conduct.adjusted(claim),
+        claimed=[claim in course.claims for course in conduct.courses.values()],
+    )
 
 
-def comparison(conduct: Conduct, course: Course) -> Row:
-    """One comparison with all its looks."""
-    stop = conduct.stops.get(course.key.model)
-    out: Row = {
-        "status": course.status,
-        "verdict": course.verdict,
-        "claims": {
-            claim: {"look": made.look, "event": made.event} if (made := course.claims.get(claim)) else None
-            for claim in CLAIMS
-        },
-        "stop": None if stop is None else {"look": stop.look, "event": stop.event, "reason": stop.reason},
-        "looks": [look_as_json(conduct.design, course, taken) for taken in course.looks],
-    }
-    if (found := estimate(conduct, course)) is not None:
-        out["estimate"] = {
-            "method": found.method,
-            "log_ratio": found.log_ratio,
-            "pct": percent(found.log_ratio),
-            "mean_log_ratio": found.mean,
-            "mean_pct": percent(found.mean),
-            "level_diff_one_sided": found.level_different,
-            "level_equiv": found.level_equivalent,
-        }
-        out["naive"] = uncorrected(course.counted[-1].shown)
-    return out
+def comparison(conduct: Conduct, course: Course) -> Followed:
+    found = estimate(conduct, course)
+    return Followed(
+        status=course.status,
+        verdict=course.verdict,
+        claims=Claims(*(course.claims.get(claim) for claim in CLAIMS)),
+        stop=conduct.stops.get(course.key.model),
+        looks=[_look(conduct.design, course, taken) for taken in course.looks],
+        estimate=found,
+        naive=None if found is None else uncorrected(course.counted[-1].shown),
+    )
 
 
-def look_as_json(design: Design, course: Course, taken: Taken) -> Row:
-    """One look of one comparison."""
+def _look(design: Design, course: Course, taken: Taken) -> Look:
     shown = taken.shown
-    out: Row = {
-        "look": taken.look,
-        "event": taken.event,
-        "blocks_planned": taken.blocks,
-        "n": shown.n,
-        "status": taken.status,
-    }
+    seen: Constant | Tested | None = None
     if taken.status == "deterministic":
-        out |= {"mean": shown.mean, "sd": shown.sd, "equal": shown.equal}
-    if taken.status != "ok":
-        return out
+        seen = Constant(shown.mean, shown.sd, shown.equal)
+    elif taken.status == "ok":
+        seen = _tested(design, course, taken)
+    return Look(taken.look, taken.event, taken.blocks, shown.n, taken.status, seen)
+
+
+def _tested(design: Design, course: Course, taken: Taken) -> Tested:
     names = ("mean", "sd", "se", "df", "skewness", "t_diff", "p_diff", "t_low", "p_low", "t_high", "p_high", "p_tost")
-    out |= {name: getattr(shown, name) for name in names}
-    counted = [one for one in course.counted if one.look <= taken.look]
-    rep_p: Mapping[str, Any] = dict(zip(("rep_p_diff", "rep_p_equiv"), taken.rep_p or (None, None), strict=True))
-    out |= {"t": min(1.0, shown.n / design.n_max), **rep_p}
-    for name, pair in (("p_seq", taken.p_seq), ("p_adj", taken.p_adjusted)):
-        out |= dict(zip((f"{name}_diff", f"{name}_equiv"), pair, strict=True))
-    if taken.conditional_power is not None:
-        out |= dict(zip(("cp_equivalent", "cp_different"), taken.conditional_power, strict=True))
-    fixed = uncorrected(shown)
-    return out | {
-        "rci": intervals(design, counted),
-        "cs": any_time(shown, design),
-        "fixed": {name: fixed[name] for name in ("ci95_low_pct", "ci95_high_pct")},
-    }
+    shown, counted = taken.shown, [one for one in course.counted if one.look <= taken.look]
+    repeated, chance = taken.rep_p or (None, None), taken.conditional_power or (None, None)
+    return Tested(
+        **{name: getattr(shown, name) for name in names},
+        t=min(1.0, shown.n / design.n_max),
+        rep_p_diff=repeated[0],
+        rep_p_equiv=repeated[1],
+        p_seq_diff=taken.p_seq[0],
+        p_seq_equiv=taken.p_seq[1],
+        p_adj_diff=taken.p_adjusted[0],
+        p_adj_equiv=taken.p_adjusted[1],
+        cp_equivalent=chance[0],
+        cp_different=chance[1],
+        rci=intervals(design, counted),
+        cs=any_time(shown, design),
+        fixed=uncorrected(shown).fixed,
+    )

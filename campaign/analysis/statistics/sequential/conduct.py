@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from scipy import special
 
+from campaign.analysis.result import UNTOLD, Result
 from campaign.analysis.statistics.sequential import multiplicity
 from campaign.analysis.statistics.sequential.boundaries import repeated_p
 from campaign.analysis.statistics.sequential.design import Design
@@ -53,7 +55,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Made:
+class Made(Result):
     """When a claim was made: the model's look, and the event, which may be another model's."""
 
     look: int
@@ -61,11 +63,11 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Stop:
+class Stop(Result):
     look: int
     event: int
     reason: str
-    levels: Mapping[Key, tuple[float, float]]
+    levels: Annotated[Mapping[Key, tuple[float, float]], UNTOLD]
     """Local levels of the model's comparisons at the stop, of difference (two-sided) and of equivalence."""
 
 
@@ -115,7 +117,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Event:
+class Event(Result):
     event: int
     model: str
     look: int

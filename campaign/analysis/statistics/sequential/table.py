@@ -11,7 +11,7 @@ import pandas as pd
 
 from campaign.analysis.statistics.contrasts import plan_contrasts
 from campaign.analysis.statistics.distributions import FloatArray
-from campaign.analysis.statistics.sequential.concluded import as_json, comparison
+from campaign.analysis.statistics.sequential.concluded import comparison, whole
 from campaign.analysis.statistics.sequential.conduct import Conduct, Key
 from campaign.analysis.statistics.sequential.design import Design, design_of
 from campaign.analysis.statistics.sequential.look import Shown, show
@@ -65,7 +65,7 @@ def sequential(table: pd.DataFrame, settings: Mapping[str, Any], reference: str 
                     if key.model == model
                 },
             )
-    return as_json(conduct) | {
+    return whole(conduct) | {
         "comparisons": [
             {"model": key.model, "metric": key.metric, "reference": c.reference, "treatment": c.treatment,
              "sequential": comparison(conduct, conduct.courses[key])}

@@ -10,6 +10,7 @@ import pytest
 from run_tables import METRIC, drawn, run_table
 
 from campaign.analysis.numbers import decimals, level_text, number, range_text
+from campaign.analysis.result import as_json
 from campaign.analysis.statistics import TableError, analyze_requests, analyze_runs, deciding
 from campaign.analysis.statistics.claims import Claim, Limits
 from campaign.analysis.statistics.families import holm, local_level
@@ -216,8 +217,7 @@ def test_a_setting_that_differs_is_told_before_the_end_as_well(blocks: int) -> N
 def _so_far(table: pd.DataFrame) -> list[dict[str, Any]]:
     runs = check_runs(table)
     settings = settings_of(runs, None, 1, 1, None, None, None, None, None)
-    found: list[dict[str, Any]] = so_far(runs, settings, "unfinished", diagnostics=False)["comparisons"]
-    return found
+    return [as_json(one) for one in so_far(runs, settings, "unfinished", diagnostics=False).comparisons]
 
 
 def test_a_start_temperature_read_in_one_arm_only_excludes_nobody() -> None:

@@ -27,6 +27,7 @@ from campaign.analysis.statistics.factorial.half_normal import Lenth, Point
 from campaign.analysis.statistics.factorial.screened import Layout
 from campaign.analysis.statistics.independent import Decision
 from campaign.analysis.statistics.interblock import Percent, Recovered
+from campaign.analysis.statistics.interim import ComparedSoFar, compare_so_far, so_far
 from campaign.analysis.statistics.latency.against import Resampled, RunLevel
 from campaign.analysis.statistics.latency.arm import Described, Summary
 from campaign.analysis.statistics.order import OrderBalance
@@ -35,6 +36,10 @@ from campaign.analysis.statistics.power import PairedPosthoc, Posthoc
 from campaign.analysis.statistics.randomisation import Randomisation
 from campaign.analysis.statistics.ratio import Ratio
 from campaign.analysis.statistics.runs import compare_runs
+from campaign.analysis.statistics.sequential.claimed import overlaid
+from campaign.analysis.statistics.sequential.conduct import Conduct, Key
+from campaign.analysis.statistics.sequential.design import Design
+from campaign.analysis.statistics.sequential.table import of_blocks, sequential
 from campaign.analysis.statistics.sets import Accounting, WorstCase
 from campaign.analysis.statistics.settings import settings_of
 from campaign.analysis.statistics.table import alike, check_runs
@@ -133,12 +138,11 @@ BY_NAME = {
     *("desc", "normality", "n", "mean", "sd", "sigma_rule_can_trigger"),  # arm
     *("analysis_sets", "verdict_by_set", "exclusions"),  # analysis set
     *("tost_ratio", "tost_abs"),  # margin
+    "levels",  # comparison
     *("reasons", "tests", "settings_differ", "covariates", "per_unit", "by_metric"),
 }
 """Fields, and keys of a record, that map names to values of one kind."""
-WRITTEN = {"claim_detail"}
-"""Keys of a record that are made for the JSON, of a class of their own."""
-OF_ANY_KIND = {"Refused.evidence", "Concluded.claim_detail"}
+OF_ANY_KIND = {"Refused.evidence"}
 TOLD: dict[str, Any] = {
     "reference": "native",
     "seed": 3,
@@ -182,14 +186,60 @@ def dictionaries(name: str, value: Any) -> Iterator[str]:
             yield from dictionaries(name, part)
 
 
+def strays(records: list[dict[str, Any]]) -> set[str]:
+    return {name for record in records for key, value in record.items() for name in dictionaries(key, value)}
+
+
 def test_what_is_found_is_a_result_all_the_way_down(several: pd.DataFrame) -> None:
     work = compare_runs(several, **TOLD)
     found = work.conclude([job() for job in work.jobs])
     records = [*found["comparisons"], *found["series"], *found["over_units"]]
     assert {"newey_west", "ols_prev_block", "covariates"} <= set().union(*found["series"])
-    strays = {name for record in records for key, value in record.items() for name in dictionaries(key, value)}
-    assert strays == WRITTEN
+    assert strays(records) == set()
     assert all(isinstance(family, Result) for name, family in found["families"].items() if name.startswith("F_"))
+
+
+def test_what_is_found_so_far_is_a_result_all_the_way_down(several: pd.DataFrame) -> None:
+    work = compare_so_far(several, "unfinished", diagnostics=True, **TOLD, units=None, roles=None)
+    found = work.conclude([job() for job in work.jobs])
+    assert {one["verdict"] for one in found["comparisons"]} == {"unfinished"}
+    assert strays([*found["comparisons"], *found["series"]]) == set()
+
+
+def looked(table: pd.DataFrame) -> tuple[ComparedSoFar, Conduct]:
+    """The one comparison of a table as it stands, and what looks after 6 and 12 blocks decided of it."""
+    runs = alike(check_runs(table))
+    (found,) = so_far(runs, settings_of(runs, **TOLD, better=None), "not_tested", diagnostics=False).comparisons
+    key, (cell,) = Key(found.names.model, METRIC), runs.cells
+    conduct = Conduct(Design((6, 12), 1, 1.0, scale="guarded", t_levels="exact_t"), [key])
+    for blocks in conduct.design.looks:
+        if not conduct.stops:
+            shown = of_blocks(cell.arms["docker_baseline"], cell.arms["native"], METRIC, blocks, conduct.design)
+            conduct.take(key.model, {key: shown})
+    return found, conduct
+
+
+@pytest.mark.parametrize("shift", [-5.0, 0.0])
+def test_what_looks_say_of_a_comparison_is_another_of_its_kind(shift: float) -> None:
+    found, conduct = looked(drawn(12, shift=shift))
+    (course,) = conduct.courses.values()
+    said = overlaid(found, conduct, course, over=True)
+    assert (found.claim.verdict, found.claim.look) == ("not_tested", None)
+    assert said.claim.verdict == course.verdict and said.claim.look == f"look {len(course.looks)} of 2"
+    assert said.claim.sentence == said.stated.said.claim
+    assert (said.names, said.desc, said.accounting) == (found.names, found.desc, found.accounting)
+    assert list(dictionaries("", [found, said])) == []
+
+
+def test_what_a_sequential_design_concludes_is_a_result_all_the_way_down() -> None:
+    tables = [drawn(12, shift=shift, model=model) for model, shift in (("clear", -5.0), ("noisy", 0.3))]
+    design = {"looks_blocks": [6, 12], "m_planned": 2, "margin_pct": 0.1, "scale": "guarded", "futility": 0.01}
+    found = sequential(pd.concat(tables), design)
+    records = [*found["comparisons"], {"events": found["events"]}]
+    assert {len(one["sequential"].looks) for one in found["comparisons"]} == {1, 2}
+    assert strays(records) == set()
+    assert all(isinstance(event, Result) for event in found["events"])
+    assert all(isinstance(family, Result) for family in found["families"].values())
 
 
 def test_what_units_say_is_a_result_all_the_way_down(several: pd.DataFrame) -> None:

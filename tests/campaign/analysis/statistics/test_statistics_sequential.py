@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from campaign.analysis.result import as_json
 from campaign.analysis.statistics import deciding
 from campaign.analysis.statistics.analyze import analyze_file, read_design
 from campaign.analysis.statistics.distributions import t_quantile
@@ -92,7 +93,7 @@ def test_one_look_is_the_fixed_design(scale: str) -> None:
     course = next(iter(one(design, d).courses.values()))
     last = course.looks[-1]
     assert last.p_seq == pytest.approx((last.shown.p_diff, last.shown.p_tost))
-    rci = intervals(design, course.counted)["ci95"]
+    rci = intervals(design, course.counted).ci95
     if scale == "guarded":
         layer = last.shown.layer
         assert layer is not None
@@ -100,7 +101,7 @@ def test_one_look_is_the_fixed_design(scale: str) -> None:
         low, high = layer.interval(0.025, deciding.UNSEEN_DIFFERENCE)
         assert low is not None
         assert high is not None
-        assert (rci["low_pct"], rci["high_pct"]) == pytest.approx((100 * (low - 1), 100 * (high - 1)))
+        assert (rci.low_pct, rci.high_pct) == pytest.approx((100 * (low - 1), 100 * (high - 1)))
 
 
 def test_the_guard_never_makes_a_look_more_eager() -> None:
@@ -158,10 +159,10 @@ def test_the_interval_that_holds_at_all_looks_is_dual_to_the_claim() -> None:
         d = rng.choice([0.0, 0.01, 0.02]) + 0.01 * rng.standard_normal(30)
         course = next(iter(one(design, d).courses.values()))
         last = course.looks[-1]
-        inside = intervals(design, course.counted)["sim90"]
+        inside = intervals(design, course.counted).sim90
         low, high = (100 * (x - 1) for x in deciding.margins(2.0))
         assert last.rep_p is not None
-        assert (last.rep_p[1] < 0.05 / 6) == (inside["low_pct"] > low and inside["high_pct"] < high)
+        assert (last.rep_p[1] < 0.05 / 6) == (inside.low_pct > low and inside.high_pct < high)
 
 
 def test_the_estimate_after_an_early_stop_is_drawn_back() -> None:
@@ -173,7 +174,7 @@ def test_the_estimate_after_an_early_stop_is_drawn_back() -> None:
         conduct = one(design, 0.008 + 0.012 * np.random.default_rng(seed).standard_normal(30))
         found = estimate(conduct, next(iter(conduct.courses.values())))
         assert found is not None
-        above["mean"] += found.mean > 0.008
+        above["mean"] += found.mean_log_ratio > 0.008
         above["median_unbiased"] += found.log_ratio > 0.008
     assert above["median_unbiased"] < above["mean"]
     assert abs(above["median_unbiased"] - 30) < 3 * math.sqrt(15)
@@ -183,20 +184,17 @@ def test_the_interval_between_looks_holds_at_every_moment() -> None:
     rng, missed = np.random.default_rng(11), 0
     for _ in range(400):
         d = 0.01 * rng.standard_normal(30)
-        missed += any(
-            not cs["low_pct"] <= 0 <= cs["high_pct"]
+        sequences = [
+            confidence_sequence(Shown("ok", n, log_mean=d[:n].mean(), log_sd=d[:n].std(ddof=1)), 0.05, 1.0)
             for n in range(2, 31)
-            if (cs := confidence_sequence(Shown("ok", n, log_mean=d[:n].mean(), log_sd=d[:n].std(ddof=1)), 0.05, 1.0))[
-                "radius_se"
-            ]
-            is not None
-        )
+        ]
+        missed += any(not cs.low_pct <= 0 <= cs.high_pct for cs in sequences if cs.radius_se is not None)
     assert missed <= 20
 
 
 def test_between_looks_nothing_is_said_of_too_few_blocks() -> None:
     found = confidence_sequence(Shown("ok", 3, log_mean=0.0, log_sd=0.01), 0.05 / 9, 1.0)
-    assert found == {"radius_se": None, "low_pct": None, "high_pct": None, "reason": "too_few_blocks"}
+    assert as_json(found) == {"radius_se": None, "low_pct": None, "high_pct": None, "reason": "too_few_blocks"}
 
 
 def test_the_plan_of_a_quiet_machine_saves_blocks_and_that_of_a_noisy_one_does_not() -> None:
