@@ -29,9 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from campaign.analysis.statistics import deciding
+from campaign.analysis.statistics import anytime, deciding
 from campaign.analysis.statistics.distributions import FloatArray
-from campaign.analysis.statistics.sequential import anytime
 from campaign.analysis.statistics.sequential.ahead import claimed
 from campaign.analysis.statistics.sequential.boundaries import Levels
 from campaign.analysis.statistics.sequential.concluded import intervals

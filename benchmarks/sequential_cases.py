@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from campaign.analysis.statistics import anytime
 from campaign.analysis.statistics.analyze import analyze_file
 from campaign.analysis.statistics.distributions import t_quantile
 from campaign.analysis.statistics.output import json_ready
-from campaign.analysis.statistics.sequential import anytime, exact_t
+from campaign.analysis.statistics.sequential import exact_t
 from campaign.analysis.statistics.sequential.ahead import ahead, first_look_equivalent
 from campaign.analysis.statistics.sequential.boundaries import Looks, repeated_p
 from campaign.analysis.statistics.sequential.conduct import conditional_power

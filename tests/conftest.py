@@ -12,6 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 from engine import HOME
+from hypothesis import HealthCheck, settings
 from small_campaign import Finished, write_config
 from small_campaign import campaign as command
 
@@ -20,6 +21,10 @@ from actors.environments.docker import daemon, image
 from actors.types import Image, ImageIdentity
 
 PROJECT = Path(__file__).parent.parent
+
+# The same examples on every machine and day, however busy it is.
+settings.register_profile("alike", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("alike")
 
 
 def pytest_configure() -> None:

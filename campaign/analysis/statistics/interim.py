@@ -3,7 +3,7 @@ no p and no verdict.
 
 A p value or an interval for a fixed number of runs is wrong where somebody may look, and stop, at any moment: watched
 after every block from 5 to 30, a 5 % test of no difference rejects in 23 % of campaigns. Estimates are shown with an
-interval that holds at every moment at once (:mod:`campaign.analysis.statistics.sequential.anytime`); verdicts wait for
+interval that holds at every moment at once (:mod:`campaign.analysis.statistics.anytime`); verdicts wait for
 the end, or for looks that were planned.
 """
 
@@ -20,6 +20,7 @@ from campaign.analysis.margin import Margin
 from campaign.analysis.parallel import Work
 from campaign.analysis.result import INLINE, Result, as_json, get
 from campaign.analysis.statistics import compare as comparing
+from campaign.analysis.statistics.anytime import AnyTime, any_time
 from campaign.analysis.statistics.cells import fatal, flags_of, samples_of, series_of
 from campaign.analysis.statistics.claims import OPEN, Claim, Limits, Said
 from campaign.analysis.statistics.comparison import Names, names_of
@@ -29,7 +30,6 @@ from campaign.analysis.statistics.distributions import FloatArray
 from campaign.analysis.statistics.judgement import family_of
 from campaign.analysis.statistics.metrics import Fact
 from campaign.analysis.statistics.order import OrderBalance, complete_blocks, interleaved, order_balance
-from campaign.analysis.statistics.sequential.anytime import AnyTime, any_time
 from campaign.analysis.statistics.sets import PROTOCOL, Accounting, Sample, accounting, exclusions
 from campaign.analysis.statistics.settings import Settings, settings_of
 from campaign.analysis.statistics.table import Cell, RunTable, alike, check_runs

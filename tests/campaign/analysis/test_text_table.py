@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -51,7 +51,7 @@ def test_without_a_width_nothing_is_cut_or_left_out():
 texts = st.text("ab_ 09.漢é", max_size=50)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.text("abc_", min_size=1, max_size=30), st.lists(texts, min_size=3, max_size=3),
         st.booleans()), min_size=1, max_size=12),
@@ -67,7 +67,6 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(columns, width)
         assert all(w == c.width for c, w in zip(shown.columns, shown.widths, strict=True) if c.numeric)
 
 
-@settings(deadline=None)
 @given(texts, st.integers(1, 40))
 def test_a_cut_text_fits(text, width):
     assert cell_len(cut(text, width)) <= width

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -19,8 +19,6 @@ from campaign.study.loading import campaign_in
 from tests.campaign.bad_configs import CASES, GOOD, LIBRARY, Case, messages, swap, write
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-settings.register_profile("any-machine", deadline=None)
-settings.load_profile("any-machine")
 
 
 def resolved(text: str, folder: Path, library: dict[str, str] | None = None) -> Campaign:

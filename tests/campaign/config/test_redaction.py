@@ -99,7 +99,7 @@ def test_a_secret_in_a_campaign_file_is_in_no_config_that_is_kept(tmp_path):
     assert Campaign.model_validate_json(json.dumps(campaign.published())).config_hash == campaign.config_hash
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 37))
 def test_a_file_in_pieces_loses_what_the_whole_loses(parts, size):
     """A secret that lies across two pieces is found, and so is the name of the machine."""

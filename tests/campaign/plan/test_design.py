@@ -18,8 +18,6 @@ from campaign.plan.forecast import duration, estimate_s, forecast, measured_s, s
 from campaign.plan.preview import describe, plain
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-settings.register_profile("any-machine", deadline=None)
-settings.load_profile("any-machine")
 
 
 def campaign(

@@ -16,7 +16,7 @@ from campaign.reading.numbers import AmbiguousNumber, NotNumbers, numbers
 from campaign.reading.times import nanoseconds
 from campaign.reading.units import UNITS, factor, parse_unit, unit_at_end
 
-fast = settings(max_examples=200, deadline=None, derandomize=True)
+fast = settings(max_examples=200)
 
 
 @pytest.mark.parametrize(

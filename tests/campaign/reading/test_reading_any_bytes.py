@@ -23,7 +23,6 @@ from campaign.reading import Asked, TableError, read
 
 quick = settings(
     max_examples=150,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from campaign.analysis.result import INLINE, LEFT_OUT, Result
+from campaign.analysis.statistics import anytime
 from campaign.analysis.statistics.distributions import t_quantile
-from campaign.analysis.statistics.sequential import anytime
 from campaign.analysis.statistics.sequential.boundaries import Looks
 from campaign.analysis.statistics.sequential.conduct import CLAIMS, Conduct, Course, Made, Stop, Taken
 from campaign.analysis.statistics.sequential.design import Design

@@ -30,7 +30,7 @@ def test_the_bytes_for_a_seed_never_change(tmp_path: Path) -> None:
     assert path.read_text().splitlines()[0] == '{"task_id":0,"input_ids":[3246,4053,829,1315],"output_tokens":6}'
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     requests=st.integers(1, 20),
     input_tokens=st.integers(1, 30),

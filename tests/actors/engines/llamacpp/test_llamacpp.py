@@ -264,7 +264,8 @@ def test_without_a_report_the_failure_says_what_the_program_said(cache: Path, tm
     argv = [f"--model={broken}" if text.startswith("--model=") else text for text in argv]
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1
+    lines = ended.stderr.splitlines()  # llama.cpp's own thread may still have something to say behind ours
+    assert sum("llamacpp_bench: " in line for line in lines) == 1 and "Traceback" not in ended.stderr
     (tmp_path / "attempt" / "stderr.log").write_text("2026-01-01T00:00:00Z " + ended.stderr)
     report = parse(tmp_path / "attempt" / "output", ready)
     assert (
@@ -369,7 +370,7 @@ def test_a_report_without_a_key_names_that_key(
     assert parse(copied, served[1]).failure == f"report_invalid: {section} is missing"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_truncated_report_or_request_list_never_passes(
     data: st.DataObject, served: tuple[Path, Prepared], tmp_path_factory: pytest.TempPathFactory
@@ -383,7 +384,7 @@ def test_a_truncated_report_or_request_list_never_passes(
     assert all(metric.value is None for metric in report.metrics)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_order_of_keys_and_keys_of_later_versions_do_not_matter(
     data: st.DataObject, served: tuple[Path, Prepared], tmp_path_factory: pytest.TempPathFactory

@@ -38,7 +38,7 @@ def test_too_few_requests_leave_the_upper_limit_open() -> None:
     assert found.ci_low is not None
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=12), min_size=2, max_size=6),
     st.sampled_from([0.5, 0.9, 0.95, 0.99]),

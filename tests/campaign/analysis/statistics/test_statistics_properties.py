@@ -102,7 +102,7 @@ def test_the_two_directions_of_a_metric_differ_in_the_sign_of_overhead_only(a: l
     assert compared(a, b, 0)["overhead_pct"] is None
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(random: Any) -> None:
     table = pd.concat([drawn(6, 1.0, model="a"), drawn(6, seed=2, model="b")])
@@ -141,7 +141,7 @@ def test_a_start_up_cost_recorded_beside_throughput_changes_no_throughput() -> N
 
 
 @given(st.lists(st.floats(50, 150), min_size=10, max_size=20, unique=True))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_an_arm_against_itself_is_never_different(x: list[float]) -> None:
     found = analyze_runs(run_table(x, x))["comparisons"][0]
     assert found["verdict"] in ("equivalent", "inconclusive", "deterministic")
