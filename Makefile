@@ -41,7 +41,7 @@ quick: setup  ## a minute of tests that take neither Docker nor root, start no c
 	@$(BIN)/pytest -q -n 2 -m "not docker and not root and not slow and not long" $(ARGS) $(GIVE)
 
 test: setup  ## everything: checks, then the tests with a real Docker engine (ARGS= goes to pytest)
-	@echo 'A minute of checks (ruff, mypy, rules of imports), then $(if $(ARGS),pytest $(ARGS),some 3500 tests: 15 to 20 minutes on two cores).'
+	@echo 'A minute of checks (ruff, mypy, rules of imports), then $(if $(ARGS),pytest $(ARGS),some 4500 tests: about a quarter of an hour on two cores).'
 	@$(MAKE) --no-print-directory check
 	@sh .ci/test $(ARGS) $(GIVE)
 

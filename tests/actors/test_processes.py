@@ -46,9 +46,12 @@ def test_a_program_without_arguments_in_a_folder_with_a_blank_is_one_word(tmp_pa
     program = tmp_path / "my engines" / "engine"
     program.parent.mkdir()
     program.symlink_to("/bin/cat")
-    with subprocess.Popen([program], stdin=subprocess.PIPE) as started:
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdin is not None and started.stdout is not None
+        started.stdin.write(b"\n")
+        started.stdin.flush()
+        started.stdout.read(1)  # it runs: until then the kernel may still have no command line of it
         assert processes.arguments(started.pid) == [str(program)]
-        assert started.stdin is not None
         started.stdin.close()
 
 

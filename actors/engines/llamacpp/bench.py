@@ -401,22 +401,22 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = parse_arguments(argv)
+    terminal = os.dup(2)
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
         log = arguments.output / "engine.log"
-        # llama.cpp writes to file descriptor 2. A file in the output folder costs the same in every arm; a container's
-        # log stream does not.
-        terminal = os.dup(2)
+        # llama.cpp writes to file descriptor 2, its own thread also when all is done. A file in the output folder costs
+        # the same in every arm; a container's log stream does not.
         with log.open("wb") as file:
             os.dup2(file.fileno(), 2)
-        try:
-            benchmark(arguments, arguments.output, log)
-        finally:
-            os.dup2(terminal, 2)
+        benchmark(arguments, arguments.output, log)
     except (Failure, OSError, ValueError, KeyError, MemoryError, ImportError) as error:
         message = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
-        print(f"llamacpp_bench: {message}", file=sys.stderr)
+        os.write(terminal, f"llamacpp_bench: {message}\n".encode(errors="replace"))
         return 1
+    except BaseException:
+        os.dup2(terminal, 2)  # for its traceback
+        raise
     return 0
 
 
