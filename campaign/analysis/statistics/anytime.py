@@ -46,6 +46,8 @@ class AnyTime:
     low: float | None
     high: float | None
     reason: str | None
+    worth: float | None = None
+    """Independent blocks that these are worth; None where each counts as one."""
 
 
 def any_time(
@@ -73,6 +75,7 @@ def any_time(
     if sd <= RELATIVE_ZERO * max(1.0, abs(mean)):
         return AnyTime(n, logs, shown(mean), None, None, "no_variation")
     errors = d - mean
-    _, worth = deciding.resemblance(errors if in_time is None else errors[np.argsort(in_time, kind="stable")])
-    away = reach * sd / math.sqrt(n) * math.sqrt((1 + deciding.UNSEEN_DIFFERENCE / n) / worth)
-    return AnyTime(n, logs, shown(mean), shown(mean - away), shown(mean + away), None)
+    _, share = deciding.resemblance(errors if in_time is None else errors[np.argsort(in_time, kind="stable")])
+    away = reach * sd / math.sqrt(n) * math.sqrt((1 + deciding.UNSEEN_DIFFERENCE / n) / share)
+    worth = n * share if share < 1 else None
+    return AnyTime(n, logs, shown(mean), shown(mean - away), shown(mean + away), None, worth)

@@ -91,6 +91,9 @@ class Claim(Result):
     screening: bool
     look: str | None = None
     """``look 2 of 3`` where a look decided, or was the last so far."""
+    worth: float | None = None
+    """As many independent blocks would say as much, where these resemble their neighbours in time; None where each
+    counts as one."""
 
     @property
     def side(self) -> Literal["better", "worse"] | None:
@@ -102,9 +105,10 @@ class Claim(Result):
 
     @property
     def n(self) -> str:
-        """``30 complete blocks``, or ``n = 10 and 12`` (reference, treatment)."""
+        """``30 complete blocks``, also with what they are ``worth``, or ``n = 10 and 12`` (reference, treatment)."""
         if self.decided_on == "complete blocks":
-            return f"{self.n_reference} complete blocks" + (f", {self.look}" if self.look else "")
+            alike = f" that resemble their neighbours, worth {self.worth:.2g}" if self.worth else ""
+            return f"{self.n_reference} complete blocks{alike}" + (f", {self.look}" if self.look else "")
         return f"n = {self.n_reference} and {self.n_treatment}"
 
     @property

@@ -69,6 +69,11 @@ class Layer:
         return self.mean_treatment - self.mean_reference
 
     @property
+    def worth(self) -> float | None:
+        """Independent blocks that these are worth; None where each counts as one."""
+        return None if self.resemblance <= 1 else self.n / self.resemblance**2
+
+    @property
     def null(self) -> float:
         """θ of no difference."""
         return 1.0 if self.scale == "ratio" else 0.0

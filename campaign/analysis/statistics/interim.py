@@ -281,6 +281,7 @@ def open_claim(
         noninferior=None,
         needs=None,
         screening=names.kind == "screen",
+        worth=seen.worth,
     )
 
 

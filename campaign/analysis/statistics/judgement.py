@@ -225,7 +225,7 @@ def _claim(its: _Member, verdict: str, detail: Detail, tails: tuple[float, float
         for arm in ("reference", "treatment")
         for name in ("mean", "sd")
     }
-    difference = equivalence = alone = None
+    difference = equivalence = alone = worth = None
     told = comparing.Difference() if compared is None else compared.difference
     effect, scale = told.pct_change, "ratio"
     if effect is None:
@@ -240,14 +240,14 @@ def _claim(its: _Member, verdict: str, detail: Detail, tails: tuple[float, float
                 "sd_reference": (layer.v_rr * layer.n) ** 0.5,
                 "sd_treatment": (layer.v_tt * layer.n) ** 0.5,
             }
-        scale = layer.scale
+        scale, worth = layer.scale, layer.worth
         effect = _shown(layer, layer.estimate)
         difference = _limits(layer, tails[0], deciding.UNSEEN_DIFFERENCE)
         equivalence = _limits(layer, tails[1], deciding.UNSEEN_EQUIVALENCE) if scale == "ratio" else None
         alone = _limits(layer, ALONE_TAIL, deciding.UNSEEN_DIFFERENCE)
     found: Dunnett | None = get(c, "of_screen", "dunnett")
     if found is not None:
-        effect, scale, decided_on = found.pct, "ratio", "all runs"
+        effect, scale, decided_on, worth = found.pct, "ratio", "all runs", None
         difference, equivalence, alone = Limits(95.0, found.low_pct, found.high_pct), None, None
         n = {"reference": found.n_reference, "treatment": found.n_treatment}
     interpretable = verdict in (*DIFFERENT, "equivalent", "inconclusive")
@@ -281,6 +281,7 @@ def _claim(its: _Member, verdict: str, detail: Detail, tails: tuple[float, float
         noninferior=None if detail.noninferiority_p_adjusted is None else detail.noninferiority_p_adjusted < ALPHA,
         needs=needs(layer, detail) if verdict == "inconclusive" and not screened else None,
         screening=screened,
+        worth=worth,
     )
 
 
@@ -299,7 +300,8 @@ def needs(layer: deciding.Layer | None, detail: Detail) -> Needs | None:
     family's first step (0.05 by the m planned).
 
     Equivalence if nothing differed; where the runs at hand were enough for that and are undecided all the same, because
-    the estimate is off zero, whatever the estimate says if it is the truth. Always above the N at hand.
+    the estimate is off zero, whatever the estimate says if it is the truth. Always above the N at hand; further blocks
+    that resemble their neighbours as these do are worth as little.
     """
     if layer is None:
         return None
@@ -308,7 +310,7 @@ def needs(layer: deciding.Layer | None, detail: Detail) -> Needs | None:
     if layer.scale != "ratio":
         return Needs(None, what, "a mean is not clear of zero, so that no N can be told for a margin in percent")
     variance = layer.v_tt - 2 * layer.v_tr + layer.v_rr
-    spread = 100 * (variance * at_hand) ** 0.5 / abs(layer.mean_reference)
+    spread = 100 * (variance * at_hand) ** 0.5 / abs(layer.mean_reference) * layer.resemblance
     if spread <= 0:
         return None
     margin, alpha = detail.margin_pct, ALPHA / detail.m_planned

@@ -91,6 +91,7 @@ def _with_means(claim: Claim, shown: Shown) -> Claim:
         mean_treatment=layer.mean_treatment,
         sd_reference=(layer.v_rr * layer.n) ** 0.5,
         sd_treatment=(layer.v_tt * layer.n) ** 0.5,
+        worth=layer.worth,
     )
 
 

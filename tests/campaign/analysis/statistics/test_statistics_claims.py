@@ -10,12 +10,12 @@ import pytest
 from run_tables import METRIC, drawn, run_table
 
 from campaign.analysis.numbers import decimals, level_text, number, range_text
-from campaign.analysis.result import as_json
 from campaign.analysis.statistics import TableError, analyze_requests, analyze_runs, deciding
 from campaign.analysis.statistics.claims import Claim, Limits
 from campaign.analysis.statistics.families import holm, local_level
 from campaign.analysis.statistics.interim import so_far
 from campaign.analysis.statistics.metrics import declared, facts_of, known
+from campaign.analysis.statistics.output import json_ready
 from campaign.analysis.statistics.settings import settings_of
 from campaign.analysis.statistics.table import check_runs
 
@@ -202,6 +202,26 @@ def test_a_setting_that_differs_between_the_arms_forbids_a_claim(column: str, va
     assert headline(table)["verdict"] == "different"
 
 
+def walking(share: float) -> pd.DataFrame:
+    """Twelve blocks whose differences drift to and fro by ``share`` of a standard deviation of one of them."""
+    table = drawn(12, shift=-1.0)
+    wave = share * np.sin(np.arange(12) * np.pi / 6)
+    table[METRIC] += np.where(table["environment"] == "native", 0.0, wave[table["repetition"] - 1])
+    return table
+
+
+def test_a_claim_says_what_blocks_that_resemble_their_neighbours_are_worth() -> None:
+    """Or nobody could tell why so small a spread has so wide an interval."""
+    alone = headline(walking(0.0))
+    assert alone["claim_detail"]["worth"] is None and "(12 complete blocks)" in alone["claim"].replace("; ", "(")
+    for found in (headline(walking(5.0)), _so_far(walking(5.0))[0]):
+        worth = found["claim_detail"]["worth"]
+        assert 1 < worth < 12
+        assert f"12 complete blocks that resemble their neighbours, worth {worth:.2g}" in found["claim"]
+        low, high = (found["claim_detail"]["interval"][side] for side in ("low", "high"))
+        assert high - low > 2 * (alone["claim_detail"]["interval"]["high"] - alone["claim_detail"]["interval"]["low"])
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 12])
 def test_a_setting_that_differs_is_told_before_the_end_as_well(blocks: int) -> None:
     """Also before there are blocks enough to judge their order."""
@@ -217,7 +237,8 @@ def test_a_setting_that_differs_is_told_before_the_end_as_well(blocks: int) -> N
 def _so_far(table: pd.DataFrame) -> list[dict[str, Any]]:
     runs = check_runs(table)
     settings = settings_of(runs, None, 1, 1, None, None, None, None, None)
-    return [as_json(one) for one in so_far(runs, settings, "unfinished", diagnostics=False).comparisons]
+    found: list[dict[str, Any]] = json_ready(so_far(runs, settings, "unfinished", diagnostics=False).comparisons)
+    return found
 
 
 def test_a_start_temperature_read_in_one_arm_only_excludes_nobody() -> None:
