@@ -44,7 +44,7 @@ CREATE TABLE schema_comparisons (
     n_pairs INTEGER, paired_diff DOUBLE, paired_low DOUBLE, paired_high DOUBLE, paired_t DOUBLE, paired_p DOUBLE, paired_dz DOUBLE,
     wilcoxon_p DOUBLE, r_blocks DOUBLE,
     headline_test VARCHAR, method VARCHAR, decided_on VARCHAR, decided_n_reference INTEGER, decided_n_treatment INTEGER,
-    decided_mean_reference DOUBLE, decided_sd_reference DOUBLE, decided_mean_treatment DOUBLE, decided_sd_treatment DOUBLE, scale VARCHAR,
+    decided_mean_reference DOUBLE, decided_sd_reference DOUBLE, decided_mean_treatment DOUBLE, decided_sd_treatment DOUBLE, decided_worth DOUBLE, scale VARCHAR,
     better_source VARCHAR, side VARCHAR, effect DOUBLE, pct DOUBLE, pct_level DOUBLE, pct_low DOUBLE, pct_high DOUBLE,
     difference_level DOUBLE, difference_low DOUBLE, difference_high DOUBLE,
     equivalence_level DOUBLE, equivalence_low DOUBLE, equivalence_high DOUBLE, alone_level DOUBLE, alone_low DOUBLE, alone_high DOUBLE,
@@ -68,6 +68,7 @@ CREATE TABLE schema_comparisons (
 -- interval of the comparison by itself. `p` and `tost_p` are of the deciding rule; `welch_…`, `paired_…` are the plain tests over all runs
 -- and complete blocks; `randomisation_…` rearranges the schedule; `interblock_…` is the mixed model with random blocks where some are
 -- incomplete (it uses the runs without a partner, and never decides); `worst_case_…` bounds the change had all missing runs been extreme.
+-- `decided_worth` is how many independent blocks those that decided are worth, where they resemble their neighbours in time (else NULL).
 -- `margin_declared` is false where nobody declared the margin and the default was taken.
 -- `verdict_word` is the verdict in the word that the report has for it (undecided, equivalent, constant, …). Headline rows also have the
 -- verdict of the other sets of attempts.

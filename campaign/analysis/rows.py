@@ -150,6 +150,7 @@ def _one(found: Mapping[str, Any]) -> dict[str, Any]:
                 for arm in ("reference", "treatment")
                 for name in ("mean", "sd")
             },
+            "decided_worth": claim.worth,
             "scale": claim.scale,
             "better": claim.better,
             "better_source": claim.better_source,

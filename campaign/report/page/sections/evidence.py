@@ -35,7 +35,16 @@ def method_line(of: Material) -> str:
         if methods
         else ""
     )
-    return f"Mean ± standard deviation over accepted runs; change and interval in percent of the reference.{intervals}"
+    alike = (
+        " Blocks that resemble their neighbours in time count as the fewer independent ones that they are worth, as "
+        "stands below n."
+        if any(present(row["decided_worth"]) for row in of.rows)
+        else ""
+    )
+    return (
+        "Mean ± standard deviation over accepted runs; change and interval in percent of the reference."
+        f"{intervals}{alike}"
+    )
 
 
 def _cell(rows: list[wording.Row], several: bool) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def query(rows: list[wording.Row]) -> str:
     metrics = ", ".join(quoted(row["metric"]) for row in rows)
     return f"""SELECT label, unit_of_measure AS unit, decided_mean_reference, decided_sd_reference,
         decided_mean_treatment, decided_sd_treatment,
-    pct, pct_low, pct_high, pct_level, decided_n_reference, decided_n_treatment, verdict, side, metric
+    pct, pct_low, pct_high, pct_level, decided_n_reference, decided_n_treatment, decided_worth, verdict, side, metric
 FROM comparisons
 WHERE analysis_set = 'protocol' AND model = {named}
     AND {cell}
@@ -91,6 +100,7 @@ def figures(row: wording.Row) -> dict[str, Any]:
         "treatment_value": wording.mean_sd(row["mean_treatment"], row["sd_treatment"]),
         "n_reference": row["n_reference"],
         "n_treatment": row["n_treatment"],
+        "worth": f"{row['decided_worth']:.2g}" if present(row["decided_worth"]) else "",
         "change": wording.change(row),
         "interval": wording.interval(row),
         "level": wording.level(row),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SQL = """SELECT model, treatment, reference, decided_on, decided_n_reference, decided_mean_reference,
     decided_sd_reference,
     decided_n_treatment, decided_mean_treatment, decided_sd_treatment, pct, pct_low, pct_high, pct_level,
-    method, p_adjusted, tost_p_adjusted, margin_pct, margin_declared, verdict, needs_n, claim
+    decided_worth, method, p_adjusted, tost_p_adjusted, margin_pct, margin_declared, verdict, needs_n, claim
 FROM comparisons
 WHERE metric = 'token_throughput_tok_s' AND analysis_set = 'protocol' AND pct IS NOT NULL
 ORDER BY place, treatment, unit"""
