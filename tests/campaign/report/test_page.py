@@ -2,6 +2,7 @@
 
 import contextlib
 import html as entities
+import math
 import re
 import shutil
 from html.parser import HTMLParser
@@ -239,6 +240,21 @@ def unmeasured(metadata, _):
 def not_a_number(metadata, i):
     for metric in metadata["metrics"]:
         metric["value"] = float("nan") if i % 2 else metric["value"]
+
+
+def drifting(metadata, _):
+    """The container's runs drift to and fro beside the native ones."""
+    for metric in metadata["metrics"]:
+        if metadata["environment"] != "native-chroot" and metric["value"]:
+            metric["value"] *= 1 + 0.1 * math.sin(metadata["repetition"] * math.pi / 6)
+
+
+def test_an_interval_that_is_wide_because_blocks_resemble_their_neighbours_says_so(tmp_path):
+    results = altered(synthetic.write(tmp_path, models=("tiny",), repetitions=12, telemetry_hz=0), drifting)
+    first, _, rest = visible(page.write(results).read_text().split("<main", 1)[1]).partition("Evidence, model by model")
+    worth = re.search(r"blocks that resemble their neighbours, worth ([0-9.]+)", first)
+    assert worth is not None and 1 < float(worth[1]) < 6
+    assert f"worth {worth[1]}" in rest and "as stands below n" in rest
 
 
 @pytest.mark.parametrize("change", [constant, unmeasured, not_a_number])
