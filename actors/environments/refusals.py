@@ -170,6 +170,11 @@ TABLE: tuple[tuple[str, Make], ...] = (
         r"\"xxx\.slice\"|invalid cgroup ?parent[^\n]*|valid slice"),
      _is("Docker uses the systemd cgroup driver, which wants a name that ends in .slice",
          "Set cgroup_parent: bench.slice in the arm.")),
+    (r"crun: cgroups in hybrid mode not supported[^\n]*",
+     _is("this host mounts control groups of version 1 and 2 side by side, which crun, Podman's runtime, cannot use",
+         "Have Podman use runc: sudo apt-get install runc, and\n"
+         'runtime = "runc" under [engine] in /etc/containers/containers.conf. Or boot with version 2 alone:\n'
+         "systemd.unified_cgroup_hierarchy=1 on the kernel's command line.")),
     (r"cannot enter cgroupv2[^\n]*|failed to (?:apply|write)[^\n]*cgroup[^\n]*|cgroups?: cannot[^\n]*"
         r"|error (?:setting|applying) cgroup[^\n]*|"
      r"cgroup mountpoint does not exist|cannot find cgroup mount[^\n]*|runc create failed: [^\n]*cgroup[^\n]*",

@@ -44,6 +44,8 @@ CASES = [
         "no such file or directory: unknown",
      "libnvidia-ml.so.1", ["snap", "ldconfig -p"]),
     (HOOK + "device error: 3: unknown device: unknown", "no such GPU", ["nvidia-smi -L"]),
+    ("crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2: OCI runtime error",
+     "version 1 and 2", ["apt-get install runc", 'runtime = "runc"', "containers.conf"]),
     (HOOK + "container error: cgroup subsystem devices not found: unknown", "control groups", ["1.8"]),
     (HOOK + "mount error: failed to add device rules: unable to find any existing device filters attached to the "
      "cgroup: bpf_prog_query(BPF_CGROUP_DEVICE) failed: operation not permitted: unknown", "control groups",
