@@ -215,6 +215,7 @@ def _deaf() -> Iterator[None]:
 
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end a campaign: once after the current attempt, twice at once."""
 
 
 @contextlib.contextmanager

@@ -251,7 +251,7 @@ def _drive(
 
         previous = {
             number: signal.signal(number, pressed)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+            for number in cluster.ENDING
             if signal.getsignal(number) is not signal.SIG_IGN  # under nohup, say
         }
         try:

@@ -182,9 +182,9 @@ def blocks(treatment: FloatArray, reference: FloatArray, in_time: FloatArray | N
     if spread <= RELATIVE_ZERO * max(abs(m_t), abs(m_r)):
         return Layer("paired_t", scale, m_t, m_r, v_tt, v_rr, v_tr, n - 1, 0.0, n, None, 1.0)
     skewness = float((errors**3).mean()) / spread**3 / math.sqrt(n)
-    r1, worth = resemblance(errors if in_time is None else errors[np.argsort(in_time, kind="stable")])
-    df = max(2.0, (n - 1) * worth) if worth < 1 else n - 1
-    return Layer("paired_t", scale, m_t, m_r, v_tt, v_rr, v_tr, df, skewness, n, r1, 1 / math.sqrt(worth))
+    r1, share = resemblance(errors if in_time is None else errors[np.argsort(in_time, kind="stable")])
+    df = max(2.0, (n - 1) * share) if share < 1 else n - 1
+    return Layer("paired_t", scale, m_t, m_r, v_tt, v_rr, v_tr, df, skewness, n, r1, 1 / math.sqrt(share))
 
 
 def _scale(m_t: float, m_r: float, v_t: float, v_r: float) -> Scale:

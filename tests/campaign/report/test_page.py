@@ -243,16 +243,18 @@ def not_a_number(metadata, i):
 
 
 def drifting(metadata, _):
-    """The container's runs drift to and fro beside the native ones."""
+    """The container's runs drift to and fro beside the native ones, of which one measured nothing."""
     for metric in metadata["metrics"]:
-        if metadata["environment"] != "native-chroot" and metric["value"]:
+        if metadata["environment"] == "native-chroot":
+            metric["value"] = None if metadata["repetition"] == 13 else metric["value"]
+        elif metric["value"]:
             metric["value"] *= 1 + 0.1 * math.sin(metadata["repetition"] * math.pi / 6)
 
 
 def test_an_interval_that_is_wide_because_blocks_resemble_their_neighbours_says_so(tmp_path):
-    results = altered(synthetic.write(tmp_path, models=("tiny",), repetitions=12, telemetry_hz=0), drifting)
+    results = altered(synthetic.write(tmp_path, models=("tiny",), repetitions=13, telemetry_hz=0), drifting)
     first, _, rest = visible(page.write(results).read_text().split("<main", 1)[1]).partition("Evidence, model by model")
-    worth = re.search(r"blocks that resemble their neighbours, worth ([0-9.]+)", first)
+    worth = re.search(r"\b12 blocks that resemble their neighbours, worth ([0-9.]+)", first)
     assert worth is not None and 1 < float(worth[1]) < 6
     assert f"worth {worth[1]}" in rest and "as stands below n" in rest
 

@@ -73,8 +73,8 @@ class Shown:
         assert self.sd is not None
         if self.layer is None:
             return -t_quantile(nominal, n - 1) * self.sd / math.sqrt(n)
-        worth = self.layer.resemblance**-2
-        df = max(2.0, (n - 1) * worth) if worth < 1 else n - 1
+        share = self.layer.resemblance**-2
+        df = max(2.0, (n - 1) * share) if share < 1 else n - 1
         widening = math.sqrt(1 + unseen / n) * self.layer.resemblance
         return -t_quantile(nominal, df) * widening * self.sd / math.sqrt(n)
 

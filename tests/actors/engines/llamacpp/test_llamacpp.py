@@ -276,6 +276,29 @@ def test_without_a_report_the_failure_says_what_the_program_said(cache: Path, tm
     assert [metric.name for metric in report.metrics] == list(UNITS)
 
 
+SAYS = """
+import atexit, os, sys
+from actors.engines.llamacpp import bench
+def benchmark(*_):
+    atexit.register(os.write, 2, b"a thread of llama.cpp, late\\n")
+    {then}
+bench.benchmark = benchmark
+sys.exit(bench.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "said"),
+    [("pass", 0, ""), ("raise bench.Failure('no server')", 1, "llamacpp_bench: no server\n")],
+)
+def test_what_llamacpp_says_when_all_is_done_stays_in_its_log(then: str, code: int, said: str, tmp_path: Path) -> None:
+    options = ["--model=m", "--dataset=d", f"--output={tmp_path}", "--requests=1", "--concurrency=1", "--threads=1"]
+    command = [sys.executable, "-c", SAYS.format(then=then), *options]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[4])
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", said)
+    assert (tmp_path / "engine.log").read_text() == "a thread of llama.cpp, late\n"
+
+
 def test_running_out_of_memory_has_its_own_name(cache: Path, tmp_path: Path) -> None:
     """A KV cache for 256 requests in flight, under a limit on the address space that has no room for it."""
     big = given_.SHAPE.model_copy(update={"layers": 24, "hidden_size": 512, "heads": 8, "kv_heads": 8})

@@ -17,15 +17,7 @@ import pytest
 
 from actors.environments import EnvironmentError_
 from actors.environments.docker.options import HOME_LABEL
-from actors.environments.docker.rootfs import (
-    EXPORT,
-    ROLE,
-    check_rootfs,
-    export_rootfs,
-    extract,
-    labels,
-    manifest_file,
-)
+from actors.environments.docker.rootfs import EXPORT, ROLE, check_rootfs, export_rootfs, extract, labels, manifest_file
 from actors.types import ImageIdentity
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
