@@ -222,6 +222,16 @@ def test_a_claim_says_what_blocks_that_resemble_their_neighbours_are_worth() -> 
         assert high - low > 2 * (alone["claim_detail"]["interval"]["high"] - alone["claim_detail"]["interval"]["low"])
 
 
+def test_the_blocks_that_it_needs_are_worth_as_little() -> None:
+    """As many times more as the same blocks need in an order in which they do not resemble their neighbours."""
+    alike = walking(5.0)
+    mixed = dict(enumerate(np.random.default_rng(1).permutation(12), start=1))
+    shuffled = alike.assign(sequence_index=2 * alike["repetition"].map(mixed) + alike["sequence_index"] % 2)
+    found, apart = (headline(table)["claim_detail"] for table in (alike, shuffled))
+    assert apart["worth"] is None and apart["effect"] == pytest.approx(found["effect"])
+    assert found["needs"]["n"] / apart["needs"]["n"] == pytest.approx(12 / found["worth"], rel=0.3)
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 12])
 def test_a_setting_that_differs_is_told_before_the_end_as_well(blocks: int) -> None:
     """Also before there are blocks enough to judge their order."""
